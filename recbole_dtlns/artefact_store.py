@@ -1,0 +1,173 @@
+"""Results of the preparation stages, kept by what went into them.
+
+An artefact is one file, `<root>/<stage>/<key>.safetensors`: named arrays, and a header with the inputs, facts
+about the result and a checksum over all of it. The key is a hash of the inputs, so a run with other
+settings never meets it and a run with the same settings, in any process, reuses it.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import logging
+import os
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from filelock import FileLock
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save
+
+from recbole_dtlns.errors import ArtefactError
+
+logger = logging.getLogger("recbole_dtlns")
+
+Arrays = Mapping[str, np.ndarray]
+Facts = Mapping[str, Any]
+
+_FORMAT = 1  # raise when the file layout itself changes: old files then miss instead of being misread
+_HEADER = "artefact"
+
+
+@dataclass(frozen=True)
+class Artefact:
+    """A stored result.
+
+    Attributes:
+        arrays: the result's arrays by name.
+        facts: plain data about the result, for summaries.
+        digest: checksum of arrays and facts; downstream stages use it as their input.
+        path: the file.
+        reused: False when this call computed it.
+    """
+
+    arrays: dict[str, np.ndarray]
+    facts: dict[str, Any]
+    digest: str
+    path: Path
+    reused: bool = field(compare=False, default=True)
+
+
+class ArtefactStore:
+    """Get-or-build access to artefacts under one folder, safe for concurrent processes.
+
+    Args:
+        root: folder of the store; made when the first artefact is written.
+        refuse_damaged: raise on a damaged file instead of naming it in a warning and rebuilding it.
+    """
+
+    def __init__(self, root: str | Path, refuse_damaged: bool = False) -> None:
+        self.root = Path(root).expanduser()
+        self.refuse_damaged = refuse_damaged
+
+    def get_or_build(
+        self, stage: str, version: int, inputs: Mapping[str, Any], build: Callable[[], tuple[Arrays, Facts]]
+    ) -> Artefact:
+        """Return the artefact of `stage` for `inputs`, computing it at most once across processes.
+
+        Args:
+            stage: name of the stage, and of its folder.
+            version: of the stage's code; raise it when the same inputs give another result.
+            inputs: plain data (JSON) that determines the result.
+            build: computes the arrays and the facts.
+
+        Raises:
+            ArtefactError: the folder cannot be written, the disk is full, or (with `refuse_damaged`)
+                the stored file does not match its checksum.
+        """
+        key_inputs = {"format": _FORMAT, "stage": stage, "version": version, "inputs": dict(inputs)}
+        key = hashlib.sha256(_canonical_json(key_inputs)).hexdigest()[:32]
+        path = self.root / stage / f"{key}.safetensors"
+        found = self._load(path, key_inputs)
+        if found is not None:
+            return found
+        with self._locked(path):
+            found = self._load(path, key_inputs)  # another process may have built it while we waited
+            if found is not None:
+                return found
+            arrays, facts = build()
+            return self._write(path, key_inputs, arrays, facts)
+
+    def _load(self, path: Path, key_inputs: dict[str, Any]) -> Artefact | None:
+        if not path.exists():
+            return None
+        try:
+            with safe_open(path, framework="numpy") as file:
+                header = json.loads((file.metadata() or {})[_HEADER])
+                arrays = {name: file.get_tensor(name) for name in sorted(file.keys())}
+            digest = _checksum(key_inputs, arrays, header["facts"])
+            if digest != header["checksum"]:
+                raise ValueError("its content does not match its checksum")
+        except (SafetensorError, KeyError, TypeError, ValueError) as error:
+            message = f"artefact {path} is damaged or was edited ({error})"
+            if self.refuse_damaged:
+                raise ArtefactError(f"{message}: delete the file to have it rebuilt") from error
+            logger.warning("%s: it is not used and will be rebuilt", message)
+            return None
+        except OSError as error:
+            raise ArtefactError(_reason(error, path, "read")) from error
+        return Artefact(arrays, header["facts"], digest, path)
+
+    def _write(self, path: Path, key_inputs: dict[str, Any], arrays: Arrays, facts: Facts) -> Artefact:
+        contiguous = {name: np.ascontiguousarray(arrays[name]) for name in sorted(arrays)}
+        plain_facts = json.loads(_canonical_json(dict(facts)))
+        digest = _checksum(key_inputs, contiguous, plain_facts)
+        header = {**key_inputs, "facts": plain_facts, "checksum": digest}
+        payload = save(contiguous, metadata={_HEADER: _canonical_json(header).decode()})
+        try:
+            write_atomically(path, payload)
+        except OSError as error:
+            raise ArtefactError(_reason(error, path, "write")) from error
+        return Artefact(contiguous, plain_facts, digest, path, reused=False)
+
+    def _locked(self, path: Path) -> FileLock:
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with path.with_suffix(".lock").open("a"):
+                pass  # fails here, with the system's reason, where a lock could not be taken
+        except OSError as error:
+            raise ArtefactError(_reason(error, path.parent, "write")) from error
+        return FileLock(path.with_suffix(".lock"))
+
+
+def write_atomically(path: Path, payload: bytes) -> None:
+    """Write `payload` so that readers see the old file or the whole new one, even after a crash."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(payload)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def _canonical_json(value: Any) -> bytes:
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False).encode()
+
+
+def _checksum(key_inputs: dict[str, Any], arrays: Arrays, facts: Facts) -> str:
+    digest = hashlib.sha256(_canonical_json({"key": key_inputs, "facts": facts}))
+    for name in sorted(arrays):
+        array = arrays[name]
+        digest.update(_canonical_json([name, array.dtype.str, list(array.shape)]))
+        digest.update(array.tobytes())
+    return digest.hexdigest()
+
+
+def _reason(error: OSError, path: Path, verb: str) -> str:
+    if error.errno == errno.ENOSPC:
+        advice = "the disk is full: free space there or set dtlns_cache_dir to another disk"
+    elif error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        advice = "no permission: set dtlns_cache_dir to a folder you can write to"
+    else:
+        advice = "check dtlns_cache_dir"
+    return f"cannot {verb} {path} ({error.strerror}); {advice}. Artefacts already stored are kept."

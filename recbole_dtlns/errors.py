@@ -1,0 +1,33 @@
+"""Every error this package raises on purpose: what is wrong, where, and what to do."""
+
+
+class DTLNSError(Exception):
+    """Root of the package's errors; catching it catches all of them."""
+
+
+class ConfigError(DTLNSError):
+    """A setting is unknown, has a wrong value, or contradicts another setting."""
+
+
+class UnknownNameError(ConfigError):
+    """A teacher, judge, sampler, preset or model name that nothing is registered under."""
+
+
+class DataError(DTLNSError):
+    """The interactions, vectors or paths handed in cannot be used."""
+
+
+class ArtefactError(DTLNSError):
+    """An artefact cannot be written, or a stored one is damaged and may not be rebuilt."""
+
+
+class CheckpointError(DTLNSError):
+    """A checkpoint is missing, damaged, or belongs to another model or data set."""
+
+
+class UnsupportedModelError(DTLNSError):
+    """DTL-NS was asked to do something for a model that the model cannot take."""
+
+
+class InstallationError(DTLNSError):
+    """A required library is missing or has a version that cannot work."""

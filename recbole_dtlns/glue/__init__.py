@@ -1,0 +1,1 @@
+"""Everything that knows RecBole: configuration, data, training, and the commands."""

@@ -1,0 +1,151 @@
+"""RecBole's configuration with our keys: same files, same flags, stricter reading."""
+
+from __future__ import annotations
+
+import ast
+import contextlib
+import importlib.resources
+import os
+from collections.abc import Sequence
+from importlib.resources.abc import Traversable
+from pathlib import Path
+from typing import Any
+
+import recbole
+import yaml
+from recbole.config import Config
+
+from recbole_dtlns.errors import ConfigError, UnknownNameError
+from recbole_dtlns.glue.models import resolve_model
+from recbole_dtlns.glue.settings import PREFIX, DTLNSSettings
+from recbole_dtlns.registry import nearest
+
+_RECBOLE_MODEL_YAMLS = Path(recbole.__file__).parent / "properties" / "model"
+
+
+class DTLNSConfig(Config):
+    """`recbole.config.Config` plus the `dtlns_*` keys, checked, as `settings`.
+
+    Differences from RecBole: the command line is read only from `arguments` (RecBole parses the arguments of
+    whatever process it runs in); values are read as Python literals, never evaluated; a model class that inherits
+    from a built-in one gets that one's defaults; `use_gpu: False` means the CPU; and CUDA_VISIBLE_DEVICES is
+    respected unless `gpu_id` is given.
+
+    Args:
+        model: a model name, `package.module:Class`, or a model class.
+        dataset: name of the data set.
+        config_file_list: yaml files, later ones win.
+        config_dict: values that win over the files.
+        arguments: command-line arguments, which win over everything.
+
+    Raises:
+        ConfigError: a file cannot be read, or a key, value or combination is wrong.
+        UnknownNameError: there is no such model, preset, teacher or judge.
+    """
+
+    def __init__(
+        self,
+        model: str | type | None = None,
+        dataset: str | None = None,
+        config_file_list: Sequence[str | Path] | None = None,
+        config_dict: dict[str, Any] | None = None,
+        arguments: Sequence[str] = (),
+    ) -> None:
+        self._arguments = list(arguments)
+        super().__init__(model, dataset, list(config_file_list or []), dict(config_dict or {}))
+        self.settings = DTLNSSettings.from_config(self.final_config_dict)
+
+    def _load_config_files(self, file_list: list[str | Path]) -> dict[str, Any]:
+        merged: dict[str, Any] = {}
+        for file in file_list:
+            try:
+                content = super()._load_config_files([file])
+            except FileNotFoundError:
+                raise ConfigError(f"config file '{file}' does not exist (looked in {Path.cwd()})") from None
+            except TypeError:
+                raise ConfigError(f"config file '{file}' holds no 'key: value' lines") from None
+            except yaml.YAMLError as error:
+                raise ConfigError(f"config file '{file}' is not valid yaml: {error}") from None
+            merged.update(content)
+        return merged
+
+    def _convert_config_dict(self, config_dict: dict[str, Any]) -> dict[str, Any]:
+        return {key: _literal(value) if isinstance(value, str) else value for key, value in config_dict.items()}
+
+    def _load_cmd_line(self) -> dict[str, Any]:
+        given: dict[str, str] = {}
+        for argument in self._arguments:
+            key, separator, value = argument.removeprefix("--").partition("=")
+            if not argument.startswith("--") or not separator:
+                raise ConfigError(f"cannot read the argument '{argument}': write --key=value")
+            if given.setdefault(key, value) != value:
+                raise ConfigError(f"--{key} is given twice with different values: {given[key]} and {value}")
+        return self._convert_config_dict(given)
+
+    def _get_model_and_dataset(self, model: str | type | None, dataset: str | None) -> tuple[str, type, str]:
+        named = model if model is not None else self.external_config_dict.get("model")
+        if named is None:
+            raise ConfigError("no model given: use --model=NAME, a config file, or the argument model=")
+        if dataset is None and "dataset" not in self.external_config_dict:
+            raise ConfigError("no dataset given: use --dataset=NAME, a config file, or the argument dataset=")
+        return super()._get_model_and_dataset(resolve_model(named), dataset)
+
+    def _load_internal_config_dict(self, model: str, model_class: type, dataset: str) -> None:
+        documented = [
+            base.__name__ for base in model_class.__mro__ if (_RECBOLE_MODEL_YAMLS / f"{base.__name__}.yaml").is_file()
+        ]
+        super()._load_internal_config_dict(documented[0] if documented else model, model_class, dataset)
+        properties = importlib.resources.files("recbole_dtlns.properties")
+        preset = self.external_config_dict.get(f"{PREFIX}preset", "clean")
+        preset_file = properties / "presets" / f"{preset}.yaml"
+        if not preset_file.is_file():
+            presets = sorted(file.name.removesuffix(".yaml") for file in (properties / "presets").iterdir())
+            raise UnknownNameError(
+                f"unknown preset '{preset}'. Choices: {', '.join(presets)}.{nearest(str(preset), presets)}"
+            )
+        for file in (properties / "dtlns.yaml", preset_file):
+            self._overlay(file)
+        self.internal_config_dict[f"{PREFIX}preset"] = preset
+
+    def _overlay(self, file: Traversable) -> None:
+        with importlib.resources.as_file(file) as path:
+            self._update_internal_config_dict(path)
+
+    def _init_device(self) -> None:
+        visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+        if self.final_config_dict.get("use_gpu") is False:
+            self.final_config_dict["gpu_id"] = ""
+        elif visible is not None and "gpu_id" not in self.external_config_dict:
+            self.final_config_dict["gpu_id"] = visible
+        super()._init_device()
+
+    def undocumented_keys(self) -> dict[str, str]:
+        """Keys given from outside that no yaml of RecBole or of this package knows, with the nearest known one."""
+        known = {*self.internal_config_dict, *(key for group in self.parameters.values() for key in group)}
+        known |= {"model", "dataset", "config_files", "nproc", "ip", "port", "world_size", "group_offset"}
+        unknown = [key for key in self.external_config_dict if key not in known]
+        if unknown:  # settings of other models may share a config file
+            for file in sorted(_RECBOLE_MODEL_YAMLS.glob("*.yaml")):
+                known |= set(yaml.load(file.read_text(), Loader=self.yaml_loader) or {})
+        return {key: nearest(key, sorted(known)) for key in unknown if key not in known}
+
+    def plain(self) -> dict[str, Any]:
+        """The resolved configuration as plain data, for the run folder and checkpoints."""
+        return {key: _plain(value) for key, value in sorted(self.final_config_dict.items())}
+
+
+def _literal(text: str) -> Any:
+    """The Python literal in `text`, true and false in any case, or the text itself."""
+    if text.lower() in ("true", "false"):
+        return text.lower() == "true"
+    with contextlib.suppress(ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
+        return ast.literal_eval(text)
+    return text
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {str(key): _plain(entry) for key, entry in value.items()}
+    if isinstance(value, (list, tuple, set)):
+        return [_plain(entry) for entry in value]
+    return value if value is None or isinstance(value, (bool, int, float, str)) else str(value)

@@ -1,0 +1,141 @@
+"""RecBole's data set under pandas 3, its splits, and their canonical form."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from recbole.data.dataset import Dataset
+from recbole.data.dataset import dataset as recbole_dataset
+from recbole.data.interaction import Interaction, cat_interactions
+from recbole.utils import FeatureType
+
+from recbole_dtlns.compat import quiet_recbole
+from recbole_dtlns.errors import DataError
+from recbole_dtlns.interactions import TrainInteractions
+from recbole_dtlns.item_sets import Observed, PairSet
+
+logger = logging.getLogger("recbole_dtlns")
+
+
+class DTLNSDataset(Dataset):
+    """`recbole.data.dataset.Dataset` with its missing-value handling mended.
+
+    RecBole fills missing values with `frame[column].fillna(..., inplace=True)`, which pandas 3 applies to a
+    copy: missing tokens then become ids of -2^63 and missing sequences stop the load.
+    """
+
+    def _load_feat(self, filepath: str, source: Any) -> pd.DataFrame | None:
+        with _missing_sequences_filled():
+            return super()._load_feat(filepath, source)
+
+    def _fill_nan(self) -> None:
+        for name in self.feat_name_list:
+            features = getattr(self, name)
+            for field in features:
+                kind = self.field2type[field]
+                column = features[field]
+                if kind == FeatureType.TOKEN:
+                    features[field] = column.fillna(0).astype(np.int64)
+                elif kind == FeatureType.FLOAT:
+                    features[field] = column.fillna(column.mean())
+                else:
+                    empty = np.array([], dtype=np.int64 if kind == FeatureType.TOKEN_SEQ else np.float64)
+                    features[field] = [empty if isinstance(value, float) else value for value in column]
+
+    def _dataframe_to_interaction(self, data: pd.DataFrame) -> Interaction:
+        with quiet_recbole():
+            shared = super()._dataframe_to_interaction(data)
+        # pandas 3 hands out read-only arrays and RecBole's tensors would write into them.
+        return Interaction({field: values.clone() for field, values in shared.interaction.items()})
+
+
+@contextmanager
+def _missing_sequences_filled() -> Iterator[None]:
+    """Make `read_csv`, as RecBole's loader calls it, return empty strings for missing sequences."""
+
+    class PandasWithFilledSequences:
+        def __getattr__(self, name: str) -> Any:
+            return getattr(pd, name)
+
+        @staticmethod
+        def read_csv(*args: Any, **kwargs: Any) -> pd.DataFrame:
+            frame = pd.read_csv(*args, **kwargs)
+            sequences = [column for column in frame if str(column).endswith("_seq")]
+            frame[sequences] = frame[sequences].astype(object).fillna("")
+            return frame
+
+    recbole_dataset.pd = PandasWithFilledSequences()
+    try:
+        yield
+    finally:
+        recbole_dataset.pd = pd
+
+
+def load_splits(config: Any) -> tuple[Dataset, list[Dataset]]:
+    """Load, filter and split the data as RecBole does.
+
+    Returns:
+        the whole data set, and its train, validation and test parts (clean: observed pairs only).
+
+    Raises:
+        DataError: nothing is left to train on, or the pre-split files are not three.
+    """
+    for key in ("save_dataset", "dataset_save_path", "save_dataloaders", "dataloaders_save_path"):
+        if config[key]:
+            logger.warning("%s is ignored: RecBole would pickle stale loaders; artefacts are cached instead", key)
+    try:
+        dataset = DTLNSDataset(config)
+    except ValueError as error:
+        if "Some feat is empty" not in str(error):
+            raise
+        raise DataError(f"the data set '{config['dataset']}' is empty after filtering: {error}") from error
+    parts = dataset.build()
+    if len(parts) != 3:
+        raise DataError(
+            f"the data has {len(parts)} parts, and train, valid and test are needed: check benchmark_filename "
+            "and the split in eval_args"
+        )
+    if len(parts[0]) == 0:
+        raise DataError(
+            "the train split is empty: check the filters (user_inter_num_interval, val_interval) and eval_args"
+        )
+    return dataset, parts
+
+
+def observed_pairs(part: Dataset) -> Observed:
+    """The pairs of one split in RecBole's ids."""
+    feature = part.inter_feat
+    return Observed.of(feature[part.uid_field].numpy(), feature[part.iid_field].numpy())
+
+
+def canonical_train(part: Dataset) -> TrainInteractions:
+    """The train split in canonical ids; it depends on its token pairs alone."""
+    feature = part.inter_feat
+    users = part.field2id_token[part.uid_field][feature[part.uid_field].numpy()]
+    items = part.field2id_token[part.iid_field][feature[part.iid_field].numpy()]
+    return TrainInteractions.from_tokens(users, items)
+
+
+def with_extra_rows(part: Dataset, pairs: PairSet) -> Interaction:
+    """The rows of a split followed by one row per pair.
+
+    The added rows carry every loaded column: the mean of the split for numbers, padding for tokens and
+    sequences. General recommenders read only the user and item of a row.
+    """
+    extra: dict[str, torch.Tensor] = {}
+    for field, values in part.inter_feat.interaction.items():
+        filled = torch.zeros((len(pairs), *values.shape[1:]), dtype=values.dtype)
+        if field == part.uid_field:
+            filled = torch.as_tensor(pairs.users)
+        elif field == part.iid_field:
+            filled = torch.as_tensor(pairs.items)
+        elif values.dtype.is_floating_point and values.ndim == 1:
+            filled[:] = values.mean()
+        extra[field] = filled
+    return cat_interactions([part.inter_feat, Interaction(extra)])

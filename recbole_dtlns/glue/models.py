@@ -1,0 +1,153 @@
+"""RecBole's general recommenders, and what DTL-NS can do for each."""
+
+from __future__ import annotations
+
+import importlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import recbole
+from recbole.utils import ModelType, get_model
+
+from recbole_dtlns.errors import UnknownNameError, UnsupportedModelError
+from recbole_dtlns.registry import nearest
+
+_RECBOLE_MODELS = Path(recbole.__file__).parent / "model" / "general_recommender"
+
+
+@dataclass(frozen=True)
+class Capability:
+    """What a model can take.
+
+    Attributes:
+        negatives: its loss reads negative item ids, so hard negatives and weighted positive rows reach it.
+        graph: its constructor reads the interactions (graph, history or matrix), so `dtlns_relabel_graph` reaches it.
+        why: what limits it, in a few words for the README's table; empty where nothing does.
+    """
+
+    negatives: bool
+    graph: bool
+    why: str = ""
+
+
+_NO_NEGATIVES = "trains on whole user histories; its loss has no negative items"
+_CLOSED_FORM = "fitted to the matrix without sampled negatives"
+
+CAPABILITIES: dict[str, Capability] = {
+    "ADMMSLIM": Capability(False, True, _CLOSED_FORM),
+    "AsymKNN": Capability(False, True, _CLOSED_FORM),
+    "BPR": Capability(True, False),
+    "CDAE": Capability(False, True, _NO_NEGATIVES),
+    "ConvNCF": Capability(True, False),
+    "DGCF": Capability(True, True),
+    "DMF": Capability(True, True),
+    "DiffRec": Capability(False, True, _NO_NEGATIVES),
+    "EASE": Capability(False, True, _CLOSED_FORM),
+    "ENMF": Capability(False, True, "weighs all unobserved items instead of drawing some"),
+    "FISM": Capability(True, True),
+    "GCMC": Capability(True, True),
+    "ItemKNN": Capability(False, True, _CLOSED_FORM),
+    "LDiffRec": Capability(False, True, _NO_NEGATIVES),
+    "LINE": Capability(True, True, "half of its batches draw negative users instead"),
+    "LightGCN": Capability(True, True),
+    "MacridVAE": Capability(False, True, _NO_NEGATIVES),
+    "MultiDAE": Capability(False, True, _NO_NEGATIVES),
+    "MultiVAE": Capability(False, True, _NO_NEGATIVES),
+    "NAIS": Capability(True, True),
+    "NCEPLRec": Capability(False, True, _CLOSED_FORM),
+    "NCL": Capability(True, True, "needs the package faiss-cpu"),
+    "NGCF": Capability(True, True),
+    "NNCF": Capability(True, True),
+    "NeuMF": Capability(True, False),
+    "Pop": Capability(False, False, "counts the item column, negatives included: hard negatives would become popular"),
+    "RaCT": Capability(False, True, _NO_NEGATIVES),
+    "Random": Capability(False, False, "does not learn"),
+    "RecVAE": Capability(False, True, _NO_NEGATIVES),
+    "SGL": Capability(True, True),
+    "SLIMElastic": Capability(False, True, _CLOSED_FORM),
+    "SimpleX": Capability(True, True),
+    "SpectralCF": Capability(True, True),
+}
+
+
+def capability(model_class: type) -> Capability:
+    """The capability of a model class: that of the nearest built-in class it inherits from.
+
+    A general recommender of somebody else's that inherits from none is taken at its word: it gets negatives and
+    reads its data set.
+    """
+    for base in model_class.__mro__:
+        if base.__module__.startswith("recbole.model.") and base.__name__ in CAPABILITIES:
+            return CAPABILITIES[base.__name__]
+    return Capability(negatives=True, graph=True)
+
+
+def check_model(model_class: type, settings: Any) -> None:
+    """Refuse what the model cannot take, before any work is done.
+
+    Raises:
+        UnsupportedModelError: the message says why, and which settings would work.
+    """
+    able = capability(model_class)
+    name = model_class.__name__
+    if not settings.active:
+        return
+    if not able.negatives and not able.graph:
+        raise UnsupportedModelError(f"DTL-NS cannot help {name}: it {able.why}. Run it with --dtlns_preset=off")
+    through_rows = settings.selects or settings.relabel_add or settings.relabel_exclude
+    if not able.negatives and through_rows:
+        raise UnsupportedModelError(
+            f"{name} takes neither negatives nor training rows from a loader: {able.why}. Pseudo-positives can reach "
+            "it only through its data: set dtlns_preset: off and dtlns_relabel_graph: True"
+        )
+    if not able.graph and settings.relabel_graph:
+        raise UnsupportedModelError(
+            f"{name} builds nothing from the interactions, so dtlns_relabel_graph has no effect on it: set it to False"
+        )
+
+
+def resolve_model(model: str | type) -> type:
+    """The model class for a class, `package.module:Class`, or the name of a RecBole general recommender.
+
+    Raises:
+        UnknownNameError: there is no such model; the nearest name is given.
+        UnsupportedModelError: the class is not a general recommender.
+    """
+    if isinstance(model, type):
+        found = model
+    elif ":" in model:
+        module, _, name = model.partition(":")
+        try:
+            found = getattr(importlib.import_module(module), name)
+        except (ImportError, AttributeError) as error:
+            raise UnknownNameError(f"cannot import the model '{model}': {error}") from error
+    else:
+        try:
+            found = get_model(model)
+        except ModuleNotFoundError as error:
+            if (
+                error.name
+                and not error.name.startswith("recbole")
+                and (_RECBOLE_MODELS / f"{model.lower()}.py").exists()
+            ):
+                raise UnsupportedModelError(
+                    f"{model} needs the package '{error.name}': pip install it first"
+                ) from error
+            raise _unknown_model(model) from None
+        except (ValueError, AttributeError):
+            raise _unknown_model(model) from None
+    kind = getattr(found, "type", None)
+    if kind not in (ModelType.GENERAL, ModelType.TRADITIONAL):
+        raise UnsupportedModelError(
+            f"{found.__name__} is not a general recommender (its type is {getattr(kind, 'name', kind)}); "
+            "recbole_dtlns trains models on user-item pairs: sequential, context-aware and knowledge models are outside it"
+        )
+    return found
+
+
+def _unknown_model(name: str) -> UnknownNameError:
+    return UnknownNameError(
+        f"unknown model '{name}'.{nearest(name, CAPABILITIES)} Names are RecBole's general recommenders, "
+        "case-sensitive; for your own class write package.module:Class"
+    )

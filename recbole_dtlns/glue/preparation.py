@@ -1,0 +1,253 @@
+"""The stages before training, each kept in the artefact store: teacher, trees, verdicts, relabelling."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+from recbole.data.dataset import Dataset
+from tqdm import tqdm
+
+from recbole_dtlns import relabelling
+from recbole_dtlns.artefact_store import Arrays, Artefact, ArtefactStore, Facts
+from recbole_dtlns.errors import DataError
+from recbole_dtlns.glue.dataset import canonical_train
+from recbole_dtlns.glue.settings import DTLNSSettings
+from recbole_dtlns.glue.teacher import make_teacher
+from recbole_dtlns.interactions import TrainInteractions
+from recbole_dtlns.item_sets import Forbidden, PairSet, PseudoPositives
+from recbole_dtlns.judge.contract import Question, Verdicts
+from recbole_dtlns.judge.table import JUDGES
+from recbole_dtlns.relabelling import Relabelling, relabel
+from recbole_dtlns.teacher.contract import Candidates, top_candidates
+from recbole_dtlns.tree import build, structure
+from recbole_dtlns.tree.build import TreeShape, build_tree, describe
+from recbole_dtlns.tree.item_tree import ItemTree
+
+logger = logging.getLogger("recbole_dtlns")
+
+Pairs = TypeVar("Pairs", bound=PairSet)
+
+_TEACHER_VERSION = 1  # of reading candidates and item vectors off a fitted teacher
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """Everything that training takes from the stages before it, in canonical ids.
+
+    Attributes:
+        train: the train pairs that all of it was made from.
+        structure, semantic: the item trees.
+        relabelling: pseudo-positives and forbidden pairs.
+        artefacts: the stored result of each stage, by stage.
+    """
+
+    train: TrainInteractions
+    structure: ItemTree
+    semantic: ItemTree
+    relabelling: Relabelling
+    artefacts: dict[str, Artefact]
+
+    def summary(self) -> str:
+        """The stages for people: what each found, and whether it was computed now or reused."""
+        lines = [
+            f"prepared from {self.train.matrix.nnz} train pairs of {self.train.n_users} users and "
+            f"{self.train.n_items} items ({self.train.duplicates} duplicate pairs merged)"
+        ]
+        for stage, artefact in self.artefacts.items():
+            facts = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in sorted(artefact.facts.items()))
+            lines.append(f"  {stage:<15} {'reused' if artefact.reused else 'computed':<9} {facts}")
+        return "\n".join(lines)
+
+
+def cache_folder(settings: DTLNSSettings) -> Path:
+    """Folder of the artefact store: the setting, else $RECBOLE_DTLNS_CACHE, else ~/.cache/recbole_dtlns."""
+    chosen = settings.cache_dir or os.environ.get("RECBOLE_DTLNS_CACHE") or "~/.cache/recbole_dtlns"
+    return Path(chosen).expanduser()
+
+
+def prepare(settings: DTLNSSettings, train_dataset: Dataset, show_progress: bool = False) -> Preparation:
+    """Run the stages, or read them from the store where the same was done before.
+
+    Args:
+        settings: the run's settings.
+        train_dataset: the clean train split; nothing else of the data is looked at.
+        show_progress: whether to show progress bars (only in a terminal).
+
+    Raises:
+        DTLNSError: input that a stage cannot use, or a store that cannot be written.
+    """
+    train = canonical_train(train_dataset)
+    stages = _Stages(settings, train, show_progress)
+    candidates, vectors = stages.teach(train_dataset)
+    structure_tree = stages.grow_structure_tree()
+    semantic_tree = stages.grow_semantic_tree(vectors)
+    verdicts = stages.judge(candidates, structure_tree, semantic_tree)
+    relabelled = stages.relabel(candidates, verdicts)
+    return Preparation(train, structure_tree, semantic_tree, relabelled, stages.artefacts)
+
+
+class _Stages:
+    """One method per stage; each names its inputs, so the store knows when the stage has been done."""
+
+    def __init__(self, settings: DTLNSSettings, train: TrainInteractions, show_progress: bool) -> None:
+        self.settings = settings
+        self.train = train
+        self.store = ArtefactStore(cache_folder(settings), settings.refuse_damaged)
+        self.progress = show_progress and sys.stderr.isatty()
+        self.artefacts: dict[str, Artefact] = {}
+
+    def teach(self, train_dataset: Dataset) -> tuple[Candidates, np.ndarray]:
+        settings = self.settings
+        teacher = make_teacher(settings, train_dataset)
+
+        def compute() -> tuple[Arrays, Facts]:
+            fitted = teacher.fit(self.train)
+            with self._bar("candidates", self.train.n_users, "user") as advance:
+                found = top_candidates(fitted, self.train, settings.candidates, advance)
+            counts = np.bincount(found.users, minlength=self.train.n_users)
+            facts = {
+                "candidates": len(found),
+                "users_with_fewer": int((counts < settings.candidates).sum()),
+                "teacher": settings.teacher,
+            }
+            return {**vars(found), "item_vectors": fitted.item_vectors}, facts
+
+        inputs = {**teacher.inputs(), "teacher_version": teacher.version, "k": settings.candidates}
+        arrays = self._stage("teacher", _TEACHER_VERSION, {"train": self.train.fingerprint, **inputs}, compute).arrays
+        vectors = arrays["item_vectors"]
+        return Candidates(*(arrays[name] for name in ("users", "items", "ranks", "scores"))), vectors
+
+    def grow_structure_tree(self) -> ItemTree:
+        settings = self.settings
+        if settings.structure_paths:
+            return self._read_tree("structure tree", settings.structure_paths)
+        inputs = {"train": self.train.fingerprint, "dimension": settings.structure_dim}
+        vectors = self._stage(
+            "structure",
+            structure.VERSION,
+            inputs,
+            lambda: ({"vectors": structure.structure_vectors(self.train, settings.structure_dim)}, {**inputs}),
+        )
+        return self._grow_tree("structure tree", vectors.arrays["vectors"])
+
+    def grow_semantic_tree(self, vectors: np.ndarray) -> ItemTree:
+        if self.settings.semantic_paths:
+            return self._read_tree("semantic tree", self.settings.semantic_paths)
+        return self._grow_tree("semantic tree", vectors)
+
+    def judge(self, candidates: Candidates, structure_tree: ItemTree, semantic_tree: ItemTree) -> Verdicts:
+        judge = JUDGES.get(self.settings.judge)(self.settings)
+        question = Question(self.train, candidates, structure_tree, semantic_tree)
+
+        def compute() -> tuple[Arrays, Facts]:
+            found = judge.judge(question)
+            facts = {"judge": self.settings.judge, **found.counts(), "abstained_because": found.abstained}
+            return {"probability": found.probability, "label": found.label}, facts
+
+        inputs = {
+            **judge.inputs(),
+            "judge_version": judge.version,
+            "train": self.train.fingerprint,
+            "candidates": _digest(candidates.users, candidates.items, candidates.ranks, candidates.scores),
+            "trees": _digest(structure_tree.digits, semantic_tree.digits),
+        }
+        stored = self._stage("verdicts", 1, inputs, compute)
+        return Verdicts(stored.arrays["probability"], stored.arrays["label"], dict(stored.facts["abstained_because"]))
+
+    def relabel(self, candidates: Candidates, verdicts: Verdicts) -> Relabelling:
+        def compute() -> tuple[Arrays, Facts]:
+            found = relabel(candidates, verdicts, self.settings.relabel_top)
+            arrays = {
+                "positive_users": found.positives.users,
+                "positive_items": found.positives.items,
+                "forbidden_users": found.forbidden.users,
+                "forbidden_items": found.forbidden.items,
+            }
+            return arrays, found.facts()
+
+        inputs = {"verdicts": self.artefacts["verdicts"].digest, "top": self.settings.relabel_top}
+        arrays = self._stage("relabelling", relabelling.VERSION, inputs, compute).arrays
+        return Relabelling(
+            PseudoPositives(arrays["positive_users"], arrays["positive_items"]),
+            Forbidden(arrays["forbidden_users"], arrays["forbidden_items"]),
+        )
+
+    def _grow_tree(self, stage: str, vectors: np.ndarray) -> ItemTree:
+        settings = self.settings
+        shape = TreeShape(
+            settings.tree_branching,
+            settings.tree_leaf_size,
+            settings.tree_balance,
+            settings.tree_min_share,
+            settings.tree_max_share,
+            settings.seed,
+        )
+
+        def compute() -> tuple[Arrays, Facts]:
+            with self._bar(stage, len(vectors), "item") as advance:
+                tree, facts = build_tree(vectors, shape, advance)
+            return {"digits": tree.digits}, facts
+
+        inputs = {"vectors": _digest(vectors), **vars(shape)}
+        return ItemTree(self._stage(stage, build.VERSION, inputs, compute).arrays["digits"])
+
+    def _read_tree(self, stage: str, file: str) -> ItemTree:
+        tokens = self.train.item_tokens.tolist()
+
+        def compute() -> tuple[Arrays, Facts]:
+            tree, unknown = ItemTree.from_file(file, tokens)
+            if tree.n_leaves == 0:
+                raise DataError(
+                    f"{file} holds no path for any of the {len(tokens)} train items; are its ids those of the data set?"
+                )
+            return {"digits": tree.digits}, {**describe(tree), "lines_of_unknown_items": unknown}
+
+        try:
+            content = hashlib.sha256(Path(file).read_bytes()).hexdigest()
+        except OSError as error:
+            raise DataError(f"cannot read the tree paths in {file}: {error.strerror}") from error
+        inputs = {"file": content, "train": self.train.fingerprint}
+        return ItemTree(self._stage(stage, 1, inputs, compute).arrays["digits"])
+
+    def _stage(
+        self, stage: str, version: int, inputs: dict[str, Any], compute: Callable[[], tuple[Arrays, Facts]]
+    ) -> Artefact:
+        artefact = self.store.get_or_build(stage.replace(" ", "-"), version, inputs, compute)
+        self.artefacts[stage] = artefact
+        logger.debug("%s: %s %s", stage, "reused" if artefact.reused else "computed", artefact.path)
+        return artefact
+
+    @contextmanager
+    def _bar(self, what: str, total: int, unit: str) -> Iterator[Callable[[int], object]]:
+        with tqdm(total=total, desc=what, unit=unit, disable=not self.progress, leave=False) as bar:
+            yield bar.update
+
+
+def to_recbole_ids(pairs: Pairs, train: TrainInteractions, dataset: Dataset) -> Pairs:
+    """The same pairs in the ids of a RecBole data set."""
+    users = dataset.token2id(dataset.uid_field, train.user_tokens)
+    items = dataset.token2id(dataset.iid_field, train.item_tokens)
+    return type(pairs).of(users[pairs.users], items[pairs.items])
+
+
+def tree_positions(train: TrainInteractions, dataset: Dataset) -> np.ndarray:
+    """For every item id of a RecBole data set, its canonical id, or -1 where it is not a train item; int64 [n_items]."""
+    positions = np.full(dataset.item_num, -1, dtype=np.int64)
+    positions[dataset.token2id(dataset.iid_field, train.item_tokens)] = np.arange(train.n_items)
+    return positions
+
+
+def _digest(*arrays: np.ndarray) -> str:
+    digest = hashlib.sha256()
+    for array in arrays:
+        digest.update(f"{array.dtype.str}{array.shape}".encode() + np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()

@@ -1,0 +1,158 @@
+"""The loaders and the model's data of one run; the only place where relabelled pairs meet RecBole's objects."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from recbole.data.dataset import Dataset
+from recbole.data.utils import create_samplers, get_dataloader
+
+from recbole_dtlns.errors import ConfigError, DataError
+from recbole_dtlns.glue.dataloader import DTLNSTrainDataLoader
+from recbole_dtlns.glue.dataset import observed_pairs, with_extra_rows
+from recbole_dtlns.glue.preparation import Preparation, to_recbole_ids
+from recbole_dtlns.glue.sampler import DTLNSSampler
+from recbole_dtlns.glue.settings import DTLNSSettings
+from recbole_dtlns.item_sets import Forbidden, Observed, PairSet, PseudoPositives
+
+logger = logging.getLogger("recbole_dtlns")
+
+
+@dataclass(frozen=True)
+class RunData:
+    """What training and evaluation read.
+
+    Attributes:
+        train_loader, valid_loader, test_loader: RecBole loaders; evaluation masks observed pairs only
+            (unless the protocol is `authors`).
+        model_dataset: what the model's constructor sees.
+    """
+
+    train_loader: Any
+    valid_loader: Any
+    test_loader: Any
+    model_dataset: Dataset
+
+
+def plain_run_data(config: Any, dataset: Dataset, parts: list[Dataset]) -> RunData:
+    """RecBole's own samplers and loaders, in the order in which RecBole makes them."""
+    samplers = create_samplers(config, dataset, parts)
+    train_loader = get_dataloader(config, "train")(config, parts[0], samplers[0], shuffle=config["shuffle"])
+    return RunData(train_loader, *_evaluation_loaders(config, parts, samplers), parts[0])
+
+
+def dtlns_run_data(
+    config: Any, settings: DTLNSSettings, dataset: Dataset, parts: list[Dataset], preparation: Preparation
+) -> RunData:
+    """Loaders with candidates, pseudo-positive rows and forbidden pairs, as the settings ask.
+
+    Args:
+        config: the run's configuration.
+        settings: its `dtlns_*` part.
+        dataset: the whole data set.
+        parts: its clean train, validation and test parts.
+        preparation: the result of the stages before training.
+    """
+    train = parts[0]
+    positives = to_recbole_ids(preparation.relabelling.positives, preparation.train, train)
+    forbidden = to_recbole_ids(preparation.relabelling.forbidden, preparation.train, train)
+    if settings.leaking:
+        positives, forbidden = _purged(positives, parts[1:]), _purged(forbidden, parts[1:])
+    # The evaluation samplers come first and from the clean parts: nothing relabelled exists for them.
+    samplers = create_samplers(config, dataset, _mask_as_authors(parts, forbidden) if settings.leaking else parts)
+    if settings.relabel_add or settings.relabel_exclude or settings.selects:
+        blocked = forbidden if settings.relabel_exclude else Forbidden.of(np.array([]), np.array([]))
+        train_loader = DTLNSTrainDataLoader(
+            config,
+            train,
+            DTLNSSampler(train, _leave_one_item(blocked, train), config["seed"]),
+            positives if settings.relabel_add else PseudoPositives.of(np.array([]), np.array([])),
+            settings.relabel_weight,
+            settings.n_candidates if settings.selects else 1,
+            shuffle=config["shuffle"],
+        )
+    else:
+        train_loader = get_dataloader(config, "train")(config, train, samplers[0], shuffle=config["shuffle"])
+    model_dataset = train.copy(with_extra_rows(train, positives)) if settings.relabel_graph else train
+    return RunData(train_loader, *_evaluation_loaders(config, parts, samplers), model_dataset)
+
+
+def check_negative_sampling(config: Any, settings: DTLNSSettings) -> None:
+    """Refuse RecBole sampling options that contradict DTL-NS.
+
+    Raises:
+        ConfigError: the message names the option and what to do.
+    """
+    if not settings.active:
+        return
+    sampling = config["train_neg_sample_args"]
+    if config["repeatable"]:
+        raise ConfigError(
+            "repeatable: True lets users repeat items, so nothing is a false negative: use dtlns_preset: off"
+        )
+    if not (settings.selects or settings.relabel_add or settings.relabel_exclude):
+        return
+    if sampling["distribution"] != "uniform":
+        raise ConfigError(
+            f"train_neg_sample_args.distribution is '{sampling['distribution']}', and DTL-NS draws its candidates "
+            "uniformly: set it to uniform, or use dtlns_preset: off"
+        )
+    if sampling["dynamic"]:
+        raise ConfigError(
+            "train_neg_sample_args.dynamic: True is RecBole's own hard sampling: set it to False and use "
+            "dtlns_sampler: dtlns (with dtlns_alpha_co: 0 and dtlns_alpha_se: 0 it is the same rule), or dtlns_preset: off"
+        )
+
+
+def check_users_have_negatives(parts: list[Dataset]) -> None:
+    """Raise `DataError` where some user's observed items, over all splits, are the whole catalogue."""
+    observed = PairSet.of(*(np.concatenate(columns) for columns in zip(*map(_columns, parts), strict=True)))
+    counts = np.bincount(observed.users, minlength=parts[0].user_num)
+    full = np.flatnonzero(counts >= parts[0].item_num - 1)
+    if len(full):
+        token = parts[0].id2token(parts[0].uid_field, int(full[0]))
+        raise DataError(
+            f"{len(full)} users (the first: '{token}') have seen all {parts[0].item_num - 1} items, so nothing is left to "
+            "draw as a negative; filter them, for example with user_inter_num_interval: '[0,"
+            f"{parts[0].item_num - 2}]'"
+        )
+
+
+def _columns(part: Dataset) -> tuple[np.ndarray, np.ndarray]:
+    pairs: Observed = observed_pairs(part)
+    return pairs.users, pairs.items
+
+
+def _leave_one_item(forbidden: Forbidden, train: Dataset) -> Forbidden:
+    """Drop the forbidden pairs of users who would have no item left to draw; they are counted in the log."""
+    observed = observed_pairs(train)
+    counts = np.bincount(observed.users, minlength=train.user_num)
+    counts += np.bincount(forbidden.users, minlength=train.user_num)
+    exhausted = counts >= train.item_num - 1
+    if not exhausted.any():
+        return forbidden
+    logger.warning("%d users would have no negative left; their false negatives stay drawable", int(exhausted.sum()))
+    kept = ~exhausted[forbidden.users]
+    return Forbidden(forbidden.users[kept], forbidden.items[kept])
+
+
+def _evaluation_loaders(config: Any, parts: list[Dataset], samplers: Any) -> tuple[Any, Any]:
+    valid = get_dataloader(config, "valid")(config, parts[1], samplers[1], shuffle=False)
+    test = get_dataloader(config, "test")(config, parts[2], samplers[2], shuffle=False)
+    return valid, test
+
+
+def _purged(pairs: Any, parts: list[Dataset]) -> Any:
+    """Protocol `authors`: drop the pairs that validation or test hold, as the published files have it. This leaks."""
+    width = parts[0].item_num
+    known = np.concatenate([observed.users * width + observed.items for observed in map(observed_pairs, parts)])
+    kept = ~np.isin(pairs.users * width + pairs.items, known)
+    return type(pairs)(pairs.users[kept], pairs.items[kept])
+
+
+def _mask_as_authors(parts: list[Dataset], masked: PairSet) -> list[Dataset]:
+    """Protocol `authors`: parts from which RecBole derives a mask that holds the relabelled pairs. This leaks."""
+    return [parts[0].copy(with_extra_rows(parts[0], masked)), *parts[1:]]

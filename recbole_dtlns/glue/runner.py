@@ -1,0 +1,190 @@
+"""Train and evaluate one model: `run_recbole` with DTL-NS, and without RecBole's quick start.
+
+(RecBole's own quick start imports Ray, resolves the model by name alone and takes neither loader nor trainer.)
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import secrets
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from recbole.data.dataset import Dataset
+from recbole.utils import get_local_time, init_logger, init_seed
+
+from recbole_dtlns.artefact_store import write_atomically
+from recbole_dtlns.errors import ArtefactError, ConfigError
+from recbole_dtlns.glue.config import DTLNSConfig
+from recbole_dtlns.glue.dataset import canonical_train, load_splits
+from recbole_dtlns.glue.models import check_model
+from recbole_dtlns.glue.preparation import Preparation, prepare, tree_positions
+from recbole_dtlns.glue.run_data import (
+    check_negative_sampling,
+    check_users_have_negatives,
+    dtlns_run_data,
+    plain_run_data,
+)
+from recbole_dtlns.glue.trainer import build_trainer
+from recbole_dtlns.negatives.selection import SELECTORS, NegativeSelector
+from recbole_dtlns.negatives.tree_views import TreeView
+
+logger = logging.getLogger("recbole_dtlns")
+
+LEAK_WARNING = (
+    "protocol 'authors': pseudo-positives, purged of validation and test pairs, mask the evaluation. The metrics of this run "
+    "are inflated and comparable with nothing; all it writes is marked as leaking"
+)
+
+
+def run_recbole_dtlns(
+    model: str | type | None = None,
+    dataset: str | None = None,
+    config_file_list: Sequence[str | Path] | None = None,
+    config_dict: dict[str, Any] | None = None,
+    saved: bool = True,
+    queue: Any = None,
+    *,
+    arguments: Sequence[str] = (),
+) -> dict[str, Any]:
+    """Train a model with DTL-NS and evaluate it on test once.
+
+    Args:
+        model: name of a RecBole general recommender, `package.module:Class`, or a model class.
+        dataset: name of the data set.
+        config_file_list: RecBole config files, which may hold `dtlns_*` keys.
+        config_dict: values that win over the files.
+        saved: whether to save checkpoints; without them the last epoch's model is evaluated, as in RecBole.
+        queue: gets the result as well, as in `run_recbole`.
+        arguments: command-line arguments `--key=value`, which win over everything. The process's own
+            arguments are never read.
+
+    Returns:
+        RecBole's result: `best_valid_score`, `valid_score_bigger`, `best_valid_result`, `test_result`; and
+        `protocol`, `leaking`, `run_folder`.
+
+    Raises:
+        DTLNSError: wrong settings, data or installation; raised before training starts.
+    """
+    config = DTLNSConfig(model, dataset, config_file_list, config_dict, arguments)
+    _check(config)
+    run_folder = _open_run_folder(config)
+    whole, parts = _load(config)
+    preparation = _prepare_if_active(config, parts)
+    if preparation is None:
+        data = plain_run_data(config, whole, parts)
+    else:
+        data = dtlns_run_data(config, config.settings, whole, parts, preparation)
+    # RecBole seeds again here, so the model starts equal whatever was drawn before.
+    init_seed(config["seed"] + config["local_rank"], config["reproducibility"])
+    network = config.model_class(config, data.model_dataset).to(config["device"])
+    logger.info(network)
+    provenance = {
+        "train_fingerprint": canonical_train(parts[0]).fingerprint,
+        "protocol": config.settings.protocol,
+        "leaking": config.settings.leaking,
+    }
+    selector = _selector(config, parts[0], preparation)
+    trainer = build_trainer(config, network, run_folder, selector, provenance)
+    if config["resume_from"]:
+        trainer.resume_checkpoint(config["resume_from"])
+    best_score, best_result = trainer.fit(
+        data.train_loader, data.valid_loader, saved=saved, show_progress=config["show_progress"]
+    )
+    test_result = trainer.evaluate(data.test_loader, load_best_model=saved, show_progress=config["show_progress"])
+    result = {
+        "best_valid_score": best_score,
+        "valid_score_bigger": config["valid_metric_bigger"],
+        "best_valid_result": best_result,
+        "test_result": test_result,
+        "protocol": config.settings.protocol,
+        "leaking": config.settings.leaking,
+        "run_folder": str(run_folder),
+    }
+    _write(run_folder / "result.json", json.dumps(result, indent=2, default=float))
+    mark = "LEAKING " if config.settings.leaking else ""
+    logger.info("%sbest valid: %s", mark, best_result)
+    logger.info("%stest result: %s", mark, test_result)
+    if queue is not None:
+        queue.put(result)
+    return result
+
+
+def prepare_only(
+    model: str | type | None = None,
+    dataset: str | None = None,
+    config_file_list: Sequence[str | Path] | None = None,
+    config_dict: dict[str, Any] | None = None,
+    *,
+    arguments: Sequence[str] = (),
+) -> Preparation | None:
+    """Run the stages before training and stop; None when the settings ask for no preparation."""
+    config = DTLNSConfig(model, dataset, config_file_list, config_dict, arguments)
+    _check(config)
+    _, parts = _load(config)
+    return _prepare_if_active(config, parts)
+
+
+def _check(config: DTLNSConfig) -> None:
+    """Refuse what cannot work before any work is done, then seed and open the log as RecBole does."""
+    settings = config.settings
+    if not config["single_spec"] or (config["nproc"] or 1) > 1:
+        raise ConfigError("training on several processes (nproc) is not supported: run on one device")
+    check_model(config.model_class, settings)
+    check_negative_sampling(config, settings)
+    init_seed(config["seed"], config["reproducibility"])
+    init_logger(config)
+    if settings.leaking:
+        logger.warning(LEAK_WARNING)
+    for key, advice in config.undocumented_keys().items():
+        logger.warning("key '%s' is documented neither by RecBole nor by recbole_dtlns.%s", key, advice)
+
+
+def _open_run_folder(config: DTLNSConfig) -> Path:
+    """A new folder under checkpoint_dir that holds the resolved settings."""
+    leak = "LEAKING-" if config.settings.leaking else ""
+    name = f"{leak}{config['model']}-{config['dataset']}-{get_local_time()}-{secrets.token_hex(2)}"
+    folder = Path(config["checkpoint_dir"]) / name
+    _write(folder / "config.yaml", yaml.safe_dump(config.plain(), sort_keys=True, allow_unicode=True))
+    logger.info("run folder: %s", folder)
+    return folder
+
+
+def _load(config: DTLNSConfig) -> tuple[Dataset, list[Dataset]]:
+    logger.info(config)
+    dataset, parts = load_splits(config)
+    logger.info(dataset)
+    check_users_have_negatives(parts)
+    return dataset, parts
+
+
+def _prepare_if_active(config: DTLNSConfig, parts: list[Dataset]) -> Preparation | None:
+    settings = config.settings
+    if not settings.active:
+        logger.info("DTL-NS is off: plain RecBole")
+        return None
+    preparation = prepare(settings, parts[0], config["show_progress"])
+    logger.info(preparation.summary())
+    return preparation
+
+
+def _selector(config: DTLNSConfig, train: Dataset, preparation: Preparation | None) -> NegativeSelector | None:
+    if preparation is None or not config.settings.selects:
+        return None
+    positions = tree_positions(preparation.train, train)
+    structure, semantic = (
+        TreeView(tree, positions, config["device"]) for tree in (preparation.structure, preparation.semantic)
+    )
+    return SELECTORS.get(config.settings.sampler)(config.settings, structure, semantic)
+
+
+def _write(path: Path, text: str) -> None:
+    try:
+        write_atomically(path, text.encode())
+    except OSError as error:
+        raise ArtefactError(
+            f"cannot write {path} ({error.strerror}): set checkpoint_dir to a folder you can write to"
+        ) from error

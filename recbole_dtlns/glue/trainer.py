@@ -1,0 +1,188 @@
+"""RecBole's trainers with chosen negatives and checkpoints that resume exactly."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from recbole.trainer import Trainer
+from recbole.utils import get_trainer
+
+from recbole_dtlns.compat import quiet_recbole
+from recbole_dtlns.errors import CheckpointError
+from recbole_dtlns.glue.checkpoint import (
+    from_plain,
+    load_checkpoint,
+    random_state,
+    restore_random_state,
+    save_checkpoint,
+    to_plain,
+)
+from recbole_dtlns.glue.dataloader import DTLNSTrainDataLoader
+from recbole_dtlns.glue.training_step import LossFunction, TrainingStep
+from recbole_dtlns.negatives.selection import NegativeSelector
+
+logger = logging.getLogger("recbole_dtlns")
+
+BEST, LAST = "best.pth", "last.pth"
+
+
+class DTLNSTrainerMixin(Trainer):
+    """Put in front of RecBole's trainer class for a model, keeping that class's own ways.
+
+    Attributes:
+        run_folder: where `best.pth` (best validation score) and `last.pth` (latest evaluation) are written.
+        selector: chooses negatives, or None.
+        provenance: plain data written into every checkpoint (train fingerprint, protocol).
+    """
+
+    run_folder: Path
+    selector: NegativeSelector | None = None
+    provenance: dict[str, Any]
+    _loader_state: torch.Tensor | None = None
+    _latest_result: dict[str, float] | None = None
+
+    def fit(
+        self,
+        train_data: Any,
+        valid_data: Any = None,
+        verbose: bool = True,
+        saved: bool = True,
+        show_progress: bool = False,
+        callback_fn: Callable[[int, float], None] | None = None,
+    ) -> tuple[float, dict[str, float] | None]:
+        """Train as RecBole does, and write `last.pth` after every evaluation."""
+        self._train_data = train_data
+        self.provenance = {**self.provenance, "chosen_on_validation": bool(valid_data) and self.eval_step > 0}
+        if self._loader_state is not None:
+            train_data.generator.set_state(self._loader_state)
+
+        def after_evaluation(epoch: int, score: float) -> None:
+            if saved:
+                self._save_state(epoch, self.run_folder / LAST, self.best_valid_result)
+            if callback_fn is not None:
+                callback_fn(epoch, score)
+
+        with quiet_recbole():
+            return super().fit(train_data, valid_data, verbose, saved, show_progress, after_evaluation)
+
+    def _train_epoch(
+        self, train_data: Any, epoch_idx: int, loss_func: LossFunction | None = None, show_progress: bool = False
+    ) -> Any:
+        if isinstance(train_data, DTLNSTrainDataLoader):
+            train_data.set_epoch(epoch_idx)
+            loss_func = TrainingStep(self.model, train_data, self.selector, loss_func or self.model.calculate_loss)
+        return super()._train_epoch(train_data, epoch_idx, loss_func, show_progress)
+
+    def _valid_epoch(self, valid_data: Any, show_progress: bool = False) -> tuple[float, dict[str, float]]:
+        score, self._latest_result = super()._valid_epoch(valid_data, show_progress)
+        return score, self._latest_result
+
+    def _save_checkpoint(self, epoch: int, verbose: bool = True, **kwargs: Any) -> None:
+        if epoch < 0:  # RecBole's way of saying that no epoch is left to train; the best checkpoint stays
+            return
+        path = Path(kwargs.get("saved_model_file", self.saved_model_file))
+        # RecBole updates best_valid_result only after saving; what is saved as the best is the latest result.
+        self._save_state(epoch, path, self._latest_result)
+        if verbose:
+            self.logger.info("Saving current: %s", path)
+
+    def _save_state(self, epoch: int, path: Path, best_result: dict[str, float] | None) -> None:
+        save_checkpoint(
+            path,
+            {
+                **self.provenance,
+                "model": self.config["model"],
+                "config": self.config.plain(),
+                "epoch": epoch,
+                "cur_step": self.cur_step,
+                "best_valid_score": float(self.best_valid_score),
+                "best_valid_result": to_plain(dict(best_result or {})),
+                "state_dict": to_plain(self.model.state_dict()),
+                "other_parameter": to_plain(self.model.other_parameter()),
+                "optimizer": to_plain(self.optimizer.state_dict()),
+                "random": random_state(),
+                "loader": self._train_data.generator.get_state(),
+            },
+        )
+
+    def resume_checkpoint(self, resume_file: str | Path) -> None:
+        """Continue from a run folder's `last.pth` or `best.pth`, or from the folder itself (its `last.pth`).
+
+        Epochs done before and after add up to the same result as one run without interruption. The best model so far
+        is carried into this run's folder; the folder resumed from is not written to.
+
+        Raises:
+            CheckpointError: a file is missing, or belongs to another model or other train pairs.
+        """
+        path = Path(resume_file)
+        path = path / LAST if path.is_dir() else path
+        state = load_checkpoint(path, self.device)
+        best = state if path.name == BEST else load_checkpoint(path.parent / BEST, self.device)
+        if state["model"] != self.config["model"]:
+            raise CheckpointError(f"{path} holds a {state['model']}, this run trains {self.config['model']}")
+        for key, what in (("train_fingerprint", "train pairs"), ("leaking", "evaluation protocol")):
+            if state[key] != self.provenance[key]:
+                raise CheckpointError(
+                    f"{path} was trained with another {what} than this run: check data, split and seed"
+                )
+        try:
+            self.model.load_state_dict(state["state_dict"])
+        except RuntimeError as error:
+            raise CheckpointError(f"{path} does not fit the configured {self.config['model']}: {error}") from error
+        self.model.load_other_parameter(from_plain(state["other_parameter"]))
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.start_epoch = state["epoch"] + 1
+        self.cur_step = state["cur_step"]
+        self.best_valid_score = state["best_valid_score"]
+        self.best_valid_result = state["best_valid_result"] or None
+        restore_random_state(state["random"])
+        self._loader_state = state["loader"].cpu()
+        save_checkpoint(Path(self.saved_model_file), {key: value for key, value in best.items() if key != "format"})
+        if self.cur_step > self.stopping_step:
+            logger.info("the run resumed from had stopped early; nothing is left to train")
+            self.start_epoch = self.epochs
+        logger.info("resuming from %s at epoch %d", path, self.start_epoch)
+
+    def evaluate(
+        self,
+        eval_data: Any,
+        load_best_model: bool = True,
+        model_file: str | Path | None = None,
+        show_progress: bool = False,
+    ) -> Any:
+        """Evaluate as RecBole does; the best model is read from our own checkpoint."""
+        if load_best_model and eval_data:
+            state = load_checkpoint(model_file or self.saved_model_file, self.device)
+            self.model.load_state_dict(state["state_dict"])
+            self.model.load_other_parameter(from_plain(state["other_parameter"]))
+        with quiet_recbole():
+            return super().evaluate(eval_data, load_best_model=False, show_progress=show_progress)
+
+
+def build_trainer(
+    config: Any,
+    model: torch.nn.Module,
+    run_folder: Path,
+    selector: NegativeSelector | None,
+    provenance: dict[str, Any],
+) -> DTLNSTrainerMixin:
+    """RecBole's trainer for this model, with ours in front.
+
+    Args:
+        config: the run's configuration.
+        model: the model, on its device.
+        run_folder: where checkpoints go.
+        selector: chooses negatives, or None.
+        provenance: written into every checkpoint.
+    """
+    base = get_trainer(config["MODEL_TYPE"], config["model"])
+    trainer = type(f"DTLNS{base.__name__}", (DTLNSTrainerMixin, base), {})(config, model)
+    trainer.run_folder = run_folder
+    trainer.saved_model_file = str(run_folder / BEST)
+    trainer.selector = selector
+    trainer.provenance = provenance
+    return trainer

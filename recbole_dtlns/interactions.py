@@ -1,0 +1,85 @@
+"""Train interactions in an order that depends on nothing but themselves.
+
+RecBole numbers users and items in the order in which they appear in *all* splits, so its ids
+change with validation and test pairs. Every stage before training works in the *canonical* ids
+defined here instead: positions in the sorted list of the tokens that occur in the train split.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import scipy.sparse as sp
+
+from recbole_dtlns.errors import DataError
+
+
+@dataclass(frozen=True)
+class TrainInteractions:
+    """The observed train pairs, binary, in canonical ids.
+
+    Attributes:
+        user_tokens: sorted tokens of the users that have a train pair, shape [n_users].
+        item_tokens: sorted tokens of the items that have a train pair, shape [n_items].
+        matrix: binary user-item matrix, CSR float32 [n_users, n_items], indices sorted.
+        duplicates: how many repeated pairs were merged.
+    """
+
+    user_tokens: np.ndarray
+    item_tokens: np.ndarray
+    matrix: sp.csr_array
+    duplicates: int = 0
+
+    @classmethod
+    def from_tokens(cls, users: np.ndarray, items: np.ndarray) -> TrainInteractions:
+        """Build from one token per pair (two arrays of strings of the same length).
+
+        Raises:
+            DataError: there is no pair at all.
+        """
+        users, items = np.asarray(users, dtype=str), np.asarray(items, dtype=str)
+        if len(users) != len(items):
+            raise DataError(f"{len(users)} user tokens but {len(items)} item tokens: one of each per pair is needed")
+        if len(users) == 0:
+            raise DataError(
+                "the train split is empty: check data_path, the filters (user_inter_num_interval, val_interval) "
+                "and the split ratios in eval_args"
+            )
+        user_tokens, rows = np.unique(users, return_inverse=True)
+        item_tokens, columns = np.unique(items, return_inverse=True)
+        matrix = sp.csr_array(
+            (np.ones(len(rows), dtype=np.float32), (rows, columns)), shape=(len(user_tokens), len(item_tokens))
+        )
+        matrix.sum_duplicates()
+        duplicates = len(rows) - matrix.nnz
+        matrix.data[:] = 1.0
+        return cls(user_tokens, item_tokens, matrix, duplicates)
+
+    @property
+    def n_users(self) -> int:
+        return len(self.user_tokens)
+
+    @property
+    def n_items(self) -> int:
+        return len(self.item_tokens)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 over tokens and pairs: equal if and only if the train splits are equal."""
+        digest = hashlib.sha256()
+        for tokens in (self.user_tokens, self.item_tokens):
+            for token in tokens.tolist():
+                encoded = token.encode()
+                digest.update(len(encoded).to_bytes(4, "little") + encoded)
+            digest.update(b"|")
+        digest.update(self.matrix.indptr.astype("<i8").tobytes())
+        digest.update(self.matrix.indices.astype("<i8").tobytes())
+        return digest.hexdigest()
+
+    def histories(self) -> tuple[np.ndarray, np.ndarray]:
+        """All pairs as (user, item) canonical ids, int64 [n_pairs] each, ordered by user then item."""
+        users = np.repeat(np.arange(self.n_users), np.diff(self.matrix.indptr))
+        return users, self.matrix.indices.astype(np.int64)

@@ -1,0 +1,1 @@
+"""Judges: is a candidate a false negative?"""

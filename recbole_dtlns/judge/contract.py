@@ -1,0 +1,76 @@
+"""The question put to a judge, and its answer."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from enum import IntEnum
+from typing import Any, Protocol
+
+import numpy as np
+
+from recbole_dtlns.interactions import TrainInteractions
+from recbole_dtlns.teacher.contract import Candidates
+from recbole_dtlns.tree.item_tree import ItemTree
+
+
+class Label(IntEnum):
+    """A judge's answer for one pair: is the candidate a false negative?"""
+
+    NEGATIVE = 0
+    POSITIVE = 1
+    ABSTAIN = 2
+
+
+@dataclass(frozen=True)
+class Question:
+    """All that a judge may look at; validation and test pairs are not part of it.
+
+    Attributes:
+        train: the users' observed histories.
+        candidates: the pairs to be judged.
+        structure, semantic: the two item trees over the train items.
+    """
+
+    train: TrainInteractions
+    candidates: Candidates
+    structure: ItemTree
+    semantic: ItemTree
+
+
+@dataclass(frozen=True)
+class Verdicts:
+    """One answer per candidate pair, in the order of the candidates.
+
+    Attributes:
+        probability: that the pair is a false negative, float32 [n_pairs]; NaN where the judge abstains.
+        label: a `Label` per pair, int8 [n_pairs].
+        abstained: how often the judge abstained, by reason.
+    """
+
+    probability: np.ndarray
+    label: np.ndarray
+    abstained: dict[str, int] = field(default_factory=dict)
+
+    def counts(self) -> dict[str, int]:
+        """Number of pairs per label."""
+        found = Counter(self.label.tolist())
+        return {label.name.lower(): found[label.value] for label in Label}
+
+
+class Judge(Protocol):
+    """Decides for every candidate pair whether it is a false negative.
+
+    Attributes:
+        version: of its code; raised when the same inputs give other verdicts.
+    """
+
+    version: int
+
+    def inputs(self) -> dict[str, Any]:
+        """Plain data that, with the question, determines the verdicts."""
+        ...
+
+    def judge(self, question: Question) -> Verdicts:
+        """Answer for every candidate pair."""
+        ...

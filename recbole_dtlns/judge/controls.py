@@ -1,0 +1,97 @@
+"""Judges that show what another judge is worth: always, never, random, and shuffled trees."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from recbole_dtlns.judge.contract import Label, Question, Verdicts
+from recbole_dtlns.judge.structural import StructuralJudge
+from recbole_dtlns.tree.item_tree import ItemTree
+
+
+class ConstantJudge:
+    """The same answer for every pair: `always` (each candidate is a false negative) or `never`."""
+
+    version = 1
+
+    def __init__(self, answer: Label) -> None:
+        self.answer = answer
+
+    @classmethod
+    def always(cls, settings: Any) -> ConstantJudge:
+        return cls(Label.POSITIVE)
+
+    @classmethod
+    def never(cls, settings: Any) -> ConstantJudge:
+        return cls(Label.NEGATIVE)
+
+    def inputs(self) -> dict[str, Any]:
+        return {"judge": self.answer.name}
+
+    def judge(self, question: Question) -> Verdicts:
+        """The same label for all candidates, with certainty."""
+        n = len(question.candidates)
+        return Verdicts(np.full(n, float(self.answer), np.float32), np.full(n, self.answer, np.int8))
+
+
+class RandomJudge:
+    """Positive with a fixed probability, whatever the pair.
+
+    Args:
+        rate: expected share of positives.
+        seed: of the draws.
+    """
+
+    version = 1
+
+    def __init__(self, rate: float, seed: int) -> None:
+        self.rate = rate
+        self.seed = seed
+
+    @classmethod
+    def from_settings(cls, settings: Any) -> RandomJudge:
+        return cls(settings.judge_random_rate, settings.seed)
+
+    def inputs(self) -> dict[str, Any]:
+        return {"judge": "random", "rate": self.rate, "seed": self.seed}
+
+    def judge(self, question: Question) -> Verdicts:
+        """Independent draws; the probability reported is the rate, which is all this judge knows."""
+        n = len(question.candidates)
+        label = np.random.default_rng(self.seed).random(n) < self.rate
+        return Verdicts(np.full(n, self.rate, np.float32), label.astype(np.int8))
+
+
+class ShuffledJudge:
+    """The structural rule on trees whose paths were dealt to the items at random: does the rule read the trees?
+
+    Args:
+        threshold: of the structural rule.
+        seed: of the shuffle.
+    """
+
+    version = 1
+
+    def __init__(self, threshold: float, seed: int) -> None:
+        self.threshold = threshold
+        self.seed = seed
+
+    @classmethod
+    def from_settings(cls, settings: Any) -> ShuffledJudge:
+        return cls(settings.judge_threshold, settings.seed)
+
+    def inputs(self) -> dict[str, Any]:
+        return {"judge": "shuffled", "threshold": self.threshold, "seed": self.seed}
+
+    def judge(self, question: Question) -> Verdicts:
+        """Structural verdicts under the shuffled paths."""
+        order = np.random.default_rng(self.seed).permutation(question.train.n_items)
+        shuffled = replace(
+            question,
+            structure=ItemTree(question.structure.digits[order]),
+            semantic=ItemTree(question.semantic.digits[order]),
+        )
+        return StructuralJudge(self.threshold).judge(shuffled)

@@ -1,0 +1,18 @@
+"""The judges that a configuration can name."""
+
+from recbole_dtlns.judge.contract import Judge
+from recbole_dtlns.judge.controls import ConstantJudge, RandomJudge, ShuffledJudge
+from recbole_dtlns.judge.structural import StructuralJudge
+from recbole_dtlns.registry import Registry
+
+JUDGES: Registry[Judge] = Registry(
+    "judge",
+    "recbole_dtlns.judges",
+    {
+        "structural": StructuralJudge.from_settings,
+        "always": ConstantJudge.always,
+        "never": ConstantJudge.never,
+        "random": RandomJudge.from_settings,
+        "shuffled": ShuffledJudge.from_settings,
+    },
+)

@@ -1,0 +1,42 @@
+"""Tree similarity of item ids on the model's device."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from recbole_dtlns.tree.item_tree import ItemTree
+
+
+class TreeView:
+    """The similarity of one item tree as tensors.
+
+    Args:
+        tree: an item tree.
+        tree_item: for every item id, its position in the tree or -1, int [n_items].
+        device: where `similarity` is computed.
+    """
+
+    def __init__(self, tree: ItemTree, tree_item: np.ndarray, device: torch.device | str) -> None:
+        leaf = np.where(tree_item >= 0, tree.leaf_of_item[np.maximum(tree_item, 0)], -1)
+        no_leaf = tree.n_leaves  # one extra leaf, similar to nothing, for items without a path
+        self._leaf = torch.as_tensor(np.where(leaf >= 0, leaf, no_leaf), device=device)
+        table = tree.leaf_similarity
+        if table is None:
+            self._table = None
+            nodes = np.vstack([tree.leaf_nodes, np.zeros_like(tree.leaf_nodes[:1])])
+            self._nodes = torch.as_tensor(nodes, device=device)
+            self._lengths = torch.as_tensor(np.append(tree.leaf_lengths, 1), device=device)
+        else:
+            self._table = torch.as_tensor(np.pad(table, ((0, 1), (0, 1))), device=device)
+
+    def similarity(self, first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
+        """Longest common prefix / shorter path for item ids that broadcast against each other, float32."""
+        a, b = self._leaf[first], self._leaf[second]
+        if self._table is not None:
+            return self._table[a, b]
+        no_leaf = len(self._lengths) - 1
+        shared = (self._nodes[a] == self._nodes[b]).sum(dim=-1)
+        value = shared / torch.minimum(self._lengths[a], self._lengths[b])
+        value = torch.where(a == b, torch.ones_like(value), value)
+        return torch.where((a == no_leaf) | (b == no_leaf), torch.zeros_like(value), value)

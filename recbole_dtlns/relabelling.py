@@ -1,0 +1,54 @@
+"""Verdicts to pseudo-positives and forbidden negatives."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from recbole_dtlns.item_sets import Forbidden, PseudoPositives
+from recbole_dtlns.judge.contract import Label, Verdicts
+from recbole_dtlns.teacher.contract import Candidates
+
+VERSION = 1
+
+
+@dataclass(frozen=True)
+class Relabelling:
+    """What the positive verdicts become, in canonical ids.
+
+    Attributes:
+        positives: pairs added as positives: the best-ranked positive verdicts of every user.
+        forbidden: pairs never drawn as negatives: all positive verdicts.
+    """
+
+    positives: PseudoPositives
+    forbidden: Forbidden
+
+    def facts(self) -> dict[str, Any]:
+        """Counts for the summary."""
+        return {
+            "positives": len(self.positives),
+            "users_with_positives": len(np.unique(self.positives.users)),
+            "forbidden": len(self.forbidden),
+        }
+
+
+def relabel(candidates: Candidates, verdicts: Verdicts, top: int) -> Relabelling:
+    """Turn verdicts into item sets.
+
+    Args:
+        candidates: the judged pairs, best first within a user.
+        verdicts: one per candidate.
+        top: at most this many pseudo-positives per user, by the teacher's rank; 0 means all.
+    """
+    positive = np.flatnonzero(verdicts.label == Label.POSITIVE)
+    users = candidates.users[positive]
+    first = np.searchsorted(users, users)  # candidates are ordered by user: where each user's positives begin
+    place = np.arange(len(users)) - first
+    added = positive if top == 0 else positive[place < top]
+    return Relabelling(
+        PseudoPositives.of(candidates.users[added], candidates.items[added]),
+        Forbidden.of(candidates.users[positive], candidates.items[positive]),
+    )

@@ -1,0 +1,1 @@
+"""Teachers: recommenders fitted on the train split that name candidates and give item vectors."""

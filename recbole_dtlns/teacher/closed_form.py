@@ -1,0 +1,157 @@
+"""Teachers without training loops: EASE and ItemKNN."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import psutil
+import scipy.linalg
+import scipy.sparse as sp
+from scipy.sparse.linalg import svds
+
+from recbole_dtlns.errors import ConfigError
+from recbole_dtlns.interactions import TrainInteractions
+
+
+class ItemWeightTeacher:
+    """A fitted teacher whose scores are history times an item-item weight matrix.
+
+    Args:
+        train: the train interactions.
+        weights: dense or sparse [n_items, n_items]; column j scores item j from a history.
+        dimension: length of the item vectors.
+    """
+
+    def __init__(self, train: TrainInteractions, weights: np.ndarray | sp.csr_array, dimension: int) -> None:
+        self._matrix = train.matrix.astype(np.float64)
+        self._weights = weights
+        self.item_vectors = column_factors(weights, dimension)
+
+    def scores(self, users: np.ndarray) -> np.ndarray:
+        """Scores [B, n_items]; with sparse weights, items that no history item points at get -inf."""
+        product = self._matrix[users] @ self._weights
+        if not sp.issparse(product):
+            return np.asarray(product)
+        dense = np.full(product.shape, -np.inf)
+        product = product.tocoo()
+        dense[product.coords] = product.data
+        return dense
+
+
+class EASE:
+    """Embarrassingly shallow autoencoder (Steck, WWW 2019): B = I - P / diag(P), P = (X^T X + reg I)^-1.
+
+    Needs a dense items x items matrix, twice; it refuses when that exceeds the free memory.
+
+    Args:
+        reg: the L2 weight, lambda.
+        dimension: length of the item vectors.
+    """
+
+    version = 1
+
+    def __init__(self, reg: float, dimension: int) -> None:
+        self.reg = reg
+        self.dimension = dimension
+
+    @classmethod
+    def from_settings(cls, settings: Any) -> EASE:
+        return cls(settings.teacher_ease_reg, settings.teacher_dim)
+
+    def inputs(self) -> dict[str, Any]:
+        return {"teacher": "EASE", "reg": self.reg, "dimension": self.dimension}
+
+    def fit(self, train: TrainInteractions) -> ItemWeightTeacher:
+        """Fit in closed form.
+
+        Raises:
+            ConfigError: the items x items matrix does not fit the free memory.
+        """
+        needed = 3 * 8 * train.n_items**2
+        if needed > psutil.virtual_memory().available:
+            raise ConfigError(
+                f"EASE needs about {needed / 2**30:.0f} GiB for {train.n_items} items, more than is free; "
+                "set dtlns_teacher: ItemKNN (sparse) or the name of an embedding model such as BPR"
+            )
+        gram = (train.matrix.T @ train.matrix).toarray().astype(np.float64)
+        gram[np.diag_indices_from(gram)] += self.reg
+        factor = scipy.linalg.cho_factor(gram, overwrite_a=True, check_finite=False)
+        weights = scipy.linalg.cho_solve(factor, np.eye(train.n_items), overwrite_b=True, check_finite=False)
+        weights /= -np.diag(weights)
+        np.fill_diagonal(weights, 0.0)
+        return ItemWeightTeacher(train, weights, self.dimension)
+
+
+class ItemKNN:
+    """Item neighbourhoods by shrunk cosine similarity, the k nearest kept for every item (Deshpande & Karypis, 2004).
+
+    Args:
+        neighbours: k.
+        shrink: added to the denominator; damps similarities that rest on few users.
+        dimension: length of the item vectors.
+    """
+
+    version = 1
+
+    def __init__(self, neighbours: int, shrink: float, dimension: int) -> None:
+        self.neighbours = neighbours
+        self.shrink = shrink
+        self.dimension = dimension
+
+    @classmethod
+    def from_settings(cls, settings: Any) -> ItemKNN:
+        return cls(settings.teacher_knn_k, settings.teacher_knn_shrink, settings.teacher_dim)
+
+    def inputs(self) -> dict[str, Any]:
+        return {
+            "teacher": "ItemKNN",
+            "neighbours": self.neighbours,
+            "shrink": self.shrink,
+            "dimension": self.dimension,
+        }
+
+    def fit(self, train: TrainInteractions) -> ItemWeightTeacher:
+        """Fit by one sparse product."""
+        matrix = train.matrix.astype(np.float64)
+        norm = np.sqrt(np.asarray(matrix.sum(axis=0)).ravel())
+        together = sp.coo_array(matrix.T @ matrix)
+        row, column = together.coords
+        off_diagonal = row != column
+        row, column, shared = row[off_diagonal], column[off_diagonal], together.data[off_diagonal]
+        cosine = shared / (norm[row] * norm[column] + self.shrink)
+        order = np.lexsort((row, -cosine, column))  # per scored item (column): most similar first, ties by row
+        starts = np.searchsorted(column[order], np.arange(train.n_items))
+        position = np.arange(len(order)) - starts[column[order]]
+        kept = order[position < self.neighbours]
+        weights = sp.csr_array((cosine[kept], (row[kept], column[kept])), shape=together.shape)
+        return ItemWeightTeacher(train, weights, self.dimension)
+
+
+def column_factors(weights: np.ndarray | sp.csr_array, dimension: int) -> np.ndarray:
+    """Item vectors from scores: the leading right singular vectors of a score matrix, scaled by their values.
+
+    Two items get close vectors when the same evidence scores them alike.
+
+    Args:
+        weights: dense or sparse [m, n_items]; column j holds what scores item j.
+        dimension: length of the vectors.
+
+    Returns:
+        float32 [n_items, dimension], columns beyond the rank zero; start vector and signs fixed.
+    """
+    rows, n_items = weights.shape
+    vectors = np.zeros((n_items, dimension), dtype=np.float32)
+    wanted = min(dimension, rows, n_items)
+    if min(rows, n_items) <= max(wanted + 1, 16):
+        dense = weights.toarray() if sp.issparse(weights) else weights
+        _, values, right = np.linalg.svd(dense, full_matrices=False)
+        values, right = values[:wanted], right[:wanted]
+    else:
+        start = np.random.default_rng(0).standard_normal(min(rows, n_items))
+        _, values, right = svds(weights, k=wanted, v0=start, tol=1e-6)
+        order = np.argsort(-values, kind="stable")
+        values, right = values[order], right[order]
+    peaks = right[np.arange(wanted), np.abs(right).argmax(axis=1)]
+    vectors[:, :wanted] = (right * (values * np.where(peaks < 0, -1.0, 1.0))[:, None]).T
+    return vectors
