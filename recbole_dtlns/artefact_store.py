@@ -94,16 +94,19 @@ class ArtefactStore:
             return self._write(path, key_inputs, arrays, facts)
 
     def _load(self, path: Path, key_inputs: dict[str, Any]) -> Artefact | None:
-        if not path.exists():
-            return None
         try:
+            if not path.exists():
+                return None
             with safe_open(path, framework="numpy") as file:
                 header = json.loads((file.metadata() or {})[_HEADER])
                 arrays = {name: file.get_tensor(name) for name in sorted(file.keys())}
+            stated = {name: value for name, value in header.items() if name not in ("facts", "checksum")}
+            if _canonical_json(stated) != _canonical_json(key_inputs):
+                raise ValueError("its header states other inputs than its name stands for")
             digest = _checksum(key_inputs, arrays, header["facts"])
             if digest != header["checksum"]:
                 raise ValueError("its content does not match its checksum")
-        except (SafetensorError, KeyError, TypeError, ValueError) as error:
+        except (SafetensorError, AttributeError, KeyError, TypeError, ValueError) as error:
             message = f"artefact {path} is damaged or was edited ({error})"
             if self.refuse_damaged:
                 raise ArtefactError(f"{message}: delete the file to have it rebuilt") from error
@@ -115,10 +118,10 @@ class ArtefactStore:
 
     def _write(self, path: Path, key_inputs: dict[str, Any], arrays: Arrays, facts: Facts) -> Artefact:
         contiguous = {name: np.ascontiguousarray(arrays[name]) for name in sorted(arrays)}
-        plain_facts = json.loads(_canonical_json(dict(facts)))
+        plain_facts = json.loads(json.dumps(dict(facts), allow_nan=False))
         digest = _checksum(key_inputs, contiguous, plain_facts)
         header = {**key_inputs, "facts": plain_facts, "checksum": digest}
-        payload = save(contiguous, metadata={_HEADER: _canonical_json(header).decode()})
+        payload = save(contiguous, metadata={_HEADER: json.dumps(header)})
         try:
             write_atomically(path, payload)
         except OSError as error:

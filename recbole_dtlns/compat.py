@@ -18,22 +18,36 @@ from recbole_dtlns.errors import InstallationError
 
 RECBOLE_VERSION = "1.2.1"
 INSTALL_RECBOLE = f"pip install --no-deps recbole=={RECBOLE_VERSION}"
+_RECBOLE_WARNINGS: tuple[tuple[type[Warning], str], ...] = (
+    (FutureWarning, r".*torch\.cuda\.amp.*"),
+    (UserWarning, r".*torch\.sparse\.(Float|Sparse)Tensor.*"),
+    (UserWarning, r".*[Ss]parse (csr|CSR) tensor support is in beta.*"),
+    (UserWarning, r".*non-writable.*"),
+    (DeprecationWarning, r"__array_wrap__ must accept context.*"),  # np.argsort of a tensor
+    (DeprecationWarning, r"The inplace keyword in .* is deprecated.*"),  # pandas 3
+)
 _OLD_PINS = {"ray": (2, 6, 3), "colorlog": (4, 7, 2), "colorama": (0, 4, 4)}  # what RecBole's own metadata asks for
 
 
 def apply() -> None:
     """Supply what RecBole 1.2.1 expects of NumPy 1 and SciPy < 1.13."""
     # recbole.config.Config.compatibility_settings reads these three; NumPy 2 removed them.
-    for name, replacement in (("float_", np.float64), ("complex_", np.complex128), ("unicode_", np.str_)):
-        if name not in np.__dict__:
-            setattr(np, name, replacement)
+    _alias("float_", np.float64)
+    _alias("complex_", np.complex128)
+    _alias("unicode_", np.str_)
     # RecBole's modules also read np.float and np.int at run time, which only its Config would set.
-    for name, replacement in (("float", np.float64), ("int", np.int64), ("object", np.object_), ("str", np.str_)):
-        if name not in np.__dict__:
-            setattr(np, name, replacement)
+    _alias("float", np.float64)
+    _alias("int", np.int64)
+    _alias("object", np.object_)
+    _alias("str", np.str_)
     # Its graph models fill adjacency matrices through a private method that SciPy 1.13 dropped.
     if not hasattr(sp.dok_matrix, "_update"):
         sp.dok_matrix._update = lambda self, entries: self._dict.update(entries)
+
+
+def _alias(name: str, replacement: type) -> None:
+    if name not in np.__dict__:
+        setattr(np, name, replacement)
 
 
 def require_recbole() -> None:
@@ -81,10 +95,11 @@ def repair_old_pins() -> str:
 
 @contextmanager
 def quiet_recbole() -> Iterator[None]:
-    """Silence the deprecation warnings that RecBole 1.2.1's own code raises on current libraries."""
+    """Silence the deprecation warnings that RecBole 1.2.1's own code raises on current libraries.
+
+    Usable as a decorator too. Only these messages are silenced; every other warning still reaches the user.
+    """
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", category=FutureWarning, message=r".*torch\.cuda\.amp.*")
-        warnings.filterwarnings("ignore", category=UserWarning, message=r".*torch\.sparse\.FloatTensor.*")
-        warnings.filterwarnings("ignore", category=UserWarning, message=r".*sparse csr tensor support is in beta.*")
-        warnings.filterwarnings("ignore", category=UserWarning, message=r".*non-writable.*")
+        for category, message in _RECBOLE_WARNINGS:
+            warnings.filterwarnings("ignore", category=category, message=message)
         yield

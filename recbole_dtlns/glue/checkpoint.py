@@ -49,8 +49,8 @@ def load_checkpoint(path: str | Path, device: torch.device | str = "cpu") -> dic
         content = torch.load(path, map_location=device, weights_only=True)
     except pickle.UnpicklingError as error:
         raise CheckpointError(
-            f"{path} is not a checkpoint of recbole_dtlns: it holds pickled objects, as RecBole's own checkpoints do, and "
-            "loading those runs whatever code is in them. Train the model again with recbole_dtlns"
+            f"{path} is not a checkpoint of recbole_dtlns: it holds pickled objects, as RecBole's own checkpoints do, "
+            "and loading those runs whatever code is in them. Train the model again with recbole_dtlns"
         ) from error
     except (RuntimeError, EOFError, ValueError, KeyError, OSError) as error:
         raise CheckpointError(f"checkpoint {path} is damaged and cannot be read: {error}") from error
@@ -61,7 +61,8 @@ def load_checkpoint(path: str | Path, device: torch.device | str = "cpu") -> dic
 
 def random_state() -> dict[str, Any]:
     """State of the global generators of Python, NumPy and torch, as tensors and plain data."""
-    kind, keys, position, has_gauss, cached = np.random.get_state(legacy=True)
+    numpy_state: Any = np.random.get_state(legacy=True)
+    kind, keys, position, has_gauss, cached = numpy_state
     python_version, python_words, python_gauss = random.getstate()
     return {
         "python": [python_version, list(python_words), python_gauss],

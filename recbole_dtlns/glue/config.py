@@ -20,6 +20,12 @@ from recbole_dtlns.glue.models import resolve_model
 from recbole_dtlns.glue.settings import PREFIX, DTLNSSettings
 from recbole_dtlns.registry import nearest
 
+# RecBole derives these from the other keys and the machine. Given from outside they would break it: a `local_rank`, for
+# example, makes it join a group of processes.
+_DERIVED = frozenset(
+    ("device", "single_spec", "local_rank", "eval_type", "MODEL_TYPE", "MODEL_INPUT_TYPE", "valid_metric_bigger")
+    + ("valid_neg_sample_args", "test_neg_sample_args")
+)
 _RECBOLE_MODEL_YAMLS = Path(recbole.__file__).parent / "properties" / "model"
 
 
@@ -130,8 +136,13 @@ class DTLNSConfig(Config):
         return {key: nearest(key, sorted(known)) for key in unknown if key not in known}
 
     def plain(self) -> dict[str, Any]:
-        """The resolved configuration as plain data, for the run folder and checkpoints."""
-        return {key: _plain(value) for key, value in sorted(self.final_config_dict.items())}
+        """The resolved configuration as plain data, for the run folder and checkpoints.
+
+        Given back as a config file it gives the same configuration.
+        """
+        given = {key: _plain(value) for key, value in sorted(self.final_config_dict.items()) if key not in _DERIVED}
+        given["data_path"] = str(Path(given["data_path"]).parent)  # RecBole has appended the name of the data set
+        return given
 
 
 def _literal(text: str) -> Any:

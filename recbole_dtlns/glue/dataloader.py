@@ -23,9 +23,9 @@ class DTLNSTrainDataLoader(TrainDataLoader):
     """RecBole's training loader with pseudo-positive rows and candidate columns.
 
     A batch has RecBole's layout (k negatives are k blocks of the batch; pointwise rows start with the positives)
-    and two more columns: `dtlns_candidates`, int64 [rows, n], the items from which the row's negative is
-    to be chosen (zeros for pointwise positives; the first one is the negative until a selector decides), and, when there
-    are pseudo-positives, `dtlns_weight`, float32 [rows]. `_dataset` stays the clean train split.
+    and two more columns. `dtlns_candidates`, int64 [rows, n], holds the items that the row's negative is to be
+    chosen from: zeros for pointwise positives; the first one is the negative until a selector decides. When there are
+    pseudo-positives, `dtlns_weight`, float32 [rows], weighs the rows. `_dataset` stays the clean train split.
 
     Args:
         config: the run's configuration.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -77,6 +78,7 @@ def _missing_sequences_filled() -> Iterator[None]:
         recbole_dataset.pd = pd
 
 
+@quiet_recbole()
 def load_splits(config: Any) -> tuple[Dataset, list[Dataset]]:
     """Load, filter and split the data as RecBole does.
 
@@ -120,6 +122,20 @@ def canonical_train(part: Dataset) -> TrainInteractions:
     users = part.field2id_token[part.uid_field][feature[part.uid_field].numpy()]
     items = part.field2id_token[part.iid_field][feature[part.iid_field].numpy()]
     return TrainInteractions.from_tokens(users, items)
+
+
+def numbering(part: Dataset) -> str:
+    """SHA-256 over the tokens in the order of RecBole's ids: equal where every id means the same user or item.
+
+    RecBole numbers tokens as they appear, so the same pairs in another order of rows get other ids.
+    """
+    digest = hashlib.sha256()
+    for field in (part.uid_field, part.iid_field):
+        for token in part.field2id_token[field]:
+            encoded = str(token).encode()
+            digest.update(len(encoded).to_bytes(4, "little") + encoded)
+        digest.update(b"|")
+    return digest.hexdigest()
 
 
 def with_extra_rows(part: Dataset, pairs: PairSet) -> Interaction:

@@ -71,6 +71,18 @@ CAPABILITIES: dict[str, Capability] = {
 }
 
 
+def capability_table() -> str:
+    """The table of the README: for each of RecBole's general recommenders, what DTL-NS does for it."""
+    lines = [
+        "| model | hard negatives | positives as rows | positives in graph or matrix | remark |",
+        "|---|---|---|---|---|",
+    ]
+    for name, able in sorted(CAPABILITIES.items(), key=lambda entry: (not entry[1].negatives, entry[0].lower())):
+        marks = ["yes" if able.negatives else "no"] * 2 + ["yes" if able.graph else "no"]
+        lines.append(f"| {name} | {' | '.join(marks)} | {able.why} |")
+    return "\n".join(lines)
+
+
 def capability(model_class: type) -> Capability:
     """The capability of a model class: that of the nearest built-in class it inherits from.
 
@@ -141,7 +153,7 @@ def resolve_model(model: str | type) -> type:
     if kind not in (ModelType.GENERAL, ModelType.TRADITIONAL):
         raise UnsupportedModelError(
             f"{found.__name__} is not a general recommender (its type is {getattr(kind, 'name', kind)}); "
-            "recbole_dtlns trains models on user-item pairs: sequential, context-aware and knowledge models are outside it"
+            "recbole_dtlns trains on user-item pairs: sequential, context-aware and knowledge models are outside it"
         )
     return found
 

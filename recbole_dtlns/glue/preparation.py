@@ -19,8 +19,8 @@ from tqdm import tqdm
 from recbole_dtlns import relabelling
 from recbole_dtlns.artefact_store import Arrays, Artefact, ArtefactStore, Facts
 from recbole_dtlns.errors import DataError
-from recbole_dtlns.glue.dataset import canonical_train
 from recbole_dtlns.glue.settings import DTLNSSettings
+from recbole_dtlns.glue.summary import summarise
 from recbole_dtlns.glue.teacher import make_teacher
 from recbole_dtlns.interactions import TrainInteractions
 from recbole_dtlns.item_sets import Forbidden, PairSet, PseudoPositives
@@ -57,15 +57,8 @@ class Preparation:
     artefacts: dict[str, Artefact]
 
     def summary(self) -> str:
-        """The stages for people: what each found, and whether it was computed now or reused."""
-        lines = [
-            f"prepared from {self.train.matrix.nnz} train pairs of {self.train.n_users} users and "
-            f"{self.train.n_items} items ({self.train.duplicates} duplicate pairs merged)"
-        ]
-        for stage, artefact in self.artefacts.items():
-            facts = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in sorted(artefact.facts.items()))
-            lines.append(f"  {stage:<15} {'reused' if artefact.reused else 'computed':<9} {facts}")
-        return "\n".join(lines)
+        """The stages in sentences: what each found, and whether it was computed now or reused."""
+        return summarise(self.train, self.artefacts)
 
 
 def cache_folder(settings: DTLNSSettings) -> Path:
@@ -74,18 +67,20 @@ def cache_folder(settings: DTLNSSettings) -> Path:
     return Path(chosen).expanduser()
 
 
-def prepare(settings: DTLNSSettings, train_dataset: Dataset, show_progress: bool = False) -> Preparation:
+def prepare(
+    settings: DTLNSSettings, train: TrainInteractions, train_dataset: Dataset, show_progress: bool = False
+) -> Preparation:
     """Run the stages, or read them from the store where the same was done before.
 
     Args:
         settings: the run's settings.
-        train_dataset: the clean train split; nothing else of the data is looked at.
+        train: the clean train split in canonical form; the stages look at nothing else.
+        train_dataset: the same split as RecBole's data set, for the ids of a teacher that was saved with them.
         show_progress: whether to show progress bars (only in a terminal).
 
     Raises:
         DTLNSError: input that a stage cannot use, or a store that cannot be written.
     """
-    train = canonical_train(train_dataset)
     stages = _Stages(settings, train, show_progress)
     candidates, vectors = stages.teach(train_dataset)
     structure_tree = stages.grow_structure_tree()
@@ -115,9 +110,10 @@ class _Stages:
                 found = top_candidates(fitted, self.train, settings.candidates, advance)
             counts = np.bincount(found.users, minlength=self.train.n_users)
             facts = {
-                "candidates": len(found),
-                "users_with_fewer": int((counts < settings.candidates).sum()),
                 "teacher": settings.teacher,
+                "candidates": len(found),
+                "wanted": settings.candidates,
+                "users_with_fewer": int((counts < settings.candidates).sum()),
             }
             return {**vars(found), "item_vectors": fitted.item_vectors}, facts
 
@@ -130,14 +126,15 @@ class _Stages:
         settings = self.settings
         if settings.structure_paths:
             return self._read_tree("structure tree", settings.structure_paths)
-        inputs = {"train": self.train.fingerprint, "dimension": settings.structure_dim}
-        vectors = self._stage(
-            "structure",
-            structure.VERSION,
-            inputs,
-            lambda: ({"vectors": structure.structure_vectors(self.train, settings.structure_dim)}, {**inputs}),
-        )
-        return self._grow_tree("structure tree", vectors.arrays["vectors"])
+
+        def compute() -> tuple[Arrays, Facts]:
+            vectors = structure.structure_vectors(self.train, settings.structure_dim)
+            alone = int((vectors == 0).all(axis=1).sum())
+            return {"vectors": vectors}, {"dimensions": settings.structure_dim, "items_alone": alone}
+
+        inputs = {"train": self.train.fingerprint, "dimensions": settings.structure_dim}
+        stored = self._stage("structure", structure.VERSION, inputs, compute)
+        return self._grow_tree("structure tree", stored.arrays["vectors"])
 
     def grow_semantic_tree(self, vectors: np.ndarray) -> ItemTree:
         if self.settings.semantic_paths:
@@ -240,7 +237,7 @@ def to_recbole_ids(pairs: Pairs, train: TrainInteractions, dataset: Dataset) -> 
 
 
 def tree_positions(train: TrainInteractions, dataset: Dataset) -> np.ndarray:
-    """For every item id of a RecBole data set, its canonical id, or -1 where it is not a train item; int64 [n_items]."""
+    """Canonical id of every item id of a RecBole data set, int64 [n_items]; -1 where it is not a train item."""
     positions = np.full(dataset.item_num, -1, dtype=np.int64)
     positions[dataset.token2id(dataset.iid_field, train.item_tokens)] = np.arange(train.n_items)
     return positions

@@ -10,6 +10,7 @@ import numpy as np
 from recbole.data.dataset import Dataset
 from recbole.data.utils import create_samplers, get_dataloader
 
+from recbole_dtlns.compat import quiet_recbole
 from recbole_dtlns.errors import ConfigError, DataError
 from recbole_dtlns.glue.dataloader import DTLNSTrainDataLoader
 from recbole_dtlns.glue.dataset import observed_pairs, with_extra_rows
@@ -37,6 +38,7 @@ class RunData:
     model_dataset: Dataset
 
 
+@quiet_recbole()
 def plain_run_data(config: Any, dataset: Dataset, parts: list[Dataset]) -> RunData:
     """RecBole's own samplers and loaders, in the order in which RecBole makes them."""
     samplers = create_samplers(config, dataset, parts)
@@ -44,6 +46,7 @@ def plain_run_data(config: Any, dataset: Dataset, parts: list[Dataset]) -> RunDa
     return RunData(train_loader, *_evaluation_loaders(config, parts, samplers), parts[0])
 
 
+@quiet_recbole()
 def dtlns_run_data(
     config: Any, settings: DTLNSSettings, dataset: Dataset, parts: list[Dataset], preparation: Preparation
 ) -> RunData:
@@ -103,7 +106,7 @@ def check_negative_sampling(config: Any, settings: DTLNSSettings) -> None:
     if sampling["dynamic"]:
         raise ConfigError(
             "train_neg_sample_args.dynamic: True is RecBole's own hard sampling: set it to False and use "
-            "dtlns_sampler: dtlns (with dtlns_alpha_co: 0 and dtlns_alpha_se: 0 it is the same rule), or dtlns_preset: off"
+            "dtlns_sampler: dtlns (the same rule where both dtlns_alpha are 0), or use dtlns_preset: off"
         )
 
 
@@ -115,8 +118,8 @@ def check_users_have_negatives(parts: list[Dataset]) -> None:
     if len(full):
         token = parts[0].id2token(parts[0].uid_field, int(full[0]))
         raise DataError(
-            f"{len(full)} users (the first: '{token}') have seen all {parts[0].item_num - 1} items, so nothing is left to "
-            "draw as a negative; filter them, for example with user_inter_num_interval: '[0,"
+            f"{len(full)} users (the first: '{token}') have seen all {parts[0].item_num - 1} items, so nothing is left "
+            "to draw as a negative; filter them, for example with user_inter_num_interval: '[0,"
             f"{parts[0].item_num - 2}]'"
         )
 

@@ -14,12 +14,13 @@ from typing import Any
 
 import yaml
 from recbole.data.dataset import Dataset
-from recbole.utils import get_local_time, init_logger, init_seed
+from recbole.utils import get_local_time, init_seed
 
 from recbole_dtlns.artefact_store import write_atomically
+from recbole_dtlns.compat import quiet_recbole
 from recbole_dtlns.errors import ArtefactError, ConfigError
 from recbole_dtlns.glue.config import DTLNSConfig
-from recbole_dtlns.glue.dataset import canonical_train, load_splits
+from recbole_dtlns.glue.dataset import canonical_train, load_splits, numbering
 from recbole_dtlns.glue.models import check_model
 from recbole_dtlns.glue.preparation import Preparation, prepare, tree_positions
 from recbole_dtlns.glue.run_data import (
@@ -28,18 +29,21 @@ from recbole_dtlns.glue.run_data import (
     dtlns_run_data,
     plain_run_data,
 )
+from recbole_dtlns.glue.run_log import open_log
 from recbole_dtlns.glue.trainer import build_trainer
+from recbole_dtlns.interactions import TrainInteractions
 from recbole_dtlns.negatives.selection import SELECTORS, NegativeSelector
 from recbole_dtlns.negatives.tree_views import TreeView
 
 logger = logging.getLogger("recbole_dtlns")
 
 LEAK_WARNING = (
-    "protocol 'authors': pseudo-positives, purged of validation and test pairs, mask the evaluation. The metrics of this run "
-    "are inflated and comparable with nothing; all it writes is marked as leaking"
+    "protocol 'authors': pseudo-positives, purged of validation and test pairs, mask the evaluation. The metrics of "
+    "this run are inflated and comparable with nothing; all it writes is marked as leaking"
 )
 
 
+@quiet_recbole()
 def run_recbole_dtlns(
     model: str | type | None = None,
     dataset: str | None = None,
@@ -73,7 +77,8 @@ def run_recbole_dtlns(
     _check(config)
     run_folder = _open_run_folder(config)
     whole, parts = _load(config)
-    preparation = _prepare_if_active(config, parts)
+    train = canonical_train(parts[0])
+    preparation = _prepare_if_active(config, train, parts[0])
     if preparation is None:
         data = plain_run_data(config, whole, parts)
     else:
@@ -83,7 +88,8 @@ def run_recbole_dtlns(
     network = config.model_class(config, data.model_dataset).to(config["device"])
     logger.info(network)
     provenance = {
-        "train_fingerprint": canonical_train(parts[0]).fingerprint,
+        "train_fingerprint": train.fingerprint,
+        "numbering": numbering(parts[0]),
         "protocol": config.settings.protocol,
         "leaking": config.settings.leaking,
     }
@@ -113,6 +119,7 @@ def run_recbole_dtlns(
     return result
 
 
+@quiet_recbole()
 def prepare_only(
     model: str | type | None = None,
     dataset: str | None = None,
@@ -125,7 +132,7 @@ def prepare_only(
     config = DTLNSConfig(model, dataset, config_file_list, config_dict, arguments)
     _check(config)
     _, parts = _load(config)
-    return _prepare_if_active(config, parts)
+    return _prepare_if_active(config, canonical_train(parts[0]), parts[0])
 
 
 def _check(config: DTLNSConfig) -> None:
@@ -136,7 +143,7 @@ def _check(config: DTLNSConfig) -> None:
     check_model(config.model_class, settings)
     check_negative_sampling(config, settings)
     init_seed(config["seed"], config["reproducibility"])
-    init_logger(config)
+    open_log(config)
     if settings.leaking:
         logger.warning(LEAK_WARNING)
     for key, advice in config.undocumented_keys().items():
@@ -161,12 +168,12 @@ def _load(config: DTLNSConfig) -> tuple[Dataset, list[Dataset]]:
     return dataset, parts
 
 
-def _prepare_if_active(config: DTLNSConfig, parts: list[Dataset]) -> Preparation | None:
+def _prepare_if_active(config: DTLNSConfig, train: TrainInteractions, train_dataset: Dataset) -> Preparation | None:
     settings = config.settings
     if not settings.active:
         logger.info("DTL-NS is off: plain RecBole")
         return None
-    preparation = prepare(settings, parts[0], config["show_progress"])
+    preparation = prepare(settings, train, train_dataset, config["show_progress"])
     logger.info(preparation.summary())
     return preparation
 

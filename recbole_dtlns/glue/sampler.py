@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
 from recbole.data.dataset import Dataset
@@ -26,10 +28,12 @@ class DTLNSSampler(Sampler):
         seed: of the draws.
     """
 
+    used_ids: Any  # RecBole: by phase while it is built, then one set of item ids per user
+
     def __init__(self, train: Dataset, forbidden: Forbidden, seed: int) -> None:
         super().__init__("train", [train], distribution="uniform")
         self.phase = "train"
-        self.used_ids = self.used_ids["train"]
+        self.used_ids = self.used_ids[self.phase]
         self.seed = seed
         self.epoch = 0
         observed = observed_pairs(train)

@@ -108,7 +108,7 @@ class DTLNSSettings(BaseModel):
     @property
     def active(self) -> bool:
         """False when the run is plain RecBole."""
-        return self.relabels or self.selects
+        return self.relabels or self.selects or self.leaking
 
     @property
     def leaking(self) -> bool:

@@ -23,7 +23,7 @@ from recbole_dtlns.compat import quiet_recbole
 from recbole_dtlns.errors import CheckpointError
 from recbole_dtlns.glue.checkpoint import from_plain, load_checkpoint
 from recbole_dtlns.glue.config import DTLNSConfig
-from recbole_dtlns.glue.dataset import DTLNSDataset
+from recbole_dtlns.glue.dataset import DTLNSDataset, numbering
 from recbole_dtlns.glue.settings import DTLNSSettings
 from recbole_dtlns.interactions import TrainInteractions
 from recbole_dtlns.teacher.closed_form import column_factors
@@ -142,11 +142,21 @@ class CheckpointTeacher:
                 f"{self.path} was trained on other train pairs than this run's: its knowledge could hold this run's "
                 "validation or test pairs. Train the teacher with the same data, split and seed"
             )
+        if saved["numbering"] != numbering(self.dataset):
+            raise CheckpointError(
+                f"{self.path} numbers users and items otherwise than this run, so its weights would belong to others: "
+                "the files of the data set were reordered, or hold other validation or test pairs"
+            )
         if saved["leaking"]:
             raise CheckpointError(f"{self.path} comes from a run of the leaking protocol 'authors'; it cannot teach")
         if saved["chosen_on_validation"]:
             logger.warning("the teacher %s had its epoch chosen on validation pairs; prefer a fixed epoch", self.path)
-        own_keys = {key: value for key, value in saved["config"].items() if not key.startswith("dtlns_")}
+        # The GPU is chosen for the run that teaches now, not for the one that was saved.
+        own_keys = {
+            key: value
+            for key, value in saved["config"].items()
+            if not key.startswith("dtlns_") and key not in ("gpu_id", "use_gpu", "resume_from")
+        }
         own_keys |= {"dtlns_preset": "off", "data_path": "", "checkpoint_dir": tempfile.gettempdir()}
         with _no_tensorboard(), quiet_recbole():
             config = DTLNSConfig(saved["model"], "teacher", config_dict=own_keys)

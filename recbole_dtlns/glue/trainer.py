@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from recbole.evaluator.collector import Collector, DataStruct
 from recbole.trainer import Trainer
 from recbole.utils import get_trainer
 
@@ -84,7 +85,7 @@ class DTLNSTrainerMixin(Trainer):
     def _save_checkpoint(self, epoch: int, verbose: bool = True, **kwargs: Any) -> None:
         if epoch < 0:  # RecBole's way of saying that no epoch is left to train; the best checkpoint stays
             return
-        path = Path(kwargs.get("saved_model_file", self.saved_model_file))
+        path = Path(kwargs.get("saved_model_file") or self.saved_model_file)
         # RecBole updates best_valid_result only after saving; what is saved as the best is the latest result.
         self._save_state(epoch, path, self._latest_result)
         if verbose:
@@ -124,7 +125,11 @@ class DTLNSTrainerMixin(Trainer):
         best = state if path.name == BEST else load_checkpoint(path.parent / BEST, self.device)
         if state["model"] != self.config["model"]:
             raise CheckpointError(f"{path} holds a {state['model']}, this run trains {self.config['model']}")
-        for key, what in (("train_fingerprint", "train pairs"), ("leaking", "evaluation protocol")):
+        for key, what in (
+            ("train_fingerprint", "train pairs"),
+            ("numbering", "numbering of users and items (the files of the data set were reordered or changed)"),
+            ("leaking", "evaluation protocol"),
+        ):
             if state[key] != self.provenance[key]:
                 raise CheckpointError(
                     f"{path} was trained with another {what} than this run: check data, split and seed"
@@ -163,6 +168,21 @@ class DTLNSTrainerMixin(Trainer):
             return super().evaluate(eval_data, load_best_model=False, show_progress=show_progress)
 
 
+class _Collector(Collector):
+    """RecBole's collector, mended for metrics that count (ItemCoverage, GiniIndex, ...).
+
+    RecBole moves all that it collected to the CPU as if it were tensors, and fails at the counts of the train split.
+    """
+
+    def get_data_struct(self) -> DataStruct:
+        entries = self.data_struct._data_dict
+        counts = {key: entries.pop(key) for key in list(entries) if not isinstance(entries[key], torch.Tensor)}
+        collected = super().get_data_struct()
+        entries.update(counts)
+        collected._data_dict.update(counts)
+        return collected
+
+
 def build_trainer(
     config: Any,
     model: torch.nn.Module,
@@ -181,6 +201,7 @@ def build_trainer(
     """
     base = get_trainer(config["MODEL_TYPE"], config["model"])
     trainer = type(f"DTLNS{base.__name__}", (DTLNSTrainerMixin, base), {})(config, model)
+    trainer.eval_collector = _Collector(config)
     trainer.run_folder = run_folder
     trainer.saved_model_file = str(run_folder / BEST)
     trainer.selector = selector

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from recbole.data.interaction import Interaction
+from recbole.model.abstract_recommender import AbstractRecommender
 from recbole.utils import InputType
 from torch import nn
 
@@ -30,7 +31,7 @@ class TrainingStep:
 
     def __init__(
         self,
-        model: nn.Module,
+        model: AbstractRecommender,
         loader: DTLNSTrainDataLoader,
         selector: NegativeSelector | None,
         loss_function: LossFunction,
@@ -46,10 +47,10 @@ class TrainingStep:
         interaction.drop(CANDIDATES)
         with propagation_shared(self.model):
             if self.selector is not None:
-                self._choose_negatives(interaction, candidates)
+                self._choose_negatives(self.selector, interaction, candidates)
             return self._weighted_loss(interaction)
 
-    def _choose_negatives(self, interaction: Interaction, candidates: torch.Tensor) -> None:
+    def _choose_negatives(self, selector: NegativeSelector, interaction: Interaction, candidates: torch.Tensor) -> None:
         loader = self.loader
         users, items = interaction[loader.uid_field], interaction[loader.iid_field]
         pointwise = loader.dl_format == InputType.POINTWISE
@@ -60,7 +61,7 @@ class TrainingStep:
         else:
             positives = items
         scores = self._score(users, candidates)
-        column = self.selector.select(scores, positives, candidates)
+        column = selector.select(scores, positives, candidates)
         chosen = candidates.gather(1, column[:, None]).squeeze(1)
         if pointwise:
             features = self._item_features(torch.cat([items[:n_positives], chosen]))

@@ -60,7 +60,4 @@ class UniformPool:
     def blocks(self, users: np.ndarray, items: np.ndarray) -> np.ndarray:
         """Whether each (user, item) pair is blocked, bool of the broadcast shape."""
         keys = np.asarray(users) * self._stride + np.asarray(items)
-        place = np.searchsorted(self._union_keys, keys)
-        return (place < len(self._union_keys)) & (
-            self._union_keys[np.minimum(place, len(self._union_keys) - 1)] == keys
-        )
+        return np.searchsorted(self._union_keys, keys, "left") < np.searchsorted(self._union_keys, keys, "right")

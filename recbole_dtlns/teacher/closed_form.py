@@ -144,7 +144,7 @@ def column_factors(weights: np.ndarray | sp.csr_array, dimension: int) -> np.nda
     vectors = np.zeros((n_items, dimension), dtype=np.float32)
     wanted = min(dimension, rows, n_items)
     if min(rows, n_items) <= max(wanted + 1, 16):
-        dense = weights.toarray() if sp.issparse(weights) else weights
+        dense = np.asarray(weights.toarray() if isinstance(weights, sp.sparray) else weights)
         _, values, right = np.linalg.svd(dense, full_matrices=False)
         values, right = values[:wanted], right[:wanted]
     else:

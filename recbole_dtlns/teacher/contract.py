@@ -66,7 +66,7 @@ class Candidates:
 
 
 def top_candidates(
-    fitted: FittedTeacher, train: TrainInteractions, k: int, progress: Callable[[int], None] = lambda users: None
+    fitted: FittedTeacher, train: TrainInteractions, k: int, progress: Callable[[int], object] = lambda users: None
 ) -> Candidates:
     """The k best-scored unobserved items of every user with a train pair.
 
@@ -79,7 +79,7 @@ def top_candidates(
         progress: called with the number of users just done.
 
     Raises:
-        DataError: the teacher's scores hold NaN.
+        DataError: the teacher's scores hold NaN or +infinity.
     """
     users, items, ranks, scores = [], [], [], []
     width = min(k, train.n_items)
@@ -87,16 +87,20 @@ def top_candidates(
     for start in range(0, train.n_users, step):
         chunk = np.arange(start, min(start + step, train.n_users))
         values = np.array(fitted.scores(chunk), dtype=np.float64)
-        if np.isnan(values).any():
-            user = train.user_tokens[chunk[np.isnan(values).any(axis=1).argmax()]]
+        diverged = ~(values < np.inf).all(axis=1)
+        if diverged.any():
             raise DataError(
-                f"the teacher's scores for user '{user}' are NaN; lower its learning rate or choose another"
+                f"the teacher's scores for user '{train.user_tokens[chunk[diverged.argmax()]]}' hold NaN or +infinity; "
+                "lower its learning rate or choose another"
             )
         seen = train.matrix[chunk].tocoo()
         values[seen.coords] = -np.inf
-        best = np.argpartition(-values, width - 1, axis=1)[:, :width]
+        last = -np.partition(-values, width - 1, axis=1)[:, width - 1 : width]
+        above, tied = values > last, values == last
+        room = width - above.sum(axis=1, keepdims=True)  # which of the items tied for it get in: the first by token
+        best = np.nonzero(above | (tied & (tied.cumsum(axis=1) <= room)))[1].reshape(len(chunk), width)
         best_values = np.take_along_axis(values, best, axis=1)
-        order = np.lexsort((best, -best_values), axis=1)
+        order = np.argsort(-best_values, axis=1, kind="stable")
         best, best_values = np.take_along_axis(best, order, axis=1), np.take_along_axis(best_values, order, axis=1)
         row, rank = np.nonzero(np.isfinite(best_values))
         users.append(chunk[row])

@@ -16,7 +16,7 @@ from threadpoolctl import threadpool_limits
 from recbole_dtlns.errors import ConfigError, DataError
 from recbole_dtlns.tree.item_tree import ItemTree
 
-VERSION = 1
+VERSION = 2
 BALANCE_MODES = ("regret", "none", "authors")
 
 
@@ -51,7 +51,7 @@ class TreeShape:
 
 
 def build_tree(
-    vectors: np.ndarray, shape: TreeShape, progress: Callable[[int], None] = lambda items: None
+    vectors: np.ndarray, shape: TreeShape, progress: Callable[[int], object] = lambda items: None
 ) -> tuple[ItemTree, dict[str, Any]]:
     """Split items recursively until every leaf has at most `shape.leaf_size` items.
 
@@ -137,15 +137,15 @@ def _split(vectors: np.ndarray, shape: TreeShape) -> tuple[np.ndarray, int, bool
     if shape.balance == "regret":
         balance_by_regret(children, distances, *_bounds(n, k, shape))
     elif shape.balance == "authors":
-        _balance_as_authors(children, k, max(math.ceil(n / k), int(n / k * shape.max_share)))
+        _balance_as_authors(children, k, min(max(math.ceil(n / k), int(n / k * shape.max_share)), n - 1))
     return children, int((children != before).sum()), all_equal
 
 
 def _bounds(n: int, k: int, shape: TreeShape) -> tuple[int, int]:
-    """Smallest and largest child size; always satisfiable for n items in k children."""
+    """Smallest and largest child size; always satisfiable for n items in k children, and no child takes them all."""
     low = min(n // k, math.ceil(n / k * shape.min_share))
     high = max(math.ceil(n / k), math.floor(n / k * shape.max_share))
-    return low, high
+    return low, min(high, n - 1)
 
 
 def balance_by_regret(children: np.ndarray, distances: np.ndarray, low: int, high: int) -> None:

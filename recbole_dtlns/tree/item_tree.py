@@ -48,16 +48,20 @@ class ItemTree:
             the tree, and how many lines name an item that is not in `item_tokens` (they are left out).
 
         Raises:
-            DataError: the file cannot be read, a line is malformed or an item has two paths (file and line named).
+            DataError: the file cannot be read, its header is missing, a line is malformed or an item has two paths
+                (file and line named).
         """
         position = {token: index for index, token in enumerate(item_tokens)}
         rows: list[list[int]] = [[] for _ in item_tokens]
         seen: set[str] = set()
         unknown = 0
         try:
-            lines = Path(file).read_text(encoding="utf-8").splitlines()
+            # not splitlines(): it also breaks at characters that a token may hold, such as U+2028
+            lines = Path(file).read_text(encoding="utf-8-sig").removesuffix("\n").split("\n")
         except (OSError, UnicodeDecodeError) as error:
             raise DataError(f"cannot read the tree paths in {file}: {error}") from error
+        if [column.partition(":")[0] for column in lines[0].split("\t")] != ["item_id", "path"]:
+            raise DataError(f"{file}, line 1: expected the header 'item_id<TAB>path', found {lines[0]!r}")
         for number, line in enumerate(lines[1:], start=2):
             where = f"{file}, line {number}"
             token, separator, path = line.partition("\t")
@@ -129,6 +133,8 @@ class ItemTree:
         """Similarity of every two leaves, float32 [n_leaves, n_leaves]; None when there are too many leaves."""
         if self.n_leaves > _TABLE_LEAVES:
             return None
+        if self.n_leaves == 0:
+            return np.zeros((0, 0), dtype=np.float32)
         leaves = np.arange(self.n_leaves)
         return np.stack([self._compare(np.full_like(leaves, leaf), leaves) for leaf in leaves])
 
@@ -163,8 +169,9 @@ def _parse(path: str, where: str) -> list[int]:
     if not path:
         return []
     try:
-        digits = [int(part) for part in path.split("-")]
-    except ValueError:
+        # int() also reads "+1", "1_0" and digits of other scripts, which no path holds
+        digits = [int(part) if part.isascii() and part.isdigit() else -1 for part in path.split("-")]
+    except ValueError:  # thousands of digits
         digits = [-1]
     if any(not 0 <= digit < 2**15 - 1 for digit in digits):
         raise DataError(f"{where}: {path!r} is not a tree path; write child indices from the root, such as 0-3-1-2")

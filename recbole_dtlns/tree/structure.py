@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+
 import numpy as np
 import scipy.sparse as sp
 from scipy.sparse.csgraph import connected_components
@@ -9,8 +11,10 @@ from scipy.sparse.linalg import LinearOperator, eigsh
 
 from recbole_dtlns.interactions import TrainInteractions
 
-VERSION = 1
+VERSION = 2
 _DENSE_ITEMS = 512  # below this a dense eigensolver is exact and as fast
+# SciPy 1.17 draws the vectors that restart a stalled iteration from this; older versions have their own fixed ones.
+_RESTARTS = {"rng": 0} if "rng" in inspect.signature(eigsh).parameters else {}
 
 
 def item_graph(train: TrainInteractions) -> sp.csr_array:
@@ -42,37 +46,38 @@ def structure_vectors(train: TrainInteractions, dimension: int) -> np.ndarray:
         no user with any other, are zero.
     """
     graph = item_graph(train)
-    n_items = graph.shape[0]
-    degree = np.asarray(graph.sum(axis=1)).ravel()
-    inverse_root = np.divide(1.0, np.sqrt(degree), out=np.zeros_like(degree), where=degree > 0)
-    normalised = sp.csr_array(sp.diags_array(inverse_root) @ graph @ sp.diags_array(inverse_root))
-    trivial = _trivial_vectors(graph, degree)
-    wanted = min(dimension, n_items - trivial.shape[1])
-    vectors = np.zeros((n_items, dimension), dtype=np.float32)
-    if wanted <= 0:
-        return vectors
-    if n_items <= _DENSE_ITEMS or wanted >= n_items - 1:
-        dense = normalised.toarray() - (trivial @ trivial.T).toarray()
-        values, found = np.linalg.eigh(dense)
-    else:
-        operator = LinearOperator(
-            normalised.shape, matvec=lambda x: normalised @ x - trivial @ (trivial.T @ x), dtype=np.float64
-        )
-        start = np.random.default_rng(0).standard_normal(n_items)
-        values, found = eigsh(operator, k=wanted, which="LA", v0=start, tol=1e-6)
-    order = np.argsort(-values, kind="stable")[:wanted]
-    found = found[:, order] * (degree > 0)[:, None]
-    peaks = found[np.abs(found).argmax(axis=0), np.arange(wanted)]
-    vectors[:, :wanted] = found * np.where(peaks < 0, -1.0, 1.0)
+    _, component = connected_components(graph, directed=False)
+    # One component at a time: an iterative solver stalls on the equal eigenvalues that components share.
+    order = np.argsort(component, kind="stable")
+    by_component = graph[order][:, order]
+    sizes = np.bincount(component)
+    found: list[tuple[float, np.ndarray, np.ndarray]] = []
+    for end, size in zip(np.cumsum(sizes), sizes, strict=True):
+        start = end - size
+        if size > 1:
+            values, columns = _leading_vectors(by_component[start:end, start:end], dimension)
+            found += [(value, order[start:end], column) for value, column in zip(values, columns.T, strict=True)]
+    found.sort(key=lambda vector: -vector[0])
+    vectors = np.zeros((train.n_items, dimension), dtype=np.float32)
+    for place, (_, items, column) in enumerate(found[:dimension]):
+        vectors[items, place] = column * np.sign(column[np.abs(column).argmax()])
     return vectors
 
 
-def _trivial_vectors(graph: sp.csr_array, degree: np.ndarray) -> sp.csr_array:
-    """One unit vector per component with an edge, D^1/2 on its items: the eigenvalue-1 space, [I, C]."""
-    _, component = connected_components(graph, directed=False)
-    linked = np.flatnonzero(degree > 0)
-    _, column = np.unique(component[linked], return_inverse=True)
-    n_components = int(column.max()) + 1 if len(linked) else 0
-    mass = np.bincount(column, weights=degree[linked], minlength=n_components)
-    entries = np.sqrt(degree[linked] / mass[column])
-    return sp.csr_array((entries, (linked, column)), shape=(graph.shape[0], n_components))
+def _leading_vectors(graph: sp.csr_array, dimension: int) -> tuple[np.ndarray, np.ndarray]:
+    """Largest non-trivial eigenvalues [k] and unit eigenvectors [n, k] of a connected graph, k = min(d, n - 1)."""
+    degree = np.asarray(graph.sum(axis=1)).ravel()
+    n_items, wanted = len(degree), min(dimension, len(degree) - 1)
+    inverse_root = sp.diags_array(1 / np.sqrt(degree))
+    normalised = sp.csr_array(inverse_root @ graph @ inverse_root)
+    trivial = np.sqrt(degree / degree.sum())  # its eigenvalue is 1; all lie in [-1, 1], so 1 - 3 makes it the last
+    if n_items <= _DENSE_ITEMS or wanted >= n_items - 1:
+        values, columns = np.linalg.eigh(normalised.toarray() - 3 * np.outer(trivial, trivial))
+    else:
+        operator = LinearOperator(
+            normalised.shape, matvec=lambda x: normalised @ x - 3 * trivial * (trivial @ x), dtype=np.float64
+        )
+        start = np.random.default_rng(0).standard_normal(n_items)
+        values, columns = eigsh(operator, k=wanted, which="LA", v0=start, tol=1e-6, **_RESTARTS)
+    order = np.argsort(-values, kind="stable")[:wanted]
+    return values[order], columns[:, order]

@@ -1,0 +1,129 @@
+"""Real runs on the block data, each a tenth of a second, with the objects that the run made for a test to look at."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import numpy as np
+import torch
+from block_data import block_pairs, split_pairs, write_splits
+from recbole.config import Config
+from recbole.data import create_dataset, data_preparation
+from recbole.utils import init_seed
+
+from recbole_dtlns.compat import quiet_recbole
+from recbole_dtlns.glue import runner
+from recbole_dtlns.glue.config import DTLNSConfig
+from recbole_dtlns.glue.preparation import Preparation, to_recbole_ids
+from recbole_dtlns.glue.run_data import RunData
+from recbole_dtlns.item_sets import PairSet
+
+TINY = "tiny"
+PLAIN = {"dtlns_preset": "off"}
+RELABEL_ALL = {
+    "dtlns_relabel_exclude": True,
+    "dtlns_relabel_add": True,
+    "dtlns_relabel_graph": True,
+    "dtlns_relabel_top": 0,
+}
+QUICK = {
+    "epochs": 1,
+    "train_batch_size": 256,
+    "eval_batch_size": 4096,
+    "embedding_size": 16,
+    "valid_metric": "NDCG@10",
+    "show_progress": False,
+    "seed": 2020,
+}
+
+
+@dataclass
+class Run:
+    """What one real run returned and made."""
+
+    result: dict[str, Any]
+    config: DTLNSConfig
+    data: RunData
+    trainer: Any
+    preparation: Preparation | None
+
+    @property
+    def folder(self) -> Path:
+        return Path(self.result["run_folder"])
+
+    @property
+    def train(self) -> Any:
+        return self.data.train_loader._dataset
+
+
+def write_tiny(folder: str = "data", parts: Any = None, **shape: int) -> dict[str, Any]:
+    """Write the block data, split in advance; returns the config keys that load it."""
+    return write_splits(Path(folder), TINY, *(parts or split_pairs(*block_pairs(**shape))))
+
+
+def train(model: str | type, keys: dict[str, Any], *, saved: bool = True, dataset: str = TINY, **settings: Any) -> Run:
+    """`run_recbole_dtlns`, watched: nothing of it is replaced, only its parts are kept."""
+    kept: dict[str, Any] = {"preparation": None}
+
+    def keep(name: str, function: Any) -> Any:
+        def watched(*arguments: Any, **named: Any) -> Any:
+            kept[name] = function(*arguments, **named)
+            return kept[name]
+
+        return watched
+
+    watched = {"DTLNSConfig": "config", "prepare": "preparation", "build_trainer": "trainer"}
+    watched |= {"dtlns_run_data": "data", "plain_run_data": "data"}
+    with mock.patch.multiple(
+        runner, **{function: keep(name, getattr(runner, function)) for function, name in watched.items()}
+    ):
+        result = runner.run_recbole_dtlns(model, dataset, config_dict={**QUICK, **keys, **settings}, saved=saved)
+    return Run(result, **kept)
+
+
+def plain_recbole_loaders(model: str, dataset: str, keys: dict[str, Any]) -> tuple[Any, Any, Any]:
+    """Train, validation and test loader as RecBole itself makes them; nothing of this package takes part."""
+    with mock.patch.object(sys, "argv", ["run"]), quiet_recbole():
+        config = Config(model, dataset, config_dict={**QUICK, **keys})
+        init_seed(config["seed"], config["reproducibility"])
+        return data_preparation(config, create_dataset(config))
+
+
+def relabelled(run: Run) -> tuple[PairSet, PairSet]:
+    """Pseudo-positives and forbidden pairs of a run, in RecBole's ids."""
+    assert run.preparation is not None
+    found = run.preparation.relabelling
+    return tuple(to_recbole_ids(pairs, run.preparation.train, run.train) for pairs in (found.positives, found.forbidden))
+
+
+def as_set(pairs: PairSet) -> set[tuple[int, int]]:
+    return set(zip(pairs.users.tolist(), pairs.items.tolist(), strict=True))
+
+
+def observed(dataset: Any) -> set[tuple[int, int]]:
+    """The (user, item) pairs of a RecBole data set."""
+    features = dataset.inter_feat
+    return set(zip(features[dataset.uid_field].tolist(), features[dataset.iid_field].tolist(), strict=True))
+
+
+def used_pairs(sampler: Any) -> set[tuple[int, int]]:
+    """All that a sampler holds as used: the only source of RecBole's evaluation mask."""
+    return {(user, int(item)) for user, items in enumerate(sampler.used_ids) for item in items}
+
+
+def per_user(lists: np.ndarray) -> dict[int, list[int]]:
+    """A loader's `uid2history_item` or `uid2positive_item`: the items of every user, in order of id."""
+    return {user: sorted(items.tolist()) for user, items in enumerate(lists) if items is not None}
+
+
+def same_tensors(first: Any, second: Any) -> bool:
+    """Whether two nested structures of tensors and plain data are equal to the last bit."""
+    if isinstance(first, dict):
+        return first.keys() == second.keys() and all(same_tensors(first[key], second[key]) for key in first)
+    if isinstance(first, (list, tuple)):
+        return len(first) == len(second) and all(map(same_tensors, first, second))
+    return torch.equal(first, second) if isinstance(first, torch.Tensor) else first == second
