@@ -97,6 +97,7 @@ class ArtefactStore:
         try:
             if not path.exists():
                 return None
+            path.open("rb").close()  # fails here with the system's reason, which safe_open leaves out
             with safe_open(path, framework="numpy") as file:
                 header = json.loads((file.metadata() or {})[_HEADER])
                 arrays = {name: file.get_tensor(name) for name in sorted(file.keys())}

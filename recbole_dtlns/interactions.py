@@ -79,6 +79,20 @@ class TrainInteractions:
         digest.update(self.matrix.indices.astype("<i8").tobytes())
         return digest.hexdigest()
 
+    def without(self, hidden: np.ndarray) -> TrainInteractions:
+        """The same users and items with some pairs removed; canonical ids stay.
+
+        Args:
+            hidden: for every pair in the order of `histories`, whether to remove it, bool [n_pairs].
+        """
+        users, items = self.histories()
+        kept = ~hidden
+        matrix = sp.csr_array(
+            (np.ones(int(kept.sum()), dtype=np.float32), (users[kept], items[kept])), shape=self.matrix.shape
+        )
+        matrix.sort_indices()
+        return TrainInteractions(self.user_tokens, self.item_tokens, matrix)
+
     def histories(self) -> tuple[np.ndarray, np.ndarray]:
         """All pairs as (user, item) canonical ids, int64 [n_pairs] each, ordered by user then item."""
         users = np.repeat(np.arange(self.n_users), np.diff(self.matrix.indptr))

@@ -11,7 +11,7 @@ from recbole_dtlns.item_sets import Forbidden, PseudoPositives
 from recbole_dtlns.judge.contract import Label, Verdicts
 from recbole_dtlns.teacher.contract import Candidates
 
-VERSION = 1
+VERSION = 2
 
 
 @dataclass(frozen=True)
@@ -19,7 +19,7 @@ class Relabelling:
     """What the positive verdicts become, in canonical ids.
 
     Attributes:
-        positives: pairs added as positives: the best-ranked positive verdicts of every user.
+        positives: pairs added as positives: the best positive verdicts of every user.
         forbidden: pairs never drawn as negatives: all positive verdicts.
     """
 
@@ -35,15 +35,18 @@ class Relabelling:
         }
 
 
-def relabel(candidates: Candidates, verdicts: Verdicts, top: int) -> Relabelling:
+def relabel(candidates: Candidates, verdicts: Verdicts, top: int, order: str = "rank") -> Relabelling:
     """Turn verdicts into item sets.
 
     Args:
         candidates: the judged pairs, best first within a user.
         verdicts: one per candidate.
-        top: at most this many pseudo-positives per user, by the teacher's rank; 0 means all.
+        top: at most this many pseudo-positives per user; 0 means all.
+        order: which come first, by the teacher's `rank` or by the judge's `probability` (equal ones by rank).
     """
     positive = np.flatnonzero(verdicts.label == Label.POSITIVE)
+    if order == "probability":
+        positive = positive[np.lexsort((-verdicts.probability[positive], candidates.users[positive]))]
     users = candidates.users[positive]
     first = np.searchsorted(users, users)  # candidates are ordered by user: where each user's positives begin
     place = np.arange(len(users)) - first

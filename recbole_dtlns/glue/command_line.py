@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from recbole_dtlns import __version__, compat
 from recbole_dtlns.errors import ConfigError, DTLNSError
 from recbole_dtlns.glue.doctor import report
 
+_AUDITED = "always,random,rank,shuffled,structural,calibrated"
 _RUN_OPTIONS = """RecBole's flags, one per setting: --key=value
   --model=NAME            RecBole general recommender or package.module:Class
   --dataset=NAME          data set under data_path; RecBole ships ml-100k
@@ -27,6 +30,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for name, purpose in (
         ("train", "prepare, train and evaluate one model"),
         ("prepare", "run the stages before training, print their summary and stop"),
+        ("audit", "score judges on train positives hidden on purpose"),
     ):
         command = commands.add_parser(
             name,
@@ -39,6 +43,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         command.add_argument("--model", default=None, help=argparse.SUPPRESS)
         command.add_argument("--dataset", default=None, help=argparse.SUPPRESS)
         command.add_argument("--config_files", default="", help=argparse.SUPPRESS)
+        if name == "audit":
+            command.add_argument("--judges", default=_AUDITED, help=f"judges, separated by commas (default {_AUDITED})")
+            command.add_argument("--output", default="audit.json", help="file for the scores (default audit.json)")
     commands.add_parser("doctor", help="print versions, devices and what is missing")
     demo = commands.add_parser("demo", help="compare plain RecBole with DTL-NS on ml-100k (about 5 minutes)")
     demo.add_argument("--output", default="demo_runs", help="folder for runs, log and table (default demo_runs)")
@@ -59,13 +66,17 @@ def _run(given: argparse.Namespace, rest: list[str]) -> int:
     compat.require_recbole()
     # Imported only now, so that `doctor` and the message above work where RecBole is missing.
     from recbole_dtlns.glue.demo import run_demo
-    from recbole_dtlns.glue.runner import prepare_only, run_recbole_dtlns
+    from recbole_dtlns.glue.runner import audit_judges, prepare_only, run_recbole_dtlns, write_file
 
     if given.command == "demo":
         run_demo(given.output)
         return 0
     files = given.config_files.split()
-    if given.command == "prepare":
+    if given.command == "audit":
+        scores = audit_judges(given.judges.split(","), given.model, given.dataset, files, arguments=rest)
+        write_file(Path(given.output), json.dumps(scores.plain(), indent=2))
+        print(scores.table())
+    elif given.command == "prepare":
         preparation = prepare_only(given.model, given.dataset, files, arguments=rest)
         if preparation is None:
             print("these settings ask for no preparation: DTL-NS is off")

@@ -23,8 +23,17 @@ from recbole_dtlns.registry import nearest
 # RecBole derives these from the other keys and the machine. Given from outside they would break it: a `local_rank`, for
 # example, makes it join a group of processes.
 _DERIVED = frozenset(
-    ("device", "single_spec", "local_rank", "eval_type", "MODEL_TYPE", "MODEL_INPUT_TYPE", "valid_metric_bigger")
-    + ("valid_neg_sample_args", "test_neg_sample_args")
+    {
+        "device",
+        "single_spec",
+        "local_rank",
+        "eval_type",
+        "MODEL_TYPE",
+        "MODEL_INPUT_TYPE",
+        "valid_metric_bigger",
+        "valid_neg_sample_args",
+        "test_neg_sample_args",
+    }
 )
 _RECBOLE_MODEL_YAMLS = Path(recbole.__file__).parent / "properties" / "model"
 

@@ -82,12 +82,16 @@ def prepare(
         DTLNSError: input that a stage cannot use, or a store that cannot be written.
     """
     stages = _Stages(settings, train, show_progress)
-    candidates, vectors = stages.teach(train_dataset)
-    structure_tree = stages.grow_structure_tree()
-    semantic_tree = stages.grow_semantic_tree(vectors)
-    verdicts = stages.judge(candidates, structure_tree, semantic_tree)
-    relabelled = stages.relabel(candidates, verdicts)
-    return Preparation(train, structure_tree, semantic_tree, relabelled, stages.artefacts)
+    question = stages.question(train_dataset)
+    relabelled = stages.relabel(question.candidates, stages.judge(question))
+    return Preparation(train, question.structure, question.semantic, relabelled, stages.artefacts)
+
+
+def ask(
+    settings: DTLNSSettings, train: TrainInteractions, train_dataset: Dataset, show_progress: bool = False
+) -> Question:
+    """The question that a judge would be put, without any answer; arguments as for `prepare`."""
+    return _Stages(settings, train, show_progress).question(train_dataset)
 
 
 class _Stages:
@@ -99,6 +103,17 @@ class _Stages:
         self.store = ArtefactStore(cache_folder(settings), settings.refuse_damaged)
         self.progress = show_progress and sys.stderr.isatty()
         self.artefacts: dict[str, Artefact] = {}
+
+    def question(self, train_dataset: Dataset) -> Question:
+        """Teacher, candidates and trees: all that a judge may look at."""
+
+        def reask(train: TrainInteractions) -> Question:
+            return _Stages(self.settings, train, self.progress).question(train_dataset)
+
+        candidates, vectors = self.teach(train_dataset)
+        structure_tree, semantic_tree = self.grow_structure_tree(), self.grow_semantic_tree(vectors)
+        trainable = self.settings.teacher != "checkpoint"
+        return Question(self.train, candidates, structure_tree, semantic_tree, reask if trainable else None)
 
     def teach(self, train_dataset: Dataset) -> tuple[Candidates, np.ndarray]:
         settings = self.settings
@@ -141,9 +156,9 @@ class _Stages:
             return self._read_tree("semantic tree", self.settings.semantic_paths)
         return self._grow_tree("semantic tree", vectors)
 
-    def judge(self, candidates: Candidates, structure_tree: ItemTree, semantic_tree: ItemTree) -> Verdicts:
+    def judge(self, question: Question) -> Verdicts:
         judge = JUDGES.get(self.settings.judge)(self.settings)
-        question = Question(self.train, candidates, structure_tree, semantic_tree)
+        candidates = question.candidates
 
         def compute() -> tuple[Arrays, Facts]:
             found = judge.judge(question)
@@ -155,14 +170,14 @@ class _Stages:
             "judge_version": judge.version,
             "train": self.train.fingerprint,
             "candidates": _digest(candidates.users, candidates.items, candidates.ranks, candidates.scores),
-            "trees": _digest(structure_tree.digits, semantic_tree.digits),
+            "trees": _digest(question.structure.digits, question.semantic.digits),
         }
         stored = self._stage("verdicts", 1, inputs, compute)
         return Verdicts(stored.arrays["probability"], stored.arrays["label"], dict(stored.facts["abstained_because"]))
 
     def relabel(self, candidates: Candidates, verdicts: Verdicts) -> Relabelling:
         def compute() -> tuple[Arrays, Facts]:
-            found = relabel(candidates, verdicts, self.settings.relabel_top)
+            found = relabel(candidates, verdicts, self.settings.relabel_top, self.settings.relabel_order)
             arrays = {
                 "positive_users": found.positives.users,
                 "positive_items": found.positives.items,
@@ -171,7 +186,11 @@ class _Stages:
             }
             return arrays, found.facts()
 
-        inputs = {"verdicts": self.artefacts["verdicts"].digest, "top": self.settings.relabel_top}
+        inputs = {
+            "verdicts": self.artefacts["verdicts"].digest,
+            "top": self.settings.relabel_top,
+            "order": self.settings.relabel_order,
+        }
         arrays = self._stage("relabelling", relabelling.VERSION, inputs, compute).arrays
         return Relabelling(
             PseudoPositives(arrays["positive_users"], arrays["positive_items"]),

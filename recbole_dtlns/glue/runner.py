@@ -22,7 +22,7 @@ from recbole_dtlns.errors import ArtefactError, ConfigError
 from recbole_dtlns.glue.config import DTLNSConfig
 from recbole_dtlns.glue.dataset import canonical_train, load_splits, numbering
 from recbole_dtlns.glue.models import check_model
-from recbole_dtlns.glue.preparation import Preparation, prepare, tree_positions
+from recbole_dtlns.glue.preparation import Preparation, ask, prepare, tree_positions
 from recbole_dtlns.glue.run_data import (
     check_negative_sampling,
     check_users_have_negatives,
@@ -32,6 +32,8 @@ from recbole_dtlns.glue.run_data import (
 from recbole_dtlns.glue.run_log import open_log
 from recbole_dtlns.glue.trainer import build_trainer
 from recbole_dtlns.interactions import TrainInteractions
+from recbole_dtlns.judge.audit import Audit, audit
+from recbole_dtlns.judge.table import JUDGES
 from recbole_dtlns.negatives.selection import SELECTORS, NegativeSelector
 from recbole_dtlns.negatives.tree_views import TreeView
 
@@ -110,7 +112,7 @@ def run_recbole_dtlns(
         "leaking": config.settings.leaking,
         "run_folder": str(run_folder),
     }
-    _write(run_folder / "result.json", json.dumps(result, indent=2, default=float))
+    write_file(run_folder / "result.json", json.dumps(result, indent=2, default=float))
     mark = "LEAKING " if config.settings.leaking else ""
     logger.info("%sbest valid: %s", mark, best_result)
     logger.info("%stest result: %s", mark, test_result)
@@ -135,6 +137,31 @@ def prepare_only(
     return _prepare_if_active(config, canonical_train(parts[0]), parts[0])
 
 
+def audit_judges(
+    judges: Sequence[str],
+    model: str | type | None = None,
+    dataset: str | None = None,
+    config_file_list: Sequence[str | Path] | None = None,
+    config_dict: dict[str, Any] | None = None,
+    *,
+    arguments: Sequence[str] = (),
+) -> Audit:
+    """Score judges on hidden train positives (`recbole_dtlns.judge.audit`), with the run's teacher and trees.
+
+    Args:
+        judges: names of judges; each runs with the settings that a run would give it.
+        model, dataset, config_file_list, config_dict, arguments: as for `run_recbole_dtlns`.
+    """
+    config = DTLNSConfig(model, dataset, config_file_list, config_dict, arguments)
+    settings = config.settings
+    named = {name: JUDGES.get(name)(settings) for name in judges}
+    _check(config)
+    _, parts = _load(config)
+    question = ask(settings, canonical_train(parts[0]), parts[0], config["show_progress"])
+    # Another seed than the one that judges hide with: what they learnt from must not be what they are asked.
+    return audit(named, question, settings.judge_hide, settings.seed + 1)
+
+
 def _check(config: DTLNSConfig) -> None:
     """Refuse what cannot work before any work is done, then seed and open the log as RecBole does."""
     settings = config.settings
@@ -155,7 +182,7 @@ def _open_run_folder(config: DTLNSConfig) -> Path:
     leak = "LEAKING-" if config.settings.leaking else ""
     name = f"{leak}{config['model']}-{config['dataset']}-{get_local_time()}-{secrets.token_hex(2)}"
     folder = Path(config["checkpoint_dir"]) / name
-    _write(folder / "config.yaml", yaml.safe_dump(config.plain(), sort_keys=True, allow_unicode=True))
+    write_file(folder / "config.yaml", yaml.safe_dump(config.plain(), sort_keys=True, allow_unicode=True))
     logger.info("run folder: %s", folder)
     return folder
 
@@ -188,7 +215,8 @@ def _selector(config: DTLNSConfig, train: Dataset, preparation: Preparation | No
     return SELECTORS.get(config.settings.sampler)(config.settings, structure, semantic)
 
 
-def _write(path: Path, text: str) -> None:
+def write_file(path: Path, text: str) -> None:
+    """Write a result; the error of a folder that cannot be written names it."""
     try:
         write_atomically(path, text.encode())
     except OSError as error:

@@ -49,13 +49,17 @@ class DTLNSSettings(BaseModel):
     semantic_paths: str | None = None
 
     judge: str = "structural"
-    judge_threshold: float = Field(1.0, gt=0, le=1)
+    judge_threshold: float = Field(0.5, gt=0, le=1)
     judge_random_rate: float = Field(0.5, ge=0, le=1)
+    judge_rank_first: int = Field(5, ge=1)
+    judge_hide: float = Field(0.1, gt=0, lt=1)
+    judge_lift: float = Field(1.0, ge=0)
 
     relabel_exclude: bool = True
     relabel_add: bool = True
     relabel_weight: float = Field(0.3, gt=0, le=1)
     relabel_top: int = Field(5, ge=0)
+    relabel_order: Literal["rank", "probability"] = "rank"
     relabel_graph: bool = False
 
     sampler: str = "dtlns"

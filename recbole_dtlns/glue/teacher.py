@@ -87,7 +87,9 @@ class RecBoleTeacher:
             logger.info("training the teacher %s for %d epochs", config["model"], config["epochs"])
             trainer.fit(loader, None, verbose=False, saved=False, show_progress=False)
             users = dataset.token2id(dataset.uid_field, [str(user) for user in range(train.n_users)])
-            items = dataset.token2id(dataset.iid_field, [str(item) for item in range(train.n_items)])
+            known = dataset.field2token_id[dataset.iid_field]
+            # An item whose pairs were all hidden is not in the file; it gets the padding id, which scores -inf.
+            items = np.array([known.get(str(item), 0) for item in range(train.n_items)])
             return ModelTeacher(trainer, dataset, users, items, self.settings.teacher_dim)
 
     def _config(self, data_path: str) -> DTLNSConfig:
@@ -175,7 +177,7 @@ class ModelTeacher:
     Args:
         trainer: the RecBole trainer that holds the model; it knows how to score every kind of model.
         dataset: the data set whose ids the model uses.
-        users, items: the model's id of every canonical user and item.
+        users, items: the model's id of every canonical user and item; 0 for an item that the model does not know.
         dimension: length of the item vectors where the model has none.
     """
 
@@ -204,9 +206,12 @@ class ModelTeacher:
             if isinstance(table, torch.nn.Embedding) and table.num_embeddings == self._dataset.item_num:
                 propagated = getattr(model, "restore_item_e", None)
                 weights = propagated if isinstance(propagated, torch.Tensor) else table.weight
-                return weights.detach().cpu().numpy()[self._items].astype(np.float32)
+                vectors = weights.detach().cpu().numpy()[self._items].astype(np.float32)
+                vectors[self._items == 0] = 0
+                return vectors
         sample = np.random.default_rng(0).permutation(len(self._users))[:_PROFILE_USERS]
-        return column_factors(self.scores(np.sort(sample)).astype(np.float64), dimension)
+        scores = self.scores(np.sort(sample)).astype(np.float64)
+        return column_factors(np.where(np.isneginf(scores), 0, scores), dimension)
 
 
 def _write_atomic_file(path: Path, train: TrainInteractions) -> None:

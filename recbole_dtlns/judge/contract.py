@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Any, Protocol
@@ -30,12 +31,19 @@ class Question:
         train: the users' observed histories.
         candidates: the pairs to be judged.
         structure, semantic: the two item trees over the train items.
+        reask: the same question made anew (teacher, trees, candidates) from other train pairs with the same canonical
+            ids; judges that learn from hidden positives need it. None where it cannot be made.
     """
 
     train: TrainInteractions
     candidates: Candidates
     structure: ItemTree
     semantic: ItemTree
+    reask: Callable[[TrainInteractions], Question] | None = None
+
+    def pair_keys(self) -> np.ndarray:
+        """One number per candidate pair, user * n_items + item, int64 [n_pairs]."""
+        return self.candidates.users.astype(np.int64) * self.train.n_items + self.candidates.items
 
 
 @dataclass(frozen=True)

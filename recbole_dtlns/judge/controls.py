@@ -1,4 +1,4 @@
-"""Judges that show what another judge is worth: always, never, random, and shuffled trees."""
+"""Judges that show what another judge is worth: always, never, random, teacher rank, and shuffled trees."""
 
 from __future__ import annotations
 
@@ -63,6 +63,32 @@ class RandomJudge:
         n = len(question.candidates)
         label = np.random.default_rng(self.seed).random(n) < self.rate
         return Verdicts(np.full(n, self.rate, np.float32), label.astype(np.int8))
+
+
+class RankJudge:
+    """Positive for the teacher's first candidates of every user: what the teacher knows without any judge.
+
+    Args:
+        first: how many candidates of a user are positive.
+    """
+
+    version = 1
+
+    def __init__(self, first: int) -> None:
+        self.first = first
+
+    @classmethod
+    def from_settings(cls, settings: Any) -> RankJudge:
+        return cls(settings.judge_rank_first)
+
+    def inputs(self) -> dict[str, Any]:
+        return {"judge": "rank", "first": self.first}
+
+    def judge(self, question: Question) -> Verdicts:
+        """The probability is 1 / (1 + rank): an order, not an estimate."""
+        ranks = question.candidates.ranks
+        label = np.where(ranks < self.first, Label.POSITIVE, Label.NEGATIVE)
+        return Verdicts((1 / (1 + ranks)).astype(np.float32), label.astype(np.int8))
 
 
 class ShuffledJudge:

@@ -1,7 +1,8 @@
 """The judges that a configuration can name."""
 
+from recbole_dtlns.judge.calibrated import CalibratedJudge
 from recbole_dtlns.judge.contract import Judge
-from recbole_dtlns.judge.controls import ConstantJudge, RandomJudge, ShuffledJudge
+from recbole_dtlns.judge.controls import ConstantJudge, RandomJudge, RankJudge, ShuffledJudge
 from recbole_dtlns.judge.structural import StructuralJudge
 from recbole_dtlns.registry import Registry
 
@@ -10,9 +11,11 @@ JUDGES: Registry[Judge] = Registry(
     "recbole_dtlns.judges",
     {
         "structural": StructuralJudge.from_settings,
+        "calibrated": CalibratedJudge.from_settings,
         "always": ConstantJudge.always,
         "never": ConstantJudge.never,
         "random": RandomJudge.from_settings,
+        "rank": RankJudge.from_settings,
         "shuffled": ShuffledJudge.from_settings,
     },
 )

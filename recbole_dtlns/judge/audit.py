@@ -1,0 +1,135 @@
+"""Is a judge any good? Ask it about train positives hidden on purpose, where the answer is known."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from sklearn.metrics import roc_auc_score
+
+from recbole_dtlns.errors import ConfigError, DataError
+from recbole_dtlns.judge.contract import Judge, Label, Question
+from recbole_dtlns.judge.hidden import hide_positives
+
+_BINS = 10
+
+
+@dataclass(frozen=True)
+class JudgeScore:
+    """One judge's answers against the hidden positives.
+
+    Attributes:
+        positive_rate: share of the candidates called positive.
+        precision: share of the pairs called positive that are hidden positives. The others are unobserved pairs whose
+            truth nobody knows, so this is a lower bound; compare it with that of `always`, the base rate.
+        recall: share of the hidden positives among the candidates that are called positive.
+        auc: probability that a hidden positive is given a higher probability than another candidate.
+        calibration_error: expected calibration error over bins of equal size.
+        abstained: pairs left unanswered; they count as not positive, and are left out of `auc` and calibration.
+        reliability: per bin, the mean probability and the share of hidden positives.
+    """
+
+    positive_rate: float
+    precision: float
+    recall: float
+    auc: float
+    calibration_error: float
+    abstained: int
+    reliability: list[tuple[float, float]]
+
+
+@dataclass(frozen=True)
+class Audit:
+    """Several judges on the same hidden positives.
+
+    Attributes:
+        hidden: how many train pairs were hidden.
+        reachable: how many of them are among the candidates; no judge can find the others.
+        candidates: how many pairs were judged.
+        scores: by judge.
+        agreement: share of pairs with the same label, for every two judges.
+    """
+
+    hidden: int
+    reachable: int
+    candidates: int
+    scores: dict[str, JudgeScore]
+    agreement: dict[str, dict[str, float]]
+
+    def plain(self) -> dict[str, Any]:
+        """As plain data, for JSON."""
+        return asdict(self)
+
+    def table(self) -> str:
+        """As text: one line per judge."""
+        width = max(len(name) for name in self.scores)
+        lines = [
+            f"{self.hidden} train positives hidden, {self.reachable} of them among {self.candidates} candidates "
+            f"(base rate {self.reachable / self.candidates:.2%})",
+            f"{'judge':<{width}}  positive  precision  recall  AUC    ECE    abstained",
+        ]
+        for name, score in self.scores.items():
+            lines.append(
+                f"{name:<{width}}  {score.positive_rate:>8.1%}  {score.precision:>9.2%}  {score.recall:>6.1%}  "
+                f"{score.auc:.3f}  {score.calibration_error:.3f}  {score.abstained}"
+            )
+        return "\n".join(lines)
+
+
+def audit(judges: Mapping[str, Judge], question: Question, share: float, seed: int) -> Audit:
+    """Hide a share of the train positives, put the question anew, and score each judge's answers.
+
+    Args:
+        judges: the judges by name.
+        question: the question of the run; its train pairs are the only ones looked at.
+        share: of each user's train pairs to hide, in (0, 1).
+        seed: of the choice.
+
+    Raises:
+        ConfigError: the question cannot be made anew.
+        DataError: no hidden positive is among the candidates.
+    """
+    if question.reask is None:
+        raise ConfigError("an audit trains the teacher again without some pairs, and a checkpoint cannot be")
+    reduced, hidden = hide_positives(question.train, share, seed)
+    known = question.reask(reduced)
+    truth = np.isin(known.pair_keys(), hidden)
+    if not truth.any():
+        raise DataError(f"none of {len(hidden)} hidden positives is among the candidates: raise dtlns_candidates")
+    scores, labels = {}, {}
+    for name, judge in judges.items():
+        verdicts = judge.judge(known)
+        labels[name] = verdicts.label
+        scores[name] = _score(verdicts.label, verdicts.probability, truth)
+    agreement = {
+        first: {second: float((labels[first] == labels[second]).mean()) for second in labels} for first in labels
+    }
+    return Audit(len(hidden), int(truth.sum()), len(truth), scores, agreement)
+
+
+def _score(label: np.ndarray, probability: np.ndarray, truth: np.ndarray) -> JudgeScore:
+    positive, answered = label == Label.POSITIVE, label != Label.ABSTAIN
+    bins = _equal_bins(probability[answered], truth[answered])
+    error = sum(count * abs(stated - found) for stated, found, count in bins) / max(int(answered.sum()), 1)
+    mixed = truth[answered].any() and not truth[answered].all()
+    return JudgeScore(
+        positive_rate=float(positive.mean()),
+        precision=float(truth[positive].mean()) if positive.any() else 0.0,
+        recall=float(positive[truth].mean()),
+        auc=float(roc_auc_score(truth[answered], probability[answered])) if mixed else 0.5,
+        calibration_error=float(error),
+        abstained=int((~answered).sum()),
+        reliability=[(stated, found) for stated, found, _ in bins],
+    )
+
+
+def _equal_bins(probability: np.ndarray, truth: np.ndarray) -> list[tuple[float, float, int]]:
+    """Mean probability, share of positives and size of bins of nearly equal size, split only between values."""
+    order = np.argsort(probability, kind="stable")
+    ordered, answers = probability[order], truth[order]
+    wanted = np.linspace(0, len(ordered), _BINS + 1).astype(int)[1:-1]
+    cuts = np.unique(np.searchsorted(ordered, ordered[wanted])) if len(ordered) else wanted[:0]
+    groups = zip(np.split(ordered, cuts), np.split(answers, cuts), strict=True)
+    return [(float(p.mean()), float(t.mean()), len(p)) for p, t in groups if len(p)]

@@ -1,0 +1,71 @@
+"""A judge that learns, without an LLM, what a false negative looks like: from train positives hidden on purpose."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import PolynomialFeatures, StandardScaler
+
+from recbole_dtlns.errors import ConfigError, DataError
+from recbole_dtlns.judge.contract import Label, Question, Verdicts
+from recbole_dtlns.judge.features import pair_features
+from recbole_dtlns.judge.hidden import hide_positives
+
+
+class CalibratedJudge:
+    """Logistic regression on pair features, fitted where the answer is known, applied to the real candidates.
+
+    A share of every user's train pairs is hidden; teacher, trees and candidates are made without them; the candidates
+    that are hidden pairs are the positive examples. So the probability reads: how likely is it that this
+    candidate is a positive that the train split happens to lack? It is calibrated to the hidden share, and small.
+
+    Args:
+        hide: share of each user's pairs to hide, in (0, 1).
+        lift: a pair is labelled positive when its probability is at least this many times the mean.
+        seed: of the choice of hidden pairs.
+    """
+
+    version = 1
+
+    def __init__(self, hide: float, lift: float, seed: int) -> None:
+        self.hide = hide
+        self.lift = lift
+        self.seed = seed
+
+    @classmethod
+    def from_settings(cls, settings: Any) -> CalibratedJudge:
+        return cls(settings.judge_hide, settings.judge_lift, settings.seed)
+
+    def inputs(self) -> dict[str, Any]:
+        return {"judge": "calibrated", "hide": self.hide, "lift": self.lift, "seed": self.seed}
+
+    def judge(self, question: Question) -> Verdicts:
+        """Verdicts for all candidates.
+
+        Raises:
+            ConfigError: the question cannot be made anew (a teacher from a checkpoint cannot be trained again).
+            DataError: no hidden pair is among the candidates.
+        """
+        if question.reask is None:
+            raise ConfigError(
+                "the calibrated judge trains the teacher again without some pairs; a checkpoint cannot be"
+            )
+        reduced, hidden = hide_positives(question.train, self.hide, self.seed)
+        known = question.reask(reduced)
+        answers = np.isin(known.pair_keys(), hidden)
+        if not answers.any():
+            raise DataError(
+                f"none of {len(hidden)} hidden positives is among the teacher's candidates: raise dtlns_candidates, or "
+                "choose a better teacher"
+            )
+        # Squares and products of eight features: overlap counts for less where the teacher's rank says it all.
+        classifier = make_pipeline(
+            StandardScaler(), PolynomialFeatures(2, include_bias=False), LogisticRegression(C=0.1, max_iter=2000)
+        )
+        classifier.fit(pair_features(known), answers)
+        probability = classifier.predict_proba(pair_features(question))[:, 1]
+        label = np.where(probability >= self.lift * probability.mean(), Label.POSITIVE, Label.NEGATIVE)
+        return Verdicts(probability.astype(np.float32), label.astype(np.int8))

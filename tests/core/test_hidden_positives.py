@@ -1,0 +1,154 @@
+"""Judges that learn from, or are scored on, train positives hidden on purpose."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from block_data import block_interactions
+
+from recbole_dtlns.errors import ConfigError, DataError
+from recbole_dtlns.interactions import TrainInteractions
+from recbole_dtlns.judge.audit import audit
+from recbole_dtlns.judge.calibrated import CalibratedJudge
+from recbole_dtlns.judge.contract import Label, Question, Verdicts
+from recbole_dtlns.judge.controls import ConstantJudge, RandomJudge, RankJudge
+from recbole_dtlns.judge.features import FEATURES, pair_features
+from recbole_dtlns.judge.hidden import hide_positives
+from recbole_dtlns.teacher.closed_form import EASE
+from recbole_dtlns.teacher.contract import top_candidates
+from recbole_dtlns.tree.build import TreeShape, build_tree
+from recbole_dtlns.tree.structure import item_graph, structure_vectors
+
+
+def ask(train: TrainInteractions) -> Question:
+    """Teacher, candidates and trees of some train pairs."""
+    fitted = EASE(reg=1.0, dimension=8).fit(train)
+    shape = TreeShape(leaf_size=10)
+    structure, _ = build_tree(structure_vectors(train, 8), shape)
+    semantic, _ = build_tree(fitted.item_vectors, shape)
+    return Question(train, top_candidates(fitted, train, 10), structure, semantic, reask=ask)
+
+
+@pytest.fixture(scope="module")
+def question() -> Question:
+    return ask(block_interactions(blocks=4, users=20, items=24, missing=6))
+
+
+def pairs(train: TrainInteractions) -> set[tuple[int, int]]:
+    users, items = train.histories()
+    return set(zip(users.tolist(), items.tolist(), strict=True))
+
+
+def test_hiding_parts_the_pairs_and_leaves_ids_and_every_user(question: Question) -> None:
+    train = question.train
+    reduced, hidden = hide_positives(train, 0.25, seed=3)
+    hidden_pairs = {(int(key) // train.n_items, int(key) % train.n_items) for key in hidden}
+    assert hidden_pairs.isdisjoint(pairs(reduced))
+    assert hidden_pairs | pairs(reduced) == pairs(train)
+    assert len(hidden) == pytest.approx(0.25 * train.matrix.nnz, rel=0.1)
+    assert (np.diff(reduced.matrix.indptr) > 0).all()
+    assert reduced.item_tokens is train.item_tokens and reduced.fingerprint != train.fingerprint
+    assert np.array_equal(hidden, hide_positives(train, 0.25, seed=3)[1])
+    assert not np.array_equal(hidden, hide_positives(train, 0.25, seed=4)[1])
+
+
+def test_users_with_one_pair_have_nothing_to_hide() -> None:
+    lonely = TrainInteractions.from_tokens(np.array(["a", "b"]), np.array(["x", "y"]))
+    with pytest.raises(DataError, match="every user has only one"):
+        hide_positives(lonely, 0.5, seed=0)
+
+
+def test_features_are_what_their_names_say(question: Question) -> None:
+    features = dict(zip(FEATURES, pair_features(question).T, strict=True))
+    train, candidates = question.train, question.candidates
+    graph = item_graph(train).toarray()
+    for row in np.random.default_rng(0).integers(0, len(candidates), 25):
+        user, item = candidates.users[row], candidates.items[row]
+        history = train.matrix[[user]].indices
+        assert features["co_occurrence"][row] == pytest.approx(graph[history, item].sum() / len(history), rel=1e-4)
+        assert features["popularity"][row] == pytest.approx(np.log1p(train.matrix[:, [item]].sum()))
+        assert features["history_length"][row] == pytest.approx(np.log1p(len(history)))
+        overlap = question.structure.similarity(np.full(len(history), item), history).max()
+        assert features["structure_overlap"][row] == pytest.approx(overlap)
+    assert features["score_gap"][candidates.ranks == 0] == pytest.approx(0)
+    assert np.isfinite(np.stack(list(features.values()))).all()
+
+
+def test_calibrated_judge_finds_the_missing_items_of_the_own_block(question: Question) -> None:
+    verdicts = CalibratedJudge(hide=0.2, lift=0.3, seed=1).judge(question)
+    own_block = np.array(
+        [
+            user[1] == item[1]
+            for user, item in zip(
+                question.train.user_tokens[question.candidates.users],
+                question.train.item_tokens[question.candidates.items],
+                strict=True,
+            )
+        ]
+    )
+    assert own_block.any() and not own_block.all()
+    positive = verdicts.label == Label.POSITIVE
+    assert not positive[~own_block].any()
+    assert positive[own_block].mean() > 0.9
+    assert verdicts.probability[own_block].mean() > 20 * verdicts.probability[~own_block].mean()
+
+
+class Oracle:
+    """Knows the hidden pairs: it stands for the best judge there can be."""
+
+    version = 1
+
+    def __init__(self, train: TrainInteractions) -> None:
+        self.train = train
+
+    def inputs(self) -> dict[str, str]:
+        return {"judge": "oracle"}
+
+    def judge(self, question: Question) -> Verdicts:
+        users, items = self.train.histories()
+        known = np.isin(question.pair_keys(), users * self.train.n_items + items)
+        return Verdicts(known.astype(np.float32), known.astype(np.int8))
+
+
+def test_audit_scores_judges_whose_worth_is_known(question: Question) -> None:
+    judges = {
+        "oracle": Oracle(question.train),
+        "always": ConstantJudge(Label.POSITIVE),
+        "never": ConstantJudge(Label.NEGATIVE),
+        "random": RandomJudge(0.5, seed=0),
+        "rank": RankJudge(5),
+        "calibrated": CalibratedJudge(hide=0.2, lift=1.0, seed=7),
+    }
+    result = audit(judges, question, share=0.2, seed=5)
+    base_rate = result.reachable / result.candidates
+    oracle, always, never = (result.scores[name] for name in ("oracle", "always", "never"))
+    assert (oracle.precision, oracle.recall, oracle.auc, oracle.calibration_error) == (1, 1, 1, 0)
+    assert (always.positive_rate, always.recall, always.auc) == (1, 1, 0.5)
+    assert always.precision == pytest.approx(base_rate)
+    assert always.calibration_error == pytest.approx(1 - base_rate)
+    assert (never.positive_rate, never.precision, never.recall) == (0, 0, 0)
+    assert never.calibration_error == pytest.approx(base_rate)
+    assert result.scores["calibrated"].auc > 0.5
+    assert result.scores["calibrated"].calibration_error < 0.2 < always.calibration_error
+    assert result.agreement["always"]["never"] == 0 and result.agreement["rank"]["rank"] == 1
+    assert result.agreement["oracle"]["always"] == pytest.approx(base_rate)
+    assert all(name in result.table() for name in judges)
+
+
+def test_audit_is_given_only_what_is_left_of_the_train_pairs(question: Question) -> None:
+    asked = []
+
+    def spy(train: TrainInteractions) -> Question:
+        asked.append(train)
+        return ask(train)
+
+    watched = Question(question.train, question.candidates, question.structure, question.semantic, reask=spy)
+    result = audit({"always": ConstantJudge(Label.POSITIVE)}, watched, share=0.2, seed=5)
+    assert asked[0].matrix.nnz == question.train.matrix.nnz - result.hidden
+
+
+@pytest.mark.parametrize("learn", [lambda q: CalibratedJudge(0.1, 1.0, 0).judge(q), lambda q: audit({}, q, 0.1, 0)])
+def test_a_question_that_cannot_be_asked_anew_is_refused(question: Question, learn: object) -> None:
+    fixed = Question(question.train, question.candidates, question.structure, question.semantic)
+    with pytest.raises(ConfigError, match="checkpoint"):
+        learn(fixed)

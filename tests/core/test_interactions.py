@@ -1,0 +1,78 @@
+"""Canonical ids depend on the train pairs and on nothing else."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from recbole_dtlns.errors import DataError
+from recbole_dtlns.interactions import TrainInteractions
+
+token = st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1, max_size=3)
+pair_lists = st.lists(st.tuples(token, token), min_size=1, max_size=15)
+
+
+def from_pairs(pairs: list[tuple[str, str]]) -> TrainInteractions:
+    return TrainInteractions.from_tokens([user for user, _ in pairs], [item for _, item in pairs])
+
+
+def tokens_of(train: TrainInteractions) -> list[tuple[str, str]]:
+    users, items = train.histories()
+    return list(zip(train.user_tokens[users].tolist(), train.item_tokens[items].tolist(), strict=True))
+
+
+@given(pair_lists, st.randoms(use_true_random=False))
+def test_canonical_form(pairs: list[tuple[str, str]], random) -> None:
+    """Sorted tokens, binary matrix, repeats counted, and the same whatever the order and repetition of the pairs."""
+    train = from_pairs(pairs)
+    assert tokens_of(train) == sorted(set(pairs))
+    assert set(train.matrix.data.tolist()) == {1.0}
+    assert train.duplicates == len(pairs) - len(set(pairs))
+    shuffled = [*pairs, pairs[0]]
+    random.shuffle(shuffled)
+    again = from_pairs(shuffled)
+    assert again.fingerprint == train.fingerprint
+    assert again.duplicates == train.duplicates + 1
+
+
+@given(pair_lists, pair_lists)
+def test_fingerprints_are_equal_exactly_when_the_pairs_are(first: list, second: list) -> None:
+    """Artefacts are named by this fingerprint: two train splits must never share one."""
+    same = set(first) == set(second)
+    assert (from_pairs(first).fingerprint == from_pairs(second).fingerprint) == same
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ([("u", "a"), ("u", "b"), ("v", "a")], [("u", "a"), ("v", "a"), ("v", "b")]),  # same tokens, other pairs
+        ([("ab", "c")], [("a", "bc")]),  # same letters, other tokens
+        ([("a", "x"), ("b", "x")], [("ab", "x")]),
+        ([("u", "a")], [("a", "u")]),
+    ],
+)
+def test_near_misses_have_other_fingerprints(first: list, second: list) -> None:
+    """What concatenating tokens without lengths or separators would confuse."""
+    assert from_pairs(first).fingerprint != from_pairs(second).fingerprint
+
+
+def test_no_pair_at_all_is_refused() -> None:
+    """An over-filtered data set fails at once and points to the settings that empty it."""
+    with pytest.raises(DataError, match="train split is empty: check data_path, the filters"):
+        TrainInteractions.from_tokens(np.array([]), np.array([]))
+
+
+def test_unequal_lengths_are_refused() -> None:
+    """Tokens that do not pair up are a caller's mistake, not data."""
+    with pytest.raises(DataError, match="2 user tokens but 1 item tokens"):
+        TrainInteractions.from_tokens(["u", "v"], ["i"])
+
+
+def test_numeric_tokens_are_text() -> None:
+    """Integer ids sort as the text that RecBole keeps, so both give the same canonical ids."""
+    as_numbers = TrainInteractions.from_tokens(np.array([10, 9, 9]), np.array([2, 11, 2]))
+    as_text = TrainInteractions.from_tokens(["10", "9", "9"], ["2", "11", "2"])
+    assert as_numbers.item_tokens.tolist() == ["11", "2"]
+    assert as_numbers.fingerprint == as_text.fingerprint
