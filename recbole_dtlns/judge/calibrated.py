@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import PolynomialFeatures, StandardScaler
+from sklearn.preprocessing import StandardScaler
 
 from recbole_dtlns.errors import ConfigError, DataError
 from recbole_dtlns.judge.contract import Label, Question, Verdicts
@@ -61,10 +61,8 @@ class CalibratedJudge:
                 f"none of {len(hidden)} hidden positives is among the teacher's candidates: raise dtlns_candidates, or "
                 "choose a better teacher"
             )
-        # Squares and products of eight features: overlap counts for less where the teacher's rank says it all.
-        classifier = make_pipeline(
-            StandardScaler(), PolynomialFeatures(2, include_bias=False), LogisticRegression(C=0.1, max_iter=2000)
-        )
+        # Linear on purpose: with pairs hidden all counts are smaller, and curved models extrapolate badly from there.
+        classifier = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
         classifier.fit(pair_features(known), answers)
         probability = classifier.predict_proba(pair_features(question))[:, 1]
         label = np.where(probability >= self.lift * probability.mean(), Label.POSITIVE, Label.NEGATIVE)

@@ -27,7 +27,8 @@ def pair_features(question: Question) -> np.ndarray:
     - `structure_overlap`, `semantic_overlap`: largest tree similarity to the history (0 where a path is missing);
     - `score`: the teacher's score; `score_gap`: how far it is below the user's best candidate;
     - `rank`: log(1 + the teacher's rank);
-    - `popularity`, `history_length`: log(1 + train count) of item and user;
+    - `popularity`, `history_length`: log(1 + train count) of item and user, less its mean over all items and users, so
+      that hiding some pairs does not shift it;
     - `co_occurrence`: sum of the item graph's weights between candidate and history, over history length.
 
     Returns:
@@ -44,9 +45,9 @@ def pair_features(question: Question) -> np.ndarray:
         candidates.scores,
         candidates.scores[first] - candidates.scores,
         np.log1p(candidates.ranks),
-        np.log1p(popularity[items]),
+        (np.log1p(popularity) - np.log1p(popularity).mean())[items],
         _co_occurrence(question) / np.maximum(lengths[users], 1),
-        np.log1p(lengths[users]),
+        (np.log1p(lengths) - np.log1p(lengths).mean())[users],
     )
     return np.stack(columns, axis=1).astype(np.float32)
 
