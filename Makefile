@@ -30,13 +30,13 @@ clean:
 
 # RecBole comes last and alone: its own pins (a Ray that does not run on NumPy 2) must not take part.
 $(VENV)/.installed: setup.cfg pyproject.toml
-	@echo "installing into $(VENV); pip may report RecBole's own pins as unmet: they are, on purpose"
+	@echo "installing into $(VENV)"
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(PIP) install "$(TORCH)"
-	$(PIP) install -e .
-	$(PIP) install --no-deps recbole==1.2.1
+	$(PIP) install --no-warn-conflicts "$(TORCH)"
+	$(PIP) install --no-warn-conflicts -e .
+	$(PIP) install --no-warn-conflicts --no-deps recbole==1.2.1
 	@touch $@
 
 $(VENV)/.test-tools: $(VENV)/.installed
-	$(PIP) install -e ".[test]"
+	$(PIP) install --no-warn-conflicts -e ".[test]"
 	@touch $@

@@ -24,7 +24,10 @@ _RECBOLE_WARNINGS: tuple[tuple[type[Warning], str], ...] = (
     (UserWarning, r".*[Ss]parse (csr|CSR) tensor support is in beta.*"),
     (UserWarning, r".*non-writable.*"),
     (DeprecationWarning, r"__array_wrap__ must accept context.*"),  # np.argsort of a tensor
+    (DeprecationWarning, r"__array__ implementation doesn.t accept a copy keyword.*"),  # LINE
+    (UserWarning, r"Creating a tensor from a list of numpy.ndarrays is extremely slow.*"),  # DMF
     (DeprecationWarning, r"The inplace keyword in .* is deprecated.*"),  # pandas 3
+    (Warning, r"A value is being set on a copy of a DataFrame or Series through chained assignment.*"),  # and mended
 )
 _OLD_PINS = {"ray": (2, 6, 3), "colorlog": (4, 7, 2), "colorama": (0, 4, 4)}  # what RecBole's own metadata asks for
 

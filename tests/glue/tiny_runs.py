@@ -97,7 +97,8 @@ def relabelled(run: Run) -> tuple[PairSet, PairSet]:
     """Pseudo-positives and forbidden pairs of a run, in RecBole's ids."""
     assert run.preparation is not None
     found = run.preparation.relabelling
-    return tuple(to_recbole_ids(pairs, run.preparation.train, run.train) for pairs in (found.positives, found.forbidden))
+    pairs = (found.positives, found.forbidden)
+    return tuple(to_recbole_ids(part, run.preparation.train, run.train) for part in pairs)
 
 
 def as_set(pairs: PairSet) -> set[tuple[int, int]]:

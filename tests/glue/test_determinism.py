@@ -1,0 +1,95 @@
+"""One seed, one result: whatever the hash seed, the number of workers and the size of batches."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from tiny_runs import QUICK, same_tensors, train
+
+from recbole_dtlns.glue.dataloader import CANDIDATES
+
+ONE_RUN = """
+import hashlib, json, sys, warnings
+from pathlib import Path
+warnings.simplefilter("ignore")
+from recbole_dtlns import run_recbole_dtlns
+keys = json.loads(sys.argv[1])
+result = run_recbole_dtlns("LightGCN", "tiny", config_dict=keys)
+files = sorted(Path(keys["dtlns_cache_dir"]).rglob("*.safetensors"))
+digests = {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
+print("RESULT" + json.dumps([result["test_result"], digests]))
+"""
+
+
+def run_with_hash_seed(hash_seed: str, keys: dict[str, Any]) -> list[Any]:
+    done = subprocess.run(
+        [sys.executable, "-c", ONE_RUN, json.dumps({**QUICK, **keys, "dtlns_cache_dir": f"cache-{hash_seed}"})],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "PYTHONHASHSEED": hash_seed},
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout.split("RESULT")[-1])
+
+
+def test_hash_seed_changes_neither_artefacts_nor_metrics(tiny: dict[str, Any]) -> None:
+    first, second = (run_with_hash_seed(seed, tiny) for seed in ("1", "2"))
+    assert first == second
+    assert len(first[1]) == 6, "teacher, structure, two trees, verdicts, relabelling"
+
+
+@pytest.mark.parametrize("model", ["BPR", "NeuMF"])
+def test_workers_change_nothing(model: str, tiny: dict[str, Any]) -> None:
+    alone, helped = (train(model, tiny, epochs=2, worker=worker) for worker in (0, 2))
+    assert alone.result["test_result"] == helped.result["test_result"]
+    assert same_tensors(alone.trainer.model.state_dict(), helped.trainer.model.state_dict())
+
+
+def candidates_by_pair(batch_size: int, epoch: int, tiny: dict[str, Any]) -> dict[tuple[int, int], list[int]]:
+    loader = train("BPR", tiny, train_batch_size=batch_size, dtlns_relabel_top=0).data.train_loader
+    loader.set_epoch(epoch)
+    return {
+        (int(user), int(item)): row.tolist()
+        for batch in loader
+        for user, item, row in zip(batch["user_id"], batch["item_id"], batch[CANDIDATES], strict=True)
+    }
+
+
+def test_candidates_of_a_row_do_not_depend_on_the_batch_it_is_in(tiny: dict[str, Any]) -> None:
+    small = candidates_by_pair(32, 3, tiny)
+    assert small == candidates_by_pair(300, 3, tiny)
+    assert small != candidates_by_pair(300, 4, tiny)
+    assert len(np.unique(list(small.values()))) > 20
+
+
+def test_evaluation_does_not_depend_on_its_batches(tiny: dict[str, Any]) -> None:
+    results = [train("BPR", tiny, eval_batch_size=size).result["test_result"] for size in (1, 100_000)]
+    assert results[0] == results[1]
+
+
+def test_another_seed_gives_another_result(tiny: dict[str, Any]) -> None:
+    first, second = (train("BPR", tiny, seed=seed) for seed in (1, 2))
+    assert not same_tensors(first.trainer.model.state_dict(), second.trainer.model.state_dict())
+
+
+def test_a_second_run_prepares_nothing(tiny: dict[str, Any]) -> None:
+    train("BPR", tiny)
+    again = train("BPR", tiny, dtlns_alpha_co=0.7, seed=5, learning_rate=0.01).preparation
+    assert again is not None and all(artefact.reused for artefact in again.artefacts.values())
+    other = train("BPR", tiny, dtlns_judge_threshold=0.9).preparation
+    assert other is not None
+    recomputed = {stage for stage, artefact in other.artefacts.items() if not artefact.reused}
+    assert recomputed == {"verdicts", "relabelling"}
+
+
+def test_run_folders_never_collide(tiny: dict[str, Any]) -> None:
+    folders = {train("BPR", tiny).result["run_folder"] for _ in range(3)}
+    assert len(folders) == 3 and all((Path(folder) / "config.yaml").exists() for folder in folders)

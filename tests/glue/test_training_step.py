@@ -1,0 +1,202 @@
+"""One step: RecBole's batch layout, the choice of negatives, the weights of rows."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from recbole.data.interaction import Interaction
+from tiny_runs import Run, as_set, observed, relabelled, train
+
+from recbole_dtlns.glue.dataloader import CANDIDATES, WEIGHT
+from recbole_dtlns.glue.preparation import tree_positions
+from recbole_dtlns.glue.training_step import TrainingStep, propagation_shared
+from recbole_dtlns.tree.item_tree import ItemTree
+
+TWO_NEGATIVES = {"train_neg_sample_args": {"distribution": "uniform", "sample_num": 2}}
+
+
+class Recorder:
+    """A loss that keeps the batches it is given."""
+
+    def __init__(self, run: Run) -> None:
+        self.run = run
+        self.batches: list[Interaction] = []
+
+    def __call__(self, interaction: Interaction) -> torch.Tensor:
+        self.batches.append(interaction)
+        return self.run.trainer.model.calculate_loss(interaction)
+
+
+def one_epoch(run: Run, epoch: int = 0) -> list[tuple[Interaction, Interaction]]:
+    """Pairs of what the loader made and what the loss was given, over one epoch."""
+    loader, recorder = run.data.train_loader, Recorder(run)
+    step = TrainingStep(run.trainer.model, loader, run.trainer.selector, recorder)
+    step._weighted_loss = recorder  # the split by weight is tested on its own
+    loader.set_epoch(epoch)
+    made = []
+    for batch in loader:
+        made.append(Interaction({field: values.clone() for field, values in batch.interaction.items()}))
+        step(batch)
+    return list(zip(made, recorder.batches, strict=True))
+
+
+def rows(run: Run, batch: Interaction) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """User, positive and negative of every negative row, from a pairwise or pointwise batch."""
+    if "neg_item_id" in batch:
+        return batch["user_id"], batch["item_id"], batch["neg_item_id"]
+    times = run.data.train_loader.times
+    users, items = batch["user_id"].view(times, -1), batch["item_id"].view(times, -1)
+    positives = items[0].expand(times - 1, -1)
+    return users[1:].flatten(), positives.flatten(), items[1:].flatten()
+
+
+@pytest.mark.parametrize("model", ["BPR", "NeuMF"])
+@pytest.mark.parametrize("sampling", [{}, TWO_NEGATIVES], ids=["one", "two"])
+def test_negatives_are_never_observed_forbidden_or_padding(
+    model: str, sampling: dict[str, Any], tiny: dict[str, Any]
+) -> None:
+    run = train(model, tiny, **sampling)
+    blocked = observed(run.train) | as_set(relabelled(run)[1])
+    drawn = 0
+    for _, batch in one_epoch(run):
+        users, _, negatives = rows(run, batch)
+        pairs = set(zip(users.tolist(), negatives.tolist(), strict=True))
+        assert pairs.isdisjoint(blocked)
+        assert (negatives > 0).all()
+        drawn += len(negatives)
+    assert drawn == len(run.data.train_loader._rows) * (2 if sampling else 1)
+
+
+@pytest.mark.parametrize("model", ["BPR", "NeuMF"])
+def test_batches_have_recboles_layout(model: str, tiny: dict[str, Any]) -> None:
+    """k negatives are k blocks of the same pairs; pointwise rows start with the positives, labelled 1."""
+    run = train(model, tiny, **TWO_NEGATIVES)
+    for _, batch in one_epoch(run):
+        if model == "BPR":
+            blocks = torch.stack([batch["user_id"], batch["item_id"]]).view(2, 2, -1)
+            assert torch.equal(blocks[:, 0], blocks[:, 1])
+        else:
+            users, labels = batch["user_id"].view(3, -1), batch["label"].view(3, -1)
+            assert torch.equal(users[0], users[1]) and torch.equal(users[0], users[2])
+            assert (labels[0] == 1).all() and (labels[1:] == 0).all()
+        pairs = set(zip(*(part.tolist() for part in rows(run, batch)[:2]), strict=True))
+        assert pairs <= observed(run.train) | as_set(relabelled(run)[0])
+
+
+def plain_similarity(tree: ItemTree, first: int, second: int) -> float:
+    a, b = (tree.paths[item].split("-") for item in (first, second))
+    shared = 0
+    while shared < min(len(a), len(b)) and a[shared] == b[shared]:
+        shared += 1
+    return shared / min(len(a), len(b))
+
+
+@pytest.mark.parametrize("model", ["BPR", "NeuMF", "LightGCN"])
+@pytest.mark.parametrize(("alpha_co", "alpha_se"), [(0.1, 0.3), (0.0, 0.0), (5.0, 0.0)])
+def test_the_negative_is_the_argmax_of_q(model: str, alpha_co: float, alpha_se: float, tiny: dict[str, Any]) -> None:
+    """Against a plain reading of the definition, with the model's own predict."""
+    run = train(model, tiny, dtlns_alpha_co=alpha_co, dtlns_alpha_se=alpha_se, mlp_hidden_size=[8], dropout_prob=0.0)
+    assert run.preparation is not None
+    position = tree_positions(run.preparation.train, run.train)
+    made, given = one_epoch(run)[0]
+    users, positives, negatives = rows(run, given)
+    candidates = made[CANDIDATES][-len(users) :]
+    run.trainer.model.eval()
+    for row in range(0, len(users), 7):
+        drawn = candidates[row]
+        repeated = Interaction({"user_id": users[row].repeat(len(drawn)), "item_id": drawn})
+        with torch.no_grad():
+            scores = run.trainer.model.predict(repeated).numpy().reshape(-1)
+        scaled = (scores - scores.min()) / (scores.max() - scores.min() + 1e-8)
+        here, there = position[int(positives[row])], position[drawn.numpy()]
+        quality = [
+            value
+            + alpha_co * plain_similarity(run.preparation.structure, here, item)
+            + alpha_se * plain_similarity(run.preparation.semantic, here, item)
+            for value, item in zip(scaled, there, strict=True)
+        ]
+        best = drawn[np.flatnonzero(np.isclose(quality, max(quality), atol=1e-5))]
+        assert int(negatives[row]) in best.tolist()
+
+
+def test_one_candidate_is_the_negative(tiny: dict[str, Any]) -> None:
+    run = train("BPR", tiny, dtlns_n_candidates=1)
+    for made, given in one_epoch(run):
+        assert torch.equal(made[CANDIDATES][:, 0], given["neg_item_id"])
+
+
+def test_rows_count_by_their_weight(tiny: dict[str, Any]) -> None:
+    """The loss of a batch is the mean over rows of weight times the row's loss."""
+    run = train("BPR", tiny, dtlns_relabel_weight=0.25, dtlns_relabel_top=0)
+    loader, model = run.data.train_loader, run.trainer.model
+    batch = next(iter(loader))
+    weights = batch[WEIGHT]
+    assert sorted(weights.unique().tolist()) == [0.25, 1.0]
+    step = TrainingStep(model, loader, None, model.calculate_loss)
+    with torch.no_grad():
+        u, p, n = (batch[field] for field in ("user_id", "item_id", "neg_item_id"))
+        users, items = model.user_embedding.weight, model.item_embedding.weight
+        difference = (users[u] * (items[p] - items[n])).sum(dim=1)
+        by_row = -torch.log(1e-10 + torch.sigmoid(difference))
+        assert float(step(batch)) == pytest.approx(float((weights * by_row).mean()), rel=1e-5)
+
+
+def test_weight_one_is_the_loss_of_the_joint_batch(tiny: dict[str, Any]) -> None:
+    run = train("LightGCN", tiny, dtlns_relabel_weight=1.0, n_layers=1)
+    model, batch = run.trainer.model, next(iter(run.data.train_loader))
+    joint = Interaction({field: values.clone() for field, values in batch.interaction.items() if field != WEIGHT})
+    with torch.no_grad():
+        stepped = TrainingStep(model, run.data.train_loader, None, model.calculate_loss)(batch)
+        assert float(stepped) == pytest.approx(float(model.calculate_loss(joint)), rel=1e-5)
+
+
+def test_a_graph_model_propagates_once_per_step(tiny: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    run = train("LightGCN", tiny)
+    calls = []
+    original = type(run.trainer.model).forward
+    monkeypatch.setattr(type(run.trainer.model), "forward", lambda self: calls.append(1) or original(self))
+    loader = run.data.train_loader
+    step = TrainingStep(run.trainer.model, loader, run.trainer.selector, run.trainer.model.calculate_loss)
+    batches = list(loader)
+    for batch in batches:
+        step(batch).backward()
+    assert len(calls) == len(batches)
+    assert "forward" not in vars(run.trainer.model)
+
+
+def test_gradients_are_those_of_the_loss_on_the_chosen_negatives(tiny: dict[str, Any]) -> None:
+    """Scoring leaves no trace in the gradient, and sharing the propagation does not change it."""
+    run = train("LightGCN", tiny, dtlns_relabel_add=False)
+    model, loader = run.trainer.model, run.data.train_loader
+    recorder = Recorder(run)
+    model.zero_grad()
+    TrainingStep(model, loader, run.trainer.selector, recorder)(next(iter(loader))).backward()
+    shared = {name: weight.grad.clone() for name, weight in model.named_parameters()}
+    model.zero_grad()
+    model.calculate_loss(recorder.batches[0]).backward()
+    for name, weight in model.named_parameters():
+        assert torch.allclose(shared[name], weight.grad, rtol=1e-5, atol=1e-9), name
+
+
+def test_dropout_rests_while_candidates_are_scored(tiny: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    run = train("NeuMF", tiny, dropout_prob=0.5)
+    model, loader = run.trainer.model, run.data.train_loader
+    layers = [layer for layer in model.modules() if isinstance(layer, torch.nn.Dropout)]
+    assert layers
+    seen = []
+    original = model.predict
+    monkeypatch.setattr(model, "predict", lambda batch: seen.append([x.training for x in layers]) or original(batch))
+    model.train()
+    TrainingStep(model, loader, run.trainer.selector, model.calculate_loss)(next(iter(loader)))
+    assert seen == [[False] * len(layers)]
+    assert all(layer.training for layer in layers)
+
+
+def test_an_error_in_the_loss_leaves_the_model_as_it_was(tiny: dict[str, Any]) -> None:
+    model = train("LightGCN", tiny).trainer.model
+    with pytest.raises(ZeroDivisionError), propagation_shared(model):
+        raise ZeroDivisionError
+    assert "forward" not in vars(model)
