@@ -83,3 +83,7 @@ def _run(given: argparse.Namespace, rest: list[str]) -> int:
     else:
         run_recbole_dtlns(given.model, given.dataset, files, arguments=rest)
     return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -77,7 +77,7 @@ class DTLNSConfig(Config):
                 content = super()._load_config_files([file])
             except FileNotFoundError:
                 raise ConfigError(f"config file '{file}' does not exist (looked in {Path.cwd()})") from None
-            except TypeError:
+            except (TypeError, ValueError):
                 raise ConfigError(f"config file '{file}' holds no 'key: value' lines") from None
             except yaml.YAMLError as error:
                 raise ConfigError(f"config file '{file}' is not valid yaml: {error}") from None

@@ -25,15 +25,16 @@ logger = logging.getLogger("recbole_dtlns")
 
 
 class DTLNSDataset(Dataset):
-    """`recbole.data.dataset.Dataset` with its missing-value handling mended.
+    """`recbole.data.dataset.Dataset` with its features mended for pandas 3.
 
     RecBole fills missing values with `frame[column].fillna(..., inplace=True)`, which pandas 3 applies to a
-    copy: missing tokens then become ids of -2^63 and missing sequences stop the load.
+    copy: missing tokens then become ids of -2^63 and missing sequences stop the load. It also takes the lengths of
+    sequences by `series.agg(len)`, which pandas 3 answers with the length of the series.
     """
 
-    def _load_feat(self, filepath: str, source: Any) -> pd.DataFrame | None:
-        with _missing_sequences_filled():
-            return super()._load_feat(filepath, source)
+    def _from_scratch(self) -> None:
+        with _sequences_of_pandas_2():
+            super()._from_scratch()
 
     def _fill_nan(self) -> None:
         for name in self.feat_name_list:
@@ -57,8 +58,8 @@ class DTLNSDataset(Dataset):
 
 
 @contextmanager
-def _missing_sequences_filled() -> Iterator[None]:
-    """Make `read_csv`, as RecBole's loader calls it, return empty strings for missing sequences."""
+def _sequences_of_pandas_2() -> Iterator[None]:
+    """For RecBole's module: `read_csv` fills missing sequences, and `len` of a series of sequences counts each."""
 
     class PandasWithFilledSequences:
         def __getattr__(self, name: str) -> Any:
@@ -71,11 +72,15 @@ def _missing_sequences_filled() -> Iterator[None]:
             frame[sequences] = frame[sequences].astype(object).fillna("")
             return frame
 
-    recbole_dataset.pd = PandasWithFilledSequences()
+    def length(value: Any) -> Any:
+        return value.map(len) if isinstance(value, pd.Series) else len(value)
+
+    recbole_dataset.pd, recbole_dataset.len = PandasWithFilledSequences(), length
     try:
         yield
     finally:
         recbole_dataset.pd = pd
+        del recbole_dataset.len
 
 
 @quiet_recbole()
@@ -93,11 +98,12 @@ def load_splits(config: Any) -> tuple[Dataset, list[Dataset]]:
             logger.warning("%s is ignored: RecBole would pickle stale loaders; artefacts are cached instead", key)
     try:
         dataset = DTLNSDataset(config)
-    except ValueError as error:
-        if "Some feat is empty" not in str(error):
-            raise
-        raise DataError(f"the data set '{config['dataset']}' is empty after filtering: {error}") from error
-    parts = dataset.build()
+        parts = dataset.build()
+    except (ValueError, OSError) as error:
+        raise DataError(
+            f"RecBole cannot load the data set '{config['dataset']}' from {config['data_path']}: {error}. Check "
+            "data_path, dataset, load_col and the filters; the set may be empty after filtering"
+        ) from error
     if len(parts) != 3:
         raise DataError(
             f"the data has {len(parts)} parts, and train, valid and test are needed: check benchmark_filename "

@@ -105,9 +105,7 @@ COUNTING_METRICS = {
 
 def test_counts_of_the_train_split_do_not_hold_pseudo_positives(tiny: dict[str, Any]) -> None:
     """RecBole's popularity metrics count the items of `train_data.dataset`."""
-    plain, relabelling = (
-        train("LightGCN", tiny, **COUNTING_METRICS, **settings) for settings in (PLAIN, RELABEL_ALL)
-    )
+    plain, relabelling = (train("LightGCN", tiny, **COUNTING_METRICS, **settings) for settings in (PLAIN, RELABEL_ALL))
     counts = []
     for run in (plain, relabelling):
         collector = Collector(run.config)

@@ -1,0 +1,100 @@
+"""The commands as a user meets them: what they print, and what a mistake looks like."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from recbole_dtlns.glue.command_line import main
+
+QUICK = ["--dataset=ml-100k", "--epochs=1", "--eval_batch_size=400000", "--show_progress=False"]
+MISTAKES = [
+    (["train", "--model=BPR", "--dataset=ml-100k", "--dtlns_aplha_co=1"], "dtlns_alpha_co"),
+    (["train", "--model=BRP", "--dataset=ml-100k"], "Did you mean 'BPR'"),
+    (["train", "--dataset=ml-100k"], "no model given"),
+    (["train", "--model=BPR"], "no dataset given"),
+    (["train", "--model=BPR", "--dataset=nothing"], "nothing"),
+    (["train", "--model=BPR", "--dataset=ml-100k", "--config_files=none.yaml"], "none.yaml"),
+    (["train", "--model=BPR", "--dataset=ml-100k", "--resume_from=none.pth", "--epochs=1"], "none.pth"),
+    (["train", "--model=MultiVAE", "--dataset=ml-100k"], "MultiVAE takes neither"),
+    (["train", "--model=BPR", "--dataset=ml-100k", "--checkpoint_dir=file/below"], "checkpoint_dir"),
+    (["train", "--model=BPR", "--dataset=ml-100k", "--dtlns_cache_dir=file/below"], "dtlns_cache_dir"),
+    (["prepare", "--model=BPR", "--dataset=ml-100k", "--dtlns_structure_paths=none.tsv"], "none.tsv"),
+    (["audit", "--model=BPR", "--dataset=ml-100k", "--judges=allways"], "Did you mean 'always'"),
+    (["doctor", "--verbose"], "doctor does not take --verbose"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "message"), MISTAKES, ids=[" ".join(arguments) for arguments, _ in MISTAKES])
+def test_a_mistake_ends_with_status_2_and_one_message(
+    arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("file").write_text("a file, where a folder would be needed")
+    assert main(arguments) == 2
+    last = capsys.readouterr().err.strip().splitlines()[-1]
+    assert last.startswith("recbole-dtlns: ") and message in last
+
+
+def test_train_takes_recboles_flags(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("my.yaml").write_text("embedding_size: 8\n")
+    assert main(["train", "--model=BPR", "--config_files=my.yaml", "--dtlns_alpha_co=0.2", *QUICK]) == 0
+    folder = next(Path("saved").iterdir())
+    config = (folder / "config.yaml").read_text()
+    assert "dtlns_alpha_co: 0.2" in config and "embedding_size: 8" in config
+    assert set(json.loads((folder / "result.json").read_text())["test_result"]) >= {"recall@10", "ndcg@10"}
+
+
+def test_prepare_ends_with_its_summary_and_trains_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    assert main(["prepare", "--model=BPR", *QUICK]) == 0
+    for stage in ("teacher", "structure tree", "semantic tree", "verdicts", "relabelling"):
+        assert f"  {stage}" in caplog.text
+    assert not Path("saved").exists()
+    caplog.clear()
+    assert main(["prepare", "--model=NeuMF", "--dtlns_alpha_co=0.9", *QUICK]) == 0
+    assert "computed" not in caplog.text and caplog.text.count("reused") == 6
+
+
+def test_audit_prints_a_table_and_writes_the_scores(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["audit", "--model=BPR", "--judges=always,rank", "--output=scores.json", *QUICK]) == 0
+    assert "always" in capsys.readouterr().out
+    assert json.loads(Path("scores.json").read_text())["scores"]["always"]["recall"] == 1
+
+
+def test_doctor_names_versions(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["doctor"]) == 0
+    printed = capsys.readouterr().out
+    assert "recbole        1.2.1" in printed and "no problems found" in printed
+
+
+def test_the_config_is_written_before_work_starts() -> None:
+    assert main(["train", "--model=BPR", "--dataset=nothing"]) == 2
+    assert (next(Path("saved").iterdir()) / "config.yaml").exists()
+
+
+def test_a_killed_run_leaves_nothing_that_disturbs_the_next() -> None:
+    """kill -9 in the middle, then the same command again."""
+    command = [sys.executable, "-W", "ignore", "-m", "recbole_dtlns.glue.command_line", "train", "--model=BPR"]
+    command += ["--dataset=ml-100k", "--eval_batch_size=400000", "--show_progress=False"]
+    killed = subprocess.Popen([*command, "--epochs=500"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 60
+    while not list(Path("saved").glob("*/best.pth")) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    os.kill(killed.pid, signal.SIGKILL)
+    killed.wait()
+    stopped = next(Path("saved").iterdir())
+    assert not (stopped / "result.json").exists()
+    done = subprocess.run(
+        [*command, "--epochs=1000", f"--resume_from={stopped}", "--stopping_step=0"],
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert len(list(Path("saved").glob("*/result.json"))) == 1

@@ -1,0 +1,172 @@
+"""Settings: where they come from, which wins, and what is refused."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from recbole.model.general_recommender import BPR
+
+from recbole_dtlns.errors import ConfigError, DTLNSError, UnknownNameError, UnsupportedModelError
+from recbole_dtlns.glue.config import DTLNSConfig
+from recbole_dtlns.glue.runner import run_recbole_dtlns
+
+
+class MyBPR(BPR):
+    """Somebody's model; its defaults are those of BPR."""
+
+
+def configure(*arguments: str, **settings: Any) -> DTLNSConfig:
+    return DTLNSConfig("BPR", "ml-100k", config_dict=settings, arguments=arguments)
+
+
+WRONG = [
+    ({"dtlns_aplha_co": 1}, "unknown key 'dtlns_aplha_co'. Did you mean 'dtlns_alpha_co'"),
+    ({"dtlns_alpha_co": "much"}, "dtlns_alpha_co: .*number.*'much'"),
+    ({"dtlns_alpha_co": -1}, "dtlns_alpha_co: .*greater than or equal to 0"),
+    ({"dtlns_relabel_weight": 0}, "dtlns_relabel_weight: .*greater than 0"),
+    ({"dtlns_candidates": 2.5}, "dtlns_candidates: .*integer"),
+    ({"dtlns_tree_balance": "best"}, "dtlns_tree_balance: .*'regret', 'none' or 'authors'"),
+    ({"dtlns_preset": "cleen"}, "unknown preset 'cleen'.*authors, clean, off.*'clean'"),
+    ({"dtlns_teacher": "EASY"}, "unknown teacher 'EASY'.*EASE, ItemKNN, checkpoint.*'EASE'"),
+    ({"dtlns_judge": "structual"}, "unknown judge 'structual'.*structural.*Did you mean 'structural'"),
+    ({"dtlns_sampler": "dtnls"}, "unknown sampler 'dtnls'.*recbole.*'dtlns'"),
+    ({"dtlns_teacher": "checkpoint"}, "needs dtlns_teacher_checkpoint"),
+    ({"dtlns_tree_leaf_size": 3}, "dtlns_tree_leaf_size .3. must be at least dtlns_tree_branching .4."),
+]
+
+
+@pytest.mark.parametrize(("settings", "message"), WRONG, ids=[str(next(iter(keys.items()))) for keys, _ in WRONG])
+def test_wrong_settings_are_named_with_the_way_out(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        configure(**settings)
+
+
+CONTRADICTIONS = [
+    ({"train_neg_sample_args": {"distribution": "uniform", "dynamic": True}}, "dynamic: True is RecBole's own"),
+    ({"train_neg_sample_args": {"distribution": "popularity"}}, "distribution is 'popularity'"),
+    ({"train_neg_sample_args": None}, "distribution is 'none'"),
+    ({"repeatable": True}, "repeatable: True"),
+    ({"nproc": 2}, "nproc"),
+]
+
+
+@pytest.mark.parametrize(("settings", "message"), CONTRADICTIONS)
+def test_contradictions_with_recbole_keys_are_refused_before_loading(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        run_recbole_dtlns("BPR", "no-such-data", config_dict=settings)
+
+
+def test_command_line_over_dict_over_file_over_preset_over_default(tmp_path: Path) -> None:
+    file = tmp_path / "my.yaml"
+    file.write_text("dtlns_preset: authors\ndtlns_alpha_co: 0.5\ndtlns_alpha_se: 0.5\ndtlns_n_candidates: 5\n")
+    settings = DTLNSConfig(
+        "BPR",
+        "ml-100k",
+        [file],
+        {"dtlns_alpha_se": 0.6, "dtlns_n_candidates": 6},
+        ["--dtlns_n_candidates=7", "--epochs=3"],
+    ).settings
+    assert (settings.alpha_co, settings.alpha_se, settings.n_candidates) == (0.5, 0.6, 7)
+    assert (settings.preset, settings.relabel_weight, settings.tree_branching) == ("authors", 1.0, 4)
+
+
+def test_later_files_win(tmp_path: Path) -> None:
+    files = [tmp_path / "a.yaml", tmp_path / "b.yaml"]
+    for file, value in zip(files, (1, 2), strict=True):
+        file.write_text(f"epochs: {value}\n")
+    assert DTLNSConfig("BPR", "ml-100k", files)["epochs"] == 2
+
+
+@pytest.mark.parametrize(
+    ("argument", "value"),
+    [
+        ("2024-10-11", "2024-10-11"),
+        ("__import__('os').getcwd()", "__import__('os').getcwd()"),
+        ("1/0", "1/0"),
+        ("[5,inf)", "[5,inf)"),
+        ("a=b", "a=b"),
+        ("true", True),
+        ("1e-3", 0.001),
+        ("[64,32]", [64, 32]),
+        ("None", None),
+    ],
+)
+def test_values_are_read_and_never_evaluated(argument: str, value: Any) -> None:
+    assert configure(f"--comment={argument}")["comment"] == value
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--epochs", "3"], "cannot read the argument '--epochs'"),
+        (["epochs=3"], "write --key=value"),
+        (["--epochs=3", "--epochs=4"], "--epochs is given twice"),
+    ],
+)
+def test_arguments_that_cannot_be_read(arguments: list[str], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        configure(*arguments)
+
+
+def test_arguments_of_the_process_are_not_ours(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["pytest", "--epochs=77", "--model=Pop"])
+    config = configure()
+    assert (config["epochs"], config["model"]) == (300, "BPR")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [(None, "does not exist"), ("a: [", "not valid yaml"), ("- a\n- b\n", "no 'key: value'"), ("", "no 'key: value'")],
+)
+def test_config_files_that_cannot_be_read(content: str | None, message: str, tmp_path: Path) -> None:
+    file = tmp_path / "my.yaml"
+    if content is not None:
+        file.write_text(content)
+    with pytest.raises(ConfigError, match=message):
+        DTLNSConfig("BPR", "ml-100k", [file])
+
+
+@pytest.mark.parametrize("model", [MyBPR, f"{__name__}:MyBPR"])
+def test_an_own_model_gets_the_defaults_of_the_one_it_extends(model: Any) -> None:
+    config = DTLNSConfig(model, "ml-100k")
+    assert config.model_class is MyBPR
+    assert (config["model"], config["embedding_size"]) == ("MyBPR", 64)
+
+
+@pytest.mark.parametrize(
+    ("model", "error", "message"),
+    [
+        ("LihgtGCN", UnknownNameError, "unknown model 'LihgtGCN'. Did you mean 'LightGCN'"),
+        ("lightgcn", UnknownNameError, "Did you mean 'LightGCN'"),
+        ("no.such.module:Model", UnknownNameError, "cannot import the model"),
+        ("SASRec", UnsupportedModelError, "not a general recommender"),
+        ("FM", UnsupportedModelError, "not a general recommender"),
+        (None, ConfigError, "no model given"),
+    ],
+)
+def test_models_that_cannot_be_trained(model: Any, error: type[DTLNSError], message: str) -> None:
+    with pytest.raises(error, match=message):
+        DTLNSConfig(model, "ml-100k")
+
+
+def test_use_gpu_false_means_the_cpu() -> None:
+    config = configure(use_gpu=False)
+    assert config["device"].type == "cpu" and config["gpu_id"] == ""
+
+
+def test_a_key_that_nobody_documents_is_named() -> None:
+    config = configure(learning_rat=0.1, n_layers=2, dtlns_alpha_co=0.2)
+    assert config.undocumented_keys() == {"learning_rat": " Did you mean 'learning_rate'?"}
+
+
+def test_the_config_of_a_run_runs_again(tmp_path: Path) -> None:
+    settings = {"epochs": 1, "eval_batch_size": 400_000, "show_progress": False, "dtlns_alpha_co": 0.25}
+    first = run_recbole_dtlns("BPR", "ml-100k", config_dict=settings)
+    file = Path(first["run_folder"]) / "config.yaml"
+    assert yaml.safe_load(file.read_text())["dtlns_alpha_co"] == 0.25
+    again = run_recbole_dtlns(config_file_list=[file])
+    assert again["test_result"] == first["test_result"]

@@ -1,0 +1,180 @@
+"""RecBole's ways of loading and splitting data keep working, features survive pandas 3, odd data is reported."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from block_data import block_pairs, write_inter
+from tiny_runs import PLAIN, QUICK, observed, plain_recbole_loaders, train
+
+from recbole_dtlns.compat import quiet_recbole
+from recbole_dtlns.errors import DataError
+from recbole_dtlns.glue.config import DTLNSConfig
+from recbole_dtlns.glue.dataset import load_splits
+
+INTER_ONLY = {"data_path": "data", "load_col": {"inter": ["user_id", "item_id"]}}
+
+
+def write_timed(name: str = "timed") -> dict[str, Any]:
+    """A data set with a time and a rating for every pair."""
+    users, items = block_pairs()
+    lines = ["user_id:token\titem_id:token\trating:float\ttimestamp:float"]
+    lines += [
+        f"{user}\t{item}\t{1 + place % 5}\t{1000 - place}"
+        for place, (user, item) in enumerate(zip(users, items, strict=True))
+    ]
+    path = Path("data") / name / f"{name}.inter"
+    path.parent.mkdir(parents=True)
+    path.write_text("\n".join(lines) + "\n")
+    return {"data_path": "data", "load_col": {"inter": ["user_id", "item_id", "rating", "timestamp"]}}
+
+
+@pytest.mark.parametrize(
+    "eval_args",
+    [
+        {"split": {"RS": [0.8, 0.1, 0.1]}, "order": "RO", "group_by": "user"},
+        {"split": {"RS": [0.7, 0.2, 0.1]}, "order": "TO", "group_by": "none"},
+        {"split": {"LS": "valid_and_test"}, "order": "TO", "group_by": "user"},
+        {"split": {"TS": [0.8, 0.1, 0.1]}, "order": "TO", "group_by": "user"},
+        {"split": {"RS": [0.8, 0.1, 0.1]}, "order": "RO", "group_by": "user", "mode": "uni20"},
+    ],
+    ids=["random", "time", "leave one out", "time ratios", "sampled evaluation"],
+)
+def test_splits_are_those_of_recbole(eval_args: dict[str, Any]) -> None:
+    keys = {**write_timed(), "eval_args": eval_args}
+    run = train("BPR", keys, dataset="timed")
+    plain = plain_recbole_loaders("BPR", "timed", keys)
+    ours = (run.data.train_loader, run.data.valid_loader, run.data.test_loader)
+    for mine, theirs in zip(ours, plain, strict=True):
+        assert observed(mine._dataset) == observed(theirs._dataset)
+    assert run.result["test_result"]
+
+
+def test_added_rows_carry_every_column() -> None:
+    """Numbers get the mean of the split; general recommenders read only user and item."""
+    run = train("BPR", write_timed(), dataset="timed", dtlns_relabel_top=0)
+    rows, train_rows = run.data.train_loader._rows, run.train.inter_feat
+    assert len(rows) > len(train_rows)
+    assert set(rows.columns) == set(train_rows.columns)
+    assert torch.allclose(rows["rating"][len(train_rows) :], train_rows["rating"].mean())
+
+
+def test_filters_apply_before_anything_else() -> None:
+    users, items = block_pairs()
+    rare = np.append(users, "once"), np.append(items, items[0])
+    write_inter(Path("data/rare/rare.inter"), *rare)
+    run = train("BPR", INTER_ONLY, dataset="rare", user_inter_num_interval="[5,inf)")
+    assert "once" not in run.train.field2token_id["user_id"]
+    assert run.preparation is not None and "once" not in run.preparation.train.user_tokens
+
+
+def test_features_with_missing_values_survive_pandas_3() -> None:
+    """Missing tokens become padding, missing numbers the mean, missing sequences empty."""
+    users, items = block_pairs(blocks=2)
+    write_inter(Path("data/features/features.inter"), users, items)
+    names = sorted(set(items))
+    rows = ["item_id:token\tcolour:token\tprice:float\tgenres:token_seq"]
+    rows += [f"{names[0]}\tred\t1.0\ta b", f"{names[1]}\t\t\t", f"{names[2]}\tblue\t3.0\tb"]
+    rows += [f"{name}\tred\t\ta" for name in names[3:]]
+    Path("data/features/features.item").write_text("\n".join(rows) + "\n")
+    columns = {"inter": ["user_id", "item_id"], "item": ["item_id", "colour", "price", "genres"]}
+    config = DTLNSConfig("BPR", "features", config_dict={**QUICK, "data_path": "data", "load_col": columns})
+    dataset, _ = load_splits(config)
+    known, missing, blue = (dataset.token2id("item_id", name) for name in names[:3])
+    features = dataset.get_item_feature()
+    assert dataset.id2token("colour", features["colour"][known]) == "red"
+    assert features["colour"][[missing, 0]].tolist() == [0, 0]
+    assert features["price"][[known, missing, blue]].tolist() == [1.0, 2.0, 3.0]
+    genres = [dataset.id2token("genres", row[row > 0]).tolist() for row in features["genres"][[known, missing, blue]]]
+    assert genres == [["a", "b"], [], ["b"]]
+    assert (features["colour"] >= 0).all() and torch.isfinite(features["price"]).all()
+
+
+def test_item_features_follow_the_chosen_negative() -> None:
+    users, items = block_pairs(blocks=2)
+    write_inter(Path("data/features/features.inter"), users, items)
+    names = sorted(set(items))
+    rows = [f"{name}\t{place}" for place, name in enumerate(names)]
+    Path("data/features/features.item").write_text("item_id:token\tprice:float\n" + "\n".join(rows) + "\n")
+    columns = {"inter": ["user_id", "item_id"], "item": ["item_id", "price"]}
+    run = train("BPR", {"data_path": "data", "load_col": columns}, dataset="features")
+    seen = []
+    step_loss = run.trainer.model.calculate_loss
+    run.trainer.model.calculate_loss = lambda batch: seen.append(batch) or step_loss(batch)
+    with quiet_recbole():
+        run.trainer._train_epoch(run.data.train_loader, 0)
+    prices = run.train.get_item_feature()["price"]
+    for batch in seen:
+        assert torch.equal(batch["neg_price"], prices[batch["neg_item_id"]])
+
+
+def test_tensorboard_and_log_are_written_as_by_recbole(tiny: dict[str, Any]) -> None:
+    train("BPR", tiny)
+    assert list(Path("log_tensorboard").rglob("events.*"))
+    assert "test result" in next(Path("log/BPR").glob("*.log")).read_text()
+
+
+def test_recboles_pickled_caches_are_named_and_ignored(tiny: dict[str, Any], caplog: pytest.LogCaptureFixture) -> None:
+    train("BPR", tiny, save_dataset=True, save_dataloaders=True)
+    assert "save_dataset is ignored" in caplog.text and "save_dataloaders is ignored" in caplog.text
+    assert not list(Path().rglob("*Dataset.pth"))
+
+
+# --- data that cannot be used, or only in part ---
+
+
+def settings_of(pairs: list[tuple[str, str]], name: str = "odd") -> dict[str, Any]:
+    users, items = (np.array(column) for column in zip(*pairs, strict=True)) if pairs else (np.array([]),) * 2
+    write_inter(Path(f"data/{name}/{name}.inter"), users, items)
+    return INTER_ONLY
+
+
+SEVERAL = [(f"u{user}", f"i{item}") for user in range(6) for item in range(9) if (user + item) % 3]
+
+
+@pytest.mark.parametrize("preset", ["clean", "off"])
+@pytest.mark.parametrize(
+    ("pairs", "settings", "message"),
+    [
+        ([("a", "x")] * 4, {}, "have seen all 1 items"),
+        ([("a", f"i{item}") for item in range(9)] + [("b", "i1")] * 3, {}, "the first: 'a'"),
+        (SEVERAL, {"user_inter_num_interval": "[100,inf)"}, "empty"),
+    ],
+    ids=["one item", "a user who has seen everything", "all filtered away"],
+)
+def test_data_that_cannot_be_trained_on(
+    pairs: list[tuple[str, str]], settings: dict[str, Any], message: str, preset: str
+) -> None:
+    with pytest.raises(DataError, match=message):
+        train("BPR", {**settings_of(pairs), **settings}, dataset="odd", dtlns_preset=preset)
+
+
+def test_duplicates_are_merged_and_counted() -> None:
+    run = train("BPR", settings_of(SEVERAL + SEVERAL[:7]), dataset="odd")
+    assert run.preparation is not None
+    train_pairs = len(run.train.inter_feat)
+    assert run.preparation.train.matrix.nnz + run.preparation.train.duplicates == train_pairs
+    assert "duplicate pairs merged" in run.preparation.summary()
+
+
+def test_fewer_items_than_a_leaf_holds_is_one_leaf() -> None:
+    run = train("LightGCN", settings_of(SEVERAL), dataset="odd")
+    assert run.preparation is not None
+    assert set(run.preparation.structure.paths) == set(run.preparation.semantic.paths) == {"0"}
+
+
+def test_users_left_without_a_negative_keep_their_false_negatives_drawable(caplog: pytest.LogCaptureFixture) -> None:
+    run = train("BPR", settings_of(SEVERAL), dataset="odd", dtlns_judge="always", dtlns_candidates=100)
+    assert "would have no negative left" in caplog.text
+    assert run.result["test_result"]
+
+
+def test_all_users_with_a_train_item_get_candidates(tiny: dict[str, Any]) -> None:
+    run = train("BPR", tiny, **{**PLAIN, "dtlns_preset": "clean", "dtlns_sampler": "dtlns"})
+    assert run.preparation is not None
+    users = run.preparation.artefacts["teacher"].arrays["users"]
+    assert set(users.tolist()) == set(range(run.preparation.train.n_users))

@@ -1,0 +1,55 @@
+"""The documented keys, the checked keys and the README say the same."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+from recbole_dtlns.glue.models import capability_table
+from recbole_dtlns.glue.settings import PREFIX, DTLNSSettings
+
+ROOT = Path(__file__).resolve().parents[2]
+DOCUMENTED = ROOT / "properties" / "dtlns.yaml"
+
+
+def test_every_key_is_documented_with_its_default() -> None:
+    documented = yaml.safe_load(DOCUMENTED.read_text())
+    assert documented.pop("resume_from") is None
+    checked = {f"{PREFIX}{name}": value for name, value in DTLNSSettings().model_dump().items()}
+    assert documented == checked
+
+
+def test_every_key_says_its_type_and_meaning() -> None:
+    lines = [line for line in DOCUMENTED.read_text().splitlines() if line and not line.startswith("#")]
+    for line in lines:
+        assert re.fullmatch(r"\w+: \S.*\s# \((str|int|float|bool|list of str)\) [^ ].*\.", line), line
+
+
+@pytest.mark.parametrize("preset", sorted(path.stem for path in (ROOT / "properties" / "presets").glob("*.yaml")))
+def test_presets_are_valid_and_documented(preset: str) -> None:
+    keys = yaml.safe_load((ROOT / "properties" / "presets" / f"{preset}.yaml").read_text())
+    settings = DTLNSSettings.from_config({"dtlns_preset": preset, **keys})
+    assert settings.leaking == (preset == "authors")
+    assert settings.active == (preset != "off")
+
+
+def test_the_readme_holds_the_table_of_models() -> None:
+    assert capability_table() in (ROOT / "README.md").read_text()
+
+
+def test_the_readme_explains_only_keys_that_exist() -> None:
+    known = set(yaml.safe_load(DOCUMENTED.read_text()))
+    named = set(re.findall(r"dtlns_[a-z_]+[a-z]", (ROOT / "README.md").read_text()))
+    assert {name for name in named if name.startswith(PREFIX)} - known <= {"dtlns_alpha", "dtlns_dtlns"}
+
+
+def test_the_config_file_of_the_readme_states_the_defaults() -> None:
+    block = re.search(r"```yaml\n(# RecBole's own keys.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    assert block
+    documented = yaml.safe_load(DOCUMENTED.read_text())
+    for key, value in yaml.safe_load(block.group(1)).items():
+        if key.startswith(PREFIX):
+            assert value == documented[key], key
