@@ -137,6 +137,7 @@ def prepare_only(
     return _prepare_if_active(config, canonical_train(parts[0]), parts[0])
 
 
+@quiet_recbole()
 def audit_judges(
     judges: Sequence[str],
     model: str | type | None = None,

@@ -244,7 +244,7 @@ def checkpoints(tiny: dict[str, Any]) -> dict[str, Path]:
     return {name: run.folder for name, run in runs.items()}
 
 
-REFUSED = {"leaking": "leaking|evaluation protocol", "other train pairs": "train pairs", "other ids": "numbering"}
+REFUSED = {"leaking": "leaking|evaluation protocol", "other train pairs": "train pairs", "other ids": "number"}
 
 
 @pytest.mark.parametrize("use", ["teacher", "resume"])

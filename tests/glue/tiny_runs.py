@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,6 @@ from recbole.config import Config
 from recbole.data import create_dataset, data_preparation
 from recbole.utils import init_seed
 
-from recbole_dtlns.compat import quiet_recbole
 from recbole_dtlns.glue import runner
 from recbole_dtlns.glue.config import DTLNSConfig
 from recbole_dtlns.glue.preparation import Preparation, to_recbole_ids
@@ -87,7 +87,7 @@ def train(model: str | type, keys: dict[str, Any], *, saved: bool = True, datase
 
 def plain_recbole_loaders(model: str, dataset: str, keys: dict[str, Any]) -> tuple[Any, Any, Any]:
     """Train, validation and test loader as RecBole itself makes them; nothing of this package takes part."""
-    with mock.patch.object(sys, "argv", ["run"]), quiet_recbole():
+    with mock.patch.object(sys, "argv", ["run"]), warnings.catch_warnings(action="ignore"):
         config = Config(model, dataset, config_dict={**QUICK, **keys})
         init_seed(config["seed"], config["reproducibility"])
         return data_preparation(config, create_dataset(config))
