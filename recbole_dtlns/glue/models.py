@@ -24,14 +24,17 @@ class Capability:
         negatives: its loss reads negative item ids, so hard negatives and weighted positive rows reach it.
         graph: its constructor reads the interactions (graph, history or matrix), so `dtlns_relabel_graph` reaches it.
         why: what limits it, in a few words for the README's table; empty where nothing does.
+        state: attributes that training changes outside the weights, and that RecBole's checkpoints forget.
     """
 
     negatives: bool
     graph: bool
     why: str = ""
+    state: tuple[str, ...] = ()
 
 
 _NO_NEGATIVES = "trains on whole user histories; its loss has no negative items"
+_LOSSES_BY_STEP = ("Lt_history", "Lt_count")
 _CLOSED_FORM = "fitted to the matrix without sampled negatives"
 
 CAPABILITIES: dict[str, Capability] = {
@@ -42,18 +45,18 @@ CAPABILITIES: dict[str, Capability] = {
     "ConvNCF": Capability(True, False),
     "DGCF": Capability(True, True),
     "DMF": Capability(True, True),
-    "DiffRec": Capability(False, True, _NO_NEGATIVES),
+    "DiffRec": Capability(False, True, _NO_NEGATIVES, _LOSSES_BY_STEP),
     "EASE": Capability(False, True, _CLOSED_FORM),
     "ENMF": Capability(False, True, "weighs all unobserved items instead of drawing some"),
     "FISM": Capability(True, True),
     "GCMC": Capability(True, True),
     "ItemKNN": Capability(False, True, _CLOSED_FORM),
-    "LDiffRec": Capability(False, True, _NO_NEGATIVES),
-    "LINE": Capability(True, True, "half of its batches draw negative users instead"),
+    "LDiffRec": Capability(False, True, _NO_NEGATIVES, (*_LOSSES_BY_STEP, "update_count", "update_count_vae")),
+    "LINE": Capability(True, True, "half of its batches draw negative users instead", ("random_list", "random_pr")),
     "LightGCN": Capability(True, True),
-    "MacridVAE": Capability(False, True, _NO_NEGATIVES),
+    "MacridVAE": Capability(False, True, _NO_NEGATIVES, ("update",)),
     "MultiDAE": Capability(False, True, _NO_NEGATIVES),
-    "MultiVAE": Capability(False, True, _NO_NEGATIVES),
+    "MultiVAE": Capability(False, True, _NO_NEGATIVES, ("update",)),
     "NAIS": Capability(True, True),
     "NCEPLRec": Capability(False, True, _CLOSED_FORM),
     "NCL": Capability(True, True, "needs the package faiss-cpu"),
@@ -61,7 +64,7 @@ CAPABILITIES: dict[str, Capability] = {
     "NNCF": Capability(True, True),
     "NeuMF": Capability(True, False),
     "Pop": Capability(False, False, "counts the item column, negatives included: hard negatives would become popular"),
-    "RaCT": Capability(False, True, _NO_NEGATIVES),
+    "RaCT": Capability(False, True, _NO_NEGATIVES, ("update",)),
     "Random": Capability(False, False, "does not learn"),
     "RecVAE": Capability(False, True, _NO_NEGATIVES),
     "SGL": Capability(True, True),

@@ -170,12 +170,23 @@ def _check(config: DTLNSConfig) -> None:
         raise ConfigError("training on several processes (nproc) is not supported: run on one device")
     check_model(config.model_class, settings)
     check_negative_sampling(config, settings)
+    _check_valid_metric(config)
     init_seed(config["seed"], config["reproducibility"])
     open_log(config)
     if settings.leaking:
         logger.warning(LEAK_WARNING)
     for key, advice in config.undocumented_keys().items():
         logger.warning("key '%s' is documented neither by RecBole nor by recbole_dtlns.%s", key, advice)
+
+
+def _check_valid_metric(config: DTLNSConfig) -> None:
+    """RecBole would look for the value only after the first epoch, and stop with a KeyError."""
+    metric, _, k = config["valid_metric"].lower().partition("@")
+    if metric not in map(str.lower, config["metrics"]) or (k and k not in map(str, config["topk"])):
+        raise ConfigError(
+            f"valid_metric is {config['valid_metric']}, which metrics {config['metrics']} at topk {config['topk']} do "
+            "not hold: set valid_metric, or add to metrics or topk"
+        )
 
 
 def _open_run_folder(config: DTLNSConfig) -> Path:

@@ -24,6 +24,7 @@ from recbole_dtlns.errors import CheckpointError
 from recbole_dtlns.glue.checkpoint import from_plain, load_checkpoint
 from recbole_dtlns.glue.config import DTLNSConfig
 from recbole_dtlns.glue.dataset import DTLNSDataset, numbering
+from recbole_dtlns.glue.reproducibility import reproducible_training
 from recbole_dtlns.glue.settings import DTLNSSettings
 from recbole_dtlns.interactions import TrainInteractions
 from recbole_dtlns.teacher.closed_form import column_factors
@@ -85,7 +86,8 @@ class RecBoleTeacher:
             model = config.model_class(config, dataset).to(config["device"])
             trainer = get_trainer(config["MODEL_TYPE"], config["model"])(config, model)
             logger.info("training the teacher %s for %d epochs", config["model"], config["epochs"])
-            trainer.fit(loader, None, verbose=False, saved=False, show_progress=False)
+            with reproducible_training(config):
+                trainer.fit(loader, None, verbose=False, saved=False, show_progress=False)
             users = dataset.token2id(dataset.uid_field, [str(user) for user in range(train.n_users)])
             known = dataset.field2token_id[dataset.iid_field]
             # An item whose pairs were all hidden is not in the file; it gets the padding id, which scores -inf.

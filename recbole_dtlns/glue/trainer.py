@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from recbole.evaluator.collector import Collector, DataStruct
+from recbole.model.abstract_recommender import AbstractRecommender
 from recbole.trainer import Trainer
 from recbole.utils import get_trainer
 
@@ -23,6 +24,8 @@ from recbole_dtlns.glue.checkpoint import (
     to_plain,
 )
 from recbole_dtlns.glue.dataloader import DTLNSTrainDataLoader
+from recbole_dtlns.glue.models import capability
+from recbole_dtlns.glue.reproducibility import reproducible_training
 from recbole_dtlns.glue.training_step import LossFunction, TrainingStep
 from recbole_dtlns.negatives.selection import NegativeSelector
 
@@ -67,8 +70,12 @@ class DTLNSTrainerMixin(Trainer):
             if callback_fn is not None:
                 callback_fn(epoch, score)
 
-        with quiet_recbole():
-            return super().fit(train_data, valid_data, verbose, saved, show_progress, after_evaluation)
+        with quiet_recbole(), reproducible_training(self.config):
+            best = super().fit(train_data, valid_data, verbose, saved, show_progress, after_evaluation)
+        if saved and not Path(self.saved_model_file).exists():  # there was no epoch, or none that RecBole saves
+            epoch = max(self.train_loss_dict, default=self.start_epoch - 1)
+            self._save_state(epoch, Path(self.saved_model_file), self.best_valid_result)
+        return best
 
     def _train_epoch(
         self, train_data: Any, epoch_idx: int, loss_func: LossFunction | None = None, show_progress: bool = False
@@ -91,6 +98,19 @@ class DTLNSTrainerMixin(Trainer):
         if verbose:
             self.logger.info("Saving current: %s", path)
 
+    def save_pretrained_model(self, epoch: int, saved_model_file: str) -> None:
+        """Write a step of pretraining (RaCT) into the run folder, for `pre_model_path`, and as what is evaluated."""
+        for path in (self.run_folder / Path(saved_model_file).name, Path(self.saved_model_file)):
+            self._save_state(epoch, path, None)
+
+    def _optimizers(self) -> dict[str, torch.optim.Optimizer]:
+        """By attribute. RecVAE has two, and `optimizer` is the one in use."""
+        found = {name: value for name, value in vars(self).items() if isinstance(value, torch.optim.Optimizer)}
+        others = [value for name, value in found.items() if name != "optimizer"]
+        if any(value is self.optimizer for value in others):
+            del found["optimizer"]
+        return found
+
     def _save_state(self, epoch: int, path: Path, best_result: dict[str, float] | None) -> None:
         save_checkpoint(
             path,
@@ -104,14 +124,14 @@ class DTLNSTrainerMixin(Trainer):
                 "best_valid_result": to_plain(dict(best_result or {})),
                 "state_dict": to_plain(self.model.state_dict()),
                 "other_parameter": to_plain(self.model.other_parameter()),
-                "optimizer": to_plain(self.optimizer.state_dict()),
+                "optimizers": {name: to_plain(value.state_dict()) for name, value in self._optimizers().items()},
                 "random": random_state(),
                 "loader": self._train_data.generator.get_state(),
             },
         )
 
     def resume_checkpoint(self, resume_file: str | Path) -> None:
-        """Continue from a run folder's `last.pth` or `best.pth`, or from the folder itself (its `last.pth`).
+        """Continue from a run folder's `last.pth` or `best.pth`, or from the folder itself (its latest checkpoint).
 
         Epochs done before and after add up to the same result as one run without interruption. The best model so far
         is carried into this run's folder; the folder resumed from is not written to.
@@ -120,7 +140,8 @@ class DTLNSTrainerMixin(Trainer):
             CheckpointError: a file is missing, or belongs to another model or other train pairs.
         """
         path = Path(resume_file)
-        path = path / LAST if path.is_dir() else path
+        if path.is_dir():
+            path = path / (LAST if (path / LAST).exists() else BEST)  # without validation only the latter is written
         state = load_checkpoint(path, self.device)
         best = state if path.name == BEST else load_checkpoint(path.parent / BEST, self.device)
         if state["model"] != self.config["model"]:
@@ -136,10 +157,11 @@ class DTLNSTrainerMixin(Trainer):
                 )
         try:
             self.model.load_state_dict(state["state_dict"])
-        except RuntimeError as error:
+            for name, saved in state["optimizers"].items():
+                getattr(self, name).load_state_dict(saved)
+        except (RuntimeError, ValueError, AttributeError) as error:
             raise CheckpointError(f"{path} does not fit the configured {self.config['model']}: {error}") from error
         self.model.load_other_parameter(from_plain(state["other_parameter"]))
-        self.optimizer.load_state_dict(state["optimizer"])
         self.start_epoch = state["epoch"] + 1
         self.cur_step = state["cur_step"]
         self.best_valid_score = state["best_valid_score"]
@@ -185,7 +207,7 @@ class _Collector(Collector):
 
 def build_trainer(
     config: Any,
-    model: torch.nn.Module,
+    model: AbstractRecommender,
     run_folder: Path,
     selector: NegativeSelector | None,
     provenance: dict[str, Any],
@@ -200,6 +222,9 @@ def build_trainer(
         provenance: written into every checkpoint.
     """
     base = get_trainer(config["MODEL_TYPE"], config["model"])
+    # RecBole's own list of what a checkpoint keeps beside the weights; several of its models leave it short.
+    kept = [*getattr(model, "other_parameter_name", ()), *capability(type(model)).state]
+    model.other_parameter_name = list(dict.fromkeys(kept))
     trainer = type(f"DTLNS{base.__name__}", (DTLNSTrainerMixin, base), {})(config, model)
     trainer.eval_collector = _Collector(config)
     trainer.run_folder = run_folder

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from recbole.data.interaction import Interaction
 from recbole.model.abstract_recommender import AbstractRecommender
+from recbole.model.layers import SparseDropout
 from recbole.utils import InputType
 from torch import nn
 
@@ -122,7 +123,7 @@ def propagation_shared(model: nn.Module) -> Iterator[None]:
     computed in training mode with gradients, so that the loss can use what scoring used.
     """
     original = model.forward
-    results: dict[tuple[int, ...], Any] = {}
+    results: dict[tuple[int, ...], tuple[Any, Any]] = {}  # with the arguments, whose ids may not be given to others
 
     def forward(*arguments: Any, **named: Any) -> Any:
         if named or any(_holds_ids(argument) for argument in arguments):
@@ -130,8 +131,8 @@ def propagation_shared(model: nn.Module) -> Iterator[None]:
         key = tuple(id(argument) for argument in arguments)
         if key not in results:
             with torch.enable_grad(), _training_layers(model):
-                results[key] = original(*arguments)
-        return results[key]
+                results[key] = arguments, original(*arguments)
+        return results[key][1]
 
     model.forward = forward
     try:
@@ -144,7 +145,7 @@ def _holds_ids(argument: Any) -> bool:
     return not isinstance(argument, torch.Tensor) or not argument.dtype.is_floating_point
 
 
-_STOCHASTIC = (nn.modules.dropout._DropoutNd, nn.modules.batchnorm._BatchNorm)
+_STOCHASTIC = (nn.modules.dropout._DropoutNd, nn.modules.batchnorm._BatchNorm, SparseDropout)
 
 
 @contextmanager

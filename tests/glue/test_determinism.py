@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from tiny_runs import QUICK, same_tensors, train
 
 from recbole_dtlns.glue.dataloader import CANDIDATES
@@ -44,6 +45,19 @@ def test_hash_seed_changes_neither_artefacts_nor_metrics(tiny: dict[str, Any]) -
     first, second = (run_with_hash_seed(seed, tiny) for seed in ("1", "2"))
     assert first == second
     assert len(first[1]) == 6, "teacher, structure, two trees, verdicts, relabelling"
+
+
+def test_threads_change_nothing() -> None:
+    """On ml-100k, whose batches are large enough for torch to share among threads."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(max(2, before))
+    try:
+        keys = {"eval_batch_size": 400_000, "train_batch_size": 4096}
+        first, second = (train("LightGCN", keys, dataset="ml-100k") for _ in range(2))
+    finally:
+        torch.set_num_threads(before)
+    assert same_tensors(first.trainer.model.state_dict(), second.trainer.model.state_dict())
+    assert not torch.are_deterministic_algorithms_enabled(), "the process is left as it was"
 
 
 @pytest.mark.parametrize("model", ["BPR", "NeuMF"])
