@@ -15,7 +15,7 @@ help:
 install: $(VENV)/.installed
 
 demo: install
-	$(BIN)/recbole-dtlns demo
+	OMP_WAIT_POLICY=PASSIVE $(BIN)/recbole-dtlns demo  # threads that wait must not take the core from those that work
 
 test: lint
 	$(BIN)/python -m pytest

@@ -22,7 +22,7 @@ SHARED = {
     "learning_rate": 0.01,
     "train_batch_size": 8192,
     "eval_batch_size": 400_000,
-    "stopping_step": 8,
+    "stopping_step": 5,
     "metrics": ["Recall", "NDCG"],
     "topk": [10, 20],
     "valid_metric": "NDCG@10",

@@ -36,7 +36,7 @@ logger = logging.getLogger("recbole_dtlns")
 
 Pairs = TypeVar("Pairs", bound=PairSet)
 
-_TEACHER_VERSION = 1  # of reading candidates and item vectors off a fitted teacher
+_TEACHER_VERSION = 2  # of reading candidates and item vectors off a fitted teacher
 
 
 @dataclass(frozen=True)

@@ -155,6 +155,7 @@ class DTLNSTrainerMixin(Trainer):
                 raise CheckpointError(
                     f"{path} was trained with another {what} than this run: check data, split and seed"
                 )
+        self._compare_learning(path, state["config"])
         try:
             self.model.load_state_dict(state["state_dict"])
             for name, saved in state["optimizers"].items():
@@ -173,6 +174,16 @@ class DTLNSTrainerMixin(Trainer):
             logger.info("the run resumed from had stopped early; nothing is left to train")
             self.start_epoch = self.epochs
         logger.info("resuming from %s at epoch %d", path, self.start_epoch)
+
+    def _compare_learning(self, path: Path, saved: dict[str, Any]) -> None:
+        """The optimizer continues as it was saved: another kind cannot, other rates would go unnoticed."""
+        if saved["learner"] != self.config["learner"]:
+            raise CheckpointError(
+                f"{path} was trained with learner: {saved['learner']}, whose state {self.config['learner']} cannot take"
+            )
+        for key in ("learning_rate", "weight_decay"):
+            if saved[key] != self.config[key]:
+                logger.warning("%s stays %s, as in %s; %s is not used", key, saved[key], path, self.config[key])
 
     def evaluate(
         self,

@@ -51,6 +51,8 @@ CONTRADICTIONS = [
     ({"train_neg_sample_args": None}, "distribution is 'none'"),
     ({"repeatable": True}, "repeatable: True"),
     ({"nproc": 2}, "nproc"),
+    ({"valid_metric": "Recall@7"}, "valid_metric is Recall@7, which metrics .* at topk .10. do not hold"),
+    ({"valid_metric": "AUC"}, "valid_metric is AUC"),
 ]
 
 

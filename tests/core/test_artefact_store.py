@@ -8,10 +8,10 @@ import os
 import signal
 import subprocess
 import sys
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -235,6 +235,7 @@ def test_every_flipped_bit_and_every_cut_is_noticed(stored: Path) -> None:
 CHILD = """
 import os, signal, sys, time
 from pathlib import Path
+from typing import Any
 import numpy as np
 from recbole_dtlns.artefact_store import ArtefactStore
 
@@ -400,15 +401,18 @@ def test_failed_writing_says_what_to_do_and_keeps_the_store(
 def test_a_really_full_disk(store: ArtefactStore, stored: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The operating system's own "no space left", when the buffered bytes are written out."""
 
-    def on_full_disk(dir: Path, prefix: str) -> tuple[int, str]:
-        name = dir / f"{prefix}temporary"
-        name.touch()
-        return os.open("/dev/full", os.O_WRONLY), str(name)
+    opened = Path.open
 
-    monkeypatch.setattr(tempfile, "mkstemp", on_full_disk)
+    def on_full_disk(path: Path, mode: str = "r", *arguments: Any, **named: Any) -> Any:
+        if mode != "xb":
+            return opened(path, mode, *arguments, **named)
+        path.touch()
+        return opened(Path("/dev/full"), "wb")
+
+    monkeypatch.setattr(Path, "open", on_full_disk)
     with pytest.raises(ArtefactError, match=r"No space left on device.*the disk is full: free space there"):
         ask(store, Build(), train="other")
-    assert not list(store.root.rglob("*temporary"))
+    assert not list(store.root.rglob(".*"))
     assert ask(store, refuse).reused
 
 

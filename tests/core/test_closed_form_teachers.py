@@ -59,6 +59,7 @@ def test_item_vectors_are_the_leading_right_factors(shape: tuple[int, int], dime
     vectors = column_factors(form(weights), dimension)
     assert vectors.shape == (shape[1], dimension)
     np.testing.assert_allclose(vectors @ vectors.T, expected, atol=1e-4 * values[0] ** 2)
+    np.testing.assert_allclose(np.linalg.norm(vectors, axis=0), values[:dimension], rtol=1e-4)  # largest first
     np.testing.assert_array_equal(column_factors(form(weights), dimension), vectors)
 
 

@@ -48,7 +48,9 @@ def test_fingerprints_are_equal_exactly_when_the_pairs_are(first: list, second: 
     ("first", "second"),
     [
         ([("u", "a"), ("u", "b"), ("v", "a")], [("u", "a"), ("v", "a"), ("v", "b")]),  # same tokens, other pairs
-        ([("ab", "c")], [("a", "bc")]),  # same letters, other tokens
+        ([("u", "a"), ("v", "b")], [("u", "b"), ("v", "a")]),  # as many items per user, too
+        ([("a", "x"), ("bc", "x")], [("ab", "x"), ("c", "x")]),  # same letters, other tokens
+        ([("ab", "c")], [("a", "bc")]),
         ([("a", "x"), ("b", "x")], [("ab", "x")]),
         ([("u", "a")], [("a", "u")]),
     ],

@@ -61,11 +61,14 @@ def test_regret_balancing_ends_when_all_distances_are_equal(n: int, k: int) -> N
 
 
 def test_regret_balancing_moves_the_items_that_lose_least() -> None:
-    """Known answer: of four items in a child for two, those with the smallest extra distance leave, to where it is."""
+    """Known answer: two of four items must leave child 0, and those whose distance grows least do, to where it does.
+
+    Not those nearest to another centre: item 0 is nearer to centre 1 than item 1 is, but far nearer to its own.
+    """
     children = np.array([0, 0, 0, 0, 1, 2])
     distances = np.array(
-        [[0, 9, 9], [0, 2, 5], [0, 9, 8], [0, 6, 1], [9, 0, 9], [9, 9, 0]], dtype=float
-    )  # items 3 (to child 2, regret 1) and 1 (to child 1, regret 2) are the cheapest
+        [[0, 3, 9], [5, 7, 9], [0, 9, 8], [4, 9, 5], [9, 0, 9], [9, 9, 0]], dtype=float
+    )  # growth: item 3 to child 2 by 1, item 1 to child 1 by 2, item 0 to child 1 by 3
     balance_by_regret(children, distances, 2, 2)
     assert children.tolist() == [0, 1, 0, 2, 1, 2]
 

@@ -9,12 +9,10 @@ import numpy as np
 import pytest
 import torch
 from block_data import block_pairs, write_inter
-from tiny_runs import PLAIN, QUICK, observed, plain_recbole_loaders, train
+from tiny_runs import PLAIN, observed, plain_recbole_loaders, train
 
 from recbole_dtlns.compat import quiet_recbole
 from recbole_dtlns.errors import DataError
-from recbole_dtlns.glue.config import DTLNSConfig
-from recbole_dtlns.glue.dataset import load_splits
 
 INTER_ONLY = {"data_path": "data", "load_col": {"inter": ["user_id", "item_id"]}}
 
@@ -72,20 +70,21 @@ def test_filters_apply_before_anything_else() -> None:
     assert run.preparation is not None and "once" not in run.preparation.train.user_tokens
 
 
-def test_features_with_missing_values_survive_pandas_3() -> None:
+@pytest.mark.parametrize("kind", ["item", "user"])
+def test_features_with_missing_values_survive_pandas_3(kind: str) -> None:
     """Missing tokens become padding, missing numbers the mean, missing sequences empty."""
-    users, items = block_pairs(blocks=2)
-    write_inter(Path("data/features/features.inter"), users, items)
-    names = sorted(set(items))
-    rows = ["item_id:token\tcolour:token\tprice:float\tgenres:token_seq"]
+    pairs = dict(zip(("user", "item"), block_pairs(blocks=2), strict=True))
+    write_inter(Path("data/features/features.inter"), *pairs.values())
+    names, key = sorted(set(pairs[kind])), f"{kind}_id"
+    rows = [f"{key}:token\tcolour:token\tprice:float\tgenres:token_seq"]
     rows += [f"{names[0]}\tred\t1.0\ta b", f"{names[1]}\t\t\t", f"{names[2]}\tblue\t3.0\tb"]
     rows += [f"{name}\tred\t\ta" for name in names[3:]]
-    Path("data/features/features.item").write_text("\n".join(rows) + "\n")
-    columns = {"inter": ["user_id", "item_id"], "item": ["item_id", "colour", "price", "genres"]}
-    config = DTLNSConfig("BPR", "features", config_dict={**QUICK, "data_path": "data", "load_col": columns})
-    dataset, _ = load_splits(config)
-    known, missing, blue = (dataset.token2id("item_id", name) for name in names[:3])
-    features = dataset.get_item_feature()
+    Path(f"data/features/features.{kind}").write_text("\n".join(rows) + "\n")
+    columns = {"inter": ["user_id", "item_id"], kind: [key, "colour", "price", "genres"]}
+    run = train("BPR", {"data_path": "data", "load_col": columns}, dataset="features")
+    dataset = run.train
+    known, missing, blue = (dataset.token2id(key, name) for name in names[:3])
+    features = dataset.get_item_feature() if kind == "item" else dataset.get_user_feature()
     assert dataset.id2token("colour", features["colour"][known]) == "red"
     assert features["colour"][[missing, 0]].tolist() == [0, 0]
     assert features["price"][[known, missing, blue]].tolist() == [1.0, 2.0, 3.0]
@@ -111,6 +110,26 @@ def test_item_features_follow_the_chosen_negative() -> None:
     prices = run.train.get_item_feature()["price"]
     for batch in seen:
         assert torch.equal(batch["neg_price"], prices[batch["neg_item_id"]])
+
+
+def test_callbacks_hear_of_every_evaluation(tiny: dict[str, Any]) -> None:
+    """`fit(callback_fn=)` is how RecBole's users report to a search; `last.pth` is written by the time it is called."""
+    run = train("BPR", tiny)
+    trainer, heard = run.trainer, []
+    trainer.epochs = 4
+
+    def callback(epoch: int, score: float) -> None:
+        heard.append((epoch, torch.load(run.folder / "last.pth", weights_only=True)["epoch"], score))
+
+    trainer.fit(run.data.train_loader, run.data.valid_loader, verbose=False, callback_fn=callback)
+    assert [entry[:2] for entry in heard] == [(epoch, epoch) for epoch in range(4)]
+    assert max(score for *_, score in heard) == trainer.best_valid_score
+
+
+def test_nothing_is_printed_without_progress(tiny: dict[str, Any], capfd: pytest.CaptureFixture[str]) -> None:
+    """All that a run says goes through the log; the program that runs it here has handlers of its own."""
+    train("BPR", tiny, show_progress=False)
+    assert capfd.readouterr() == ("", "")
 
 
 def test_tensorboard_and_log_are_written_as_by_recbole(tiny: dict[str, Any]) -> None:

@@ -12,20 +12,23 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tiny_runs import QUICK, same_tensors, train
+from tiny_runs import FORKS, QUICK, same_tensors, train
 
 from recbole_dtlns.glue.dataloader import CANDIDATES
 
 ONE_RUN = """
 import hashlib, json, sys, warnings
 from pathlib import Path
+import torch
 warnings.simplefilter("ignore")
 from recbole_dtlns import run_recbole_dtlns
 keys = json.loads(sys.argv[1])
 result = run_recbole_dtlns("LightGCN", "tiny", config_dict=keys)
 files = sorted(Path(keys["dtlns_cache_dir"]).rglob("*.safetensors"))
 digests = {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
-print("RESULT" + json.dumps([result["test_result"], digests]))
+last = torch.load(Path(result["run_folder"]) / "last.pth", weights_only=True)["state_dict"]
+weights = {name: hashlib.sha256(values.numpy().tobytes()).hexdigest() for name, values in last.items()}
+print("RESULT" + json.dumps([result["test_result"], digests, weights]))
 """
 
 
@@ -60,6 +63,7 @@ def test_threads_change_nothing() -> None:
     assert not torch.are_deterministic_algorithms_enabled(), "the process is left as it was"
 
 
+@FORKS
 @pytest.mark.parametrize("model", ["BPR", "NeuMF"])
 def test_workers_change_nothing(model: str, tiny: dict[str, Any]) -> None:
     alone, helped = (train(model, tiny, epochs=2, worker=worker) for worker in (0, 2))
@@ -67,26 +71,46 @@ def test_workers_change_nothing(model: str, tiny: dict[str, Any]) -> None:
     assert same_tensors(alone.trainer.model.state_dict(), helped.trainer.model.state_dict())
 
 
-def candidates_by_pair(batch_size: int, epoch: int, tiny: dict[str, Any]) -> dict[tuple[int, int], list[int]]:
-    loader = train("BPR", tiny, train_batch_size=batch_size, dtlns_relabel_top=0).data.train_loader
+Candidates = dict[tuple[int, int, int], list[int]]
+
+
+def candidates_by_row(model: str, batch_size: int, epoch: int, tiny: dict[str, Any]) -> Candidates:
+    """The candidates of every (user, positive, number of the negative), two negatives per positive."""
+    sampling = {"train_neg_sample_args": {"distribution": "uniform", "sample_num": 2}}
+    loader = train(model, tiny, train_batch_size=batch_size, dtlns_relabel_top=0, **sampling).data.train_loader
     loader.set_epoch(epoch)
-    return {
-        (int(user), int(item)): row.tolist()
-        for batch in loader
-        for user, item, row in zip(batch["user_id"], batch["item_id"], batch[CANDIDATES], strict=True)
-    }
+    found: Candidates = {}
+    for batch in loader:
+        columns = (batch[field].view(loader.times, -1) for field in ("user_id", "item_id"))
+        users, positives = (column[0].tolist() for column in columns)
+        blocks = batch[CANDIDATES].view(loader.times, len(users), -1)[-2:]
+        for number, block in enumerate(blocks.tolist()):
+            found |= {(*pair, number): row for *pair, row in zip(users, positives, block, strict=True)}
+    assert len(found) == 2 * len(loader._rows)
+    return found
 
 
-def test_candidates_of_a_row_do_not_depend_on_the_batch_it_is_in(tiny: dict[str, Any]) -> None:
-    small = candidates_by_pair(32, 3, tiny)
-    assert small == candidates_by_pair(300, 3, tiny)
-    assert small != candidates_by_pair(300, 4, tiny)
+@pytest.mark.parametrize("model", ["BPR", "NeuMF"])
+def test_candidates_of_a_row_do_not_depend_on_the_batch_it_is_in(model: str, tiny: dict[str, Any]) -> None:
+    small = candidates_by_row(model, 32, 3, tiny)
+    assert small == candidates_by_row(model, 300, 3, tiny)
+    assert small != candidates_by_row(model, 300, 4, tiny)
     assert len(np.unique(list(small.values()))) > 20
 
 
-def test_evaluation_does_not_depend_on_its_batches(tiny: dict[str, Any]) -> None:
-    results = [train("BPR", tiny, eval_batch_size=size).result["test_result"] for size in (1, 100_000)]
-    assert results[0] == results[1]
+@pytest.mark.parametrize("model", ["BPR", "NeuMF", "LightGCN"])
+def test_evaluation_does_not_depend_on_its_batches(model: str, tiny: dict[str, Any]) -> None:
+    results = [train(model, tiny, eval_batch_size=size).result["test_result"] for size in (1, 1000, 100_000)]
+    assert results[0] == results[1] == results[2]
+
+
+def test_a_run_that_trains_its_teacher_equals_one_that_finds_it(tiny: dict[str, Any]) -> None:
+    """A teacher draws random numbers; training must not start from where it left the generators."""
+    settings = {**tiny, "dtlns_teacher": "BPR", "dtlns_teacher_epochs": 1}
+    first, second = (train("NGCF", settings, hidden_size_list=[16]) for _ in range(2))
+    assert [run.preparation.artefacts["teacher"].reused for run in (first, second)] == [False, True]
+    assert first.result["test_result"] == second.result["test_result"]
+    assert same_tensors(first.trainer.model.state_dict(), second.trainer.model.state_dict())
 
 
 def test_another_seed_gives_another_result(tiny: dict[str, Any]) -> None:

@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import scipy.sparse as sp
 import torch
-from tiny_runs import PLAIN, same_tensors, train
+from recbole.trainer import Trainer
+from tiny_runs import FORKS, PLAIN, same_tensors, train
 
 from recbole_dtlns.errors import CheckpointError
 
@@ -34,6 +36,44 @@ def test_two_and_three_epochs_equal_five(model: str, resumed: str, tiny: dict[st
     assert same_tensors(weights(second["run_folder"], "best.pth"), weights(whole["run_folder"], "best.pth"))
 
 
+@FORKS
+@pytest.mark.parametrize(
+    ("settings", "first", "last"),
+    [({"eval_step": 0}, 2, 5), ({"eval_step": 2}, 3, 6), ({"worker": 2}, 2, 4)],
+    ids=["no validation", "validation every second epoch", "workers"],
+)
+def test_any_rhythm_of_validation_continues(
+    settings: dict[str, Any], first: int, last: int, tiny: dict[str, Any]
+) -> None:
+    """Without validation RecBole saves every epoch; with a rarer one, epochs after the last are trained again."""
+    settings = {**tiny, **settings}
+    begun = train("NeuMF", settings, epochs=first)
+    continued = train("NeuMF", settings, epochs=last, resume_from=str(begun.folder))
+    whole = train("NeuMF", settings, epochs=last)
+    assert continued.result["test_result"] == whole.result["test_result"]
+    assert same_tensors(weights(continued.folder, "best.pth"), weights(whole.folder, "best.pth"))
+
+
+def test_the_run_resumed_from_is_not_written_to(tiny: dict[str, Any]) -> None:
+    begun = train("BPR", tiny, epochs=1).folder
+    before = {file.name: file.read_bytes() for file in begun.iterdir()}
+    train("BPR", tiny, epochs=3, resume_from=str(begun))
+    assert {file.name: file.read_bytes() for file in begun.iterdir()} == before
+
+
+def test_no_epoch_at_all_evaluates_and_saves_the_model_as_it_starts(tiny: dict[str, Any]) -> None:
+    run = train("BPR", tiny, epochs=0)
+    assert set(run.result["test_result"]) >= {"ndcg@10"}
+    assert same_tensors(weights(run.folder, "best.pth"), dict(run.trainer.model.state_dict()))
+
+
+def test_without_saving_the_last_epoch_is_evaluated(tiny: dict[str, Any]) -> None:
+    """As in RecBole's `run_recbole(saved=False)`."""
+    run = train("BPR", tiny, epochs=3, saved=False)
+    assert not list(run.folder.glob("*.pth"))
+    assert run.trainer.evaluate(run.data.test_loader, load_best_model=False) == run.result["test_result"]
+
+
 def test_early_stopping_counts_on_across_a_resume(tiny: dict[str, Any]) -> None:
     settings = {**tiny, "learning_rate": 0.5, "stopping_step": 2}  # so large that the score soon falls
     whole = train("BPR", settings, epochs=30)
@@ -56,11 +96,38 @@ def test_a_run_that_had_stopped_early_is_evaluated_again_and_not_trained(tiny: d
 @pytest.mark.parametrize("model", ["EASE", "ItemKNN", "SLIMElastic"])
 def test_closed_form_models_are_saved_with_their_matrices(model: str, tiny: dict[str, Any]) -> None:
     """Their scores live in sparse or dense matrices outside the state dict."""
-    saved = train(model, {**tiny, **PLAIN}).result
-    unsaved = train(model, {**tiny, **PLAIN}, saved=False).result
-    assert saved["test_result"] == unsaved["test_result"]
-    assert max(saved["test_result"].values()) > 0
-    torch.load(Path(saved["run_folder"]) / "best.pth", weights_only=True)
+    run = train(model, {**tiny, **PLAIN})
+    assert run.result["test_result"]["ndcg@10"] > 0
+    network, evaluate = run.trainer.model, run.trainer.evaluate
+    fitted = network.other_parameter()
+    assert any(sp.issparse(value) for value in fitted.values())
+    network.load_other_parameter({name: 0 * value for name, value in fitted.items()})
+    assert evaluate(run.data.test_loader, load_best_model=False) != run.result["test_result"]
+    assert evaluate(run.data.test_loader, load_best_model=True) == run.result["test_result"]
+    for name, value in network.other_parameter().items():
+        assert type(value) is type(fitted[name]) and value.dtype == fitted[name].dtype
+
+
+def test_recboles_own_checkpoints_are_refused_with_the_reason(tiny: dict[str, Any]) -> None:
+    """Written by RecBole's own code; torch cannot read them without running what is in them."""
+    run = train("BPR", tiny)
+    path = Path("recbole.pth").resolve()
+    Trainer._save_checkpoint(run.trainer, 0, saved_model_file=str(path))
+    with pytest.raises(CheckpointError, match=r"pickled objects, as RecBole's own.*Train the model again"):
+        train("BPR", tiny, epochs=2, resume_from=str(path))
+
+
+def test_another_learner_is_refused(tiny: dict[str, Any]) -> None:
+    folder = train("BPR", tiny).folder
+    with pytest.raises(CheckpointError, match="learner: adam, whose state sgd cannot take"):
+        train("BPR", tiny, epochs=2, learner="sgd", resume_from=str(folder))
+
+
+def test_another_learning_rate_is_said_to_be_ignored(tiny: dict[str, Any], caplog: pytest.LogCaptureFixture) -> None:
+    folder = train("BPR", tiny).folder
+    run = train("BPR", tiny, epochs=2, learning_rate=0.5, resume_from=str(folder))
+    assert run.trainer.optimizer.param_groups[0]["lr"] == 0.001
+    assert "learning_rate stays 0.001" in caplog.text
 
 
 def broken_files(folder: Path) -> dict[str, tuple[Path, str]]:

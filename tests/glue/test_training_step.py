@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 import torch
 from recbole.data.interaction import Interaction
-from tiny_runs import Run, as_set, observed, relabelled, train
+from tiny_runs import PLAIN, Run, as_set, observed, relabelled, same_tensors, train
 
 from recbole_dtlns.glue.dataloader import CANDIDATES, WEIGHT
+from recbole_dtlns.glue.models import resolve_model
 from recbole_dtlns.glue.preparation import tree_positions
 from recbole_dtlns.glue.training_step import TrainingStep, propagation_shared
 from recbole_dtlns.tree.item_tree import ItemTree
@@ -86,6 +87,38 @@ def test_batches_have_recboles_layout(model: str, tiny: dict[str, Any]) -> None:
         assert pairs <= observed(run.train) | as_set(relabelled(run)[0])
 
 
+@pytest.mark.parametrize("model", ["BPR", "NeuMF"])
+def test_batches_differ_from_recboles_only_in_the_negatives(model: str, tiny: dict[str, Any]) -> None:
+    settings = {**tiny, **TWO_NEGATIVES, "shuffle": False}
+    ours = train(model, settings, dtlns_relabel_add=False).data.train_loader
+    theirs = train(model, {**settings, **PLAIN}).data.train_loader
+    negative = "neg_item_id" if model == "BPR" else "item_id"
+    for mine, plain in zip(ours, theirs, strict=True):
+        mine.drop(CANDIDATES)
+        assert {field: values.dtype for field, values in mine.interaction.items()} == {
+            field: values.dtype for field, values in plain.interaction.items()
+        }
+        assert not torch.equal(mine[negative], plain[negative])
+        positives = len(mine) // ours.times if model == "NeuMF" else 0
+        for batch in (mine, plain):
+            batch[negative][positives:] = 0
+        for field in mine.columns:
+            assert torch.equal(mine[field], plain[field]), field
+
+
+@pytest.mark.parametrize("sampler", ["dtlns", "recbole"])
+def test_every_item_that_may_be_a_negative_is_drawn(sampler: str, tiny: dict[str, Any]) -> None:
+    """The counterpart: never drawing anything but one item would also be never drawing a blocked one."""
+    run = train("BPR", tiny, dtlns_sampler=sampler)
+    loader, user = run.data.train_loader, 1
+    drawn: set[int] = set()
+    for epoch in range(60):
+        loader.set_epoch(epoch)
+        drawn |= {item for batch in loader for item in batch[CANDIDATES][batch["user_id"] == user].flatten().tolist()}
+    blocked = {item for owner, item in observed(run.train) | as_set(relabelled(run)[1]) if owner == user}
+    assert drawn == set(range(1, run.train.item_num)) - blocked
+
+
 def plain_similarity(tree: ItemTree, first: int, second: int) -> float:
     a, b = (tree.paths[item].split("-") for item in (first, second))
     shared = 0
@@ -122,6 +155,14 @@ def test_the_negative_is_the_argmax_of_q(model: str, alpha_co: float, alpha_se: 
         assert int(negatives[row]) in best.tolist()
 
 
+def test_one_candidate_trains_as_no_choice(tiny: dict[str, Any]) -> None:
+    """With n = 1 there is nothing to choose, so the run equals one that draws uniformly."""
+    one = train("BPR", tiny, dtlns_n_candidates=1, dtlns_alpha_co=0.0, dtlns_alpha_se=0.0)
+    none = train("BPR", tiny, dtlns_sampler="recbole")
+    assert one.result["test_result"] == none.result["test_result"]
+    assert same_tensors(one.trainer.model.state_dict(), none.trainer.model.state_dict())
+
+
 def test_one_candidate_is_the_negative(tiny: dict[str, Any]) -> None:
     run = train("BPR", tiny, dtlns_n_candidates=1)
     for made, given in one_epoch(run):
@@ -144,6 +185,34 @@ def test_rows_count_by_their_weight(tiny: dict[str, Any]) -> None:
         assert float(step(batch)) == pytest.approx(float((weights * by_row).mean()), rel=1e-5)
 
 
+@pytest.mark.parametrize("parts", [1, 2], ids=["one loss", "a tuple of losses"])
+def test_weights_by_hand(parts: int) -> None:
+    """Rows 1, 2, 3, 4 with weights 1, 0.5, 1, 0.5: (1 + 1 + 3 + 2) / 4."""
+
+    def mean_of_rows(batch: Interaction) -> Any:
+        loss = batch["value"].mean()
+        return loss if parts == 1 else (loss, 10 * loss)
+
+    batch = Interaction({"value": torch.tensor([1.0, 2, 3, 4]), WEIGHT: torch.tensor([1, 0.5, 1, 0.5])})
+    loss = TrainingStep(torch.nn.Identity(), None, None, mean_of_rows)._weighted_loss(batch)
+    assert loss == 1.75 if parts == 1 else loss == (1.75, 17.5)
+
+
+def test_weights_reach_pointwise_blocks(tiny: dict[str, Any]) -> None:
+    """An added positive and each of its negatives carry its weight."""
+    run = train("NeuMF", tiny, **TWO_NEGATIVES, dtlns_relabel_weight=0.25)
+    model, loader = run.trainer.model.eval(), run.data.train_loader
+    batch = next(iter(loader))
+    weights = batch[WEIGHT].view(3, -1)
+    assert torch.equal(weights[0], weights[1]) and torch.equal(weights[0], weights[2])
+    with torch.no_grad():
+        logits = model.forward(batch["user_id"], batch["item_id"])
+        by_row = torch.nn.functional.binary_cross_entropy_with_logits(logits, batch["label"], reduction="none")
+        expected = float((batch[WEIGHT] * by_row).mean())
+        loss = TrainingStep(model, loader, None, model.calculate_loss)(batch)
+        assert float(loss) == pytest.approx(expected, rel=1e-5)
+
+
 def test_weight_one_is_the_loss_of_the_joint_batch(tiny: dict[str, Any]) -> None:
     run = train("LightGCN", tiny, dtlns_relabel_weight=1.0, n_layers=1)
     model, batch = run.trainer.model, next(iter(run.data.train_loader))
@@ -153,18 +222,36 @@ def test_weight_one_is_the_loss_of_the_joint_batch(tiny: dict[str, Any]) -> None
         assert float(stepped) == pytest.approx(float(model.calculate_loss(joint)), rel=1e-5)
 
 
-def test_a_graph_model_propagates_once_per_step(tiny: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    run = train("LightGCN", tiny)
-    calls = []
-    original = type(run.trainer.model).forward
-    monkeypatch.setattr(type(run.trainer.model), "forward", lambda self: calls.append(1) or original(self))
-    loader = run.data.train_loader
-    step = TrainingStep(run.trainer.model, loader, run.trainer.selector, run.trainer.model.calculate_loss)
-    batches = list(loader)
-    for batch in batches:
-        step(batch).backward()
-    assert len(calls) == len(batches)
+@pytest.mark.parametrize(("model", "propagations"), [("LightGCN", 1), ("NGCF", 1), ("SpectralCF", 1), ("SGL", 3)])
+def test_a_graph_model_propagates_once_per_step(
+    model: str, propagations: int, tiny: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Scoring and the groups of rows by weight share it; SGL propagates over the graph and two views of it."""
+    model_class = resolve_model(model)
+    original, in_training = model_class.forward, []
+
+    def counted(self: torch.nn.Module, *graph: torch.Tensor) -> Any:
+        in_training.append(self.training)
+        return original(self, *graph)
+
+    monkeypatch.setattr(model_class, "forward", counted)
+    run = train(model, tiny)
+    assert run.data.train_loader._has_positives
+    assert sum(in_training) == propagations * len(run.data.train_loader)
     assert "forward" not in vars(run.trainer.model)
+
+
+def test_propagations_over_graphs_that_pass_away_are_not_mixed_up() -> None:
+    """Python gives the id of a freed argument to the next one."""
+
+    class OverAnyGraph(torch.nn.Module):
+        def forward(self, graph: torch.Tensor) -> torch.Tensor:
+            return graph.sum()
+
+    model = OverAnyGraph()
+    with propagation_shared(model):
+        for size in range(1, 50):
+            assert float(model.forward(torch.ones(size))) == size
 
 
 def test_gradients_are_those_of_the_loss_on_the_chosen_negatives(tiny: dict[str, Any]) -> None:
@@ -181,10 +268,14 @@ def test_gradients_are_those_of_the_loss_on_the_chosen_negatives(tiny: dict[str,
         assert torch.allclose(shared[name], weight.grad, rtol=1e-5, atol=1e-9), name
 
 
-def test_dropout_rests_while_candidates_are_scored(tiny: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    run = train("NeuMF", tiny, dropout_prob=0.5)
+@pytest.mark.parametrize("name", ["NeuMF", "GCMC"])
+def test_dropout_rests_while_candidates_are_scored(
+    name: str, tiny: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """GCMC drops entries of sparse features, by a layer of RecBole's own."""
+    run = train(name, tiny, dropout_prob=0.5)
     model, loader = run.trainer.model, run.data.train_loader
-    layers = [layer for layer in model.modules() if isinstance(layer, torch.nn.Dropout)]
+    layers = [layer for layer in model.modules() if "Dropout" in type(layer).__name__]
     assert layers
     seen = []
     original = model.predict

@@ -5,21 +5,31 @@ from __future__ import annotations
 import importlib
 import inspect
 import pkgutil
+import random
 from typing import Any
 
 import pytest
 import recbole.model.general_recommender as zoo
 import torch
+from recbole.data.interaction import Interaction
 from recbole.model.abstract_recommender import GeneralRecommender
-from tiny_runs import PLAIN, train
+from recbole.utils import ModelType
+from tiny_runs import PLAIN, QUICK, same_tensors, train
 
+from recbole_dtlns.compat import quiet_recbole
 from recbole_dtlns.errors import UnsupportedModelError
-from recbole_dtlns.glue.models import CAPABILITIES
+from recbole_dtlns.glue.config import DTLNSConfig
+from recbole_dtlns.glue.dataloader import WEIGHT
+from recbole_dtlns.glue.dataset import load_splits
+from recbole_dtlns.glue.models import CAPABILITIES, resolve_model
+from recbole_dtlns.glue.run_data import plain_run_data
 from recbole_dtlns.glue.runner import run_recbole_dtlns
+from recbole_dtlns.glue.training_step import TrainingStep
 
 WITH_NEGATIVES = sorted(name for name, able in CAPABILITIES.items() if able.negatives)
 GRAPH_ONLY = sorted(name for name, able in CAPABILITIES.items() if able.graph and not able.negatives)
 WITHOUT_NEGATIVES = sorted(name for name, able in CAPABILITIES.items() if not able.negatives)
+CLOSED_FORM = [name for name in CAPABILITIES if resolve_model(name).type == ModelType.TRADITIONAL]
 
 # What keeps an epoch short, and what a model cannot do without.
 SMALL: dict[str, dict[str, Any]] = {
@@ -27,11 +37,11 @@ SMALL: dict[str, dict[str, Any]] = {
     "DGCF": {"n_factors": 2, "n_iterations": 1, "n_layers": 1, "cor_weight": 0.01},
     "DMF": {"user_embedding_size": 8, "item_embedding_size": 8, "user_hidden_size_list": [8]}
     | {"item_hidden_size_list": [8]},
-    "LDiffRec": {"n_cate": 1},
     "NCL": {"num_clusters": 2, "m_step": 1, "warm_up_step": 0},
     "NNCF": {"neigh_num": 5, "neigh_info_method": "random", "ui_embedding_size": 8, "mlp_hidden_size": [8]}
     | {"neigh_embedding_size": 4, "num_conv_kernel": 4, "conv_kernel_size": 2, "pool_kernel_size": 2},
-    "RaCT": {"train_stage": "actor_pretrain", "pretrain_epochs": 1, "save_step": 1},
+    "RecVAE": {"hidden_dimension": 16, "latent_dimension": 8, "n_enc_epochs": 1},
+    "RaCT": {"pretrain_epochs": 1, "save_step": 1},
     "SpectralCF": {"n_layers": 1},
 }
 
@@ -46,6 +56,60 @@ def test_the_table_names_every_model_of_the_zoo() -> None:
             if own and issubclass(member, GeneralRecommender):
                 found.add(name)
     assert found == set(CAPABILITIES)
+
+
+class Watched:
+    """A data set that tells whether somebody reads its interactions."""
+
+    def __init__(self, dataset: Any) -> None:
+        self._dataset = dataset
+        self.interactions_read = False
+
+    def __getattr__(self, name: str) -> Any:
+        if name in ("inter_feat", "inter_matrix", "history_item_matrix", "history_user_matrix"):
+            self.interactions_read = True
+        return getattr(self._dataset, name)
+
+
+@pytest.fixture
+def untrained(model: str, tiny: dict[str, Any]) -> tuple[torch.nn.Module, Watched, Any]:
+    """The model as its constructor leaves it, the data set that it was given, and RecBole's training loader for it."""
+    config = DTLNSConfig(model, "tiny", config_dict={**QUICK, **tiny, **PLAIN, **SMALL.get(model, {})})
+    data = plain_run_data(config, *load_splits(config))
+    dataset = Watched(data.model_dataset)
+    with quiet_recbole():
+        return config.model_class(config, dataset), dataset, data.train_loader
+
+
+@pytest.mark.parametrize("model", CAPABILITIES)
+def test_the_table_is_right_about_who_reads_interactions(model: str, untrained: Any) -> None:
+    """`graph` promises that `dtlns_relabel_graph` reaches the model; where it is False it could not."""
+    _, dataset, _ = untrained
+    assert dataset.interactions_read == CAPABILITIES[model].graph
+
+
+@pytest.mark.parametrize("model", [name for name in CAPABILITIES if name != "Pop"])  # Pop counts them, hence refused
+def test_the_table_is_right_about_who_reads_negatives(model: str, untrained: Any) -> None:
+    """Another negative gives another loss where `negatives` is True, and the same one where it is False."""
+    network, _, loader = untrained
+    batch = next(iter(loader))
+    column = "neg_item_id" if "neg_item_id" in batch else "item_id"
+    if column not in batch:
+        assert not CAPABILITIES[model].negatives, "the loader gives users only"
+        return
+
+    def loss_with(negative: int) -> list[float]:
+        changed = Interaction({field: values.clone() for field, values in batch.interaction.items()})
+        changed[column][len(batch) // 2 :] = negative  # of pointwise rows, the second half are the negatives
+        random.seed(1)  # LINE draws whether a step has negative items
+        torch.manual_seed(0)
+        losses = network.calculate_loss(changed)
+        return [float(loss.detach()) for loss in (losses if isinstance(losses, tuple) else (losses,))]
+
+    with quiet_recbole():
+        network.train()  # SGL draws its graphs here
+        getattr(network, "e_step", lambda: None)()  # NCL: its trainer clusters before an epoch
+        assert (loss_with(1) != loss_with(2)) == CAPABILITIES[model].negatives
 
 
 @pytest.mark.parametrize("model", WITH_NEGATIVES)
@@ -65,8 +129,6 @@ def state_of(model: torch.nn.Module, users: int) -> torch.Tensor:
     """What the model makes of its data: the scores of all users after training."""
     model.eval()
     torch.manual_seed(0)
-    from recbole.data.interaction import Interaction
-
     with torch.no_grad():
         return torch.as_tensor(model.full_sort_predict(Interaction({"user_id": torch.arange(1, users)}))).float()
 
@@ -74,13 +136,52 @@ def state_of(model: torch.nn.Module, users: int) -> torch.Tensor:
 @pytest.mark.parametrize("model", GRAPH_ONLY)
 def test_positives_reach_matrix_models_through_their_data(model: str, tiny: dict[str, Any]) -> None:
     settings = {**tiny, **PLAIN, **SMALL.get(model, {})}
-    if model == "LDiffRec":
-        pytest.importorskip("kmeans_pytorch", reason="LDiffRec imports it, whatever its settings")
-    without = train(model, settings, saved=model != "RaCT")
-    added = train(model, settings, saved=model != "RaCT", dtlns_relabel_graph=True, dtlns_relabel_top=0)
+    without = train(model, settings)
+    added = train(model, settings, dtlns_relabel_graph=True, dtlns_relabel_top=0)
     assert len(added.data.model_dataset) > len(without.data.model_dataset)
     users = without.train.user_num
     assert not torch.equal(state_of(without.trainer.model, users), state_of(added.trainer.model, users))
+
+
+@pytest.mark.parametrize("model", WITH_NEGATIVES)
+def test_a_batch_with_a_single_added_row(model: str, tiny: dict[str, Any]) -> None:
+    """Rows are grouped by weight, so a model may be given one row; its loss must be one number like any other."""
+    run = train(model, {**tiny, **SMALL.get(model, {})}, dtlns_relabel_weight=0.5)
+    loader = run.data.train_loader
+    rows = [0, 1, 2, 3, len(loader._rows) - 1]  # added rows come last
+    batch = loader.collate_fn(rows)
+    assert sorted(set(batch[WEIGHT].tolist())) == [0.5, 1.0]
+    step = TrainingStep(run.trainer.model.train(), loader, run.trainer.selector, run.trainer.model.calculate_loss)
+    with quiet_recbole():
+        losses = step(batch)
+    total = sum(losses) if isinstance(losses, tuple) else losses
+    assert total.numel() == 1 and torch.isfinite(total)
+    total.backward()
+
+
+@pytest.mark.parametrize("model", [name for name in CAPABILITIES if name not in ("Pop", "Random")])
+def test_two_and_two_epochs_equal_four(model: str, tiny: dict[str, Any]) -> None:
+    """Annealing steps, second optimizers, shuffled lists: what RecBole's own checkpoints forget."""
+    preset = {} if CAPABILITIES[model].negatives else PLAIN
+    settings = {**tiny, **SMALL.get(model, {}), **preset}
+    epochs = "pretrain_epochs" if model == "RaCT" else "epochs"
+    first = train(model, {**settings, epochs: 2})
+    second = train(model, {**settings, epochs: 4}, resume_from=str(first.folder))
+    whole = train(model, {**settings, epochs: 4})
+    assert second.result["test_result"] == whole.result["test_result"]
+    # Pretraining is not evaluated on the way, and a closed form has no second epoch.
+    name = "best.pth" if model == "RaCT" or model in CLOSED_FORM else "last.pth"
+    before, after, expected = (torch.load(run.folder / name, weights_only=True) for run in (first, second, whole))
+    for part in ("epoch", "state_dict", "other_parameter", "optimizers", "random", "loader", "best_valid_result"):
+        assert same_tensors(after[part], expected[part]), part
+    assert model in CLOSED_FORM or before["epoch"] < expected["epoch"]
+
+
+@pytest.mark.parametrize("model", ["Pop", "Random"])
+def test_models_that_learn_nothing_are_refused_in_every_form(model: str) -> None:
+    for settings in ({"dtlns_preset": "clean"}, {**PLAIN, "dtlns_relabel_graph": True}):
+        with pytest.raises(UnsupportedModelError, match=f"cannot help {model}.*--dtlns_preset=off"):
+            run_recbole_dtlns(model, "no-such-data", config_dict=settings)
 
 
 @pytest.mark.parametrize("model", WITHOUT_NEGATIVES)

@@ -10,6 +10,7 @@ from typing import Any
 from unittest import mock
 
 import numpy as np
+import pytest
 import torch
 from block_data import block_pairs, split_pairs, write_splits
 from recbole.config import Config
@@ -22,6 +23,8 @@ from recbole_dtlns.glue.preparation import Preparation, to_recbole_ids
 from recbole_dtlns.glue.run_data import RunData
 from recbole_dtlns.item_sets import PairSet
 
+# Loaders with workers fork; Python 3.12 warns of that wherever a process has threads.
+FORKS = pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 TINY = "tiny"
 PLAIN = {"dtlns_preset": "off"}
 RELABEL_ALL = {

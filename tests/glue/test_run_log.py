@@ -1,0 +1,59 @@
+"""Every run of a process has a log of its own, and leaves the process as it found it."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tiny_runs import train
+
+
+def logs(model: str) -> list[str]:
+    """The logs of a model, oldest first."""
+    files = sorted(Path("log", model).glob("*.log"), key=lambda file: file.stat().st_mtime_ns)
+    return [file.read_text() for file in files]
+
+
+def test_each_run_writes_its_own_file(tiny: dict[str, Any]) -> None:
+    """RecBole would write all runs of a process into the first one's file."""
+    folders = [train("BPR", tiny, seed=seed).folder.name for seed in (1, 2, 3)]
+    written = logs("BPR")
+    assert len(written) == 3
+    for folder, text in zip(folders, written, strict=True):
+        assert [name for name in folders if name in text] == [folder]
+        assert text.count("test result") == 1
+
+
+def test_curves_of_each_run_are_kept_apart(tiny: dict[str, Any]) -> None:
+    """RecBole names TensorBoard's folder after the log file."""
+    for seed in (1, 2):
+        train("BPR", tiny, seed=seed)
+    assert len(list(Path("log_tensorboard").iterdir())) == 2
+
+
+def test_handlers_of_the_program_stay_and_files_do_not_pile_up(tiny: dict[str, Any]) -> None:
+    root = logging.getLogger()
+    own = logging.NullHandler()
+    root.addHandler(own)
+    before = list(root.handlers)
+    for _ in range(3):
+        train("BPR", tiny)
+    assert [handler for handler in root.handlers if handler in before] == before
+    assert sum(isinstance(handler, logging.FileHandler) for handler in set(root.handlers) - set(before)) == 1
+    root.removeHandler(own)
+
+
+def test_standard_streams_are_not_wrapped_once_per_run(tiny: dict[str, Any]) -> None:
+    """RecBole wraps them again for every run; after some hundred runs, printing exceeds the recursion limit."""
+    streams = sys.stdout, sys.stderr
+    train("BPR", tiny)
+    assert (sys.stdout, sys.stderr) == streams
+
+
+@pytest.mark.parametrize(("state", "speaks"), [("info", True), ("ERROR", False)])
+def test_recboles_key_state_sets_how_much_is_written(state: str, speaks: bool, tiny: dict[str, Any]) -> None:
+    train("BPR", tiny, state=state)
+    assert bool(logs("BPR")[0]) == speaks
