@@ -14,7 +14,7 @@ from typing import Any
 
 import yaml
 from recbole.data.dataset import Dataset
-from recbole.utils import get_local_time, init_seed
+from recbole.utils import dict2str, get_local_time, init_seed
 
 from recbole_dtlns.artefact_store import write_atomically
 from recbole_dtlns.compat import quiet_recbole
@@ -114,8 +114,8 @@ def run_recbole_dtlns(
     }
     write_file(run_folder / "result.json", json.dumps(result, indent=2, default=float))
     mark = "LEAKING " if config.settings.leaking else ""
-    logger.info("%sbest valid: %s", mark, best_result)
-    logger.info("%stest result: %s", mark, test_result)
+    logger.info("%sbest valid: %s", mark, dict2str(best_result or {}))
+    logger.info("%stest result: %s", mark, dict2str(test_result or {}))
     if queue is not None:
         queue.put(result)
     return result
