@@ -47,7 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             command.add_argument("--judges", default=_AUDITED, help=f"judges, separated by commas (default {_AUDITED})")
             command.add_argument("--output", default="audit.json", help="file for the scores (default audit.json)")
     commands.add_parser("doctor", help="print versions, devices and what is missing")
-    demo = commands.add_parser("demo", help="compare plain RecBole with DTL-NS on ml-100k (about 5 minutes)")
+    demo = commands.add_parser("demo", help="compare plain RecBole with DTL-NS on ml-100k (3 to 6 minutes)")
     demo.add_argument("--output", default="demo_runs", help="folder for runs, log and table (default demo_runs)")
     given, rest = parser.parse_known_args(arguments)
     try:
