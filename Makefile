@@ -6,6 +6,9 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --disable-pip-version-check -q
 
+# Threads that wait must not take a core from those that work.
+export OMP_WAIT_POLICY := PASSIVE
+
 .PHONY: help install demo test lint clean
 .DELETE_ON_ERROR:
 
@@ -15,7 +18,7 @@ help:
 install: $(VENV)/.installed
 
 demo: install
-	OMP_WAIT_POLICY=PASSIVE $(BIN)/recbole-dtlns demo  # threads that wait must not take the core from those that work
+	$(BIN)/recbole-dtlns demo
 
 test: lint
 	$(BIN)/python -m pytest

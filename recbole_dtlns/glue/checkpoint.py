@@ -91,6 +91,10 @@ def to_plain(value: Any) -> Any:
 
     Arrays and sparse matrices (closed-form models keep them as "other parameters") become marked dictionaries.
     """
+    if sp.issparse(value):  # before dict, which a dok_matrix is too
+        csr = value.tocsr()
+        parts = [torch.as_tensor(part) for part in (csr.data, csr.indices, csr.indptr)]
+        return {_SPARSE: parts, "shape": list(csr.shape), "format": value.format}
     if isinstance(value, dict):
         return {key: to_plain(entry) for key, entry in value.items()}
     if isinstance(value, (list, tuple)):
@@ -101,10 +105,6 @@ def to_plain(value: Any) -> Any:
         return value.item()
     if isinstance(value, np.ndarray):
         return {_ARRAY: torch.as_tensor(np.asarray(value))}
-    if sp.issparse(value):
-        csr = value.tocsr()
-        parts = [torch.as_tensor(part) for part in (csr.data, csr.indices, csr.indptr)]
-        return {_SPARSE: parts, "shape": list(csr.shape), "format": value.format}
     return value
 
 

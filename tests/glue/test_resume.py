@@ -6,6 +6,7 @@ import pickle
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import scipy.sparse as sp
 import torch
@@ -13,6 +14,7 @@ from recbole.trainer import Trainer
 from tiny_runs import FORKS, PLAIN, same_tensors, train
 
 from recbole_dtlns.errors import CheckpointError
+from recbole_dtlns.glue.checkpoint import from_plain, load_checkpoint, save_checkpoint, to_plain
 
 # NGCF draws dropout masks, so it shows whether the random state continues too.
 MODELS = {"BPR": {}, "NGCF": {"hidden_size_list": [16], "node_dropout": 0.1, "message_dropout": 0.1}, "NeuMF": {}}
@@ -106,6 +108,19 @@ def test_closed_form_models_are_saved_with_their_matrices(model: str, tiny: dict
     assert evaluate(run.data.test_loader, load_best_model=True) == run.result["test_result"]
     for name, value in network.other_parameter().items():
         assert type(value) is type(fitted[name]) and value.dtype == fitted[name].dtype
+
+
+@pytest.mark.parametrize("kind", ["csr", "csc", "coo", "dok"])
+def test_plain_data_comes_back_as_it_was(kind: str) -> None:
+    matrix = sp.random(5, 4, density=0.5, format=kind, dtype="float32", random_state=0)
+    array = np.arange(6, dtype=np.int32).reshape(2, 3)
+    value = {"matrix": matrix, "array": array, "deep": [{"count": np.int64(3)}, (None, "text", torch.ones(2))]}
+    path = Path("plain.pth")
+    save_checkpoint(path, {"value": to_plain(value)})
+    back = from_plain(load_checkpoint(path)["value"])
+    assert type(back["matrix"]) is type(matrix) and (back["matrix"] != matrix).nnz == 0
+    assert back["array"].dtype == array.dtype and (back["array"] == array).all()
+    assert same_tensors(back["deep"], [{"count": 3}, [None, "text", torch.ones(2)]])
 
 
 def test_recboles_own_checkpoints_are_refused_with_the_reason(tiny: dict[str, Any]) -> None:

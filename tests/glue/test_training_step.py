@@ -232,6 +232,8 @@ def test_a_graph_model_propagates_once_per_step(
 
     def counted(self: torch.nn.Module, *graph: torch.Tensor) -> Any:
         in_training.append(self.training)
+        if self.training:  # it serves the loss as well as the scores, so the loss's dropout is in it
+            assert all(layer.training for layer in self.modules())
         return original(self, *graph)
 
     monkeypatch.setattr(model_class, "forward", counted)
