@@ -54,7 +54,7 @@ def test_threads_change_nothing() -> None:
     before = torch.get_num_threads()
     torch.set_num_threads(max(2, before))
     try:
-        keys = {"eval_batch_size": 400_000, "train_batch_size": 4096}
+        keys = {"eval_batch_size": 400_000, "train_batch_size": 16_384}
         first, second = (train("LightGCN", keys, dataset="ml-100k") for _ in range(2))
     finally:
         torch.set_num_threads(before)

@@ -174,6 +174,20 @@ def test_artefacts_are_byte_identical_when_every_evaluation_pair_is_replaced(tea
     assert len(relabelled(run)[0]) > 0
 
 
+@pytest.mark.parametrize("teacher", ["EASE", "BPR"])
+def test_artefacts_do_not_depend_on_how_recbole_numbers_tokens(teacher: str) -> None:
+    """Its ids follow the order of rows, and in data that is not split in advance that of evaluation pairs too."""
+    parts = split_pairs(*block_pairs())
+    renumbered = (tuple(tokens[::-1] for tokens in parts[0]), *parts[1:])
+    settings = {**RELABEL_ALL, "dtlns_teacher": teacher, **TEACHERS[teacher]}
+    runs = [
+        train("LightGCN", write_tiny(name, order), **settings, dtlns_cache_dir=f"cache-{name}")
+        for name, order in (("a", parts), ("b", renumbered))
+    ]
+    assert runs[0].train.field2token_id != runs[1].train.field2token_id
+    assert artefact_files("cache-a") == artefact_files("cache-b")
+
+
 def test_artefacts_follow_the_train_pairs() -> None:
     """The counterpart: the test above could pass for artefacts that depend on nothing."""
     train_part, valid, test = split_pairs(*block_pairs())
