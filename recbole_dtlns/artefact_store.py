@@ -34,6 +34,11 @@ _FORMAT = 1  # raise when the file layout itself changes: old files then miss in
 _HEADER = "artefact"
 
 
+def cache_folder(chosen: str | None) -> Path:
+    """Folder of all that is kept between runs: the one chosen, else $RECBOLE_DTLNS_CACHE, else ~/.cache/recbole_dtlns."""
+    return Path(chosen or os.environ.get("RECBOLE_DTLNS_CACHE") or "~/.cache/recbole_dtlns").expanduser()
+
+
 @dataclass(frozen=True)
 class Artefact:
     """A stored result.

@@ -21,6 +21,14 @@ class ArtefactError(DTLNSError):
     """An artefact cannot be written, or a stored one is damaged and may not be rebuilt."""
 
 
+class EngineError(DTLNSError):
+    """A language model cannot be asked: the model, its server, the key or the address is wrong."""
+
+
+class JudgeError(DTLNSError):
+    """A judge's answers are too bad to go on with."""
+
+
 class CheckpointError(DTLNSError):
     """A checkpoint is missing, damaged, or belongs to another model or data set."""
 

@@ -26,16 +26,20 @@ class TrainInteractions:
         item_tokens: sorted tokens of the items that have a train pair, shape [n_items].
         matrix: binary user-item matrix, CSR float32 [n_users, n_items], indices sorted.
         duplicates: how many repeated pairs were merged.
+        times: when each pair happened (a repeated one: last), float64 [n_pairs] in the order of `histories`; None where
+            the data do not say. It is not part of the fingerprint: only the order of a history shown to a language
+            model depends on it, and such verdicts are kept by what was shown.
     """
 
     user_tokens: np.ndarray
     item_tokens: np.ndarray
     matrix: sp.csr_array
     duplicates: int = 0
+    times: np.ndarray | None = None
 
     @classmethod
-    def from_tokens(cls, users: np.ndarray, items: np.ndarray) -> TrainInteractions:
-        """Build from one token per pair (two arrays of strings of the same length).
+    def from_tokens(cls, users: np.ndarray, items: np.ndarray, times: np.ndarray | None = None) -> TrainInteractions:
+        """Build from one token per pair (two arrays of strings of the same length) and, if known, its time.
 
         Raises:
             DataError: there is no pair at all.
@@ -56,7 +60,12 @@ class TrainInteractions:
         matrix.sum_duplicates()
         duplicates = len(rows) - matrix.nnz
         matrix.data[:] = 1.0
-        return cls(user_tokens, item_tokens, matrix, duplicates)
+        if times is None:
+            return cls(user_tokens, item_tokens, matrix, duplicates)
+        order = np.lexsort((times, columns, rows))
+        last = np.ones(len(order), dtype=bool)
+        last[:-1] = (np.diff(rows[order]) != 0) | (np.diff(columns[order]) != 0)
+        return cls(user_tokens, item_tokens, matrix, duplicates, np.asarray(times, dtype=np.float64)[order][last])
 
     @property
     def n_users(self) -> int:
@@ -91,7 +100,8 @@ class TrainInteractions:
             (np.ones(int(kept.sum()), dtype=np.float32), (users[kept], items[kept])), shape=self.matrix.shape
         )
         matrix.sort_indices()
-        return TrainInteractions(self.user_tokens, self.item_tokens, matrix)
+        times = None if self.times is None else self.times[kept]
+        return TrainInteractions(self.user_tokens, self.item_tokens, matrix, times=times)
 
     def histories(self) -> tuple[np.ndarray, np.ndarray]:
         """All pairs as (user, item) canonical ids, int64 [n_pairs] each, ordered by user then item."""

@@ -127,7 +127,8 @@ def canonical_train(part: Dataset) -> TrainInteractions:
     feature = part.inter_feat
     users = part.field2id_token[part.uid_field][feature[part.uid_field].numpy()]
     items = part.field2id_token[part.iid_field][feature[part.iid_field].numpy()]
-    return TrainInteractions.from_tokens(users, items)
+    times = feature[part.time_field].numpy() if part.time_field in feature.columns else None
+    return TrainInteractions.from_tokens(users, items, times)
 
 
 def numbering(part: Dataset) -> str:

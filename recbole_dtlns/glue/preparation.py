@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -17,7 +16,7 @@ from recbole.data.dataset import Dataset
 from tqdm import tqdm
 
 from recbole_dtlns import relabelling
-from recbole_dtlns.artefact_store import Arrays, Artefact, ArtefactStore, Facts
+from recbole_dtlns.artefact_store import Arrays, Artefact, ArtefactStore, Facts, cache_folder
 from recbole_dtlns.errors import DataError
 from recbole_dtlns.glue.settings import DTLNSSettings
 from recbole_dtlns.glue.summary import summarise
@@ -61,12 +60,6 @@ class Preparation:
         return summarise(self.train, self.artefacts)
 
 
-def cache_folder(settings: DTLNSSettings) -> Path:
-    """Folder of the artefact store: the setting, else $RECBOLE_DTLNS_CACHE, else ~/.cache/recbole_dtlns."""
-    chosen = settings.cache_dir or os.environ.get("RECBOLE_DTLNS_CACHE") or "~/.cache/recbole_dtlns"
-    return Path(chosen).expanduser()
-
-
 def prepare(
     settings: DTLNSSettings, train: TrainInteractions, train_dataset: Dataset, show_progress: bool = False
 ) -> Preparation:
@@ -100,7 +93,7 @@ class _Stages:
     def __init__(self, settings: DTLNSSettings, train: TrainInteractions, show_progress: bool) -> None:
         self.settings = settings
         self.train = train
-        self.store = ArtefactStore(cache_folder(settings), settings.refuse_damaged)
+        self.store = ArtefactStore(cache_folder(settings.cache_dir), settings.refuse_damaged)
         self.progress = show_progress and sys.stderr.isatty()
         self.artefacts: dict[str, Artefact] = {}
 
@@ -159,10 +152,17 @@ class _Stages:
     def judge(self, question: Question) -> Verdicts:
         judge = JUDGES.get(self.settings.judge)(self.settings)
         candidates = question.candidates
+        # A judge that keeps its own verdicts is asked each time, and its answers make the artefact's key.
+        kept = judge.judge(question) if judge.keeps_verdicts else None
 
         def compute() -> tuple[Arrays, Facts]:
-            found = judge.judge(question)
-            facts = {"judge": self.settings.judge, **found.counts(), "abstained_because": found.abstained}
+            found = kept or judge.judge(question)
+            facts = {
+                "judge": self.settings.judge,
+                **found.counts(),
+                "abstained_because": found.abstained,
+                **found.facts,
+            }
             return {"probability": found.probability, "label": found.label}, facts
 
         inputs = {
@@ -171,6 +171,7 @@ class _Stages:
             "train": self.train.fingerprint,
             "candidates": _digest(candidates.users, candidates.items, candidates.ranks, candidates.scores),
             "trees": _digest(question.structure.digits, question.semantic.digits),
+            "answers": _digest(kept.probability, kept.label) if kept else None,
         }
         stored = self._stage("verdicts", 1, inputs, compute)
         return Verdicts(stored.arrays["probability"], stored.arrays["label"], dict(stored.facts["abstained_because"]))

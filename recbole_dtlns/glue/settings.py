@@ -54,6 +54,26 @@ class DTLNSSettings(BaseModel):
     judge_rank_first: int = Field(5, ge=1)
     judge_hide: float = Field(0.1, gt=0, lt=1)
     judge_lift: float = Field(1.0, ge=0)
+    judge_model: str | None = None
+    judge_revision: str | None = None
+    judge_prompt: str = "pair"
+    judge_max_history: int = Field(0, ge=0)
+    judge_slice: int = Field(2048, ge=1)
+    judge_batch_size: int = Field(32, ge=1)
+    judge_engine_args: dict[str, Any] = Field(default_factory=dict)
+    judge_max_abstain_rate: float = Field(0.1, ge=0, le=1)
+    judge_reask_abstained: bool = False
+    judge_max_tokens: int | None = Field(None, ge=1)
+    judge_base_url: str | None = None
+    judge_api_key_env: str | None = None
+    judge_concurrency: int = Field(32, ge=1)
+    judge_timeout: float = Field(120.0, gt=0)
+    judge_retries: int = Field(6, ge=0)
+    judge_tokenizer: str | None = None
+    judge_ray_address: str | None = None
+    judge_ray_workers: int = Field(1, ge=1)
+    judge_ray_resources: dict[str, float] = Field(default_factory=dict)
+    judge_ray_urls: list[str] = Field(default_factory=list)
 
     relabel_exclude: bool = True
     relabel_add: bool = True

@@ -29,6 +29,7 @@ class CalibratedJudge:
     """
 
     version = 1
+    keeps_verdicts = False
 
     def __init__(self, hide: float, lift: float, seed: int) -> None:
         self.hide = hide

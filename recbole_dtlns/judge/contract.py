@@ -54,11 +54,13 @@ class Verdicts:
         probability: that the pair is a false negative, float32 [n_pairs]; NaN where the judge abstains.
         label: a `Label` per pair, int8 [n_pairs].
         abstained: how often the judge abstained, by reason.
+        facts: plain data on how the answers were got (model, tokens ...), for summaries.
     """
 
     probability: np.ndarray
     label: np.ndarray
     abstained: dict[str, int] = field(default_factory=dict)
+    facts: dict[str, Any] = field(default_factory=dict)
 
     def counts(self) -> dict[str, int]:
         """Number of pairs per label."""
@@ -71,9 +73,12 @@ class Judge(Protocol):
 
     Attributes:
         version: of its code; raised when the same inputs give other verdicts.
+        keeps_verdicts: whether the judge keeps its own verdicts, so that asking it twice costs nothing; the verdicts
+            of other judges are kept as artefacts.
     """
 
     version: int
+    keeps_verdicts: bool
 
     def inputs(self) -> dict[str, Any]:
         """Plain data that, with the question, determines the verdicts."""

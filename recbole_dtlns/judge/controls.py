@@ -16,6 +16,7 @@ class ConstantJudge:
     """The same answer for every pair: `always` (each candidate is a false negative) or `never`."""
 
     version = 1
+    keeps_verdicts = False
 
     def __init__(self, answer: Label) -> None:
         self.answer = answer
@@ -46,6 +47,7 @@ class RandomJudge:
     """
 
     version = 1
+    keeps_verdicts = False
 
     def __init__(self, rate: float, seed: int) -> None:
         self.rate = rate
@@ -73,6 +75,7 @@ class RankJudge:
     """
 
     version = 1
+    keeps_verdicts = False
 
     def __init__(self, first: int) -> None:
         self.first = first
@@ -100,6 +103,7 @@ class ShuffledJudge:
     """
 
     version = 1
+    keeps_verdicts = False
 
     def __init__(self, threshold: float, seed: int) -> None:
         self.threshold = threshold

@@ -24,6 +24,7 @@ class StructuralJudge:
     """
 
     version = 1
+    keeps_verdicts = False
 
     def __init__(self, threshold: float) -> None:
         self.threshold = threshold

@@ -1,0 +1,1 @@
+"""Asking a language model: prompts, engines, and the verdicts that are kept."""

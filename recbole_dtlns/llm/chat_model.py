@@ -1,0 +1,145 @@
+"""What local models share: the tokenizer's view of a request, the two label tokens, and the state of a model folder."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jinja2
+
+from recbole_dtlns.errors import EngineError
+from recbole_dtlns.llm.engine import optional_import
+from recbole_dtlns.llm.prompt import Message
+from recbole_dtlns.llm.requests import Request
+
+_END_BYTES = 1 << 20
+INSTALL = "pip install 'recbole_dtlns[transformers]'"
+
+
+class ChatTokenizer:
+    """Requests as token ids of one model.
+
+    Args:
+        tokenizer: a Hugging Face tokenizer.
+        context: how many tokens a prompt may have; None for no limit.
+        template_arguments: further arguments of the chat template.
+    """
+
+    def __init__(
+        self, tokenizer: Any, context: int | None = None, template_arguments: Mapping[str, Any] | None = None
+    ) -> None:
+        self.tokenizer = tokenizer
+        self.context = context
+        # Thinking aloud would come before the label token, where the template can switch it off.
+        self._arguments = {"enable_thinking": False, **(template_arguments or {})}
+        self._takes_system = True
+
+    @classmethod
+    def load(cls, model: str, revision: str | None, engine: str) -> ChatTokenizer:
+        """The tokenizer of a model folder or name.
+
+        Raises:
+            EngineError: there is no tokenizer under that name.
+        """
+        transformers = optional_import("transformers", engine, INSTALL)
+        try:
+            return cls(transformers.AutoTokenizer.from_pretrained(model, revision=revision))
+        except (OSError, ValueError) as error:
+            raise EngineError(f"cannot load the tokenizer of '{model}': {_first_line(error)}") from error
+
+    def encode(self, request: Request) -> tuple[list[int] | None, bool]:
+        """Token ids of the prompt, up to where the answer begins.
+
+        Returns:
+            the ids, and whether the oldest history items had to be left out; (None, True) when the prompt is too long
+            even without any history.
+        """
+        ids = self._encode(request.messages())
+        if self.context is None or len(ids) <= self.context:
+            return ids, False
+        fits, too_many = -1, len(request.history)  # newest items shown; binary search for the most that fit
+        best: list[int] | None = None
+        while too_many - fits > 1:
+            middle = (fits + too_many) // 2
+            ids = self._encode(request.messages(newest=middle))
+            if len(ids) <= self.context:
+                fits, best = middle, ids
+            else:
+                too_many = middle
+        return best, True
+
+    def count(self, request: Request) -> int:
+        """Tokens of the whole prompt."""
+        return len(self._encode(request.messages()))
+
+    def label_tokens(self, request: Request) -> tuple[int, int]:
+        """First token of the positive and of the negative answer after this prompt.
+
+        Raises:
+            EngineError: both begin with the same token.
+        """
+        text = self._text(request.messages())
+        before = self._ids(text)
+        first = []
+        for answer in request.prompt.answers:
+            after = self._ids(text + answer)
+            # Where the answer's beginning merges into the prompt's last token, that token is no label: ask for it alone.
+            first.append(after[len(before)] if after[: len(before)] == before else self._ids(answer)[0])
+        if first[0] == first[1]:
+            raise EngineError(
+                f"the answers {request.prompt.positive!r} and {request.prompt.negative!r} begin with the same token of "
+                "this model: choose others in the prompt file"
+            )
+        return first[0], first[1]
+
+    def _encode(self, messages: list[Message]) -> list[int]:
+        return self._ids(self._text(messages))
+
+    def _ids(self, text: str) -> list[int]:
+        # A chat template writes the special tokens itself.
+        return self.tokenizer(text, add_special_tokens=self.tokenizer.chat_template is None)["input_ids"]
+
+    def _text(self, messages: list[Message]) -> str:
+        if self.tokenizer.chat_template is None:
+            return "\n\n".join(message["content"] for message in messages) + "\nAnswer: "
+        if self._takes_system:
+            try:
+                return self._template(messages)
+            except jinja2.TemplateError:
+                if len(messages) == 1:
+                    raise
+                self._takes_system = False  # some templates refuse the role "system"
+        joined = "\n\n".join(message["content"] for message in messages)
+        return self._template([{"role": "user", "content": joined}])
+
+    def _template(self, messages: list[Message]) -> str:
+        return self.tokenizer.apply_chat_template(
+            messages, tokenize=False, add_generation_prompt=True, **self._arguments
+        )
+
+
+def model_revision(model: str, revision: str | None) -> str | None:
+    """The revision asked for; for a folder, a hash over its files' names, sizes, beginnings and ends.
+
+    Two states of one folder (a model trained further) must not share verdicts, and reading all of a large model takes
+    minutes; its first and last MiB change with any training.
+    """
+    folder = Path(model)
+    if not folder.is_dir():
+        return revision
+    digest = hashlib.sha256()
+    for file in sorted(path for path in folder.rglob("*") if path.is_file()):
+        size = file.stat().st_size
+        digest.update(f"{file.relative_to(folder)}|{size}|".encode())
+        with file.open("rb") as stream:
+            digest.update(stream.read(_END_BYTES))
+            if size > _END_BYTES:
+                stream.seek(max(_END_BYTES, size - _END_BYTES))
+                digest.update(stream.read())
+    return digest.hexdigest()[:16]
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().split("\n")[0]

@@ -1,0 +1,71 @@
+"""What an engine is: it brings requests to a model and replies back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from importlib import import_module
+from typing import Any, Protocol
+
+from recbole_dtlns.errors import InstallationError
+from recbole_dtlns.llm.prompt import Prompt
+from recbole_dtlns.llm.reply import Reply
+from recbole_dtlns.llm.requests import Request
+
+
+class RunningEngine(Protocol):
+    """An engine that is ready to answer.
+
+    Attributes:
+        mode: how answers are got, for shards and label cards: "log-probabilities", "constrained choice" or "text".
+        truncated: how many prompts lost their oldest history items because the model's context is too short.
+    """
+
+    mode: str
+    truncated: int
+
+    def answer(self, requests: Sequence[Request]) -> Iterator[tuple[int, Reply]]:
+        """The replies as they come, each with the position of its request; exactly one per request.
+
+        A request that cannot be answered is a reply with a reason.
+
+        Raises:
+            EngineError: no request can be answered (a wrong key, model or address).
+        """
+        ...
+
+
+class Engine(Protocol):
+    """Where a model runs.
+
+    Attributes:
+        name: as in `dtlns_judge`.
+        model: path or name of the model.
+    """
+
+    name: str
+    model: str
+
+    def revision(self) -> str | None:
+        """Which state of the model, where that can be told."""
+        ...
+
+    def start(self, prompt: Prompt) -> AbstractContextManager[RunningEngine]:
+        """Load the model, or connect to it; called only when there is something to ask."""
+        ...
+
+    def token_counter(self) -> Callable[[Request], int] | None:
+        """A function that counts the tokens of a request's prompt by the model's tokenizer; None if there is none."""
+        ...
+
+
+def optional_import(module: str, engine: str, install: str) -> Any:
+    """Import a library that only one engine needs.
+
+    Raises:
+        InstallationError: it is missing; the message says what to install.
+    """
+    try:
+        return import_module(module)
+    except ImportError as error:
+        raise InstallationError(f"the judge '{engine}' needs {module} ({error}); install it with: {install}") from error

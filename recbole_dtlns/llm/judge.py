@@ -1,0 +1,303 @@
+"""A language model as a judge: asks what is not yet known, keeps every answer, and counts what it cost."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from recbole_dtlns.artefact_store import cache_folder
+from recbole_dtlns.errors import EngineError, JudgeError
+from recbole_dtlns.judge.contract import Label, Question, Verdicts
+from recbole_dtlns.llm.engine import Engine, RunningEngine
+from recbole_dtlns.llm.label_card import label_card
+from recbole_dtlns.llm.prompt import Prompt
+from recbole_dtlns.llm.reply import Answer, Reason, read_reply
+from recbole_dtlns.llm.requests import Request, RequestPlan
+from recbole_dtlns.llm.verdict_store import ShardWriter, StoredVerdicts, VerdictStore
+
+logger = logging.getLogger("recbole_dtlns")
+
+_NO_CODE = "candidate or history is in neither tree"
+_ENOUGH_REPLIES = 20  # before the share of abstentions means anything
+_EXAMPLES = 3
+_FIRST_BUDGETED_SLICE = 64
+
+
+@dataclass(frozen=True)
+class Limits:
+    """When an LLM judge stops.
+
+    Attributes:
+        requests_per_slice: handed to the engine at once; the answers are on disk before the next ones are made.
+        max_abstain_rate: share of abstentions beyond which the run stops, in [0, 1].
+        max_tokens: computed tokens after which nothing more is asked; None for no limit.
+    """
+
+    requests_per_slice: int = 2048
+    max_abstain_rate: float = 0.1
+    max_tokens: int | None = None
+
+
+class LLMJudge:
+    """Puts every candidate to a language model, once ever.
+
+    Args:
+        engine: where the model runs.
+        prompt: what it is told.
+        store: folder of all verdict sets.
+        threshold: a pair is positive from this probability on, in (0, 1].
+        max_history: only this many of a user's latest items are shown; 0 means all.
+        reask_abstained: whether to ask again about pairs on which the model abstained.
+        limits: when to stop.
+    """
+
+    version = 1
+    keeps_verdicts = True
+
+    def __init__(
+        self,
+        engine: Engine,
+        prompt: Prompt,
+        store: str | Path,
+        threshold: float = 0.5,
+        max_history: int = 0,
+        reask_abstained: bool = False,
+        limits: Limits | None = None,
+    ) -> None:
+        self.engine = engine
+        self.prompt = prompt
+        self.root = store
+        self.threshold = threshold
+        self.max_history = max_history
+        self.reask_abstained = reask_abstained
+        self.limits = limits or Limits()
+
+    @classmethod
+    def from_settings(cls, engine: Callable[[Any], Engine], settings: Any) -> LLMJudge:
+        """The judge that a run's settings describe, with the engine that `engine` makes of them."""
+        return cls(
+            engine(settings),
+            Prompt.load(settings.judge_prompt),
+            cache_folder(settings.cache_dir) / "llm-verdicts",
+            settings.judge_threshold,
+            settings.judge_max_history,
+            settings.judge_reask_abstained,
+            Limits(settings.judge_slice, settings.judge_max_abstain_rate, settings.judge_max_tokens),
+        )
+
+    def inputs(self) -> dict[str, Any]:
+        return {"judge": self.engine.name, **self._identity(), "threshold": self.threshold, "history": self.max_history}
+
+    def store(self) -> VerdictStore:
+        """The verdict set of this model and prompt."""
+        return VerdictStore(self.root, self._identity())
+
+    def plan(self, question: Question) -> RequestPlan:
+        """The requests that the question needs, whether answered before or not."""
+        return RequestPlan(question, self.prompt, self.store().id, self.max_history)
+
+    def judge(self, question: Question) -> Verdicts:
+        """Verdicts for all candidates; asks only what the verdict set does not hold.
+
+        Raises:
+            EngineError: the model cannot be asked at all; answers so far are kept.
+            JudgeError: too many abstentions; the message holds examples.
+            ArtefactError: an answer cannot be written.
+        """
+        return self.verdicts(question, self.ask(question))
+
+    def ask(self, question: Question) -> Asked:
+        """Ask what is not known yet, within the limits."""
+        plan, store = self.plan(question), self.store()
+        with store.lock():
+            stored = store.read()
+            known = self._known(plan, stored)
+            asked = Asked(plan, store, abstain_limit=self.limits.max_abstain_rate)
+            asked.check_stored(stored, known)
+            pending = plan.missing(known)
+            try:
+                if len(pending):
+                    logger.info(
+                        "%s: %d of %d pairs answered before; asking %s in %d requests",
+                        self.engine.name,
+                        int(known.sum()),
+                        len(known),
+                        self.engine.model,
+                        plan.count(pending),
+                    )
+                    self._ask(asked, pending)
+            except KeyboardInterrupt:
+                logger.warning("interrupted: %d new verdicts are kept; run again to go on", asked.answered)
+                raise
+            finally:
+                if asked.answered or not (store.folder / "LABELS.md").exists():
+                    store.write_text("LABELS.md", label_card(store.identity, store.read(), asked.facts()))
+        return asked
+
+    def verdicts(self, question: Question, asked: Asked) -> Verdicts:
+        """The verdicts of the question as far as they are known; what was never answered is an abstention."""
+        stored = asked.store.read()
+        n = len(question.candidates)
+        probability, label = np.full(n, np.nan, dtype=np.float32), np.full(n, Label.ABSTAIN, dtype=np.int8)
+        place = stored.find(asked.plan.keys)
+        found = np.flatnonzero((place >= 0) & asked.plan.askable)
+        rows = stored.rows[place[found]]
+        probability[found] = rows["probability"]
+        answered = rows["label"] != Label.ABSTAIN
+        label[found] = np.where(rows["probability"] >= self.threshold, Label.POSITIVE, Label.NEGATIVE)
+        label[found[~answered]] = Label.ABSTAIN
+        abstained = Counter({Reason(code).sentence: int(count) for code, count in _counts(rows["reason"][~answered])})
+        abstained[_NO_CODE] = int((~asked.plan.askable).sum())
+        abstained["not answered"] = n - len(found) - abstained[_NO_CODE]
+        facts = {**asked.facts(), "tokens_of_all": int(np.sum(rows["tokens"], dtype=np.int64))}
+        return Verdicts(probability, label, {why: count for why, count in abstained.items() if count}, facts)
+
+    def _identity(self) -> dict[str, Any]:
+        return {"model": self.engine.model, "revision": self.engine.revision(), "prompt": self.prompt.digest}
+
+    def _known(self, plan: RequestPlan, stored: StoredVerdicts) -> np.ndarray:
+        place = stored.find(plan.keys)
+        known = place >= 0
+        if self.reask_abstained and known.any():
+            known[known] = stored.rows["label"][place[known]] != Label.ABSTAIN
+        return known
+
+    def _ask(self, asked: Asked, pending: np.ndarray) -> None:
+        with (
+            self.engine.start(self.prompt) as engine,
+            asked.store.writer(self.engine.name, engine.mode) as shard,
+            tqdm(total=asked.plan.count(pending), desc="asking", unit="request", disable=None) as bar,
+        ):
+            asked.mode = engine.mode
+            requests = asked.plan.requests(pending)
+            while True:
+                slice_ = _take(requests, self._slice_size(asked))
+                if not slice_:
+                    break
+                self._answer(engine, slice_, shard, asked, bar.update)
+            asked.truncated = engine.truncated
+        if asked.truncated:
+            logger.warning("%d prompts lost their oldest items: the model's context is too short", asked.truncated)
+
+    def _answer(
+        self,
+        engine: RunningEngine,
+        requests: list[Request],
+        shard: ShardWriter,
+        asked: Asked,
+        advance: Callable[[], object],
+    ) -> None:
+        waiting = set(range(len(requests)))
+        for position, reply in engine.answer(requests):
+            request = requests[position]
+            answers = read_reply(self.prompt, reply, len(request.keys))
+            if reply.lasting:
+                shard.append(list(request.keys), answers)
+            asked.count(request, answers, reply.detail or reply.text or "")
+            waiting.discard(position)
+            advance()
+        if waiting:
+            raise EngineError(f"the engine '{self.engine.name}' gave no reply to {len(waiting)} of its requests")
+
+    def _slice_size(self, asked: Asked) -> int:
+        limit = self.limits.max_tokens
+        if limit is None:
+            return self.limits.requests_per_slice
+        if not asked.requests:
+            return min(_FIRST_BUDGETED_SLICE, self.limits.requests_per_slice)
+        if not asked.tokens:
+            raise EngineError(
+                f"the engine '{self.engine.name}' does not say how many tokens it computed, so dtlns_judge_max_tokens "
+                "cannot be kept: limit the pairs instead (dtlns_judge_max_llm_pairs)"
+            )
+        affordable = (limit - asked.tokens) * asked.requests // asked.tokens
+        return max(0, min(affordable, self.limits.requests_per_slice))
+
+
+@dataclass
+class Asked:
+    """What one round of asking did.
+
+    Attributes:
+        plan: the requests of the question.
+        store: where the answers are.
+        abstain_limit: share of abstentions beyond which `count` raises.
+        mode: how the engine got its answers; empty when nothing was asked.
+        requests, answered, tokens: of this round.
+        truncated: prompts that lost their oldest items.
+        abstained: of this round, by reason.
+    """
+
+    plan: RequestPlan
+    store: VerdictStore
+    abstain_limit: float
+    mode: str = ""
+    requests: int = 0
+    answered: int = 0
+    tokens: int = 0
+    truncated: int = 0
+    abstained: Counter[Reason] = field(default_factory=Counter)
+    examples: list[str] = field(default_factory=list)
+
+    def count(self, request: Request, answers: list[Answer], said: str) -> None:
+        """Account for a reply; stop when too many are unusable.
+
+        Raises:
+            JudgeError: the share of abstentions is beyond the limit.
+        """
+        self.requests += 1
+        self.answered += len(answers)
+        self.tokens += sum(answer.tokens for answer in answers)
+        unusable = [answer.reason for answer in answers if answer.label == Label.ABSTAIN]
+        self.abstained.update(unusable)
+        if unusable and len(self.examples) < _EXAMPLES:
+            self.examples.append(f"{unusable[0].sentence}: {said[:200]!r}")
+        total = self.abstained.total()
+        if self.requests >= _ENOUGH_REPLIES and total > self.abstain_limit * self.answered:
+            raise JudgeError(
+                f"{total} of the last {self.answered} verdicts are abstentions, more than "
+                f"dtlns_judge_max_abstain_rate ({self.abstain_limit:.0%}) allows. Examples: "
+                f"{'; '.join(self.examples)}. Change the prompt or the model; answers are kept in {self.store.folder}"
+            )
+
+    def check_stored(self, stored: StoredVerdicts, known: np.ndarray) -> None:
+        """Stop before asking when the verdicts kept from before are already too bad.
+
+        Raises:
+            JudgeError: the share of abstentions is beyond the limit.
+        """
+        labels = stored.rows["label"][stored.find(self.plan.keys)[known]]
+        total = int((labels == Label.ABSTAIN).sum())
+        if len(labels) >= _ENOUGH_REPLIES and total > self.abstain_limit * len(labels):
+            raise JudgeError(
+                f"{total} of {len(labels)} verdicts kept in {self.store.folder} are abstentions, more than "
+                f"dtlns_judge_max_abstain_rate ({self.abstain_limit:.0%}) allows: raise it, change the prompt or the "
+                "model, or ask again with dtlns_judge_reask_abstained: True"
+            )
+
+    def facts(self) -> dict[str, Any]:
+        """Plain data for summaries and label cards."""
+        return {
+            "verdict_set": str(self.store.folder),
+            "model": self.store.identity["model"],
+            "mode": self.mode,
+            "requests": self.requests,
+            "asked": self.answered,
+            "tokens": self.tokens,
+            "truncated": self.truncated,
+        }
+
+
+def _take(requests: Iterator[Request], count: int) -> list[Request]:
+    return [request for _, request in zip(range(count), requests, strict=False)]
+
+
+def _counts(values: np.ndarray) -> Iterator[tuple[int, int]]:
+    yield from zip(*(part.tolist() for part in np.unique(values, return_counts=True)), strict=True)

@@ -1,0 +1,301 @@
+"""Any OpenAI-compatible server, with the official client."""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import os
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from recbole_dtlns.errors import ConfigError, EngineError
+from recbole_dtlns.llm.chat_model import ChatTokenizer
+from recbole_dtlns.llm.engine import optional_import
+from recbole_dtlns.llm.prompt import Prompt
+from recbole_dtlns.llm.reply import Reason, Reply, label_probability
+from recbole_dtlns.llm.requests import Request
+
+logger = logging.getLogger("recbole_dtlns")
+
+INSTALL = "pip install 'recbole_dtlns[openai]'"
+_TOP_LOGPROBS = 20
+_TEXT_TOKENS = 16
+_TOKENS_PER_NUMBER = 4
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+
+
+@dataclass(frozen=True)
+class Server:
+    """How to reach a server.
+
+    Attributes:
+        base_url: such as http://localhost:8000/v1; None for OpenAI's own.
+        api_key_env: name of the environment variable that holds the key; None when the server needs none.
+        concurrency: requests under way at once.
+        timeout: of one attempt, in seconds.
+        retries: further attempts after 408, 409, 429, 5xx and connection faults, with growing, jittered pauses; a
+            `retry-after` of the server is kept to.
+        arguments: further fields of every request; null removes a field.
+    """
+
+    base_url: str | None = None
+    api_key_env: str | None = None
+    concurrency: int = 32
+    timeout: float = 120.0
+    retries: int = 6
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.api_key_env is not None and not _NAME.fullmatch(self.api_key_env):
+            raise ConfigError(
+                "dtlns_judge_api_key_env must be the name of an environment variable, such as OPENAI_API_KEY, and what "
+                "was given is not a name (it is not repeated here, in case it is the key itself)"
+            )
+
+    def key(self) -> str:
+        """The key; never shown.
+
+        Raises:
+            ConfigError: the variable is not set.
+        """
+        if self.api_key_env is None:
+            return "none"
+        value = os.environ.get(self.api_key_env, "")
+        if not value:
+            raise ConfigError(f"dtlns_judge_api_key_env names {self.api_key_env}, and that variable is not set")
+        return value
+
+    def without_key(self, text: object) -> str:
+        """A message that a server sent, which may repeat the key."""
+        secret = os.environ.get(self.api_key_env or "", "")
+        return str(text).replace(secret, "***") if secret else str(text)
+
+
+class OpenAIEngine:
+    """Chat completions of one model on a server.
+
+    Args:
+        model: name of the model on the server.
+        server: how to reach it.
+        revision: which state of the model; part of the verdicts' identity, since servers do not tell.
+        tokenizer: folder or name of the model's tokenizer, for counting tokens before anything is sent.
+    """
+
+    name = "openai"
+
+    def __init__(self, model: str, server: Server, revision: str | None = None, tokenizer: str | None = None) -> None:
+        self.model = model
+        self.server = server
+        self.tokenizer = tokenizer
+        self._revision = revision
+
+    @classmethod
+    def from_settings(cls, settings: Any) -> OpenAIEngine:
+        if settings.judge_model is None:
+            raise ConfigError("dtlns_judge: openai needs dtlns_judge_model, the model's name on the server")
+        return cls(settings.judge_model, server_of(settings), settings.judge_revision, settings.judge_tokenizer)
+
+    def revision(self) -> str | None:
+        return self._revision
+
+    @contextmanager
+    def start(self, prompt: Prompt) -> Iterator[_Running]:
+        library = optional_import("openai", self.name, INSTALL)
+        client = library.OpenAI(
+            api_key=self.server.key(),
+            base_url=self.server.base_url,
+            timeout=self.server.timeout,
+            max_retries=self.server.retries,
+        )
+        with client:
+            yield _Running(library, client, self, prompt)
+
+    def token_counter(self) -> Callable[[Request], int] | None:
+        if self.tokenizer is None:
+            return None
+        return ChatTokenizer.load(self.tokenizer, None, self.name).count
+
+
+def server_of(settings: Any) -> Server:
+    """The server that a run's settings describe."""
+    return Server(
+        settings.judge_base_url,
+        settings.judge_api_key_env,
+        settings.judge_concurrency,
+        settings.judge_timeout,
+        settings.judge_retries,
+        settings.judge_engine_args,
+    )
+
+
+def request_body(model: str, request: Request, mode: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """One chat completion as OpenAI's API takes it.
+
+    Args:
+        model: name on the server.
+        request: what is asked.
+        mode: "log-probabilities" (one token and the likeliest others), "constrained choice" (a JSON schema) or "text".
+        arguments: fields to add or replace; null removes one.
+    """
+    body: dict[str, Any] = {"model": model, "messages": request.messages(), "temperature": 0}
+    count = len(request.candidates)
+    if mode == "log-probabilities":
+        body |= {"max_tokens": 1, "logprobs": True, "top_logprobs": _TOP_LOGPROBS}
+    else:
+        body["max_tokens"] = _TEXT_TOKENS + (0 if request.prompt.shape == "pair" else count * _TOKENS_PER_NUMBER)
+    if mode == "constrained choice":
+        if request.prompt.shape == "pair":
+            answer: dict[str, Any] = {"type": "string", "enum": list(request.prompt.answers)}
+        else:
+            answer = request.prompt.reply_schema(count)
+        schema = {
+            "type": "object",
+            "properties": {"answer": answer},
+            "required": ["answer"],
+            "additionalProperties": False,
+        }
+        body["response_format"] = {
+            "type": "json_schema",
+            "json_schema": {"name": "answer", "strict": True, "schema": schema},
+        }
+    return {key: value for key, value in {**body, **arguments}.items() if value is not None}
+
+
+def read_completion(request: Request, mode: str, body: Mapping[str, Any]) -> Reply:
+    """The reply in a chat completion, as plain data; what is not one is a reply with a reason."""
+    try:
+        choice = body["choices"][0]
+        usage = body.get("usage") or {}
+        cached = (usage.get("prompt_tokens_details") or {}).get("cached_tokens") or 0
+        tokens = int(usage.get("prompt_tokens") or 0) - int(cached) + int(usage.get("completion_tokens") or 0)
+        text = choice["message"]["content"]
+        if mode == "log-probabilities":
+            first = choice["logprobs"]["content"][0]["top_logprobs"]
+            likely = [(str(each["token"]), float(each["logprob"])) for each in first]
+            probability = _probability(request.prompt, likely)
+            if probability is None:
+                return Reply(reason=Reason.NO_LABEL_TOKEN, detail=str(text), tokens=tokens)
+            return Reply(probability=probability, tokens=tokens)
+        if not isinstance(text, str):
+            raise TypeError("the message has no content")
+    except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
+        detail = f"not a chat completion ({type(error).__name__}: {error}): {json.dumps(body, default=str)[:200]}"
+        return Reply(reason=Reason.MALFORMED, detail=detail, lasting=False)
+    return Reply(text=_constrained(request.prompt, text) if mode == "constrained choice" else text, tokens=tokens)
+
+
+class _Running:
+    def __init__(self, library: Any, client: Any, engine: OpenAIEngine, prompt: Prompt) -> None:
+        self.library = library
+        self.client = client
+        self.model = engine.model
+        self.server = engine.server
+        self.mode = "log-probabilities" if prompt.shape == "pair" else "constrained choice"
+        self.truncated = 0
+        self._probed = False
+
+    def answer(self, requests: Sequence[Request]) -> Iterator[tuple[int, Reply]]:
+        rest = range(len(requests))
+        if not self._probed and requests:
+            yield 0, self._probe(requests[0])
+            rest = range(1, len(requests))
+        workers = ThreadPoolExecutor(self.server.concurrency, thread_name_prefix="asking")
+        try:
+            under_way: dict[Future[Reply], int] = {workers.submit(self._ask, requests[i]): i for i in rest}
+            for done in as_completed(under_way):
+                yield under_way[done], done.result()
+        except BaseException:
+            workers.shutdown(wait=False, cancel_futures=True)
+            raise
+        workers.shutdown()
+
+    def _probe(self, request: Request) -> Reply:
+        """Find the best mode that the server takes, with a real request, whose answer counts."""
+        modes = ["log-probabilities", "constrained choice", "text"]
+        for mode in modes[modes.index(self.mode) :]:
+            self.mode = mode
+            try:
+                reply = self._ask(request)
+            except _NotTaken as refusal:
+                logger.info("the server does not take mode '%s': %s", mode, refusal)
+                continue
+            if reply.reason is Reason.MALFORMED and mode == "log-probabilities":
+                logger.info("the server returns no log-probabilities")
+                continue
+            if mode == "constrained choice" and reply.text is None:
+                continue
+            if reply.reason is Reason.FAILED:
+                raise EngineError(f"{self._where()} fails: {reply.detail} (after {self.server.retries} retries)")
+            logger.info("asking %s in mode '%s'", self.model, mode)
+            break
+        self._probed = True
+        return reply
+
+    def _ask(self, request: Request) -> Reply:
+        library = self.library
+        body = request_body(self.model, request, self.mode, self.server.arguments)
+        try:
+            completion = self.client.post("/chat/completions", body=body, cast_to=object)
+        except library.APIStatusError as error:
+            status = error.status_code
+            message = self.server.without_key(error.message)
+            if status in (400, 422) and not self._probed and self.mode != "text":
+                raise _NotTaken(message) from None
+            if status in (408, 409, 429) or status >= 500:
+                return Reply(reason=Reason.FAILED, detail=f"HTTP {status}: {message}", lasting=False)
+            raise EngineError(
+                f"{self._where()} refused the request with HTTP {status}: {message}. {_advice(status)}"
+            ) from None
+        except library.APIConnectionError as error:  # connection faults and timeouts
+            detail = self.server.without_key(f"{error} ({error.__cause__})")
+            if not self._probed:
+                raise EngineError(f"cannot reach {self._where()}: {detail}; check dtlns_judge_base_url") from None
+            return Reply(reason=Reason.FAILED, detail=detail, lasting=False)
+        except (library.APIResponseValidationError, ValueError) as error:
+            return Reply(reason=Reason.MALFORMED, detail=self.server.without_key(error), lasting=False)
+        return read_completion(request, self.mode, completion)
+
+    def _where(self) -> str:
+        return self.server.base_url or "the OpenAI server"
+
+
+class _NotTaken(Exception):
+    """The server refuses a mode."""
+
+
+def _advice(status: int) -> str:
+    if status in (401, 403):
+        return "Check the key in the variable that dtlns_judge_api_key_env names"
+    if status == 404:
+        return "Check dtlns_judge_model and dtlns_judge_base_url (it usually ends in /v1)"
+    return "Check dtlns_judge_model, dtlns_judge_engine_args and, for long histories, dtlns_judge_max_history"
+
+
+def _probability(prompt: Prompt, likely: list[tuple[str, float]]) -> float | None:
+    """Probability of the positive answer; an answer that is not listed is at most as likely as the last one listed."""
+    mass = {True: 0.0, False: 0.0}
+    for token, logarithm in likely:
+        said = token.strip().casefold()
+        for answer, flag in ((prompt.positive, True), (prompt.negative, False)):
+            other = prompt.negative if flag else prompt.positive
+            if said and answer.casefold().startswith(said) and not other.casefold().startswith(said):
+                mass[flag] += math.exp(logarithm)
+    if not any(mass.values()):
+        return None
+    floor = math.exp(min(logarithm for _, logarithm in likely)) if len(likely) >= _TOP_LOGPROBS else 0.0
+    positive, negative = (math.log(mass[flag] or floor) if mass[flag] or floor else -math.inf for flag in (True, False))
+    return label_probability(positive, negative)
+
+
+def _constrained(prompt: Prompt, text: str) -> str | None:
+    """The answer inside a JSON reply; a server that ignored the schema gave plain text, read as such."""
+    try:
+        answer = json.loads(text)["answer"]
+    except (ValueError, KeyError, TypeError):
+        return text
+    return answer if isinstance(answer, str) else json.dumps(answer)

@@ -1,0 +1,143 @@
+"""A model's reply, and the answers that are read from it: strictly, with a reason for every abstention."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import IntEnum
+
+from recbole_dtlns.judge.contract import Label
+from recbole_dtlns.llm.prompt import Prompt
+
+
+class Reason(IntEnum):
+    """Why a verdict is an abstention. The numbers are stored: new reasons go to the end."""
+
+    NONE = 0
+    MALFORMED = 1
+    NO_LABEL_TOKEN = 2
+    TOO_LONG = 3
+    FAILED = 4
+
+    @property
+    def sentence(self) -> str:
+        """For tables and label cards."""
+        return _SENTENCES[self]
+
+
+_SENTENCES = {
+    Reason.NONE: "answered",
+    Reason.MALFORMED: "the reply is none of the answers",
+    Reason.NO_LABEL_TOKEN: "neither answer is among the likely tokens",
+    Reason.TOO_LONG: "the prompt is longer than the model's context even without any history",
+    Reason.FAILED: "the request failed",
+}
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What an engine brings back for one request: a probability, or a text, or the reason why neither.
+
+    Attributes:
+        probability: of the positive answer among the two (shape `pair`, from log-probabilities).
+        text: what the model wrote, where there are no log-probabilities.
+        reason: set when there is nothing to read.
+        detail: what went wrong, for examples in messages.
+        tokens: computed for the request: prompt tokens that were not in a prefix cache, and generated ones.
+        lasting: False when asking again may help (the server failed); such an abstention is not stored.
+    """
+
+    probability: float | None = None
+    text: str | None = None
+    reason: Reason = Reason.NONE
+    detail: str = ""
+    tokens: int = 0
+    lasting: bool = True
+
+
+@dataclass(frozen=True)
+class Answer:
+    """The verdict on one pair, as the verdict store keeps it.
+
+    Attributes:
+        probability: that the answer is positive; NaN for an abstention.
+        label: the likelier answer, or `Label.ABSTAIN`.
+        reason: why it is an abstention.
+        tokens: computed for this pair.
+    """
+
+    probability: float
+    label: Label
+    reason: Reason = Reason.NONE
+    tokens: int = 0
+
+    @classmethod
+    def of(cls, probability: float, tokens: int) -> Answer:
+        """The label is positive from 1/2 on."""
+        return cls(probability, Label.POSITIVE if probability >= 0.5 else Label.NEGATIVE, Reason.NONE, tokens)
+
+    @classmethod
+    def abstention(cls, reason: Reason, tokens: int) -> Answer:
+        return cls(math.nan, Label.ABSTAIN, reason, tokens)
+
+
+def read_reply(prompt: Prompt, reply: Reply, count: int) -> list[Answer]:
+    """The answers that a reply gives.
+
+    Args:
+        prompt: that the request was made with.
+        reply: of the engine.
+        count: candidates in the request.
+
+    Returns:
+        one answer per candidate; a reply that is not exactly what was asked for is an abstention on all of them.
+    """
+    tokens = _shares(reply.tokens, count)
+    if reply.reason is not Reason.NONE:
+        return [Answer.abstention(reply.reason, share) for share in tokens]
+    if reply.probability is not None:
+        return [Answer.of(reply.probability, share) for share in tokens]
+    positive = _read_pair(prompt, reply.text) if prompt.shape == "pair" else _read_list(reply.text, count)
+    if positive is None:
+        return [Answer.abstention(Reason.MALFORMED, share) for share in tokens]
+    return [Answer.of(float(flag), share) for flag, share in zip(positive, tokens, strict=True)]
+
+
+def label_probability(positive: float, negative: float) -> float | None:
+    """Probability of the positive answer given the log-probabilities of both; None when neither is likely at all."""
+    highest = max(positive, negative)
+    if not highest > -math.inf:
+        return None
+    return math.exp(positive - highest) / (math.exp(positive - highest) + math.exp(negative - highest))
+
+
+def _read_pair(prompt: Prompt, text: str | None) -> list[bool] | None:
+    """The reply is one of the answers, but for case, quotes, blanks around it and a full stop."""
+    said = _bare(text or "")
+    by_answer = {_bare(prompt.positive): True, _bare(prompt.negative): False}
+    return [by_answer[said]] if said in by_answer else None
+
+
+def _read_list(text: str | None, count: int) -> list[bool] | None:
+    """The reply is a JSON list of different numbers from 1 to count."""
+    try:
+        numbers = json.loads(text or "")
+    except ValueError:
+        return None
+    if not isinstance(numbers, list) or any(type(number) is not int for number in numbers):
+        return None
+    if len(set(numbers)) < len(numbers) or any(not 1 <= number <= count for number in numbers):
+        return None
+    return [number in numbers for number in range(1, count + 1)]
+
+
+def _bare(text: str) -> str:
+    return text.strip().strip("\"'`").removesuffix(".").strip().casefold()
+
+
+def _shares(tokens: int, count: int) -> Sequence[int]:
+    """A request's tokens split over its candidates, adding up to the whole."""
+    base, rest = divmod(tokens, count)
+    return [base + (place < rest) for place in range(count)]

@@ -1,0 +1,187 @@
+"""From a question to requests: which prompts, for which pairs, under which keys.
+
+A prompt depends only on codes, so pairs with equal histories and candidate codes share one request, and the key of a
+verdict is a hash of what the prompt is made of: no user, no item id.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from recbole_dtlns.judge.contract import Question
+from recbole_dtlns.llm.prompt import NO_CODE, Code, Message, Prompt, history_codes
+from recbole_dtlns.tree.item_tree import ItemTree
+
+
+@dataclass(frozen=True)
+class Request:
+    """One request to a model.
+
+    Attributes:
+        prompt: the texts.
+        history: codes of the user's items, oldest first.
+        candidates: codes of the candidates asked about.
+        keys: of the verdicts, 16 bytes per candidate.
+    """
+
+    prompt: Prompt
+    history: tuple[Code, ...]
+    candidates: tuple[Code, ...]
+    keys: tuple[bytes, ...]
+
+    @property
+    def id(self) -> str:
+        """Names the request in files: hexadecimal, a hash of its content."""
+        return self.keys[0].hex()
+
+    def messages(self, newest: int | None = None) -> list[Message]:
+        """The chat messages; with `newest`, only that many of the latest history items are shown."""
+        history = self.history if newest is None else self.history[len(self.history) - newest :]
+        return self.prompt.messages(history, self.candidates)
+
+
+class RequestPlan:
+    """The requests that a question needs.
+
+    Args:
+        question: what is to be judged.
+        prompt: how it is asked.
+        set_id: identity of the verdict set (model, revision, prompt); part of every key.
+        max_history: only this many of a user's latest items are shown; 0 means all.
+
+    Attributes:
+        keys: of every pair's verdict, uint64 [n_pairs, 2].
+        askable: whether a pair can be asked: candidate and history have a code in at least one common tree, bool.
+    """
+
+    def __init__(self, question: Question, prompt: Prompt, set_id: str, max_history: int) -> None:
+        self.question = question
+        self.prompt = prompt
+        self.max_history = max_history
+        self._codes = list(zip(_codes(question.structure), _codes(question.semantic), strict=True))
+        train = question.train
+        users, items = train.histories()
+        order = users.argsort(kind="stable") if train.times is None else np.lexsort((items, train.times, users))
+        self._items = items[order].tolist()
+        self._starts = train.matrix.indptr.tolist()
+        candidates = question.candidates
+        self._first_pair = np.searchsorted(candidates.users, np.arange(train.n_users + 1))
+        self.askable = self._askable()
+        self.keys = _mix(self._user_digests(set_id)[candidates.users], self._item_digests()[candidates.items])
+
+    def missing(self, known: np.ndarray) -> np.ndarray:
+        """Pairs to be asked, one for each key, in the order of users.
+
+        Args:
+            known: whether a pair's verdict is known, bool [n_pairs].
+
+        Returns:
+            positions of pairs, int64, ascending; in shape `user` all the user's pairs belong to the request.
+        """
+        wanted = np.flatnonzero(self.askable & ~known)
+        _, first = np.unique(self.keys[wanted, 0], return_index=True)
+        return wanted[np.sort(first)]
+
+    def requests(self, pairs: np.ndarray) -> Iterator[Request]:
+        """The requests that answer these pairs (of `missing`), in their order."""
+        users = self.question.candidates.users[pairs]
+        if self.prompt.shape == "pair":
+            history: tuple[Code, ...] = ()
+            last = -1
+            for pair, user in zip(pairs.tolist(), users.tolist(), strict=True):
+                if user != last:
+                    history, last = self._history(user), user
+                yield self._request(history, [pair])
+        else:
+            for user in dict.fromkeys(users.tolist()):
+                yield self._request(self._history(user), self._group(user))
+
+    def count(self, pairs: np.ndarray) -> int:
+        """How many requests answer these pairs."""
+        return len(pairs) if self.prompt.shape == "pair" else len(np.unique(self.question.candidates.users[pairs]))
+
+    def _request(self, history: tuple[Code, ...], pairs: Sequence[int]) -> Request:
+        items = self.question.candidates.items[list(pairs)].tolist()
+        keys = tuple(self.keys[pair].tobytes() for pair in pairs)
+        return Request(self.prompt, history, tuple(self._codes[item] for item in items), keys)
+
+    def _group(self, user: int) -> list[int]:
+        """The user's askable pairs, one for each code."""
+        pairs = np.arange(self._first_pair[user], self._first_pair[user + 1])
+        items = self.question.candidates.items[pairs].tolist()
+        first: dict[Code, int] = {}
+        for pair, item in zip(pairs.tolist(), items, strict=True):
+            if self.askable[pair]:
+                first.setdefault(self._codes[item], pair)
+        return list(first.values())
+
+    def _history(self, user: int) -> tuple[Code, ...]:
+        items = self._items[self._starts[user] : self._starts[user + 1]]
+        return tuple(self._codes[item] for item in (items[-self.max_history :] if self.max_history else items))
+
+    def _user_digests(self, set_id: str) -> np.ndarray:
+        asked = np.unique(self.question.candidates.users).tolist()
+        digests = np.zeros((self.question.train.n_users, 2), dtype=np.uint64)
+        for user in asked:
+            text = "|".join((set_id, *history_codes(self._history(user))))
+            if self.prompt.shape == "user":  # the other candidates are part of the prompt
+                text += "|" + " ".join(map("/".join, (self._item_code(pair) for pair in self._group(user))))
+            digests[user] = _digest(text)
+        return digests
+
+    def _item_digests(self) -> np.ndarray:
+        by_code: dict[Code, int] = {}
+        place = [by_code.setdefault(code, len(by_code)) for code in self._codes]
+        digests = np.array([_digest("/".join(code)) for code in by_code], dtype=np.uint64).reshape(-1, 2)
+        return digests[place]
+
+    def _item_code(self, pair: int) -> Code:
+        return self._codes[self.question.candidates.items[pair]]
+
+    def _askable(self) -> np.ndarray:
+        train, candidates = self.question.train, self.question.candidates
+        found = np.zeros(len(candidates), dtype=bool)
+        users, items = train.histories()
+        for tree in (self.question.structure, self.question.semantic):
+            has_code = tree.leaf_of_item >= 0
+            history = np.zeros(train.n_users, dtype=bool)
+            history[users[has_code[items]]] = True
+            found |= history[candidates.users] & has_code[candidates.items]
+        return found
+
+
+def _codes(tree: ItemTree) -> list[str]:
+    """Compact notation of every item's path: its digits, joined by dots where a digit has more than one figure."""
+    joint = "" if tree.digits.max(initial=0) < 10 else "."
+    texts: dict[bytes, str] = {}
+    result = []
+    for row in np.ascontiguousarray(tree.digits):
+        content = row.tobytes()
+        if content not in texts:
+            texts[content] = joint.join(str(digit) for digit in row.tolist() if digit >= 0) or NO_CODE
+        result.append(texts[content])
+    return result
+
+
+def _digest(text: str) -> tuple[int, int]:
+    content = hashlib.blake2b(text.encode(), digest_size=16).digest()
+    return int.from_bytes(content[:8], "little"), int.from_bytes(content[8:], "little")
+
+
+def _mix(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """One 128-bit key per pair of 128-bit digests, uint64 [n, 2]; not the same for swapped digests."""
+    low = _scramble(first[:, 0] ^ _scramble(second[:, 0]))
+    high = _scramble(first[:, 1] + _scramble(second[:, 1] ^ low))
+    return np.stack([low, high], axis=1)
+
+
+def _scramble(values: np.ndarray) -> np.ndarray:
+    """The finaliser of SplitMix64 (Steele et al., 2014): every bit of the input changes half of the output's."""
+    values = values + np.uint64(0x9E3779B97F4A7C15)
+    values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    values = (values ^ (values >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return values ^ (values >> np.uint64(31))

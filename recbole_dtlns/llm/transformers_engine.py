@@ -1,0 +1,153 @@
+"""A Hugging Face model in this process: one forward pass per request, on CPU or GPU."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+
+from recbole_dtlns.errors import ConfigError, EngineError
+from recbole_dtlns.llm.chat_model import INSTALL, ChatTokenizer, model_revision
+from recbole_dtlns.llm.engine import optional_import
+from recbole_dtlns.llm.prompt import Prompt
+from recbole_dtlns.llm.reply import Reason, Reply, label_probability
+from recbole_dtlns.llm.requests import Request
+
+_TOKENS_PER_NUMBER = 4  # "12, " and the brackets, of a reply in shape `user`
+
+
+class TransformersEngine:
+    """Loads `AutoModelForCausalLM` when there is something to ask.
+
+    Args:
+        model: folder or name.
+        revision: of a name.
+        batch_size: prompts in one forward pass.
+        device: where the model runs; None: the GPU if there is one.
+        arguments: further arguments of `from_pretrained`; `chat_template_kwargs` goes to the chat template.
+    """
+
+    name = "transformers"
+
+    def __init__(
+        self,
+        model: str,
+        revision: str | None = None,
+        batch_size: int = 32,
+        device: str | None = None,
+        arguments: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.model = model
+        self.batch_size = batch_size
+        self.device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+        self._revision = revision
+        self._arguments = dict(arguments or {})
+        self._template_arguments = self._arguments.pop("chat_template_kwargs", {})
+
+    @classmethod
+    def from_settings(cls, settings: Any) -> TransformersEngine:
+        if settings.judge_model is None:
+            raise ConfigError("dtlns_judge: transformers needs dtlns_judge_model, the folder or name of a model")
+        return cls(
+            settings.judge_model,
+            settings.judge_revision,
+            settings.judge_batch_size,
+            None,
+            settings.judge_engine_args,
+        )
+
+    def revision(self) -> str | None:
+        return model_revision(self.model, self._revision)
+
+    @contextmanager
+    def start(self, prompt: Prompt) -> Iterator[_Running]:
+        transformers = optional_import("transformers", self.name, INSTALL)
+        chat = ChatTokenizer.load(self.model, self._revision, self.name)
+        try:
+            network = transformers.AutoModelForCausalLM.from_pretrained(
+                self.model, revision=self._revision, **{"dtype": "auto", **self._arguments}
+            )
+        except (OSError, ValueError, TypeError) as error:
+            raise EngineError(f"cannot load the model '{self.model}': {error}") from error
+        network = network.to(self.device).eval()
+        chat = ChatTokenizer(chat.tokenizer, _context(network), self._template_arguments)
+        yield _Running(network, chat, prompt, self.batch_size)
+
+    def token_counter(self) -> Callable[[Request], int] | None:
+        return ChatTokenizer.load(self.model, self._revision, self.name).count
+
+
+class _Running:
+    def __init__(self, network: Any, chat: ChatTokenizer, prompt: Prompt, batch_size: int) -> None:
+        self.network = network
+        self.chat = chat
+        self.batch_size = batch_size
+        self.mode = "log-probabilities" if prompt.shape == "pair" else "text"
+        self.truncated = 0
+        self._labels: tuple[int, int] | None = None
+        accepted = inspect.signature(network.forward).parameters
+        self._last_only = {"logits_to_keep": 1} if "logits_to_keep" in accepted else {}
+        self._takes_positions = "position_ids" in accepted
+        # Beside the end token's, any id will do: padding is masked.
+        self._padding = chat.tokenizer.pad_token_id or chat.tokenizer.eos_token_id or 0
+
+    @torch.inference_mode()
+    def answer(self, requests: Sequence[Request]) -> Iterator[tuple[int, Reply]]:
+        """Replies batch by batch; prompts of like length share a batch, so little is padded."""
+        encoded: list[tuple[int, list[int]]] = []
+        for position, request in enumerate(requests):
+            ids, cut = self.chat.encode(request)
+            self.truncated += cut
+            if ids is None:
+                yield position, Reply(reason=Reason.TOO_LONG)
+            else:
+                encoded.append((position, ids))
+        encoded.sort(key=lambda pair: len(pair[1]))
+        for start in range(0, len(encoded), self.batch_size):
+            batch = encoded[start : start + self.batch_size]
+            asked = [requests[position] for position, _ in batch]
+            replies = self._probabilities(asked, batch) if self.mode != "text" else self._texts(asked, batch)
+            yield from zip((position for position, _ in batch), replies, strict=True)
+
+    def _probabilities(self, asked: list[Request], batch: list[tuple[int, list[int]]]) -> list[Reply]:
+        if self._labels is None:
+            self._labels = self.chat.label_tokens(asked[0])
+        ids, mask = self._pad(batch)
+        positions = {"position_ids": (mask.cumsum(1) - 1).clamp_min(0)} if self._takes_positions else {}
+        logits = self.network(
+            input_ids=ids, attention_mask=mask, use_cache=False, **positions, **self._last_only
+        ).logits
+        pairs = logits[:, -1, list(self._labels)].double().tolist()
+        return [
+            Reply(probability=label_probability(*pair), tokens=len(tokens))
+            for pair, (_, tokens) in zip(pairs, batch, strict=True)
+        ]
+
+    def _texts(self, asked: list[Request], batch: list[tuple[int, list[int]]]) -> list[Reply]:
+        ids, mask = self._pad(batch)
+        most = max(len(request.candidates) for request in asked) * _TOKENS_PER_NUMBER + _TOKENS_PER_NUMBER
+        written = self.network.generate(
+            input_ids=ids, attention_mask=mask, max_new_tokens=most, do_sample=False, pad_token_id=self._padding
+        )
+        replies = []
+        for row, (_, tokens) in zip(written[:, ids.shape[1] :].tolist(), batch, strict=True):
+            text = self.chat.tokenizer.decode(row, skip_special_tokens=True)
+            generated = sum(token != self._padding for token in row)
+            replies.append(Reply(text=text, tokens=len(tokens) + generated))
+        return replies
+
+    def _pad(self, batch: list[tuple[int, list[int]]]) -> tuple[torch.Tensor, torch.Tensor]:
+        width = max(len(tokens) for _, tokens in batch)
+        ids = torch.full((len(batch), width), self._padding, dtype=torch.long)
+        mask = torch.zeros((len(batch), width), dtype=torch.long)
+        for row, (_, tokens) in enumerate(batch):
+            ids[row, width - len(tokens) :] = torch.tensor(tokens)
+            mask[row, width - len(tokens) :] = 1
+        return ids.to(self.network.device), mask.to(self.network.device)
+
+
+def _context(network: Any) -> int | None:
+    return getattr(network.config.get_text_config(), "max_position_embeddings", None)
