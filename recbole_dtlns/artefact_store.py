@@ -35,7 +35,7 @@ _HEADER = "artefact"
 
 
 def cache_folder(chosen: str | None) -> Path:
-    """Folder of all that is kept between runs: the one chosen, else $RECBOLE_DTLNS_CACHE, else ~/.cache/recbole_dtlns."""
+    """Where results are kept between runs: the one chosen, else $RECBOLE_DTLNS_CACHE, else ~/.cache/recbole_dtlns."""
     return Path(chosen or os.environ.get("RECBOLE_DTLNS_CACHE") or "~/.cache/recbole_dtlns").expanduser()
 
 

@@ -85,7 +85,7 @@ class ChatTokenizer:
         first = []
         for answer in request.prompt.answers:
             after = self._ids(text + answer)
-            # Where the answer's beginning merges into the prompt's last token, that token is no label: ask for it alone.
+            # Where the answer's beginning merges into the prompt's last token, take the answer's own first token.
             first.append(after[len(before)] if after[: len(before)] == before else self._ids(answer)[0])
         if first[0] == first[1]:
             raise EngineError(

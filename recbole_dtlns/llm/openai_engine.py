@@ -186,7 +186,7 @@ def read_completion(request: Request, mode: str, body: Mapping[str, Any]) -> Rep
     except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
         detail = f"not a chat completion ({type(error).__name__}: {error}): {json.dumps(body, default=str)[:200]}"
         return Reply(reason=Reason.MALFORMED, detail=detail, lasting=False)
-    return Reply(text=_constrained(request.prompt, text) if mode == "constrained choice" else text, tokens=tokens)
+    return Reply(text=_constrained(text) if mode == "constrained choice" else text, tokens=tokens)
 
 
 class _Running:
@@ -292,7 +292,7 @@ def _probability(prompt: Prompt, likely: list[tuple[str, float]]) -> float | Non
     return label_probability(positive, negative)
 
 
-def _constrained(prompt: Prompt, text: str) -> str | None:
+def _constrained(text: str) -> str | None:
     """The answer inside a JSON reply; a server that ignored the schema gave plain text, read as such."""
     try:
         answer = json.loads(text)["answer"]

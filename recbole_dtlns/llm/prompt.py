@@ -143,7 +143,7 @@ class Prompt:
 
 
 def history_codes(history: Sequence[Code]) -> tuple[str, str]:
-    """The codes of a history in each tree, oldest first, each at its latest place; codes that are missing are left out."""
+    """The codes of a history in each tree, oldest first, each at its latest place, missing ones left out."""
     texts = []
     for tree in (0, 1):
         latest = dict.fromkeys(code[tree] for code in reversed(history) if code[tree] != NO_CODE)
