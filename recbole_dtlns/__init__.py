@@ -2,21 +2,36 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import Any
 
 from recbole_dtlns import compat
 from recbole_dtlns.version import __version__
 
-__all__ = ["__version__", "audit_judges", "prepare_only", "run_recbole_dtlns"]
+_ENTRY_POINTS = {
+    "run_recbole_dtlns": "runner",
+    "prepare_only": "runner",
+    "audit_judges": "judging",
+    "estimate_judging": "judging",
+    "export_requests": "judging",
+    "judge_candidates": "judging",
+}
+__all__ = [
+    "__version__",
+    "audit_judges",
+    "estimate_judging",
+    "export_requests",
+    "judge_candidates",
+    "prepare_only",
+    "run_recbole_dtlns",
+]
 
 compat.apply()
 
 
 def __getattr__(name: str) -> Any:
     # Loaded when first used: the core is importable, and `doctor` can report, where RecBole is missing.
-    if name in ("audit_judges", "prepare_only", "run_recbole_dtlns"):
+    if name in _ENTRY_POINTS:
         compat.require_recbole()
-        from recbole_dtlns.glue import runner
-
-        return getattr(runner, name)
+        return getattr(import_module(f"recbole_dtlns.glue.{_ENTRY_POINTS[name]}"), name)
     raise AttributeError(f"module 'recbole_dtlns' has no attribute '{name}'")

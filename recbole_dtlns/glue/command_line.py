@@ -12,7 +12,8 @@ from recbole_dtlns import __version__, compat
 from recbole_dtlns.errors import ConfigError, DTLNSError
 from recbole_dtlns.glue.doctor import report
 
-_AUDITED = "always,random,rank,shuffled,structural,calibrated"
+_AUDITED = "always,random,rank,structural,calibrated"
+_CONTROLLED = ("structural", "calibrated")  # on shuffled and random paths too: they cost nothing
 _RUN_OPTIONS = """RecBole's flags, one per setting: --key=value
   --model=NAME            RecBole general recommender or package.module:Class
   --dataset=NAME          data set under data_path; RecBole ships ml-100k
@@ -30,6 +31,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for name, purpose in (
         ("train", "prepare, train and evaluate one model"),
         ("prepare", "run the stages before training, print their summary and stop"),
+        ("judge", "ask the judge about every candidate, write the labels and stop"),
+        ("export", "write the requests that an LLM has not answered yet, for any batch service"),
         ("audit", "score judges on train positives hidden on purpose"),
     ):
         command = commands.add_parser(
@@ -43,9 +46,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         command.add_argument("--model", default=None, help=argparse.SUPPRESS)
         command.add_argument("--dataset", default=None, help=argparse.SUPPRESS)
         command.add_argument("--config_files", default="", help=argparse.SUPPRESS)
+        if name == "judge":
+            command.add_argument("--output", default="labels.tsv", help="file for the labels, .tsv or .parquet")
+            command.add_argument("--dry-run", action="store_true", help="only say what asking an LLM would cost")
+            command.add_argument("--probe", type=int, help="with --dry-run: requests to ask for real, for the speed")
+        if name == "export":
+            command.add_argument("--output", default="requests.jsonl", help="file for the requests")
         if name == "audit":
             command.add_argument("--judges", default=_AUDITED, help=f"judges, separated by commas (default {_AUDITED})")
-            command.add_argument("--output", default="audit.json", help="file for the scores (default audit.json)")
+            command.add_argument("--controls", help="those of them to ask again with shuffled and random paths")
+            command.add_argument("--output", default="audit.json", help="file for the scores; .html beside it")
     commands.add_parser("doctor", help="print versions, devices and what is missing")
     demo = commands.add_parser("demo", help="compare plain RecBole with DTL-NS on ml-100k (3 to 6 minutes)")
     demo.add_argument("--output", default="demo_runs", help="folder for runs, log and table (default demo_runs)")
@@ -65,24 +75,47 @@ def _run(given: argparse.Namespace, rest: list[str]) -> int:
         return 0
     compat.require_recbole()
     # Imported only now, so that `doctor` and the message above work where RecBole is missing.
+    from recbole_dtlns.glue import judging
     from recbole_dtlns.glue.demo import run_demo
-    from recbole_dtlns.glue.runner import audit_judges, prepare_only, run_recbole_dtlns, write_file
+    from recbole_dtlns.glue.runner import prepare_only, run_recbole_dtlns
 
     if given.command == "demo":
         run_demo(given.output)
         return 0
-    files = given.config_files.split()
-    if given.command == "audit":
-        scores = audit_judges(given.judges.split(","), given.model, given.dataset, files, arguments=rest)
-        write_file(Path(given.output), json.dumps(scores.plain(), indent=2))
-        print(scores.table())
+    run = (given.model, given.dataset, given.config_files.split())
+    if given.command == "train":
+        run_recbole_dtlns(*run, arguments=rest)
     elif given.command == "prepare":
-        preparation = prepare_only(given.model, given.dataset, files, arguments=rest)
-        if preparation is None:
+        if prepare_only(*run, arguments=rest) is None:
             print("these settings ask for no preparation: DTL-NS is off")
+    elif given.command == "judge" and given.dry_run:
+        print(judging.estimate_judging(*run, probe=given.probe, arguments=rest).text())
+    elif given.command == "judge":
+        judged = judging.judge_candidates(*run, arguments=rest)
+        judged.write(given.output)
+        print(f"{judged.verdicts.counts()}; labels in {given.output}, label card in {given.output}.md")
+    elif given.command == "export":
+        count = judging.export_requests(given.output, *run, arguments=rest)
+        print(
+            f"{count} requests in {given.output}; read the replies with --dtlns_judge=recorded --dtlns_judge_labels=..."
+        )
     else:
-        run_recbole_dtlns(given.model, given.dataset, files, arguments=rest)
+        _audit(given, run, rest)
     return 0
+
+
+def _audit(given: argparse.Namespace, run: tuple[str | None, str | None, list[str]], rest: list[str]) -> None:
+    from recbole_dtlns.glue.judging import audit_judges
+    from recbole_dtlns.judge.audit_picture import audit_page
+    from recbole_dtlns.glue.runner import write_file
+
+    judges = given.judges.split(",")
+    controls = [name for name in judges if name in _CONTROLLED] if given.controls is None else given.controls.split(",")
+    scores = audit_judges(judges, *run, controls=controls, arguments=rest)
+    output = Path(given.output)
+    write_file(output, json.dumps(scores.plain(), indent=2))
+    write_file(output.with_suffix(".html"), audit_page(scores))
+    print(f"{scores.table()}\npicture: {output.with_suffix('.html')}")
 
 
 if __name__ == "__main__":

@@ -26,6 +26,7 @@ from recbole_dtlns.item_sets import Forbidden, PairSet, PseudoPositives
 from recbole_dtlns.judge.contract import Question, Verdicts
 from recbole_dtlns.judge.table import JUDGES
 from recbole_dtlns.relabelling import Relabelling, relabel
+from recbole_dtlns.teacher.candidate_file import read_candidates
 from recbole_dtlns.teacher.contract import Candidates, top_candidates
 from recbole_dtlns.tree import build, structure
 from recbole_dtlns.tree.build import TreeShape, build_tree, describe
@@ -98,15 +99,20 @@ class _Stages:
         self.artefacts: dict[str, Artefact] = {}
 
     def question(self, train_dataset: Dataset) -> Question:
-        """Teacher, candidates and trees: all that a judge may look at."""
+        """Teacher, candidates and trees: all that a judge may look at.
+
+        It can be put anew unless something of it is given from outside and may know all train pairs.
+        """
 
         def reask(train: TrainInteractions) -> Question:
             return _Stages(self.settings, train, self.progress).question(train_dataset)
 
         candidates, vectors = self.teach(train_dataset)
         structure_tree, semantic_tree = self.grow_structure_tree(), self.grow_semantic_tree(vectors)
-        trainable = self.settings.teacher != "checkpoint"
-        return Question(self.train, candidates, structure_tree, semantic_tree, reask if trainable else None)
+        given = self.settings.teacher == "checkpoint" or self.settings.candidates_file
+        if self.settings.candidates_file:
+            candidates = self.read_candidates(self.settings.candidates_file)
+        return Question(self.train, candidates, structure_tree, semantic_tree, None if given else reask)
 
     def teach(self, train_dataset: Dataset) -> tuple[Candidates, np.ndarray]:
         settings = self.settings
@@ -129,6 +135,14 @@ class _Stages:
         arrays = self._stage("teacher", _TEACHER_VERSION, {"train": self.train.fingerprint, **inputs}, compute).arrays
         vectors = arrays["item_vectors"]
         return Candidates(*(arrays[name] for name in ("users", "items", "ranks", "scores"))), vectors
+
+    def read_candidates(self, file: str) -> Candidates:
+        def compute() -> tuple[Arrays, Facts]:
+            found, facts = read_candidates(file, self.train)
+            return vars(found), {"candidates": len(found), **facts}
+
+        inputs = {"file": _file_digest(file, "candidates"), "train": self.train.fingerprint}
+        return Candidates(**self._stage("candidates", 1, inputs, compute).arrays)
 
     def grow_structure_tree(self) -> ItemTree:
         settings = self.settings
@@ -228,11 +242,7 @@ class _Stages:
                 )
             return {"digits": tree.digits}, {**describe(tree), "lines_of_unknown_items": unknown}
 
-        try:
-            content = hashlib.sha256(Path(file).read_bytes()).hexdigest()
-        except OSError as error:
-            raise DataError(f"cannot read the tree paths in {file}: {error.strerror}") from error
-        inputs = {"file": content, "train": self.train.fingerprint}
+        inputs = {"file": _file_digest(file, "tree paths"), "train": self.train.fingerprint}
         return ItemTree(self._stage(stage, 1, inputs, compute).arrays["digits"])
 
     def _stage(
@@ -261,6 +271,13 @@ def tree_positions(train: TrainInteractions, dataset: Dataset) -> np.ndarray:
     positions = np.full(dataset.item_num, -1, dtype=np.int64)
     positions[dataset.token2id(dataset.iid_field, train.item_tokens)] = np.arange(train.n_items)
     return positions
+
+
+def _file_digest(file: str, what: str) -> str:
+    try:
+        return hashlib.sha256(Path(file).read_bytes()).hexdigest()
+    except OSError as error:
+        raise DataError(f"cannot read the {what} in {file}: {error.strerror}") from error
 
 
 def _digest(*arrays: np.ndarray) -> str:

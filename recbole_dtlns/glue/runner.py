@@ -22,7 +22,7 @@ from recbole_dtlns.errors import ArtefactError, ConfigError
 from recbole_dtlns.glue.config import DTLNSConfig
 from recbole_dtlns.glue.dataset import canonical_train, load_splits, numbering
 from recbole_dtlns.glue.models import check_model
-from recbole_dtlns.glue.preparation import Preparation, ask, prepare, tree_positions
+from recbole_dtlns.glue.preparation import Preparation, prepare, tree_positions
 from recbole_dtlns.glue.run_data import (
     check_negative_sampling,
     check_users_have_negatives,
@@ -32,8 +32,6 @@ from recbole_dtlns.glue.run_data import (
 from recbole_dtlns.glue.run_log import open_log
 from recbole_dtlns.glue.trainer import build_trainer
 from recbole_dtlns.interactions import TrainInteractions
-from recbole_dtlns.judge.audit import Audit, audit
-from recbole_dtlns.judge.table import JUDGES
 from recbole_dtlns.negatives.selection import SELECTORS, NegativeSelector
 from recbole_dtlns.negatives.tree_views import TreeView
 
@@ -76,9 +74,9 @@ def run_recbole_dtlns(
         DTLNSError: wrong settings, data or installation; raised before training starts.
     """
     config = DTLNSConfig(model, dataset, config_file_list, config_dict, arguments)
-    _check(config)
+    check_settings(config)
     run_folder = _open_run_folder(config)
-    whole, parts = _load(config)
+    whole, parts = load_data(config)
     train = canonical_train(parts[0])
     preparation = _prepare_if_active(config, train, parts[0])
     if preparation is None:
@@ -132,38 +130,12 @@ def prepare_only(
 ) -> Preparation | None:
     """Run the stages before training and stop; None when the settings ask for no preparation."""
     config = DTLNSConfig(model, dataset, config_file_list, config_dict, arguments)
-    _check(config)
-    _, parts = _load(config)
+    check_settings(config)
+    _, parts = load_data(config)
     return _prepare_if_active(config, canonical_train(parts[0]), parts[0])
 
 
-@quiet_recbole()
-def audit_judges(
-    judges: Sequence[str],
-    model: str | type | None = None,
-    dataset: str | None = None,
-    config_file_list: Sequence[str | Path] | None = None,
-    config_dict: dict[str, Any] | None = None,
-    *,
-    arguments: Sequence[str] = (),
-) -> Audit:
-    """Score judges on hidden train positives (`recbole_dtlns.judge.audit`), with the run's teacher and trees.
-
-    Args:
-        judges: names of judges; each runs with the settings that a run would give it.
-        model, dataset, config_file_list, config_dict, arguments: as for `run_recbole_dtlns`.
-    """
-    config = DTLNSConfig(model, dataset, config_file_list, config_dict, arguments)
-    settings = config.settings
-    named = {name: JUDGES.get(name)(settings) for name in judges}
-    _check(config)
-    _, parts = _load(config)
-    question = ask(settings, canonical_train(parts[0]), parts[0], config["show_progress"])
-    # Another seed than the one that judges hide with: what they learnt from must not be what they are asked.
-    return audit(named, question, settings.judge_hide, settings.seed + 1)
-
-
-def _check(config: DTLNSConfig) -> None:
+def check_settings(config: DTLNSConfig) -> None:
     """Refuse what cannot work before any work is done, then seed and open the log as RecBole does."""
     settings = config.settings
     if not config["single_spec"] or (config["nproc"] or 1) > 1:
@@ -199,7 +171,8 @@ def _open_run_folder(config: DTLNSConfig) -> Path:
     return folder
 
 
-def _load(config: DTLNSConfig) -> tuple[Dataset, list[Dataset]]:
+def load_data(config: DTLNSConfig) -> tuple[Dataset, list[Dataset]]:
+    """The whole data set, and its train, validation and test parts."""
     logger.info(config)
     dataset, parts = load_splits(config)
     logger.info(dataset)

@@ -38,6 +38,7 @@ class DTLNSSettings(BaseModel):
     teacher_config_files: list[str] = Field(default_factory=list)
     teacher_checkpoint: str | None = None
     candidates: int = Field(20, ge=1)
+    candidates_file: str | None = None
 
     structure_dim: int = Field(32, ge=1)
     tree_branching: int = Field(4, ge=2)
@@ -63,13 +64,18 @@ class DTLNSSettings(BaseModel):
     judge_engine_args: dict[str, Any] = Field(default_factory=dict)
     judge_max_abstain_rate: float = Field(0.1, ge=0, le=1)
     judge_reask_abstained: bool = False
-    judge_max_tokens: int | None = Field(None, ge=1)
+    judge_max_tokens_total: int | None = Field(None, ge=1)
     judge_base_url: str | None = None
     judge_api_key_env: str | None = None
     judge_concurrency: int = Field(32, ge=1)
     judge_timeout: float = Field(120.0, gt=0)
     judge_retries: int = Field(6, ge=0)
     judge_tokenizer: str | None = None
+    judge_labels: str | None = None
+    judge_missing: Literal["abstain", "negative"] = "abstain"
+    judge_llm: str = "openai"
+    judge_max_llm_pairs: int = Field(10_000, ge=1)
+    judge_sure: float = Field(0.4, ge=0, le=0.5)
     judge_ray_address: str | None = None
     judge_ray_workers: int = Field(1, ge=1)
     judge_ray_resources: dict[str, float] = Field(default_factory=dict)

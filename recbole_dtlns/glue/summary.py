@@ -30,6 +30,13 @@ def _teacher(facts: Facts) -> str:
     )
 
 
+def _candidates(facts: Facts) -> str:
+    return (
+        f"{facts['candidates']} from the file; left out: {facts['rows_of_unknown']} of unknown tokens, "
+        f"{facts['rows_observed_in_train']} observed in train, {facts['rows_repeated']} repeated"
+    )
+
+
 def _structure(facts: Facts) -> str:
     return f"{facts['dimensions']} dimensions; {facts['items_alone']} items share no user with another"
 
@@ -52,10 +59,21 @@ def _tree(facts: Facts) -> str:
 
 def _verdicts(facts: Facts) -> str:
     reasons = "".join(f" ({count}: {reason})" for reason, count in facts["abstained_because"].items())
+    if "agreement_pairs" in facts:
+        how = f"; the LLM answered {facts['llm_pairs']}, its student {facts['student_pairs']}"
+        if facts["agreement"] is not None:
+            how += f" (agreeing on {facts['agreement']:.1%} of {facts['agreement_pairs']} held-out pairs)"
+    elif "model" in facts:
+        how = f"; asked {facts['model']} in {facts['requests']} requests, {facts['tokens']} tokens"
+        how += f" ({facts['mode']})" if facts["mode"] else ""
+    elif "rows" in facts:
+        how = f"; {facts['found']} of them in {facts['file']}, {facts['rows_of_unknown']} rows name unknown tokens"
+    else:
+        how = ""
     total = max(facts["positive"] + facts["negative"] + facts["abstain"], 1)
     return (
         f"{facts['judge']}: {facts['positive']} positive ({facts['positive'] / total:.1%}), "
-        f"{facts['negative']} negative, {facts['abstain']} abstained{reasons}"
+        f"{facts['negative']} negative, {facts['abstain']} abstained{reasons}{how}"
     )
 
 
@@ -68,6 +86,7 @@ def _relabelling(facts: Facts) -> str:
 
 _SENTENCES: dict[str, Callable[[Facts], str]] = {
     "teacher": _teacher,
+    "candidates": _candidates,
     "structure": _structure,
     "structure tree": _tree,
     "semantic tree": _tree,

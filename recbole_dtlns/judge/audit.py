@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -11,6 +11,7 @@ from sklearn.metrics import roc_auc_score
 
 from recbole_dtlns.errors import ConfigError, DataError
 from recbole_dtlns.judge.contract import Judge, Label, Question
+from recbole_dtlns.judge.controls import with_random_paths, with_shuffled_paths
 from recbole_dtlns.judge.hidden import hide_positives
 
 _BINS = 10
@@ -78,7 +79,9 @@ class Audit:
         return "\n".join(lines)
 
 
-def audit(judges: Mapping[str, Judge], question: Question, share: float, seed: int) -> Audit:
+def audit(
+    judges: Mapping[str, Judge], question: Question, share: float, seed: int, controls: Collection[str] = ()
+) -> Audit:
     """Hide a share of the train positives, put the question anew, and score each judge's answers.
 
     Args:
@@ -86,6 +89,8 @@ def audit(judges: Mapping[str, Judge], question: Question, share: float, seed: i
         question: the question of the run; its train pairs are the only ones looked at.
         share: of each user's train pairs to hide, in (0, 1).
         seed: of the choice.
+        controls: names of judges that are asked twice more, about the same pairs: with the trees' paths shuffled
+            among the items, and with random paths. A judge that reads the trees does worse on these.
 
     Raises:
         ConfigError: the question cannot be made anew.
@@ -99,14 +104,25 @@ def audit(judges: Mapping[str, Judge], question: Question, share: float, seed: i
     if not truth.any():
         raise DataError(f"none of {len(hidden)} hidden positives is among the candidates: raise dtlns_candidates")
     scores, labels = {}, {}
-    for name, judge in judges.items():
-        verdicts = judge.judge(known)
+    for name, judge, asked in _trials(judges, known, controls, seed):
+        verdicts = judge.judge(asked)
         labels[name] = verdicts.label
         scores[name] = _score(verdicts.label, verdicts.probability, truth)
     agreement = {
         first: {second: float((labels[first] == labels[second]).mean()) for second in labels} for first in labels
     }
     return Audit(len(hidden), int(truth.sum()), len(truth), scores, agreement)
+
+
+def _trials(
+    judges: Mapping[str, Judge], question: Question, controls: Collection[str], seed: int
+) -> Iterator[tuple[str, Judge, Question]]:
+    """Name, judge and question of every line of the audit."""
+    for name, judge in judges.items():
+        yield name, judge, question
+        if name in controls:
+            yield f"{name}, shuffled paths", judge, with_shuffled_paths(question, seed)
+            yield f"{name}, random paths", judge, with_random_paths(question, seed)
 
 
 def _score(label: np.ndarray, probability: np.ndarray, truth: np.ndarray) -> JudgeScore:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import IntEnum
 from typing import Any, Protocol
 
@@ -40,6 +40,15 @@ class Question:
     structure: ItemTree
     semantic: ItemTree
     reask: Callable[[TrainInteractions], Question] | None = None
+
+    def about(self, pairs: np.ndarray) -> Question:
+        """The same question about some of the pairs only; it cannot be put anew.
+
+        Args:
+            pairs: their positions, ascending.
+        """
+        candidates = Candidates(*(column[pairs] for column in vars(self.candidates).values()))
+        return replace(self, candidates=candidates, reask=None)
 
     def pair_keys(self) -> np.ndarray:
         """One number per candidate pair, user * n_items + item, int64 [n_pairs]."""

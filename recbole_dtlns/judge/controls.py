@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -118,10 +119,34 @@ class ShuffledJudge:
 
     def judge(self, question: Question) -> Verdicts:
         """Structural verdicts under the shuffled paths."""
-        order = np.random.default_rng(self.seed).permutation(question.train.n_items)
-        shuffled = replace(
-            question,
-            structure=ItemTree(question.structure.digits[order]),
-            semantic=ItemTree(question.semantic.digits[order]),
-        )
-        return StructuralJudge(self.threshold).judge(shuffled)
+        return StructuralJudge(self.threshold).judge(with_shuffled_paths(question, self.seed))
+
+
+def with_shuffled_paths(question: Question, seed: int) -> Question:
+    """The same question on trees whose paths were dealt to the items at random; leaves keep their sizes."""
+    order = np.random.default_rng(seed).permutation(question.train.n_items)
+    return _with_paths(question, lambda tree: tree.digits[order], lambda asked: with_shuffled_paths(asked, seed))
+
+
+def with_random_paths(question: Question, seed: int) -> Question:
+    """The same question on trees in which every item has the path of a leaf drawn uniformly, in each tree anew."""
+    random = np.random.default_rng(seed)
+
+    def draw(tree: ItemTree) -> np.ndarray:
+        leaves = np.unique(tree.digits, axis=0)
+        return leaves[random.integers(0, len(leaves), len(tree.digits))]
+
+    return _with_paths(question, draw, lambda asked: with_random_paths(asked, seed))
+
+
+def _with_paths(
+    question: Question, paths: Callable[[ItemTree], np.ndarray], again: Callable[[Question], Question]
+) -> Question:
+    """The question with other paths, also where it is put anew."""
+    ask = question.reask
+    return replace(
+        question,
+        structure=ItemTree(paths(question.structure)),
+        semantic=ItemTree(paths(question.semantic)),
+        reask=None if ask is None else lambda train: again(ask(train)),
+    )

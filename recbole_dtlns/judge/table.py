@@ -1,15 +1,23 @@
 """The judges that a configuration can name."""
 
 from functools import partial
+from typing import Any
 
 from recbole_dtlns.judge.calibrated import CalibratedJudge
 from recbole_dtlns.judge.contract import Judge
 from recbole_dtlns.judge.controls import ConstantJudge, RandomJudge, RankJudge, ShuffledJudge
+from recbole_dtlns.judge.distilled import DistilledJudge
+from recbole_dtlns.judge.recorded import RecordedJudge
 from recbole_dtlns.judge.structural import StructuralJudge
 from recbole_dtlns.llm.judge import LLMJudge
 from recbole_dtlns.llm.openai_engine import OpenAIEngine
 from recbole_dtlns.llm.transformers_engine import TransformersEngine
 from recbole_dtlns.registry import Registry
+
+
+def _distilled(settings: Any) -> Judge:
+    return DistilledJudge.from_settings(JUDGES.get(settings.judge_llm)(settings), settings)
+
 
 JUDGES: Registry[Judge] = Registry(
     "judge",
@@ -17,6 +25,8 @@ JUDGES: Registry[Judge] = Registry(
     {
         "structural": StructuralJudge.from_settings,
         "calibrated": CalibratedJudge.from_settings,
+        "recorded": RecordedJudge.from_settings,
+        "distilled": _distilled,
         "transformers": partial(LLMJudge.from_settings, TransformersEngine.from_settings),
         "openai": partial(LLMJudge.from_settings, OpenAIEngine.from_settings),
         "always": ConstantJudge.always,

@@ -70,9 +70,9 @@ class ChatTokenizer:
                 too_many = middle
         return best, True
 
-    def count(self, request: Request) -> int:
-        """Tokens of the whole prompt."""
-        return len(self._encode(request.messages()))
+    def ids(self, request: Request) -> list[int]:
+        """Token ids of the whole prompt, however long."""
+        return self._encode(request.messages())
 
     def label_tokens(self, request: Request) -> tuple[int, int]:
         """First token of the positive and of the negative answer after this prompt.

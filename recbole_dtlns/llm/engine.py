@@ -54,8 +54,8 @@ class Engine(Protocol):
         """Load the model, or connect to it; called only when there is something to ask."""
         ...
 
-    def token_counter(self) -> Callable[[Request], int] | None:
-        """A function that counts the tokens of a request's prompt by the model's tokenizer; None if there is none."""
+    def encoder(self) -> Callable[[Request], list[int]] | None:
+        """A function that gives the token ids of a request's prompt; None where there is no tokenizer."""
         ...
 
 

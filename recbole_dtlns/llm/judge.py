@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from recbole_dtlns.artefact_store import cache_folder
 from recbole_dtlns.errors import EngineError, JudgeError
 from recbole_dtlns.judge.contract import Label, Question, Verdicts
 from recbole_dtlns.llm.engine import Engine, RunningEngine
-from recbole_dtlns.llm.label_card import label_card
+from recbole_dtlns.llm.label_card import verdict_set_card
 from recbole_dtlns.llm.prompt import Prompt
 from recbole_dtlns.llm.reply import Answer, Reason, read_reply
 from recbole_dtlns.llm.requests import Request, RequestPlan
@@ -25,7 +26,7 @@ from recbole_dtlns.llm.verdict_store import ShardWriter, StoredVerdicts, Verdict
 logger = logging.getLogger("recbole_dtlns")
 
 _NO_CODE = "candidate or history is in neither tree"
-_ENOUGH_REPLIES = 20  # before the share of abstentions means anything
+_ENOUGH_VERDICTS = 20  # before the share of abstentions means anything
 _EXAMPLES = 3
 _FIRST_BUDGETED_SLICE = 64
 
@@ -78,6 +79,8 @@ class LLMJudge:
         self.max_history = max_history
         self.reask_abstained = reask_abstained
         self.limits = limits or Limits()
+        self._session: ExitStack | None = None
+        self._running: RunningEngine | None = None
 
     @classmethod
     def from_settings(cls, engine: Callable[[Any], Engine], settings: Any) -> LLMJudge:
@@ -89,7 +92,7 @@ class LLMJudge:
             settings.judge_threshold,
             settings.judge_max_history,
             settings.judge_reask_abstained,
-            Limits(settings.judge_slice, settings.judge_max_abstain_rate, settings.judge_max_tokens),
+            Limits(settings.judge_slice, settings.judge_max_abstain_rate, settings.judge_max_tokens_total),
         )
 
     def inputs(self) -> dict[str, Any]:
@@ -113,14 +116,24 @@ class LLMJudge:
         """
         return self.verdicts(question, self.ask(question))
 
-    def ask(self, question: Question) -> Asked:
-        """Ask what is not known yet, within the limits."""
+    @contextmanager
+    def session(self) -> Iterator[None]:
+        """Keep the engine, once started, for several rounds of asking."""
+        with ExitStack() as self._session:
+            try:
+                yield
+            finally:
+                self._running = None
+        self._session = None
+
+    def ask(self, question: Question, max_tokens: int | None = None) -> Asked:
+        """Ask what is not known yet, within the limits; `max_tokens` replaces that of the limits."""
         plan, store = self.plan(question), self.store()
         with store.lock():
             stored = store.read()
             known = self._known(plan, stored)
-            asked = Asked(plan, store, abstain_limit=self.limits.max_abstain_rate)
-            asked.check_stored(stored, known)
+            asked = Asked(plan, store, self.limits.max_abstain_rate, _either(max_tokens, self.limits.max_tokens))
+            asked.count_known(stored, known)
             pending = plan.missing(known)
             try:
                 if len(pending):
@@ -138,7 +151,7 @@ class LLMJudge:
                 raise
             finally:
                 if asked.answered or not (store.folder / "LABELS.md").exists():
-                    store.write_text("LABELS.md", label_card(store.identity, store.read(), asked.facts()))
+                    store.write_text("LABELS.md", verdict_set_card(store.identity, store.read(), asked.facts()))
         return asked
 
     def verdicts(self, question: Question, asked: Asked) -> Verdicts:
@@ -171,7 +184,7 @@ class LLMJudge:
 
     def _ask(self, asked: Asked, pending: np.ndarray) -> None:
         with (
-            self.engine.start(self.prompt) as engine,
+            self._started() as engine,
             asked.store.writer(self.engine.name, engine.mode) as shard,
             tqdm(total=asked.plan.count(pending), desc="asking", unit="request", disable=None) as bar,
         ):
@@ -185,6 +198,15 @@ class LLMJudge:
             asked.truncated = engine.truncated
         if asked.truncated:
             logger.warning("%d prompts lost their oldest items: the model's context is too short", asked.truncated)
+
+    @contextmanager
+    def _started(self) -> Iterator[RunningEngine]:
+        if self._session is None:
+            with self.engine.start(self.prompt) as running:
+                yield running
+        else:
+            self._running = self._running or self._session.enter_context(self.engine.start(self.prompt))
+            yield self._running
 
     def _answer(
         self,
@@ -207,15 +229,15 @@ class LLMJudge:
             raise EngineError(f"the engine '{self.engine.name}' gave no reply to {len(waiting)} of its requests")
 
     def _slice_size(self, asked: Asked) -> int:
-        limit = self.limits.max_tokens
+        limit = asked.token_limit
         if limit is None:
             return self.limits.requests_per_slice
         if not asked.requests:
             return min(_FIRST_BUDGETED_SLICE, self.limits.requests_per_slice)
         if not asked.tokens:
             raise EngineError(
-                f"the engine '{self.engine.name}' does not say how many tokens it computed, so dtlns_judge_max_tokens "
-                "cannot be kept: limit the pairs instead (dtlns_judge_max_llm_pairs)"
+                f"the engine '{self.engine.name}' does not say how many tokens it computed, so "
+                "dtlns_judge_max_tokens_total cannot be kept: limit the pairs instead (dtlns_judge_max_llm_pairs)"
             )
         affordable = (limit - asked.tokens) * asked.requests // asked.tokens
         return max(0, min(affordable, self.limits.requests_per_slice))
@@ -229,21 +251,25 @@ class Asked:
         plan: the requests of the question.
         store: where the answers are.
         abstain_limit: share of abstentions beyond which `count` raises.
+        token_limit: computed tokens after which nothing more is asked; None for no limit.
         mode: how the engine got its answers; empty when nothing was asked.
         requests, answered, tokens: of this round.
         truncated: prompts that lost their oldest items.
-        abstained: of this round, by reason.
+        known: pairs answered before this round.
+        abstentions: of those and of this round.
     """
 
     plan: RequestPlan
     store: VerdictStore
     abstain_limit: float
+    token_limit: int | None = None
     mode: str = ""
     requests: int = 0
     answered: int = 0
     tokens: int = 0
     truncated: int = 0
-    abstained: Counter[Reason] = field(default_factory=Counter)
+    known: int = 0
+    abstentions: int = 0
     examples: list[str] = field(default_factory=list)
 
     def count(self, request: Request, answers: list[Answer], said: str) -> None:
@@ -256,31 +282,32 @@ class Asked:
         self.answered += len(answers)
         self.tokens += sum(answer.tokens for answer in answers)
         unusable = [answer.reason for answer in answers if answer.label == Label.ABSTAIN]
-        self.abstained.update(unusable)
+        self.abstentions += len(unusable)
         if unusable and len(self.examples) < _EXAMPLES:
             self.examples.append(f"{unusable[0].sentence}: {said[:200]!r}")
-        total = self.abstained.total()
-        if self.requests >= _ENOUGH_REPLIES and total > self.abstain_limit * self.answered:
-            raise JudgeError(
-                f"{total} of the last {self.answered} verdicts are abstentions, more than "
-                f"dtlns_judge_max_abstain_rate ({self.abstain_limit:.0%}) allows. Examples: "
-                f"{'; '.join(self.examples)}. Change the prompt or the model; answers are kept in {self.store.folder}"
-            )
+        self._check()
 
-    def check_stored(self, stored: StoredVerdicts, known: np.ndarray) -> None:
-        """Stop before asking when the verdicts kept from before are already too bad.
+    def count_known(self, stored: StoredVerdicts, known: np.ndarray) -> None:
+        """Account for the verdicts kept from before; stop when they are already too bad.
 
         Raises:
             JudgeError: the share of abstentions is beyond the limit.
         """
         labels = stored.rows["label"][stored.find(self.plan.keys)[known]]
-        total = int((labels == Label.ABSTAIN).sum())
-        if len(labels) >= _ENOUGH_REPLIES and total > self.abstain_limit * len(labels):
-            raise JudgeError(
-                f"{total} of {len(labels)} verdicts kept in {self.store.folder} are abstentions, more than "
-                f"dtlns_judge_max_abstain_rate ({self.abstain_limit:.0%}) allows: raise it, change the prompt or the "
-                "model, or ask again with dtlns_judge_reask_abstained: True"
-            )
+        self.known = len(labels)
+        self.abstentions = int((labels == Label.ABSTAIN).sum())
+        self._check()
+
+    def _check(self) -> None:
+        total = self.known + self.answered
+        if total < _ENOUGH_VERDICTS or self.abstentions <= self.abstain_limit * total:
+            return
+        examples = f" Examples: {'; '.join(self.examples)}." if self.examples else ""
+        raise JudgeError(
+            f"{self.abstentions} of {total} verdicts are abstentions, more than dtlns_judge_max_abstain_rate "
+            f"({self.abstain_limit:.0%}) allows.{examples} Change the prompt or the model, raise the rate, or ask "
+            f"again with dtlns_judge_reask_abstained: True; all answers are kept in {self.store.folder}"
+        )
 
     def facts(self) -> dict[str, Any]:
         """Plain data for summaries and label cards."""
@@ -293,6 +320,10 @@ class Asked:
             "tokens": self.tokens,
             "truncated": self.truncated,
         }
+
+
+def _either(first: int | None, second: int | None) -> int | None:
+    return second if first is None else first
 
 
 def _take(requests: Iterator[Request], count: int) -> list[Request]:

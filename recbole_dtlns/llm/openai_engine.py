@@ -115,10 +115,10 @@ class OpenAIEngine:
         with client:
             yield _Running(library, client, self, prompt)
 
-    def token_counter(self) -> Callable[[Request], int] | None:
+    def encoder(self) -> Callable[[Request], list[int]] | None:
         if self.tokenizer is None:
             return None
-        return ChatTokenizer.load(self.tokenizer, None, self.name).count
+        return ChatTokenizer.load(self.tokenizer, None, self.name).ids
 
 
 def server_of(settings: Any) -> Server:

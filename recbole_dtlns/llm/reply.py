@@ -20,6 +20,7 @@ class Reason(IntEnum):
     NO_LABEL_TOKEN = 2
     TOO_LONG = 3
     FAILED = 4
+    NOT_RECORDED = 5
 
     @property
     def sentence(self) -> str:
@@ -33,6 +34,7 @@ _SENTENCES = {
     Reason.NO_LABEL_TOKEN: "neither answer is among the likely tokens",
     Reason.TOO_LONG: "the prompt is longer than the model's context even without any history",
     Reason.FAILED: "the request failed",
+    Reason.NOT_RECORDED: "the file holds no reply",
 }
 
 

@@ -76,8 +76,8 @@ class TransformersEngine:
         chat = ChatTokenizer(chat.tokenizer, _context(network), self._template_arguments)
         yield _Running(network, chat, prompt, self.batch_size)
 
-    def token_counter(self) -> Callable[[Request], int] | None:
-        return ChatTokenizer.load(self.model, self._revision, self.name).count
+    def encoder(self) -> Callable[[Request], list[int]] | None:
+        return ChatTokenizer.load(self.model, self._revision, self.name).ids
 
 
 class _Running:

@@ -1,0 +1,174 @@
+"""Judging without training: verdicts to files, requests for others to answer, costs in advance, audits."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from recbole_dtlns.compat import quiet_recbole
+from recbole_dtlns.errors import ConfigError
+from recbole_dtlns.glue.config import DTLNSConfig
+from recbole_dtlns.glue.dataset import canonical_train
+from recbole_dtlns.glue.preparation import ask
+from recbole_dtlns.glue.runner import check_settings, load_data, write_file
+from recbole_dtlns.glue.settings import DTLNSSettings
+from recbole_dtlns.judge.audit import Audit, audit
+from recbole_dtlns.judge.contract import Label, Question, Verdicts
+from recbole_dtlns.judge.distilled import DistilledJudge
+from recbole_dtlns.judge.table import JUDGES
+from recbole_dtlns.llm.batch_files import RecordedReplies, write_requests
+from recbole_dtlns.llm.estimate import Estimate, estimate
+from recbole_dtlns.llm.judge import LLMJudge
+from recbole_dtlns.llm.label_card import label_file_card
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A judged question.
+
+    Attributes:
+        question: the candidates, with the train data they belong to.
+        verdicts: one per candidate.
+        inputs: what determined the verdicts, for label cards.
+    """
+
+    question: Question
+    verdicts: Verdicts
+    inputs: dict[str, Any]
+
+    def table(self) -> pd.DataFrame:
+        """One row per candidate: user_id, item_id, rank, probability, label."""
+        candidates, train = self.question.candidates, self.question.train
+        names = np.array([label.name.lower() for label in Label])
+        return pd.DataFrame(
+            {
+                "user_id": train.user_tokens[candidates.users],
+                "item_id": train.item_tokens[candidates.items],
+                "rank": candidates.ranks,
+                "probability": self.verdicts.probability,
+                "label": names[self.verdicts.label],
+            }
+        )
+
+    def write(self, file: str | Path) -> None:
+        """Write the labels (.parquet, else tab-separated) and a label card beside them, `<file>.md`."""
+        path = Path(file)
+        if path.suffix == ".parquet":
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self.table().to_parquet(path, index=False)
+        else:
+            write_file(path, self.table().to_csv(sep="\t", index=False, float_format="%.6g"))
+        write_file(path.with_name(f"{path.name}.md"), label_file_card(path.name, self.inputs, self.verdicts))
+
+
+@quiet_recbole()
+def judge_candidates(
+    model: str | type | None = None,
+    dataset: str | None = None,
+    config_file_list: Sequence[str | Path] | None = None,
+    config_dict: dict[str, Any] | None = None,
+    *,
+    arguments: Sequence[str] = (),
+) -> Judged:
+    """Judge the candidates of a run, without training; arguments as for `run_recbole_dtlns`."""
+    settings, question = _question(DTLNSConfig(model, dataset, config_file_list, config_dict, arguments))
+    judge = JUDGES.get(settings.judge)(settings)
+    return Judged(question, judge.judge(question), judge.inputs())
+
+
+@quiet_recbole()
+def estimate_judging(
+    model: str | type | None = None,
+    dataset: str | None = None,
+    config_file_list: Sequence[str | Path] | None = None,
+    config_dict: dict[str, Any] | None = None,
+    *,
+    probe: int | None = None,
+    arguments: Sequence[str] = (),
+) -> Estimate:
+    """What the run's LLM judge would cost (`recbole_dtlns.llm.estimate`); other arguments as for `run_recbole_dtlns`.
+
+    Args:
+        probe: requests to ask for real, to measure the speed; None: some where the model runs on this machine.
+
+    Raises:
+        ConfigError: the judge asks no LLM.
+    """
+    config = DTLNSConfig(model, dataset, config_file_list, config_dict, arguments)
+    judge = _llm_judge(config.settings)
+    return estimate(judge, _question(config)[1], probe)
+
+
+@quiet_recbole()
+def export_requests(
+    file: str | Path,
+    model: str | type | None = None,
+    dataset: str | None = None,
+    config_file_list: Sequence[str | Path] | None = None,
+    config_dict: dict[str, Any] | None = None,
+    *,
+    arguments: Sequence[str] = (),
+) -> int:
+    """Write the requests that are not answered yet as an OpenAI-batch file; returns how many.
+
+    The replies are read with `dtlns_judge: recorded` and `dtlns_judge_labels: REPLIES.jsonl`. Other arguments as for
+    `run_recbole_dtlns`; `dtlns_judge_model` names the model where the requests will be answered.
+
+    Raises:
+        ConfigError: no model is named.
+    """
+    config = DTLNSConfig(model, dataset, config_file_list, config_dict, arguments)
+    settings = config.settings
+    judge = LLMJudge.from_settings(RecordedReplies.from_settings, settings)
+    plan = judge.plan(_question(config)[1])
+    pending = plan.missing(judge.store().read().find(plan.keys) >= 0)
+    return write_requests(Path(file), plan.requests(pending), judge.engine.model, settings.judge_engine_args)
+
+
+@quiet_recbole()
+def audit_judges(
+    judges: Sequence[str],
+    model: str | type | None = None,
+    dataset: str | None = None,
+    config_file_list: Sequence[str | Path] | None = None,
+    config_dict: dict[str, Any] | None = None,
+    *,
+    controls: Sequence[str] = (),
+    arguments: Sequence[str] = (),
+) -> Audit:
+    """Score judges on hidden train positives (`recbole_dtlns.judge.audit`), with the run's teacher and trees.
+
+    Args:
+        judges: names of judges; each runs with the settings that a run would give it.
+        controls: those of them to be asked again with shuffled and with random paths.
+        model, dataset, config_file_list, config_dict, arguments: as for `run_recbole_dtlns`.
+    """
+    config = DTLNSConfig(model, dataset, config_file_list, config_dict, arguments)
+    named = {name: JUDGES.get(name)(config.settings) for name in judges}
+    strangers = sorted(set(controls) - set(judges))
+    if strangers:
+        raise ConfigError(f"--controls names {', '.join(strangers)}, which --judges does not")
+    settings, question = _question(config)
+    # Another seed than the one that judges hide with: what they learnt from must not be what they are asked.
+    return audit(named, question, settings.judge_hide, settings.seed + 1, controls)
+
+
+def _question(config: DTLNSConfig) -> tuple[DTLNSSettings, Question]:
+    check_settings(config)
+    _, parts = load_data(config)
+    return config.settings, ask(config.settings, canonical_train(parts[0]), parts[0], config["show_progress"])
+
+
+def _llm_judge(settings: DTLNSSettings) -> LLMJudge:
+    judge = JUDGES.get(settings.judge)(settings)
+    judge = judge.llm if isinstance(judge, DistilledJudge) else judge
+    if not isinstance(judge, LLMJudge):
+        raise ConfigError(
+            f"--dry-run is for judges that ask an LLM; dtlns_judge is '{settings.judge}', which costs nothing: run it"
+        )
+    return judge

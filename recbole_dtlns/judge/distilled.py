@@ -1,0 +1,196 @@
+"""A small model fitted to a sample of an LLM's verdicts; it answers what it is sure of, the LLM answers the rest."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from sklearn.ensemble import HistGradientBoostingClassifier
+
+from recbole_dtlns.errors import ConfigError, JudgeError
+from recbole_dtlns.judge.contract import Judge, Label, Question, Verdicts
+from recbole_dtlns.judge.features import pair_features
+from recbole_dtlns.llm.judge import LLMJudge
+
+_FIRST_SHARE = 0.4  # of the budget is spent before anything is known
+_ROUNDS = 3  # of asking about what the student is least sure of
+_HELD_OUT_SHARE = 0.25  # of the first sample tells how well the student agrees, and is never learnt from
+_BINS = 4
+_CERTAIN = 0.98  # a label without a probability is taken for this sure
+
+
+class DistilledJudge:
+    """Asks an LLM about few pairs, chosen to tell most, and learns its verdicts from pair features.
+
+    First a sample is drawn evenly over kinds of pairs (cells of binned features), beside a uniform one that is held
+    out to measure agreement. Then, in rounds, the pairs that the student is least sure of are asked. The LLM's
+    verdict stands wherever it was asked; elsewhere the student answers.
+
+    Args:
+        llm: the judge to learn from.
+        max_llm_pairs: pairs that the LLM may be asked about.
+        max_tokens_total: tokens that may be computed for it; None for no limit.
+        sure: the student is sure where its probability is at least this far from 1/2, in [0, 0.5].
+        seed: of the sample.
+    """
+
+    version = 1
+    keeps_verdicts = True
+
+    def __init__(
+        self, llm: LLMJudge, max_llm_pairs: int, max_tokens_total: int | None = None, sure: float = 0.4, seed: int = 0
+    ) -> None:
+        self.llm = llm
+        self.max_llm_pairs = max_llm_pairs
+        self.max_tokens_total = max_tokens_total
+        self.sure = sure
+        self.seed = seed
+
+    @classmethod
+    def from_settings(cls, llm: Judge, settings: Any) -> DistilledJudge:
+        """The judge that a run's settings describe; `llm` is the judge that dtlns_judge_llm names."""
+        if not isinstance(llm, LLMJudge):
+            raise ConfigError(
+                f"dtlns_judge_llm names the LLM that is learnt from (vllm, transformers, openai, ray), not "
+                f"'{settings.judge_llm}'"
+            )
+        return cls(
+            llm, settings.judge_max_llm_pairs, settings.judge_max_tokens_total, settings.judge_sure, settings.seed
+        )
+
+    def inputs(self) -> dict[str, Any]:
+        limits = {"pairs": self.max_llm_pairs, "tokens": self.max_tokens_total, "sure": self.sure, "seed": self.seed}
+        return {"judge": "distilled", "llm": self.llm.inputs(), **limits}
+
+    def judge(self, question: Question) -> Verdicts:
+        """Verdicts for all candidates.
+
+        Raises:
+            JudgeError: the LLM answered nothing that could be learnt from.
+            DTLNSError: as the LLM judge raises; its answers so far are kept.
+        """
+        sample = _Sample(question, self.llm, self.seed)
+        budget = min(self.max_llm_pairs, len(sample.askable))
+        first = max(1, round(budget * _FIRST_SHARE))
+        held_out = sample.uniform(round(first * _HELD_OUT_SHARE))
+        with self.llm.session():
+            sample.ask(np.concatenate([held_out, sample.spread(first - len(held_out))]), self.max_tokens_total)
+            student = self._fit(sample, held_out)
+            for round_ in range(_ROUNDS):
+                spent = sample.count
+                share = (budget - spent) // (_ROUNDS - round_)
+                unsure = sample.least_sure(student, share, self.sure)
+                if len(unsure) == 0 or sample.tokens_left(self.max_tokens_total) == 0:
+                    break
+                sample.ask(unsure, self.max_tokens_total)
+                student = self._fit(sample, held_out)
+        return self._verdicts(sample, student, held_out)
+
+    def _fit(self, sample: _Sample, held_out: np.ndarray) -> HistGradientBoostingClassifier:
+        known = np.setdiff1d(np.flatnonzero(sample.answered), held_out)
+        if len(known) == 0:
+            raise JudgeError(
+                "the LLM answered none of the sampled pairs: raise dtlns_judge_max_llm_pairs or "
+                "dtlns_judge_max_tokens_total"
+            )
+        # Each pair stands twice, once per label, weighted by the LLM's probability: a soft label.
+        positive = np.clip(sample.probability[known], 1 - _CERTAIN, _CERTAIN)
+        student = HistGradientBoostingClassifier(
+            max_iter=100,
+            max_leaf_nodes=15,
+            min_samples_leaf=max(2, min(20, len(known) // 20)),
+            l2_regularization=1.0,
+            early_stopping=False,
+            random_state=self.seed,
+        )
+        return student.fit(
+            np.concatenate([sample.features[known]] * 2),
+            np.repeat([1, 0], len(known)),
+            sample_weight=np.concatenate([positive, 1 - positive]),
+        )
+
+    def _verdicts(self, sample: _Sample, student: HistGradientBoostingClassifier, held_out: np.ndarray) -> Verdicts:
+        guess = student.predict_proba(sample.features)[:, 1]
+        probability = np.where(sample.answered, sample.probability, guess)
+        label = np.where(probability >= self.llm.threshold, Label.POSITIVE, Label.NEGATIVE).astype(np.int8)
+        silent = sample.asked & ~sample.answered  # the LLM abstained, so nobody knows
+        label[silent] = Label.ABSTAIN
+        no_code = np.ones(len(label), dtype=bool)
+        no_code[sample.askable] = False
+        label[no_code] = Label.ABSTAIN
+        probability[silent | no_code] = np.nan
+        reasons = {
+            "the LLM abstained": int(silent.sum()),
+            "candidate or history is in neither tree": int(no_code.sum()),
+        }
+        compared = held_out[sample.answered[held_out]]
+        same = (guess[compared] >= self.llm.threshold) == (sample.probability[compared] >= self.llm.threshold)
+        facts = {
+            **sample.facts,
+            "llm_pairs": int(sample.asked.sum()),
+            "student_pairs": int((~sample.asked & ~no_code).sum()),
+            "unsure_student_pairs": int((~sample.asked & ~no_code & (abs(guess - 0.5) < self.sure)).sum()),
+            "agreement": float(same.mean()) if len(same) else None,
+            "agreement_pairs": len(same),
+            "tokens_of_all": sample.tokens,
+        }
+        return Verdicts(probability.astype(np.float32), label, {why: n for why, n in reasons.items() if n}, facts)
+
+
+class _Sample:
+    """The pairs that the LLM was asked about so far, and what it said."""
+
+    def __init__(self, question: Question, llm: LLMJudge, seed: int) -> None:
+        self.question = question
+        self.llm = llm
+        self.random = np.random.default_rng(seed)
+        self.askable = np.flatnonzero(llm.plan(question).askable)
+        self.features = pair_features(question)
+        n = len(question.candidates)
+        self.asked = np.zeros(n, dtype=bool)
+        self.answered = np.zeros(n, dtype=bool)
+        self.probability = np.full(n, np.nan)
+        self.tokens = 0
+        self.facts: dict[str, Any] = {}
+
+    @property
+    def count(self) -> int:
+        """Pairs asked about."""
+        return int(self.asked.sum())
+
+    def tokens_left(self, limit: int | None) -> int | None:
+        return None if limit is None else max(0, limit - self.tokens)
+
+    def uniform(self, count: int) -> np.ndarray:
+        """Pairs drawn uniformly."""
+        return np.sort(self.random.choice(self.askable, count, replace=False))
+
+    def spread(self, count: int) -> np.ndarray:
+        """Pairs drawn evenly from the cells of binned features, so that rare kinds are among them."""
+        edges = np.quantile(self.features, np.linspace(0, 1, _BINS + 1)[1:-1], axis=0)
+        bins = [np.searchsorted(np.unique(edges[:, f]), self.features[:, f]) for f in range(self.features.shape[1])]
+        cell = np.ravel_multi_index(tuple(bins), (_BINS,) * len(bins))[self.askable]
+        shuffled = self.random.permutation(len(cell))
+        order = shuffled[np.argsort(cell[shuffled], kind="stable")]
+        starts = np.searchsorted(cell[order], cell[order])
+        turn = np.arange(len(order)) - starts  # the n-th pair of its cell
+        return np.sort(self.askable[order[np.argsort(turn, kind="stable")[:count]]])
+
+    def least_sure(self, student: HistGradientBoostingClassifier, count: int, sure: float) -> np.ndarray:
+        """Pairs not asked yet whose probability is nearest to 1/2, unless the student is sure of them."""
+        open_ = self.askable[~self.asked[self.askable]]
+        distance = abs(student.predict_proba(self.features[open_])[:, 1] - 0.5) if len(open_) else np.empty(0)
+        order = np.argsort(distance, kind="stable")[:count]
+        return np.sort(open_[order[distance[order] < sure]])
+
+    def ask(self, pairs: np.ndarray, max_tokens: int | None) -> None:
+        pairs = np.unique(pairs)
+        question = self.question.about(pairs)
+        verdicts = self.llm.verdicts(question, self.llm.ask(question, self.tokens_left(max_tokens)))
+        self.asked[pairs] = True
+        self.answered[pairs] = verdicts.label != Label.ABSTAIN
+        self.probability[pairs] = verdicts.probability
+        self.tokens += verdicts.facts["tokens_of_all"]
+        for name in ("requests", "asked", "tokens", "truncated"):
+            verdicts.facts[name] += self.facts.get(name, 0)
+        self.facts = {**verdicts.facts, "mode": verdicts.facts["mode"] or self.facts.get("mode", "")}

@@ -1,0 +1,128 @@
+"""Requests and replies as files in OpenAI's batch format, so that any service or another machine can answer."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from recbole_dtlns.errors import ConfigError, DataError
+from recbole_dtlns.llm.openai_engine import read_completion, request_body
+from recbole_dtlns.llm.prompt import Prompt
+from recbole_dtlns.llm.reply import Reason, Reply
+from recbole_dtlns.llm.requests import Request
+
+
+def write_requests(file: Path, requests: Iterable[Request], model: str, arguments: Mapping[str, Any]) -> int:
+    """Write one request per line; returns how many.
+
+    Args:
+        file: to write.
+        requests: what is to be asked.
+        model: name of the model where the requests will be answered.
+        arguments: fields to add to every request or replace; null removes one.
+    """
+    count = 0
+    with file.open("w", encoding="utf-8") as stream:
+        for request in requests:
+            mode = "log-probabilities" if request.prompt.shape == "pair" else "constrained choice"
+            body = request_body(model, request, mode, arguments)
+            line = {"custom_id": request.id, "method": "POST", "url": "/v1/chat/completions", "body": body}
+            stream.write(json.dumps(line) + "\n")
+            count += 1
+    return count
+
+
+class RecordedReplies:
+    """Answers requests from a file of replies; see `recbole_dtlns.llm.engine.Engine`.
+
+    Args:
+        file: one reply per line, as OpenAI's batch service writes them.
+        model, revision: that answered; with the prompt they must be those that the requests were exported with.
+    """
+
+    name = "recorded"
+
+    def __init__(self, file: str | Path, model: str, revision: str | None = None) -> None:
+        self.file = Path(file)
+        self.model = model
+        self._revision = revision
+
+    @classmethod
+    def from_settings(cls, settings: Any) -> RecordedReplies:
+        if settings.judge_model is None:
+            raise ConfigError(
+                "replies in a .jsonl file need dtlns_judge_model, as it was when the requests were exported"
+            )
+        return cls(settings.judge_labels, settings.judge_model, settings.judge_revision)
+
+    def revision(self) -> str | None:
+        return self._revision
+
+    @contextmanager
+    def start(self, prompt: Prompt) -> Iterator[_Running]:
+        yield _Running(self.file, _read_replies(self.file))
+
+    def encoder(self) -> Callable[[Request], list[int]] | None:
+        return None
+
+
+class _Running:
+    mode = "recorded"
+    truncated = 0
+
+    def __init__(self, file: Path, replies: dict[str, Any]) -> None:
+        self.file = file
+        self.replies = replies
+
+    def answer(self, requests: Sequence[Request]) -> Iterator[tuple[int, Reply]]:
+        for position, request in enumerate(requests):
+            yield position, self._reply(request)
+
+    def _reply(self, request: Request) -> Reply:
+        if request.id not in self.replies:
+            detail = f"{self.file}; the replies may be of another data set, teacher, tree, prompt or model"
+            return Reply(reason=Reason.NOT_RECORDED, detail=detail, lasting=False)
+        line = self.replies[request.id]
+        response = line.get("response") or {}
+        if line.get("error") or response.get("status_code", 200) != 200:
+            detail = json.dumps(line.get("error") or response)[:200]
+            return Reply(reason=Reason.FAILED, detail=detail, lasting=False)
+        body = response.get("body", {})
+        return read_completion(request, _mode(request, body), body)
+
+
+def _mode(request: Request, body: Any) -> str:
+    """How this reply was asked for, which the file does not say."""
+    if request.prompt.shape != "pair":
+        return "constrained choice"
+    try:
+        return "log-probabilities" if body["choices"][0]["logprobs"]["content"] else "constrained choice"
+    except (KeyError, IndexError, TypeError):
+        return "constrained choice"
+
+
+def _read_replies(file: Path) -> dict[str, Any]:
+    """The replies by request; a later one counts only where an earlier one failed."""
+    replies: dict[str, Any] = {}
+    try:
+        lines = file.read_text(encoding="utf-8").split("\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"cannot read the replies in {file}: {error}") from error
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        try:
+            reply = json.loads(line)
+            request, failed = reply["custom_id"], bool(reply.get("error"))
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise DataError(
+                f"{file}, line {number}: not a batch reply ({error}); expected a JSON object with custom_id"
+            ) from error
+        if request not in replies or (replies[request].get("error") and not failed):
+            replies[request] = reply
+    if not replies:
+        raise DataError(f"{file} holds no reply")
+    return replies
