@@ -34,8 +34,8 @@ lower bound; compare it with that of <i>always</i>.</p>
 <div class="scroll">{table}</div>
 <h2>Does it rank hidden positives first?</h2>
 <p>AUC: the chance that a hidden positive gets a higher probability than another candidate; 0.5 is guessing. Lines
-that end in <i>shuffled paths</i> or <i>random paths</i> are the same judge on trees that say nothing: what is left there
-does not come from the trees.</p>
+that end in <i>shuffled paths</i> or <i>random paths</i> are the same judge on trees that say nothing: what is left
+there does not come from the trees.</p>
 {auc}
 <h2>How many does it find, and how many pairs does it call positive for that?</h2>
 <p>A judge above the diagonal does better than picking as many candidates at random.</p>
@@ -81,7 +81,9 @@ def audit_page(audit: Audit) -> str:
 
     shares = [[audit.agreement[first][second] for second in names] for first in names]
     agreement = go.Figure(
-        go.Heatmap(z=shares, x=names, y=names, zmin=0, zmax=1, colorscale="Blues", texttemplate="%{z:.0%}")
+        go.Heatmap(
+            z=shares, x=names, y=names, zmin=0, zmax=1, colorscale="Blues", texttemplate="%{z:.0%}", showscale=False
+        )
     )
     agreement.update_layout(yaxis={"autorange": "reversed"})
     figures = {"auc": auc, "recall": recall, "reliability": reliability, "agreement": agreement}
@@ -103,7 +105,7 @@ def _diagonal(end: float) -> go.Scatter:
 
 
 def _draw(figure: go.Figure, name: str, lines: int) -> str:
-    height = 140 + 32 * lines if name in ("auc", "agreement") else 480
+    height = {"auc": 140 + 32 * lines, "agreement": 260 + 36 * lines}.get(name, 480)
     figure.update_layout(
         template="plotly_white",
         height=height,
@@ -112,7 +114,9 @@ def _draw(figure: go.Figure, name: str, lines: int) -> str:
     )
     figure.update_xaxes(automargin=True)
     figure.update_yaxes(automargin=True)
-    return figure.to_html(full_html=False, include_plotlyjs=False, div_id=name, config={"responsive": True})
+    return figure.to_html(
+        full_html=False, include_plotlyjs=False, div_id=name, config={"responsive": True, "displayModeBar": False}
+    )
 
 
 def _table(audit: Audit) -> str:

@@ -54,9 +54,10 @@ class RecordedReplies:
     def from_settings(cls, settings: Any) -> RecordedReplies:
         if settings.judge_model is None:
             raise ConfigError(
-                "replies in a .jsonl file need dtlns_judge_model, as it was when the requests were exported"
+                "requests and replies in files need dtlns_judge_model: the model that answers, the same for both"
             )
-        return cls(settings.judge_labels, settings.judge_model, settings.judge_revision)
+        # While the requests are being exported there are no replies yet.
+        return cls(settings.judge_labels or "", settings.judge_model, settings.judge_revision)
 
     def revision(self) -> str | None:
         return self._revision
