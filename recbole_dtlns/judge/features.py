@@ -5,8 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from recbole_dtlns.judge.contract import Question
-from recbole_dtlns.judge.structural import history_similarity
-from recbole_dtlns.tree.structure import item_graph
+from recbole_dtlns.judge.history import CoOccurrence, TreeSimilarity, over_history
 
 FEATURES = (
     "structure_overlap",
@@ -18,7 +17,6 @@ FEATURES = (
     "co_occurrence",
     "history_length",
 )
-_CHUNK_USERS = 2048
 
 
 def pair_features(question: Question) -> np.ndarray:
@@ -39,27 +37,17 @@ def pair_features(question: Question) -> np.ndarray:
     lengths = np.diff(matrix.indptr)
     popularity = np.asarray(matrix.sum(axis=0)).ravel()
     first = np.searchsorted(users, users)
+    structure, semantic, together = over_history(
+        question, TreeSimilarity(question.structure), TreeSimilarity(question.semantic), CoOccurrence(question.train)
+    )
     columns = (
-        np.nan_to_num(history_similarity(question, question.structure)),
-        np.nan_to_num(history_similarity(question, question.semantic)),
+        np.maximum(structure, 0),
+        np.maximum(semantic, 0),
         candidates.scores,
         candidates.scores[first] - candidates.scores,
         np.log1p(candidates.ranks),
         (np.log1p(popularity) - np.log1p(popularity).mean())[items],
-        _co_occurrence(question) / np.maximum(lengths[users], 1),
+        together / np.maximum(lengths[users], 1),
         (np.log1p(lengths) - np.log1p(lengths).mean())[users],
     )
     return np.stack(columns, axis=1).astype(np.float32)
-
-
-def _co_occurrence(question: Question) -> np.ndarray:
-    """Sum over the user's history of the item graph's weight to the candidate, float64 [n_pairs]."""
-    candidates, matrix = question.candidates, question.train.matrix.astype(np.float64)
-    graph = item_graph(question.train)
-    result = np.zeros(len(candidates))
-    for start in range(0, question.train.n_users, _CHUNK_USERS):
-        stop = min(start + _CHUNK_USERS, question.train.n_users)
-        low, high = np.searchsorted(candidates.users, [start, stop])
-        weights = matrix[start:stop] @ graph
-        result[low:high] = weights.toarray()[candidates.users[low:high] - start, candidates.items[low:high]]
-    return result

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from plain_python import history_similarity, random_interactions, random_paths, user_sets
 
-from recbole_dtlns.judge import structural
+from recbole_dtlns.judge import history
 from recbole_dtlns.judge.contract import Label, Question, Verdicts
 from recbole_dtlns.judge.controls import ConstantJudge, RandomJudge, ShuffledJudge
 from recbole_dtlns.judge.structural import StructuralJudge
@@ -53,7 +53,7 @@ def test_verdicts_are_the_rule(seed: int, missing: float, threshold: float, chun
     However many comparisons are held at once.
     """
     question = random_question(seed, missing)
-    with mock.patch.object(structural, "_CHUNK_COMPARISONS", chunk):
+    with mock.patch.object(history, "_CHUNK_COMPARISONS", chunk):
         verdicts = StructuralJudge(threshold).judge(question)
     expected = expected_similarities(question)
     unknown = [value is None for value in expected]
