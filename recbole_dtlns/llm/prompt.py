@@ -54,11 +54,15 @@ class _PromptFile(BaseModel):
         for name in (*_HISTORY, *needed):
             if f"{{{name}}}" not in everything:
                 raise ValueError(f"{{{name}}} is missing")
-        answers = (self.positive.strip(), self.negative.strip())
-        if self.shape == "pair" and (not all(answers) or answers[0].casefold() == answers[1].casefold()):
+        answers = {bare(self.positive), bare(self.negative)} - {""}
+        if self.shape == "pair" and len(answers) < 2:
             raise ValueError("positive and negative must be two different answers, such as yes and no")
-        if self.shape == "user" and not self.candidate:
-            raise ValueError("candidate is missing: the line that describes one candidate")
+        if self.shape == "user":
+            if not self.candidate:
+                raise ValueError("candidate is missing: the line that describes one candidate")
+            for name in _PLACEHOLDERS["user"]["candidate"]:
+                if f"{{{name}}}" not in self.candidate:
+                    raise ValueError(f"{{{name}}} is missing in candidate")
         return self
 
 
@@ -99,14 +103,14 @@ class Prompt:
             raise ConfigError(
                 f"cannot read the prompt file {name} ({error}); dtlns_judge_prompt is pair, user, or a file"
             ) from error
-        except (yaml.YAMLError, TypeError) as error:
-            raise ConfigError(f"the prompt file {name} is not a yaml mapping: {error}") from error
         except ValidationError as error:
             problems = "; ".join(
                 f"{'.'.join(map(str, each['loc'])) or 'file'}: {each['msg'].removeprefix('Value error, ')}"
                 for each in error.errors()
             )
             raise ConfigError(f"the prompt file {name} is not usable: {problems}") from None
+        except (yaml.YAMLError, TypeError, ValueError) as error:  # ValueError: a date that there is not
+            raise ConfigError(f"the prompt file {name} is not a yaml mapping: {error}") from error
         return cls(**found.model_dump())
 
     @property
@@ -149,6 +153,11 @@ def history_codes(history: Sequence[Code]) -> tuple[str, str]:
         latest = dict.fromkeys(code[tree] for code in reversed(history) if code[tree] != NO_CODE)
         texts.append(" ".join(reversed(latest)) or NO_CODE)
     return texts[0], texts[1]
+
+
+def bare(text: str) -> str:
+    """An answer without what does not matter: case, quotes, blanks around it and a full stop."""
+    return text.strip().strip("\"'`").removesuffix(".").strip().casefold()
 
 
 def _fill(text: str, values: Mapping[str, str]) -> str:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 
 from recbole_dtlns.judge.contract import Label
-from recbole_dtlns.llm.prompt import Prompt
+from recbole_dtlns.llm.prompt import Prompt, bare
 
 
 class Reason(IntEnum):
@@ -108,17 +108,17 @@ def read_reply(prompt: Prompt, reply: Reply, count: int) -> list[Answer]:
 
 
 def label_probability(positive: float, negative: float) -> float | None:
-    """Probability of the positive answer given the log-probabilities of both; None when neither is likely at all."""
+    """Probability of the positive answer given both log-probabilities; None when neither is likely or one is no number."""
     highest = max(positive, negative)
-    if not highest > -math.inf:
+    if math.isnan(positive) or math.isnan(negative) or not -math.inf < highest < math.inf:
         return None
     return math.exp(positive - highest) / (math.exp(positive - highest) + math.exp(negative - highest))
 
 
 def _read_pair(prompt: Prompt, text: str | None) -> list[bool] | None:
     """The reply is one of the answers, but for case, quotes, blanks around it and a full stop."""
-    said = _bare(text or "")
-    by_answer = {_bare(prompt.positive): True, _bare(prompt.negative): False}
+    said = bare(text or "")
+    by_answer = {bare(prompt.positive): True, bare(prompt.negative): False}
     return [by_answer[said]] if said in by_answer else None
 
 
@@ -126,17 +126,13 @@ def _read_list(text: str | None, count: int) -> list[bool] | None:
     """The reply is a JSON list of different numbers from 1 to count."""
     try:
         numbers = json.loads(text or "")
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     if not isinstance(numbers, list) or any(type(number) is not int for number in numbers):
         return None
     if len(set(numbers)) < len(numbers) or any(not 1 <= number <= count for number in numbers):
         return None
     return [number in numbers for number in range(1, count + 1)]
-
-
-def _bare(text: str) -> str:
-    return text.strip().strip("\"'`").removesuffix(".").strip().casefold()
 
 
 def _shares(tokens: int, count: int) -> Sequence[int]:
