@@ -186,8 +186,9 @@ class _Sample:
     def ask(self, pairs: np.ndarray, max_tokens: int | None) -> None:
         pairs = np.unique(pairs)
         question = self.question.about(pairs)
-        verdicts = self.llm.verdicts(question, self.llm.ask(question, self.tokens_left(max_tokens)))
-        self.asked[pairs] = True
+        asked = self.llm.ask(question, self.tokens_left(max_tokens))
+        verdicts = self.llm.verdicts(question, asked)
+        self.asked[pairs] = asked.store.read().find(asked.plan.keys) >= 0
         self.answered[pairs] = verdicts.label != Label.ABSTAIN
         self.probability[pairs] = verdicts.probability
         self.tokens += verdicts.facts["tokens_of_all"]

@@ -41,7 +41,7 @@ class Measure(Protocol):
 class TreeSimilarity:
     """Similarity in one tree (`ItemTree.similarity`), but -1 where either item has no path; the largest counts."""
 
-    combine = np.maximum
+    combine: np.ufunc = np.maximum
 
     def __init__(self, tree: ItemTree) -> None:
         self.tree = tree
@@ -63,7 +63,7 @@ class TreeSimilarity:
 class CoOccurrence:
     """Weight in the item graph (Jaccard of the two items' users, 0 with itself); the sum counts."""
 
-    combine = np.add
+    combine: np.ufunc = np.add
 
     def __init__(self, train: TrainInteractions) -> None:
         matrix = train.matrix

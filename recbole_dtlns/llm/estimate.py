@@ -120,7 +120,7 @@ def _count_tokens(judge: LLMJudge, plan: RequestPlan, pending: np.ndarray) -> tu
     looked = whole = new = 0
     before: list[int] = []
     # Runs of neighbours, because neighbours share their beginnings.
-    for start in range(0, len(pending), max(1, len(pending) * _RUN // _MEASURED)):
+    for start in range(0, len(pending), max(_RUN, len(pending) * _RUN // _MEASURED)):
         run = list(plan.requests(pending[max(0, start - 1) : start + _RUN]))
         for place, request in enumerate(run):
             ids = encode(request)
