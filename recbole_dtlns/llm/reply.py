@@ -108,7 +108,7 @@ def read_reply(prompt: Prompt, reply: Reply, count: int) -> list[Answer]:
 
 
 def label_probability(positive: float, negative: float) -> float | None:
-    """Probability of the positive answer given both log-probabilities; None when neither is likely or one is no number."""
+    """Probability of the positive answer from both log-probabilities; None when none is likely or one is no number."""
     highest = max(positive, negative)
     if math.isnan(positive) or math.isnan(negative) or not -math.inf < highest < math.inf:
         return None

@@ -215,11 +215,15 @@ class ShardWriter:
 
     def _open(self) -> None:
         text = json.dumps(self._header).encode()
-        if len(text) >= HEADER_BYTES:
-            text = json.dumps({**self._header, "model": str(self._header["model"])[-100:]}).encode()
+        if len(text) >= HEADER_BYTES:  # the long names are in set.json
+            names = {name: str(self._header[name])[-30:] for name in ("model", "revision")}
+            text = json.dumps({**self._header, **names}).encode()
         self._file = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o666)
         self._size = os.write(self._file, text.ljust(HEADER_BYTES - 1) + b"\n")
-        if self._size < HEADER_BYTES:
+        if self._size < HEADER_BYTES:  # the next attempt begins anew
+            os.close(self._file)
+            self._file = -1
+            self.path.unlink()
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
