@@ -8,9 +8,10 @@ import math
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from queue import SimpleQueue
+from threading import Thread
 from typing import Any
 
 from recbole_dtlns.errors import ConfigError, EngineError
@@ -61,19 +62,24 @@ class Server:
         """The key; never shown.
 
         Raises:
-            ConfigError: the variable is not set.
+            ConfigError: the variable is not set, or holds what no HTTP header can.
         """
         if self.api_key_env is None:
             return "none"
-        value = os.environ.get(self.api_key_env, "")
+        value = self._secret()
         if not value:
             raise ConfigError(f"dtlns_judge_api_key_env names {self.api_key_env}, and that variable is not set")
+        if not (value.isascii() and value.isprintable()):
+            raise ConfigError(f"{self.api_key_env} holds characters that no key has (it is not repeated here)")
         return value
 
     def without_key(self, text: object) -> str:
         """A message that a server sent, which may repeat the key."""
-        secret = os.environ.get(self.api_key_env or "", "")
+        secret = self._secret()
         return str(text).replace(secret, "***") if secret else str(text)
+
+    def _secret(self) -> str:
+        return os.environ.get(self.api_key_env or "", "").strip()  # a line break from a file is not part of it
 
 
 class OpenAIEngine:
@@ -173,6 +179,7 @@ def read_completion(request: Request, mode: str, body: Mapping[str, Any]) -> Rep
         usage = body.get("usage") or {}
         cached = (usage.get("prompt_tokens_details") or {}).get("cached_tokens") or 0
         tokens = int(usage.get("prompt_tokens") or 0) - int(cached) + int(usage.get("completion_tokens") or 0)
+        tokens = max(0, tokens)
         text = choice["message"]["content"]
         if mode == "log-probabilities":
             first = choice["logprobs"]["content"][0]["top_logprobs"]
@@ -183,7 +190,7 @@ def read_completion(request: Request, mode: str, body: Mapping[str, Any]) -> Rep
             return Reply(probability=probability, tokens=tokens)
         if not isinstance(text, str):
             raise TypeError("the message has no content")
-    except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, IndexError, TypeError, ValueError, AttributeError, OverflowError) as error:
         detail = f"not a chat completion ({type(error).__name__}: {error}): {json.dumps(body, default=str)[:200]}"
         return Reply(reason=Reason.MALFORMED, detail=detail, lasting=False)
     return Reply(text=_constrained(text) if mode == "constrained choice" else text, tokens=tokens)
@@ -200,19 +207,28 @@ class _Running:
         self._probed = False
 
     def answer(self, requests: Sequence[Request]) -> Iterator[tuple[int, Reply]]:
-        rest = range(len(requests))
+        positions = iter(range(len(requests)))
         if not self._probed and requests:
-            yield 0, self._probe(requests[0])
-            rest = range(1, len(requests))
-        workers = ThreadPoolExecutor(self.server.concurrency, thread_name_prefix="asking")
-        try:
-            under_way: dict[Future[Reply], int] = {workers.submit(self._ask, requests[i]): i for i in rest}
-            for done in as_completed(under_way):
-                yield under_way[done], done.result()
-        except BaseException:
-            workers.shutdown(wait=False, cancel_futures=True)
-            raise
-        workers.shutdown()
+            yield next(positions), self._probe(requests[0])
+        replies: SimpleQueue[tuple[int, Reply | BaseException]] = SimpleQueue()
+
+        def ask(position: int) -> None:
+            try:
+                replies.put((position, self._ask(requests[position])))
+            except BaseException as error:  # raised where the replies are taken
+                replies.put((position, error))
+
+        # A request starts when a reply was taken and kept, so no more than `concurrency` are lost when this process
+        # dies; threads that wait for a hanging server do not keep it from ending.
+        under_way = 0
+        for position in positions:
+            if under_way == self.server.concurrency:
+                yield _taken(replies.get())
+                under_way -= 1
+            Thread(target=ask, args=(position,), name=f"asking-{position}", daemon=True).start()
+            under_way += 1
+        for _ in range(under_way):
+            yield _taken(replies.get())
 
     def _probe(self, request: Request) -> Reply:
         """Find the best mode that the server takes, with a real request, whose answer counts."""
@@ -224,13 +240,13 @@ class _Running:
             except _NotTaken as refusal:
                 logger.info("the server does not take mode '%s': %s", mode, refusal)
                 continue
+            if reply.reason is Reason.FAILED:
+                raise EngineError(f"{self._where()} fails: {reply.detail} (after {self.server.retries} retries)")
             if reply.reason is Reason.MALFORMED and mode == "log-probabilities":
                 logger.info("the server returns no log-probabilities")
                 continue
             if mode == "constrained choice" and reply.text is None:
                 continue
-            if reply.reason is Reason.FAILED:
-                raise EngineError(f"{self._where()} fails: {reply.detail} (after {self.server.retries} retries)")
             logger.info("asking %s in mode '%s'", self.model, mode)
             break
         self._probed = True
@@ -256,12 +272,19 @@ class _Running:
             if not self._probed:
                 raise EngineError(f"cannot reach {self._where()}: {detail}; check dtlns_judge_base_url") from None
             return Reply(reason=Reason.FAILED, detail=detail, lasting=False)
-        except (library.APIResponseValidationError, ValueError) as error:
+        except (library.APIResponseValidationError, ValueError, RecursionError) as error:
             return Reply(reason=Reason.MALFORMED, detail=self.server.without_key(error), lasting=False)
         return read_completion(request, self.mode, completion)
 
     def _where(self) -> str:
         return self.server.base_url or "the OpenAI server"
+
+
+def _taken(reply: tuple[int, Reply | BaseException]) -> tuple[int, Reply]:
+    position, found = reply
+    if isinstance(found, BaseException):
+        raise found
+    return position, found
 
 
 class _NotTaken(Exception):
@@ -279,11 +302,14 @@ def _advice(status: int) -> str:
 def _probability(prompt: Prompt, likely: list[tuple[str, float]]) -> float | None:
     """Probability of the positive answer; an answer that is not listed is at most as likely as the last one listed."""
     mass = {True: 0.0, False: 0.0}
+    positive_answer, negative_answer = (answer.strip().casefold() for answer in prompt.answers)
     for token, logarithm in likely:
         said = token.strip().casefold()
-        for answer, flag in ((prompt.positive, True), (prompt.negative, False)):
-            other = prompt.negative if flag else prompt.positive
-            if said and answer.casefold().startswith(said) and not other.casefold().startswith(said):
+        for answer, other, flag in (
+            (positive_answer, negative_answer, True),
+            (negative_answer, positive_answer, False),
+        ):
+            if said and answer.startswith(said) and not other.startswith(said):
                 mass[flag] += math.exp(logarithm)
     if not any(mass.values()):
         return None
@@ -296,6 +322,6 @@ def _constrained(text: str) -> str | None:
     """The answer inside a JSON reply; a server that ignored the schema gave plain text, read as such."""
     try:
         answer = json.loads(text)["answer"]
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         return text
     return answer if isinstance(answer, str) else json.dumps(answer)
