@@ -15,16 +15,15 @@ from recbole_dtlns.llm.judge import LLMJudge
 _FIRST_SHARE = 0.4  # of the budget is spent before anything is known
 _ROUNDS = 3  # of asking about what the student is least sure of
 _HELD_OUT_SHARE = 0.25  # of the first sample tells how well the student agrees, and is never learnt from
-_BINS = 4
 _CERTAIN = 0.98  # a label without a probability is taken for this sure
 
 
 class DistilledJudge:
     """Asks an LLM about few pairs, chosen to tell most, and learns its verdicts from pair features.
 
-    First a sample is drawn evenly over kinds of pairs (cells of binned features), beside a uniform one that is held
-    out to measure agreement. Then, in rounds, the pairs that the student is least sure of are asked. The LLM's
-    verdict stands wherever it was asked; elsewhere the student answers.
+    First a uniform sample is asked; part of it is held out to measure agreement. Then, in rounds, the pairs are asked
+    that the student is least sure of. The LLM's verdict stands wherever it was asked; elsewhere the student answers.
+    (A first sample spread evenly over kinds of pairs instead made worse students.)
 
     Args:
         llm: the judge to learn from.
@@ -72,9 +71,10 @@ class DistilledJudge:
         sample = _Sample(question, self.llm, self.seed)
         budget = min(self.max_llm_pairs, len(sample.askable))
         first = max(1, round(budget * _FIRST_SHARE))
-        held_out = sample.uniform(round(first * _HELD_OUT_SHARE))
+        drawn = sample.uniform(first)
+        held_out = drawn[: round(first * _HELD_OUT_SHARE)]
         with self.llm.session():
-            sample.ask(np.concatenate([held_out, sample.spread(first - len(held_out))]), self.max_tokens_total)
+            sample.ask(drawn, self.max_tokens_total)
             student = self._fit(sample, held_out)
             for round_ in range(_ROUNDS):
                 spent = sample.count
@@ -162,19 +162,8 @@ class _Sample:
         return None if limit is None else max(0, limit - self.tokens)
 
     def uniform(self, count: int) -> np.ndarray:
-        """Pairs drawn uniformly."""
-        return np.sort(self.random.choice(self.askable, count, replace=False))
-
-    def spread(self, count: int) -> np.ndarray:
-        """Pairs drawn evenly from the cells of binned features, so that rare kinds are among them."""
-        edges = np.quantile(self.features, np.linspace(0, 1, _BINS + 1)[1:-1], axis=0)
-        bins = [np.searchsorted(np.unique(edges[:, f]), self.features[:, f]) for f in range(self.features.shape[1])]
-        cell = np.ravel_multi_index(tuple(bins), (_BINS,) * len(bins))[self.askable]
-        shuffled = self.random.permutation(len(cell))
-        order = shuffled[np.argsort(cell[shuffled], kind="stable")]
-        starts = np.searchsorted(cell[order], cell[order])
-        turn = np.arange(len(order)) - starts  # the n-th pair of its cell
-        return np.sort(self.askable[order[np.argsort(turn, kind="stable")[:count]]])
+        """Pairs drawn uniformly, in random order."""
+        return self.random.choice(self.askable, count, replace=False)
 
     def least_sure(self, student: HistGradientBoostingClassifier, count: int, sure: float) -> np.ndarray:
         """Pairs not asked yet whose probability is nearest to 1/2, unless the student is sure of them."""

@@ -8,9 +8,9 @@ import re
 
 import numpy as np
 import pytest
+from block_data import block_interactions
 from test_hidden_positives import ask
 
-from block_data import block_interactions
 from recbole_dtlns.judge.audit import Audit, audit
 from recbole_dtlns.judge.audit_picture import audit_page
 from recbole_dtlns.judge.calibrated import CalibratedJudge

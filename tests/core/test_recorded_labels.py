@@ -101,12 +101,12 @@ def test_missing_columns_and_files_are_named() -> None:
     Path("labels.tsv").write_text("user\titem\n1\t2\n")
     with pytest.raises(DataError, match="lacks the column user_id and item_id; its columns are user, item"):
         RecordedJudge("labels.tsv").judge(question())
-    with pytest.raises(DataError, match="none.tsv"):
+    with pytest.raises(DataError, match=r"none\.tsv"):
         RecordedJudge("none.tsv").inputs()
-    with pytest.raises(DataError, match="none.parquet"):
+    with pytest.raises(DataError, match=r"none\.parquet"):
         RecordedJudge("none.parquet").judge(question())
     Path("labels.parquet").write_text("no parquet")
-    with pytest.raises(DataError, match="cannot read labels.parquet"):
+    with pytest.raises(DataError, match=r"cannot read labels\.parquet"):
         RecordedJudge("labels.parquet").judge(question())
 
 

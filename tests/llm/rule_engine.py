@@ -23,7 +23,7 @@ def overlap(history: Sequence[Code], candidate: Code) -> int:
 
 
 class RuleEngine:
-    """Probability .9 from a shared prefix of `least` digits on, else .1; optionally an unusable reply every so often."""
+    """Probability .9 from a shared prefix of `least` digits on, else .1; if told, an unusable reply every so often."""
 
     name = "rule"
 

@@ -125,5 +125,5 @@ def test_files_that_are_no_replies_are_refused(content: str, problem: str) -> No
 
 
 def test_a_missing_file_is_named() -> None:
-    with pytest.raises(DataError, match="replies.jsonl"):
+    with pytest.raises(DataError, match=r"replies\.jsonl"):
         judge().judge(QUESTION)

@@ -1,0 +1,58 @@
+"""The published Sports data as a question: their train pairs, candidates and tree paths, read from where they lie."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import pandas as pd
+
+from recbole_dtlns.interactions import TrainInteractions
+from recbole_dtlns.judge.contract import Question
+from recbole_dtlns.teacher.candidate_file import read_candidates
+from recbole_dtlns.teacher.closed_form import ItemKNN
+from recbole_dtlns.teacher.contract import top_candidates
+from recbole_dtlns.tree.item_tree import ItemTree
+
+SPORTS = Path(__file__).resolve().parents[2] / "shared" / "sports"
+
+
+def add_argument(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--sports", type=Path, default=SPORTS, help="folder of the published Sports files")
+
+
+def sports_train(folder: Path) -> TrainInteractions:
+    if not folder.is_dir():
+        raise SystemExit(f"the published Sports data is not at {folder}: name its folder with --sports")
+    pairs = pd.read_csv(folder / "sports.train.inter", sep="\t", dtype=str).iloc[:, :2].to_numpy().T
+    return TrainInteractions.from_tokens(*pairs)
+
+
+def sports_question(folder: Path) -> Question:
+    """The published candidates (20 for each of 10,507 users) and trees."""
+    train = sports_train(folder)
+    candidates, _ = read_candidates(folder / "candidates.tsv", train)
+    return Question(train, candidates, *_trees(folder, train))
+
+
+def audited_question(folder: Path) -> Question:
+    """ItemKNN's candidates for every user, and the published trees; it can be put anew, so judges can be audited.
+
+    ItemKNN, because it is fitted in seconds.
+    """
+    train = sports_train(folder)
+    trees = _trees(folder, train)
+
+    def ask(given: TrainInteractions) -> Question:
+        fitted = ItemKNN(neighbours=200, shrink=10.0, dimension=8).fit(given)
+        return Question(given, top_candidates(fitted, given, 20), *trees, reask=ask)
+
+    return ask(train)
+
+
+def _trees(folder: Path, train: TrainInteractions) -> tuple[ItemTree, ItemTree]:
+    tokens = train.item_tokens.tolist()
+    structure, semantic = (
+        ItemTree.from_file(folder / f"{name}_paths.tsv", tokens)[0] for name in ("structure", "semantic")
+    )
+    return structure, semantic
