@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 from sklearn.linear_model import LogisticRegression
-from sklearn.pipeline import make_pipeline
+from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from recbole_dtlns.errors import ConfigError, DataError
@@ -44,7 +44,11 @@ class CalibratedJudge:
         return {"judge": "calibrated", "hide": self.hide, "lift": self.lift, "seed": self.seed}
 
     def judge(self, question: Question) -> Verdicts:
-        """Verdicts for all candidates.
+        """Verdicts for all candidates; raises as `fit` does."""
+        return self.apply(self.fit(question), question)
+
+    def fit(self, question: Question) -> Pipeline:
+        """Learn from hidden positives.
 
         Raises:
             ConfigError: the question cannot be made anew (a teacher from a checkpoint cannot be trained again).
@@ -64,7 +68,10 @@ class CalibratedJudge:
             )
         # Linear on purpose: with pairs hidden all counts are smaller, and curved models extrapolate badly from there.
         classifier = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
-        classifier.fit(pair_features(known), answers)
+        return classifier.fit(pair_features(known), answers)
+
+    def apply(self, classifier: Pipeline, question: Question) -> Verdicts:
+        """The verdicts of what `fit` returned."""
         probability = classifier.predict_proba(pair_features(question))[:, 1]
         label = np.where(probability >= self.lift * probability.mean(), Label.POSITIVE, Label.NEGATIVE)
         return Verdicts(probability.astype(np.float32), label.astype(np.int8))
