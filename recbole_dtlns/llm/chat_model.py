@@ -49,22 +49,26 @@ class ChatTokenizer:
         except (OSError, ValueError) as error:
             raise EngineError(f"cannot load the tokenizer of '{model}': {_first_line(error)}") from error
 
-    def encode(self, request: Request) -> tuple[list[int] | None, bool]:
+    def encode(self, request: Request, reserved: int = 0) -> tuple[list[int] | None, bool]:
         """Token ids of the prompt, up to where the answer begins.
+
+        Args:
+            request: what is asked.
+            reserved: tokens of the context that the answer needs.
 
         Returns:
             the ids, and whether the oldest history items had to be left out; (None, True) when the prompt is too long
             even without any history.
         """
         ids = self._encode(request.messages())
-        if self.context is None or len(ids) <= self.context:
+        if self.context is None or len(ids) + reserved <= self.context:
             return ids, False
         fits, too_many = -1, len(request.history)  # newest items shown; binary search for the most that fit
         best: list[int] | None = None
         while too_many - fits > 1:
             middle = (fits + too_many) // 2
             ids = self._encode(request.messages(newest=middle))
-            if len(ids) <= self.context:
+            if len(ids) + reserved <= self.context:
                 fits, best = middle, ids
             else:
                 too_many = middle
@@ -86,7 +90,8 @@ class ChatTokenizer:
         for answer in request.prompt.answers:
             after = self._ids(text + answer)
             # Where the answer's beginning merges into the prompt's last token, take the answer's own first token.
-            first.append(after[len(before)] if after[: len(before)] == before else self._ids(answer)[0])
+            own = self.tokenizer(answer, add_special_tokens=False)["input_ids"]
+            first.append(after[len(before)] if after[: len(before)] == before else own[0])
         if first[0] == first[1]:
             raise EngineError(
                 f"the answers {request.prompt.positive!r} and {request.prompt.negative!r} begin with the same token of "

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 
 from recbole_dtlns.errors import ConfigError, EngineError
 from recbole_dtlns.llm.chat_model import INSTALL, ChatTokenizer, model_revision
@@ -70,7 +71,7 @@ class TransformersEngine:
             network = transformers.AutoModelForCausalLM.from_pretrained(
                 self.model, revision=self._revision, **{"dtype": "auto", **self._arguments}
             )
-        except (OSError, ValueError, TypeError) as error:
+        except (OSError, ValueError, TypeError, SafetensorError) as error:
             raise EngineError(f"cannot load the model '{self.model}': {error}") from error
         network = network.to(self.device).eval()
         chat = ChatTokenizer(chat.tokenizer, _context(network), self._template_arguments)
@@ -99,11 +100,11 @@ class _Running:
         """Replies batch by batch; prompts of like length share a batch, so little is padded."""
         encoded: list[tuple[int, list[int]]] = []
         for position, request in enumerate(requests):
-            ids, cut = self.chat.encode(request)
-            self.truncated += cut
+            ids, cut = self.chat.encode(request, self._longest_text(request) if self.mode == "text" else 0)
             if ids is None:
                 yield position, Reply(reason=Reason.TOO_LONG)
             else:
+                self.truncated += cut
                 encoded.append((position, ids))
         encoded.sort(key=lambda pair: len(pair[1]))
         for start in range(0, len(encoded), self.batch_size):
@@ -128,7 +129,7 @@ class _Running:
 
     def _texts(self, asked: list[Request], batch: list[tuple[int, list[int]]]) -> list[Reply]:
         ids, mask = self._pad(batch)
-        most = max(len(request.candidates) for request in asked) * _TOKENS_PER_NUMBER + _TOKENS_PER_NUMBER
+        most = max(map(self._longest_text, asked))
         written = self.network.generate(
             input_ids=ids, attention_mask=mask, max_new_tokens=most, do_sample=False, pad_token_id=self._padding
         )
@@ -138,6 +139,9 @@ class _Running:
             generated = sum(token != self._padding for token in row)
             replies.append(Reply(text=text, tokens=len(tokens) + generated))
         return replies
+
+    def _longest_text(self, request: Request) -> int:
+        return (len(request.candidates) + 1) * _TOKENS_PER_NUMBER
 
     def _pad(self, batch: list[tuple[int, list[int]]]) -> tuple[torch.Tensor, torch.Tensor]:
         width = max(len(tokens) for _, tokens in batch)
