@@ -237,6 +237,8 @@ class _Running:
             self.mode = mode
             try:
                 reply = self._ask(request)
+                if reply.reason is Reason.MALFORMED:  # garbage for once must not decide the mode of a whole run
+                    reply = self._ask(request)
             except _NotTaken as refusal:
                 logger.info("the server does not take mode '%s': %s", mode, refusal)
                 continue

@@ -79,7 +79,7 @@ def test_a_fault_that_passes_changes_no_verdict(fault: str) -> None:
         assert server.requests > 16
 
 
-@pytest.mark.parametrize("fault", ["500", "reset"])
+@pytest.mark.parametrize("fault", ["500", "reset", "html", "not json"])
 def test_the_first_request_may_fail_too(fault: str) -> None:
     """The one by which the mode is found does not settle for a worse mode because the server stumbled."""
     question = random_question(n_users=2)
