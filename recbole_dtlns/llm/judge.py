@@ -6,7 +6,7 @@ import logging
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,20 +14,19 @@ import numpy as np
 from tqdm import tqdm
 
 from recbole_dtlns.artefact_store import cache_folder
-from recbole_dtlns.errors import EngineError, JudgeError
+from recbole_dtlns.errors import EngineError
 from recbole_dtlns.judge.contract import Label, Question, Verdicts
+from recbole_dtlns.llm.asked import Asked
 from recbole_dtlns.llm.engine import Engine, RunningEngine
 from recbole_dtlns.llm.label_card import verdict_set_card
 from recbole_dtlns.llm.prompt import Prompt
-from recbole_dtlns.llm.reply import Answer, Reason, read_reply
+from recbole_dtlns.llm.reply import Reason, read_reply
 from recbole_dtlns.llm.requests import Request, RequestPlan
 from recbole_dtlns.llm.verdict_store import ShardWriter, StoredVerdicts, VerdictStore
 
 logger = logging.getLogger("recbole_dtlns")
 
 _NO_CODE = "candidate or history is in neither tree"
-_ENOUGH_VERDICTS = 20  # before the share of abstentions means anything
-_EXAMPLES = 3
 _FIRST_BUDGETED_SLICE = 64
 
 
@@ -123,8 +122,7 @@ class LLMJudge:
             try:
                 yield
             finally:
-                self._running = None
-        self._session = None
+                self._running = self._session = None
 
     def ask(self, question: Question, max_tokens: int | None = None) -> Asked:
         """Ask what is not known yet, within the limits; `max_tokens` replaces that of the limits."""
@@ -188,7 +186,6 @@ class LLMJudge:
             asked.store.writer(self.engine.name, engine.mode) as shard,
             tqdm(total=asked.plan.count(pending), desc="asking", unit="request", disable=None) as bar,
         ):
-            asked.mode = engine.mode
             requests = asked.plan.requests(pending)
             while True:
                 slice_ = _take(requests, self._slice_size(asked))
@@ -220,6 +217,7 @@ class LLMJudge:
         for position, reply in engine.answer(requests):
             request = requests[position]
             answers = read_reply(self.prompt, reply, len(request.keys))
+            asked.mode = shard.header["mode"] = engine.mode  # known since the first reply, where it had to be found out
             if reply.lasting:
                 shard.append(list(request.keys), answers)
             asked.count(request, answers, reply.detail or reply.text or "")
@@ -241,85 +239,6 @@ class LLMJudge:
             )
         affordable = (limit - asked.tokens) * asked.requests // asked.tokens
         return max(0, min(affordable, self.limits.requests_per_slice))
-
-
-@dataclass
-class Asked:
-    """What one round of asking did.
-
-    Attributes:
-        plan: the requests of the question.
-        store: where the answers are.
-        abstain_limit: share of abstentions beyond which `count` raises.
-        token_limit: computed tokens after which nothing more is asked; None for no limit.
-        mode: how the engine got its answers; empty when nothing was asked.
-        requests, answered, tokens: of this round.
-        truncated: prompts that lost their oldest items.
-        known: pairs answered before this round.
-        abstentions: of those and of this round.
-    """
-
-    plan: RequestPlan
-    store: VerdictStore
-    abstain_limit: float
-    token_limit: int | None = None
-    mode: str = ""
-    requests: int = 0
-    answered: int = 0
-    tokens: int = 0
-    truncated: int = 0
-    known: int = 0
-    abstentions: int = 0
-    examples: list[str] = field(default_factory=list)
-
-    def count(self, request: Request, answers: list[Answer], said: str) -> None:
-        """Account for a reply; stop when too many are unusable.
-
-        Raises:
-            JudgeError: the share of abstentions is beyond the limit.
-        """
-        self.requests += 1
-        self.answered += len(answers)
-        self.tokens += sum(answer.tokens for answer in answers)
-        unusable = [answer.reason for answer in answers if answer.label == Label.ABSTAIN]
-        self.abstentions += len(unusable)
-        if unusable and len(self.examples) < _EXAMPLES:
-            self.examples.append(f"{unusable[0].sentence}: {said[:200]!r}")
-        self._check()
-
-    def count_known(self, stored: StoredVerdicts, known: np.ndarray) -> None:
-        """Account for the verdicts kept from before; stop when they are already too bad.
-
-        Raises:
-            JudgeError: the share of abstentions is beyond the limit.
-        """
-        labels = stored.rows["label"][stored.find(self.plan.keys)[known]]
-        self.known = len(labels)
-        self.abstentions = int((labels == Label.ABSTAIN).sum())
-        self._check()
-
-    def _check(self) -> None:
-        total = self.known + self.answered
-        if total < _ENOUGH_VERDICTS or self.abstentions <= self.abstain_limit * total:
-            return
-        examples = f" Examples: {'; '.join(self.examples)}." if self.examples else ""
-        raise JudgeError(
-            f"{self.abstentions} of {total} verdicts are abstentions, more than dtlns_judge_max_abstain_rate "
-            f"({self.abstain_limit:.0%}) allows.{examples} Change the prompt or the model, raise the rate, or ask "
-            f"again with dtlns_judge_reask_abstained: True; all answers are kept in {self.store.folder}"
-        )
-
-    def facts(self) -> dict[str, Any]:
-        """Plain data for summaries and label cards."""
-        return {
-            "verdict_set": str(self.store.folder),
-            "model": self.store.identity["model"],
-            "mode": self.mode,
-            "requests": self.requests,
-            "asked": self.answered,
-            "tokens": self.tokens,
-            "truncated": self.truncated,
-        }
 
 
 def _either(first: int | None, second: int | None) -> int | None:

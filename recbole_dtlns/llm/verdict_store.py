@@ -162,12 +162,12 @@ class ShardWriter:
 
     Args:
         folder: of the verdict set.
-        header: plain data written once, at the start of the shard.
+        header: plain data, written at the start of the shard with the first row; it may be completed until then.
     """
 
     def __init__(self, folder: Path, header: Mapping[str, Any]) -> None:
         self.path = folder / f"{time.strftime('%Y%m%dT%H%M%S')}-{os.getpid()}-{secrets.token_hex(3)}.verdicts"
-        self._header = dict(header)
+        self.header = dict(header)
         self._file = -1
         self._size = 0
         self._synced = time.monotonic()
@@ -214,10 +214,10 @@ class ShardWriter:
             raise _cannot(error, self.path) from error
 
     def _open(self) -> None:
-        text = json.dumps(self._header).encode()
+        text = json.dumps(self.header).encode()
         if len(text) >= HEADER_BYTES:  # the long names are in set.json
-            names = {name: str(self._header[name])[-30:] for name in ("model", "revision")}
-            text = json.dumps({**self._header, **names}).encode()
+            names = {name: str(self.header[name])[-30:] for name in ("model", "revision")}
+            text = json.dumps({**self.header, **names}).encode()
         self._file = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o666)
         self._size = os.write(self._file, text.ljust(HEADER_BYTES - 1) + b"\n")
         if self._size < HEADER_BYTES:  # the next attempt begins anew
