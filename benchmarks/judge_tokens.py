@@ -19,7 +19,7 @@ import hashlib
 import json
 import math
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
@@ -127,7 +127,7 @@ class StandIn:
     def start(self, prompt: Prompt) -> Iterator[StandIn]:
         yield self
 
-    def answer(self, requests: Sequence[Request]) -> Iterator[tuple[int, Reply]]:
+    def answer(self, requests: Sequence[Request]) -> Generator[tuple[int, Reply]]:
         for position, request in enumerate(requests):
             ids = encode(request.messages())
             new = len(ids) - shared_beginning(self._before, ids) // BLOCK * BLOCK + 1

@@ -15,7 +15,7 @@ import resource
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -78,7 +78,7 @@ class Metronome:
     def start(self, prompt: Prompt) -> Iterator[Metronome]:
         yield self
 
-    def answer(self, requests: Sequence[Request]) -> Iterator[tuple[int, Reply]]:
+    def answer(self, requests: Sequence[Request]) -> Generator[tuple[int, Reply]]:
         # In batches of 200, as an engine with prefix caching would; sleeping is precise enough at a tenth of a second.
         for start in range(0, len(requests), 200):
             batch = range(start, min(start + 200, len(requests)))

@@ -12,6 +12,7 @@ from recbole_dtlns.judge.structural import StructuralJudge
 from recbole_dtlns.llm.judge import LLMJudge
 from recbole_dtlns.llm.openai_engine import OpenAIEngine
 from recbole_dtlns.llm.transformers_engine import TransformersEngine
+from recbole_dtlns.llm.vllm_engine import VLLMEngine
 from recbole_dtlns.registry import Registry
 
 
@@ -27,6 +28,7 @@ JUDGES: Registry[Judge] = Registry(
         "calibrated": CalibratedJudge.from_settings,
         "recorded": RecordedJudge.from_settings,
         "distilled": _distilled,
+        "vllm": partial(LLMJudge.from_settings, VLLMEngine.from_settings),
         "transformers": partial(LLMJudge.from_settings, TransformersEngine.from_settings),
         "openai": partial(LLMJudge.from_settings, OpenAIEngine.from_settings),
         "always": ConstantJudge.always,

@@ -37,17 +37,24 @@ class ChatTokenizer:
         self._takes_system = True
 
     @classmethod
-    def load(cls, model: str, revision: str | None, engine: str) -> ChatTokenizer:
-        """The tokenizer of a model folder or name.
+    def load(
+        cls, model: str, revision: str | None, engine: str, template_arguments: Mapping[str, Any] | None = None
+    ) -> ChatTokenizer:
+        """The tokenizer of a model folder or name, for the engine of that name.
 
         Raises:
             EngineError: there is no tokenizer under that name.
         """
         transformers = optional_import("transformers", engine, INSTALL)
         try:
-            return cls(transformers.AutoTokenizer.from_pretrained(model, revision=revision))
+            tokenizer = transformers.AutoTokenizer.from_pretrained(model, revision=revision)
+            return cls(tokenizer, template_arguments=template_arguments)
         except (OSError, ValueError) as error:
             raise EngineError(f"cannot load the tokenizer of '{model}': {_first_line(error)}") from error
+
+    def within(self, context: int | None) -> ChatTokenizer:
+        """The same for a model with this context."""
+        return ChatTokenizer(self.tokenizer, context, self._arguments)
 
     def encode(self, request: Request, reserved: int = 0) -> tuple[list[int] | None, bool]:
         """Token ids of the prompt, up to where the answer begins.

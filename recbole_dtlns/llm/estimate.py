@@ -135,10 +135,11 @@ def _count_tokens(judge: LLMJudge, plan: RequestPlan, pending: np.ndarray) -> tu
 
 def _probe(judge: LLMJudge, question: Question, pending: np.ndarray, count: int) -> float:
     """Seconds that `count` requests take once the engine has started, which a first one sees to."""
+    plan = judge.plan(question)
     with judge.session():
-        judge.ask(question.about(pending[:1]))
+        judge.ask(question.about(plan.pairs_of(pending, 0, 1)))
         start = time.perf_counter()
-        judge.ask(question.about(pending[1 : count + 1]))
+        judge.ask(question.about(plan.pairs_of(pending, 1, count + 1)))
         return time.perf_counter() - start
 
 

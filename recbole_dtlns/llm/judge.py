@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -214,15 +214,17 @@ class LLMJudge:
         advance: Callable[[], object],
     ) -> None:
         waiting = set(range(len(requests)))
-        for position, reply in engine.answer(requests):
-            request = requests[position]
-            answers = read_reply(self.prompt, reply, len(request.keys))
-            asked.mode = shard.header["mode"] = engine.mode  # known since the first reply, where it had to be found out
-            if reply.lasting:
-                shard.append(list(request.keys), answers)
-            asked.count(request, answers, reply.detail or reply.text or "")
-            waiting.discard(position)
-            advance()
+        with closing(engine.answer(requests)) as replies:
+            for position, reply in replies:
+                request = requests[position]
+                answers = read_reply(self.prompt, reply, len(request.keys))
+                # Known since the first reply, where it had to be found out.
+                asked.mode = shard.header["mode"] = engine.mode
+                if reply.lasting:
+                    shard.append(list(request.keys), answers)
+                asked.count(request, answers, reply.detail or reply.text or "")
+                waiting.discard(position)
+                advance()
         if waiting:
             raise EngineError(f"the engine '{self.engine.name}' gave no reply to {len(waiting)} of its requests")
 

@@ -7,7 +7,7 @@ import logging
 import math
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from queue import SimpleQueue
@@ -206,7 +206,7 @@ class _Running:
         self.truncated = 0
         self._probed = False
 
-    def answer(self, requests: Sequence[Request]) -> Iterator[tuple[int, Reply]]:
+    def answer(self, requests: Sequence[Request]) -> Generator[tuple[int, Reply]]:
         positions = iter(range(len(requests)))
         if not self._probed and requests:
             yield next(positions), self._probe(requests[0])

@@ -100,6 +100,14 @@ class RequestPlan:
             for user in dict.fromkeys(users.tolist()):
                 yield self._request(self._history(user), self._group(user))
 
+    def pairs_of(self, pairs: np.ndarray, start: int, stop: int) -> np.ndarray:
+        """The pairs that the requests numbered start to stop - 1 are about, for asking only these."""
+        if self.prompt.shape == "pair":
+            return pairs[start:stop]
+        users = self.question.candidates.users
+        chosen = np.array(list(dict.fromkeys(users[pairs].tolist()))[start:stop])
+        return np.flatnonzero(np.isin(users, chosen))
+
     def count(self, pairs: np.ndarray) -> int:
         """How many requests answer these pairs."""
         return len(pairs) if self.prompt.shape == "pair" else len(np.unique(self.question.candidates.users[pairs]))

