@@ -76,6 +76,8 @@ class _Running:
         self.truncated = 0
         self._prompt = prompt
         self._labels: tuple[int, int] | None = None
+        newer = getattr(getattr(library, "exceptions", None), "VLLMClientError", ValueError)
+        self._refusals: tuple[type[Exception], ...] = (ValueError, newer)
         reads_labels = "logprob_token_ids" in library.SamplingParams.__struct_fields__
         self.mode = "log-probabilities" if prompt.shape == "pair" and reads_labels else "constrained choice"
 
@@ -98,7 +100,7 @@ class _Running:
             return
         try:
             outputs = self.llm.generate(prompts, sampling, use_tqdm=False)
-        except ValueError as error:  # one request that vLLM rejects takes its whole batch with it
+        except self._refusals as error:  # one request that vLLM rejects takes its whole batch with it
             if len(prompts) == 1:
                 yield Reply(reason=Reason.FAILED, detail=str(error), lasting=False)
                 return
