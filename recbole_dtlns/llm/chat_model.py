@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -56,18 +56,24 @@ class ChatTokenizer:
         """The same for a model with this context."""
         return ChatTokenizer(self.tokenizer, context, self._arguments)
 
-    def encode(self, request: Request, reserved: int = 0) -> tuple[list[int] | None, bool]:
-        """Token ids of the prompt, up to where the answer begins.
+    def encode_all(self, requests: Sequence[Request], reserved: int = 0) -> list[tuple[list[int] | None, bool]]:
+        """Token ids of every prompt, up to where the answer begins.
 
         Args:
-            request: what is asked.
-            reserved: tokens of the context that the answer needs.
+            requests: what is asked.
+            reserved: tokens of the context that each answer needs.
 
         Returns:
             the ids, and whether the oldest history items had to be left out; (None, True) when the prompt is too long
             even without any history.
         """
-        ids = self._encode(request.messages())
+        if not requests:
+            return []
+        texts = [self._text(request.messages()) for request in requests]
+        whole = self._ids(texts)  # at once: the tokenizer uses all cores
+        return [self._fitted(request, ids, reserved) for request, ids in zip(requests, whole, strict=True)]
+
+    def _fitted(self, request: Request, ids: list[int], reserved: int) -> tuple[list[int] | None, bool]:
         if self.context is None or len(ids) + reserved <= self.context:
             return ids, False
         fits, too_many = -1, len(request.history)  # newest items shown; binary search for the most that fit
@@ -109,7 +115,8 @@ class ChatTokenizer:
     def _encode(self, messages: list[Message]) -> list[int]:
         return self._ids(self._text(messages))
 
-    def _ids(self, text: str) -> list[int]:
+    def _ids(self, text: Any) -> Any:
+        """Token ids of a text, or of each of several."""
         # A chat template writes the special tokens itself.
         return self.tokenizer(text, add_special_tokens=self.tokenizer.chat_template is None)["input_ids"]
 

@@ -7,7 +7,7 @@ verdict is a hash of what the prompt is made of: no user, no item id.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -42,6 +42,10 @@ class Request:
         """The chat messages; with `newest`, only that many of the latest history items are shown."""
         history = self.history if newest is None else self.history[len(self.history) - newest :]
         return self.prompt.messages(history, self.candidates)
+
+
+_CHUNK_PAIRS = 4096
+_KEY_BYTES = 16
 
 
 class RequestPlan:
@@ -92,13 +96,19 @@ class RequestPlan:
         if self.prompt.shape == "pair":
             history: tuple[Code, ...] = ()
             last = -1
-            for pair, user in zip(pairs.tolist(), users.tolist(), strict=True):
-                if user != last:
-                    history, last = self._history(user), user
-                yield self._request(history, [pair])
+            for start in range(0, len(pairs), _CHUNK_PAIRS):
+                chunk = slice(start, start + _CHUNK_PAIRS)
+                items, keys = self.question.candidates.items[pairs[chunk]], self.keys[pairs[chunk]].tobytes()
+                for place, (user, item) in enumerate(zip(users[chunk].tolist(), items.tolist(), strict=True)):
+                    if user != last:
+                        history, last = self._history(user), user
+                    key = keys[place * _KEY_BYTES : (place + 1) * _KEY_BYTES]
+                    yield Request(self.prompt, history, (self._codes[item],), (key,))
         else:
             for user in dict.fromkeys(users.tolist()):
-                yield self._request(self._history(user), self._group(user))
+                group = self._group(user)
+                keys = tuple(self.keys[pair].tobytes() for pair in group)
+                yield Request(self.prompt, self._history(user), tuple(map(self._code, group)), keys)
 
     def pairs_of(self, pairs: np.ndarray, start: int, stop: int) -> np.ndarray:
         """The pairs that the requests numbered start to stop - 1 are about, for asking only these."""
@@ -111,11 +121,6 @@ class RequestPlan:
     def count(self, pairs: np.ndarray) -> int:
         """How many requests answer these pairs."""
         return len(pairs) if self.prompt.shape == "pair" else len(np.unique(self.question.candidates.users[pairs]))
-
-    def _request(self, history: tuple[Code, ...], pairs: Sequence[int]) -> Request:
-        items = self.question.candidates.items[list(pairs)].tolist()
-        keys = tuple(self.keys[pair].tobytes() for pair in pairs)
-        return Request(self.prompt, history, tuple(self._codes[item] for item in items), keys)
 
     def _group(self, user: int) -> list[int]:
         """The user's askable pairs, one for each code."""
@@ -137,7 +142,7 @@ class RequestPlan:
         for user in asked:
             text = "|".join((set_id, *history_codes(self._history(user))))
             if self.prompt.shape == "user":  # the other candidates are part of the prompt
-                text += "|" + " ".join(map("/".join, (self._item_code(pair) for pair in self._group(user))))
+                text += "|" + " ".join(map("/".join, map(self._code, self._group(user))))
             digests[user] = _digest(text)
         return digests
 
@@ -147,7 +152,7 @@ class RequestPlan:
         digests = np.array([_digest("/".join(code)) for code in by_code], dtype=np.uint64).reshape(-1, 2)
         return digests[place]
 
-    def _item_code(self, pair: int) -> Code:
+    def _code(self, pair: int) -> Code:
         return self._codes[self.question.candidates.items[pair]]
 
     def _askable(self) -> np.ndarray:

@@ -104,8 +104,7 @@ class _Running:
         encoded: list[tuple[int, list[int]]] = []
         # Any two requests may come into one batch, which writes as long as its longest reply.
         reserved = max(map(self._longest_text, requests), default=0) if self.mode == "text" else 0
-        for position, request in enumerate(requests):
-            ids, cut = self.chat.encode(request, reserved)
+        for position, (ids, cut) in enumerate(self.chat.encode_all(requests, reserved)):
             if ids is None:
                 yield position, Reply(reason=Reason.TOO_LONG)
             else:

@@ -76,6 +76,7 @@ class _Running:
         self.truncated = 0
         self._prompt = prompt
         self._labels: tuple[int, int] | None = None
+        self._one_token: Any = None  # how every pair is asked
         newer = getattr(getattr(library, "exceptions", None), "VLLMClientError", ValueError)
         self._refusals: tuple[type[Exception], ...] = (ValueError, newer)
         reads_labels = "logprob_token_ids" in library.SamplingParams.__struct_fields__
@@ -84,8 +85,9 @@ class _Running:
     def answer(self, requests: Sequence[Request]) -> Generator[tuple[int, Reply]]:
         """Replies of the whole slice, once all of it is done: vLLM schedules it as one batch."""
         positions, prompts, sampling = [], [], []
-        for position, request in enumerate(requests):
-            ids, cut = self.chat.encode(request, self._longest_reply(request))
+        reserved = max(map(self._longest_reply, requests), default=0)
+        for position, (ids, cut) in enumerate(self.chat.encode_all(requests, reserved)):
+            request = requests[position]
             if ids is None:
                 yield position, Reply(reason=Reason.TOO_LONG)
                 continue
@@ -126,11 +128,12 @@ class _Running:
 
     def _sampling(self, request: Request) -> Any:
         if self.mode == "log-probabilities":
-            if self._labels is None:
+            if self._one_token is None:
                 self._labels = self.chat.label_tokens(request)
-            return self.library.SamplingParams(
-                temperature=0, max_tokens=1, logprob_token_ids=list(self._labels), detokenize=False
-            )
+                self._one_token = self.library.SamplingParams(
+                    temperature=0, max_tokens=1, logprob_token_ids=list(self._labels), detokenize=False
+                )
+            return self._one_token
         if request.prompt.shape == "pair":
             wanted: dict[str, Any] = {"choice": list(request.prompt.answers)}
         else:

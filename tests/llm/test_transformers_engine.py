@@ -157,7 +157,7 @@ def test_the_oldest_items_are_left_out_when_the_context_is_short() -> None:
     least = len(ChatTokenizer(tokenizer)._encode(asked.messages(newest=0)))
     shown = []
     for context in range(least - 2, whole + 2):
-        ids, cut = ChatTokenizer(tokenizer, context).encode(asked)
+        ids, cut = ChatTokenizer(tokenizer, context).encode_all([asked])[0]
         assert cut == (context < whole)
         if ids is None:
             assert context < least

@@ -124,7 +124,7 @@ def test_long_histories_lose_their_oldest_items(pair_engine: VLLMEngine, model: 
     plan = judge(pair_engine).plan(long)
     request = next(plan.requests(plan.missing(np.zeros(4, dtype=bool))))
     chat = ChatTokenizer.load(model, None, "vllm").within(512)
-    ids, cut = chat.encode(request, 1)
+    ((ids, cut),) = chat.encode_all([request], 1)
     assert cut and ids is not None and len(ids) <= 511
     newest = chat.tokenizer.decode(ids)
     assert request.history[-1][0] in newest.replace(" ", "") or request.history[-1][0] in newest
@@ -135,13 +135,14 @@ def test_a_rejected_request_does_not_end_the_job(pair_engine: VLLMEngine, monkey
     plan = asked.plan(QUESTION)
     requests = list(plan.requests(plan.missing(np.zeros(len(QUESTION.candidates), dtype=bool))))[:8]
     with pair_engine.start(asked.prompt) as running:
-        encode = running.chat.encode
+        encode_all = running.chat.encode_all
 
-        def too_long_for_one(request: Request, reserved: int = 0) -> tuple[list[int] | None, bool]:
-            ids, cut = encode(request, reserved)
-            return (ids * 20 if ids and request is requests[3] else ids), cut
+        def too_long_for_one(asked: list[Request], reserved: int = 0) -> list[tuple[list[int] | None, bool]]:
+            return [
+                (ids * 20 if ids and n == 3 else ids, cut) for n, (ids, cut) in enumerate(encode_all(asked, reserved))
+            ]
 
-        monkeypatch.setattr(running.chat, "encode", too_long_for_one)
+        monkeypatch.setattr(running.chat, "encode_all", too_long_for_one)
         replies = dict(running.answer(requests))
     assert [position for position, reply in replies.items() if reply.probability is None] == [3]
     assert not replies[3].lasting and replies[3].detail
