@@ -40,7 +40,7 @@ def measure(model: str, users: int, rounds: int, arguments: dict[str, Any]) -> d
         plan = LLMJudge(engine, prompt, folder).plan(question)
         requests = list(plan.requests(plan.missing(np.zeros(len(question.candidates), dtype=bool))))
         with engine.start(prompt) as running:
-            sampling = running._sampling(requests[0])
+            sampling = running.sampling(requests[0])
             chats = [request.messages() for request in requests]
             for turn in range(rounds + 1):  # the first one warms up
                 running.llm.reset_prefix_cache()

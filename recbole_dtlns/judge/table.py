@@ -11,6 +11,7 @@ from recbole_dtlns.judge.recorded import RecordedJudge
 from recbole_dtlns.judge.structural import StructuralJudge
 from recbole_dtlns.llm.judge import LLMJudge
 from recbole_dtlns.llm.openai_engine import OpenAIEngine
+from recbole_dtlns.llm.ray_engine import RayEngine
 from recbole_dtlns.llm.transformers_engine import TransformersEngine
 from recbole_dtlns.llm.vllm_engine import VLLMEngine
 from recbole_dtlns.registry import Registry
@@ -31,6 +32,7 @@ JUDGES: Registry[Judge] = Registry(
         "vllm": partial(LLMJudge.from_settings, VLLMEngine.from_settings),
         "transformers": partial(LLMJudge.from_settings, TransformersEngine.from_settings),
         "openai": partial(LLMJudge.from_settings, OpenAIEngine.from_settings),
+        "ray": partial(LLMJudge.from_settings, RayEngine.from_settings),
         "always": ConstantJudge.always,
         "never": ConstantJudge.never,
         "random": RandomJudge.from_settings,

