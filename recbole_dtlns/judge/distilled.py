@@ -177,7 +177,7 @@ class _Sample:
         question = self.question.about(pairs)
         asked = self.llm.ask(question, self.tokens_left(max_tokens))
         verdicts = self.llm.verdicts(question, asked)
-        self.asked[pairs] = asked.store.read().find(asked.plan.keys) >= 0
+        self.asked[pairs] = asked.place >= 0
         self.answered[pairs] = verdicts.label != Label.ABSTAIN
         self.probability[pairs] = verdicts.probability
         self.tokens += verdicts.facts["tokens_of_all"]

@@ -31,6 +31,8 @@ class Asked:
         truncated: prompts that lost their oldest items.
         known: pairs answered before this round.
         abstentions: of those and of this round.
+        stored: the verdict set, as read last.
+        place: where in it the verdict of every pair is, int64 [n_pairs]; -1 where there is none.
     """
 
     plan: RequestPlan
@@ -45,6 +47,20 @@ class Asked:
     known: int = 0
     abstentions: int = 0
     examples: list[str] = field(default_factory=list)
+    stored: StoredVerdicts = field(init=False)
+    place: np.ndarray = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._read()
+
+    def read_again(self) -> None:
+        """See what this round added."""
+        if self.answered:
+            self._read()
+
+    def _read(self) -> None:
+        self.stored = self.store.read()
+        self.place = self.stored.find(self.plan.keys)
 
     def count(self, request: Request, answers: list[Answer], said: str) -> None:
         """Account for a reply; stop when too many are unusable.
@@ -61,16 +77,27 @@ class Asked:
             self.examples.append(f"{unusable[0].sentence}: {said[:200]!r}")
         self._check_abstentions()
 
-    def count_known(self, stored: StoredVerdicts, known: np.ndarray) -> None:
+    def count_known(self, reask_abstained: bool) -> np.ndarray:
         """Account for the verdicts kept from before; stop when they are already too bad.
+
+        Args:
+            reask_abstained: whether abstentions count as unknown.
+
+        Returns:
+            whether a pair's verdict is known, bool [n_pairs].
 
         Raises:
             JudgeError: the share of abstentions is beyond the limit.
         """
-        labels = stored.rows["label"][stored.find(self.plan.keys)[known]]
+        known = self.place >= 0
+        labels = self.stored.rows["label"][self.place[known]]
+        if reask_abstained:
+            known[known] = labels != Label.ABSTAIN
+            labels = labels[labels != Label.ABSTAIN]
         self.known = len(labels)
         self.abstentions = int((labels == Label.ABSTAIN).sum())
         self._check_abstentions()
+        return known
 
     def _check_abstentions(self) -> None:
         total = self.known + self.answered

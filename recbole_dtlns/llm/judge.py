@@ -22,7 +22,7 @@ from recbole_dtlns.llm.label_card import verdict_set_card
 from recbole_dtlns.llm.prompt import Prompt
 from recbole_dtlns.llm.reply import Reason, read_reply
 from recbole_dtlns.llm.requests import Request, RequestPlan
-from recbole_dtlns.llm.verdict_store import ShardWriter, StoredVerdicts, VerdictStore
+from recbole_dtlns.llm.verdict_store import ShardWriter, VerdictStore
 
 logger = logging.getLogger("recbole_dtlns")
 
@@ -130,10 +130,8 @@ class LLMJudge:
         """Ask what is not known yet, within the limits; `max_tokens` replaces that of the limits."""
         plan, store = self.plan(question), self.store()
         with store.lock():
-            stored = store.read()
-            known = self._known(plan, stored)
             asked = Asked(plan, store, self.limits.max_abstain_rate, _either(max_tokens, self.limits.max_tokens))
-            asked.count_known(stored, known)
+            known = asked.count_known(self.reask_abstained)
             pending = plan.missing(known)
             try:
                 if len(pending):
@@ -150,18 +148,17 @@ class LLMJudge:
                 logger.warning("interrupted: %d new verdicts are kept; run again to go on", asked.answered)
                 raise
             finally:
+                asked.read_again()
                 if asked.answered or not (store.folder / "LABELS.md").exists():
-                    store.write_text("LABELS.md", verdict_set_card(store.identity, store.read(), asked.facts()))
+                    store.write_text("LABELS.md", verdict_set_card(store.identity, asked.stored, asked.facts()))
         return asked
 
     def verdicts(self, question: Question, asked: Asked) -> Verdicts:
         """The verdicts of the question as far as they are known; what was never answered is an abstention."""
-        stored = asked.store.read()
         n = len(question.candidates)
         probability, label = np.full(n, np.nan, dtype=np.float32), np.full(n, Label.ABSTAIN, dtype=np.int8)
-        place = stored.find(asked.plan.keys)
-        found = np.flatnonzero((place >= 0) & asked.plan.askable)
-        rows = stored.rows[place[found]]
+        found = np.flatnonzero((asked.place >= 0) & asked.plan.askable)
+        rows = asked.stored.rows[asked.place[found]]
         probability[found] = rows["probability"]
         answered = rows["label"] != Label.ABSTAIN
         label[found] = np.where(rows["probability"] >= self.threshold, Label.POSITIVE, Label.NEGATIVE)
@@ -174,13 +171,6 @@ class LLMJudge:
 
     def _identity(self) -> dict[str, Any]:
         return {"model": self.engine.model, "revision": self.engine.revision(), "prompt": self.prompt.digest}
-
-    def _known(self, plan: RequestPlan, stored: StoredVerdicts) -> np.ndarray:
-        place = stored.find(plan.keys)
-        known = place >= 0
-        if self.reask_abstained and known.any():
-            known[known] = stored.rows["label"][place[known]] != Label.ABSTAIN
-        return known
 
     def _ask(self, asked: Asked, pending: np.ndarray) -> None:
         with (
