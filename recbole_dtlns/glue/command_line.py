@@ -65,6 +65,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except DTLNSError as error:
         print(f"recbole-dtlns: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print("recbole-dtlns: interrupted; what was computed is kept", file=sys.stderr)
+        return 130
 
 
 def _run(given: argparse.Namespace, rest: list[str]) -> int:

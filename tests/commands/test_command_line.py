@@ -100,3 +100,18 @@ def test_a_killed_run_leaves_nothing_that_disturbs_the_next() -> None:
     )
     assert done.returncode == 0, done.stderr
     assert len(list(Path("saved").glob("*/result.json"))) == 1
+
+
+def test_ctrl_c_ends_with_one_line() -> None:
+    command = [sys.executable, "-W", "ignore", "-m", "recbole_dtlns.glue.command_line", "train", "--model=BPR"]
+    command += ["--dataset=ml-100k", "--eval_batch_size=400000", "--show_progress=False", "--epochs=500"]
+    with Path("errors.txt").open("w") as errors:
+        stopped = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=errors)
+        deadline = time.monotonic() + 60
+        while not list(Path("saved").glob("*/best.pth")) and time.monotonic() < deadline:
+            time.sleep(0.1)
+        stopped.send_signal(signal.SIGINT)
+        assert stopped.wait(timeout=30) == 130
+    said = Path("errors.txt").read_text()
+    assert said.strip().splitlines()[-1] == "recbole-dtlns: interrupted; what was computed is kept"
+    assert "Traceback" not in said
