@@ -74,7 +74,7 @@ def dtlns_run_data(
             DTLNSSampler(train, _leave_one_item(blocked, train), config["seed"]),
             positives if settings.relabel_add else PseudoPositives.of(np.array([]), np.array([])),
             settings.relabel_weight,
-            settings.n_candidates if settings.selects else 1,
+            settings.drawn,
             shuffle=config["shuffle"],
         )
     else:
@@ -106,7 +106,7 @@ def check_negative_sampling(config: Any, settings: DTLNSSettings) -> None:
     if sampling["dynamic"]:
         raise ConfigError(
             "train_neg_sample_args.dynamic: True is RecBole's own hard sampling: set it to False and use "
-            "dtlns_sampler: dtlns (the same rule where both dtlns_alpha are 0), or use dtlns_preset: off"
+            "dtlns_sampler: dns (the same rule), or use dtlns_preset: off"
         )
 
 

@@ -92,6 +92,11 @@ class DTLNSSettings(BaseModel):
     n_candidates: int = Field(10, ge=1)
     alpha_co: float = Field(0.1, ge=0)
     alpha_se: float = Field(0.3, ge=0)
+    tree_terms: bool = False
+    dns_top: int = Field(5, ge=1)
+    ahns_alpha: float = 1.0
+    ahns_beta: float = Field(0.1, gt=0)
+    ahns_power: float = -2.0
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> DTLNSSettings:
@@ -116,6 +121,11 @@ class DTLNSSettings(BaseModel):
         JUDGES.get(self.judge)
         if self.sampler != RECBOLE_SAMPLER:
             _check_sampler(self.sampler)
+        if self.sampler == "dns_mn" and self.dns_top > self.n_candidates:
+            raise ConfigError(
+                f"dtlns_dns_top ({self.dns_top}) must not exceed dtlns_n_candidates ({self.n_candidates}), from which "
+                "dns_mn takes the best"
+            )
         if self.teacher == "checkpoint" and self.teacher_checkpoint is None:
             raise ConfigError("dtlns_teacher: checkpoint needs dtlns_teacher_checkpoint, the path of a best.pth")
         if self.tree_leaf_size < self.tree_branching:
@@ -134,6 +144,11 @@ class DTLNSSettings(BaseModel):
     def selects(self) -> bool:
         """Whether a selector of this package chooses the negatives."""
         return self.sampler != RECBOLE_SAMPLER
+
+    @property
+    def drawn(self) -> int:
+        """Candidates drawn for every negative."""
+        return self.n_candidates if self.selects and self.sampler != "rns" else 1
 
     @property
     def active(self) -> bool:

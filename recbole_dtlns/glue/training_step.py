@@ -14,7 +14,7 @@ from recbole.utils import InputType
 from torch import nn
 
 from recbole_dtlns.glue.dataloader import CANDIDATES, WEIGHT, DTLNSTrainDataLoader
-from recbole_dtlns.negatives.selection import NegativeSelector
+from recbole_dtlns.negatives.selection import Choice, NegativeSelector
 
 Losses = Any  # a scalar tensor, or a tuple of them, as RecBole's models return
 LossFunction = Callable[[Interaction], Losses]
@@ -61,8 +61,7 @@ class TrainingStep:
             users, candidates = users[n_positives:], candidates[n_positives:]
         else:
             positives = items
-        scores = self._score(users, candidates)
-        column = selector.select(scores, positives, candidates)
+        column = selector.select(self._choice(selector, users, positives, candidates))
         chosen = candidates.gather(1, column[:, None]).squeeze(1)
         if pointwise:
             features = self._item_features(torch.cat([items[:n_positives], chosen]))
@@ -70,6 +69,16 @@ class TrainingStep:
             features = self._item_features(chosen)
             features.add_prefix(loader.neg_prefix)
         interaction.update(features)
+
+    def _choice(
+        self, selector: NegativeSelector, users: torch.Tensor, positives: torch.Tensor, candidates: torch.Tensor
+    ) -> Choice:
+        if not selector.reads_scores:
+            return Choice(positives, candidates, torch.zeros(candidates.shape, device=candidates.device))
+        if not selector.reads_positive_scores:
+            return Choice(positives, candidates, self._score(users, candidates))
+        scores = self._score(users, torch.cat([positives[:, None], candidates], dim=1))
+        return Choice(positives, candidates, scores[:, 1:], scores[:, 0])
 
     @torch.no_grad()
     def _score(self, users: torch.Tensor, candidates: torch.Tensor) -> torch.Tensor:

@@ -17,7 +17,7 @@ from recbole_dtlns.judge.contract import Label, Question, Verdicts
 from recbole_dtlns.judge.structural import StructuralJudge
 from recbole_dtlns.negatives.counter_random import counter_uniform
 from recbole_dtlns.negatives.pool import UniformPool
-from recbole_dtlns.negatives.selection import MultiViewSelector
+from recbole_dtlns.negatives.selection import Choice, HardSelector, TreeTerms, model_score
 from recbole_dtlns.negatives.tree_views import TreeView
 from recbole_dtlns.relabelling import relabel
 from recbole_dtlns.teacher.closed_form import EASE, ItemKNN
@@ -165,7 +165,6 @@ def test_false_negatives_are_never_drawn_and_the_hardest_negative_is_the_nearest
     rows = drawn[:, :6].copy()
     place = np.arange(len(users)) % 6
     rows[np.arange(len(users)), place] = [min(bridged.missing_items(user)) for user in users]
-    chosen = MultiViewSelector(6, 0.1, 0.3, view, view).select(
-        torch.zeros(rows.shape), torch.tensor(positives), torch.tensor(rows)
-    )
+    selector = HardSelector(6, model_score, TreeTerms(0.1, 0.3, view, view))
+    chosen = selector.select(Choice(torch.tensor(positives), torch.tensor(rows), torch.zeros(rows.shape)))
     np.testing.assert_array_equal(chosen.numpy(), place)
