@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -106,7 +107,13 @@ def test_ctrl_c_ends_with_one_line() -> None:
     command = [sys.executable, "-W", "ignore", "-m", "recbole_dtlns.glue.command_line", "train", "--model=BPR"]
     command += ["--dataset=ml-100k", "--eval_batch_size=400000", "--show_progress=False", "--epochs=500"]
     with Path("errors.txt").open("w") as errors:
-        stopped = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=errors)
+        # Where the tests run in the background of a shell, their children would ignore the signal.
+        stopped = subprocess.Popen(
+            command,
+            stdout=subprocess.DEVNULL,
+            stderr=errors,
+            preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),
+        )
         deadline = time.monotonic() + 60
         while not list(Path("saved").glob("*/best.pth")) and time.monotonic() < deadline:
             time.sleep(0.1)

@@ -13,6 +13,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -436,11 +437,13 @@ judge.judge(random_question(n_users=100, n_items=300))
 
 def client(server: FaultyServer, timeout: float = 60) -> subprocess.Popen[str]:
     code = CLIENT.format(path=[str(Path(__file__).parent)])
+    # Where the tests run in the background of a shell, their children would ignore the signal of Ctrl-C.
     return subprocess.Popen(
         [sys.executable, "-c", code, server.url, str(timeout)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),
     )
 
 
