@@ -1,4 +1,4 @@
-"""The three item sets of a user, as three types that are never mixed.
+"""The three item sets of a user, as types that are never mixed.
 
 =================  =====================================  ===============================
 type               what it is                             what it may influence
@@ -6,9 +6,10 @@ type               what it is                             what it may influence
 `Observed`         pairs of the data set's splits         the evaluation mask; negatives
 `PseudoPositives`  candidates relabelled as positives     training rows, training graph
 `Forbidden`        candidates never drawn as negatives    the training sampler
+`JudgedPairs`      candidates with their probability      weights in the training loss
 =================  =====================================  ===============================
 
-Only `Observed` may mask evaluation: masking the other two removes known misses from the ranking and
+Only `Observed` may mask evaluation: masking the others removes known misses from the ranking and
 lifts every metric of every model (this is how the published evaluation of DTL-NS is inflated).
 """
 
@@ -40,6 +41,10 @@ class PairSet:
     def __len__(self) -> int:
         return len(self.users)
 
+    def union(self, other: PairSet) -> PairSet:
+        """The pairs of both sets."""
+        return PairSet.of(np.concatenate([self.users, other.users]), np.concatenate([self.items, other.items]))
+
 
 @dataclass(frozen=True)
 class Observed(PairSet):
@@ -54,3 +59,26 @@ class PseudoPositives(PairSet):
 @dataclass(frozen=True)
 class Forbidden(PairSet):
     """Unobserved pairs never drawn as negatives in training; they never mask evaluation."""
+
+
+@dataclass(frozen=True)
+class JudgedPairs:
+    """Unobserved pairs with the probability of being a false negative; they never mask evaluation.
+
+    Attributes:
+        users, items: int64 arrays [n], ordered by user then item, without repeats.
+        probability: float32 [n].
+    """
+
+    users: np.ndarray
+    items: np.ndarray
+    probability: np.ndarray
+
+    @classmethod
+    def of(cls, users: np.ndarray, items: np.ndarray, probability: np.ndarray) -> Self:
+        """Order the pairs, which do not repeat."""
+        order = np.lexsort((items, users))
+        return cls(users[order].astype(np.int64), items[order].astype(np.int64), probability[order])
+
+    def __len__(self) -> int:
+        return len(self.users)

@@ -14,18 +14,22 @@ from recbole.utils import InputType
 from recbole_dtlns.glue.dataset import with_extra_rows
 from recbole_dtlns.glue.sampler import DTLNSSampler
 from recbole_dtlns.item_sets import PseudoPositives
+from recbole_dtlns.negatives.schedule import Schedule
 
 CANDIDATES = "dtlns_candidates"
+UNIFORM = "dtlns_uniform"
 WEIGHT = "dtlns_weight"
+CHOSEN = "dtlns_chosen"  # items that a negative vector was made from; written during the step, not by the loader
 
 
 class DTLNSTrainDataLoader(TrainDataLoader):
     """RecBole's training loader with pseudo-positive rows and candidate columns.
 
     A batch has RecBole's layout (k negatives are k blocks of the batch; pointwise rows start with the positives)
-    and two more columns. `dtlns_candidates`, int64 [rows, n], holds the items that the row's negative is to be
-    chosen from: zeros for pointwise positives; the first one is the negative until a selector decides. When there are
-    pseudo-positives, `dtlns_weight`, float32 [rows], weighs the rows. `_dataset` stays the clean train split.
+    and more columns. `dtlns_candidates`, int64 [rows, n], holds the items that the row's negative is to be
+    chosen from: zeros for pointwise positives; the first one is the negative until a sampler decides. `dtlns_uniform`,
+    float32 [rows], is a random number for the sampler's own use. When there are pseudo-positives, `dtlns_weight`,
+    float32 [rows], weighs the rows. `_dataset` stays the clean train split.
 
     Args:
         config: the run's configuration.
@@ -33,7 +37,8 @@ class DTLNSTrainDataLoader(TrainDataLoader):
         sampler: draws the candidates.
         positives: pairs added as rows, in RecBole's ids.
         weight: of every added row.
-        n_candidates: candidates per negative.
+        n_candidates: candidates per negative, by epoch.
+        warm_up: number of epochs that draw one uniform negative instead.
         shuffle: whether rows are shuffled every epoch.
     """
 
@@ -44,10 +49,12 @@ class DTLNSTrainDataLoader(TrainDataLoader):
         sampler: DTLNSSampler,
         positives: PseudoPositives,
         weight: float,
-        n_candidates: int,
+        n_candidates: Schedule,
+        warm_up: int = 0,
         shuffle: bool = True,
     ) -> None:
-        self.n_candidates = n_candidates
+        self._schedule = n_candidates
+        self._warm_up = warm_up
         self._rows = with_extra_rows(dataset, positives) if len(positives) else dataset.inter_feat
         self._weights = torch.ones(len(self._rows))
         self._weights[len(dataset) :] = weight
@@ -61,6 +68,26 @@ class DTLNSTrainDataLoader(TrainDataLoader):
         """Make the next iteration draw the candidates of this epoch."""
         self._sampler.epoch = epoch
 
+    @property
+    def negatives(self) -> DTLNSSampler:
+        """What draws the candidates."""
+        return self._sampler
+
+    @property
+    def epoch(self) -> int:
+        """The epoch whose candidates are drawn."""
+        return self._sampler.epoch
+
+    @property
+    def warming_up(self) -> bool:
+        """Whether this epoch's negatives are uniform, and not to be chosen."""
+        return self._sampler.epoch < self._warm_up
+
+    @property
+    def n_candidates(self) -> int:
+        """Candidates per negative in this epoch."""
+        return 1 if self.warming_up else self._schedule.count_at(self._sampler.epoch)
+
     def collate_fn(self, index: list[int]) -> Interaction:
         """The batch of these rows; what it holds does not depend on which process makes it."""
         rows = torch.as_tensor(np.asarray(index))
@@ -72,11 +99,13 @@ class DTLNSTrainDataLoader(TrainDataLoader):
 
     def _with_candidates(self, data: Interaction, rows: np.ndarray) -> Interaction:
         blocks = self.neg_sample_num
-        users = np.tile(data[self.uid_field].numpy(), blocks)
+        users, positives = (np.tile(data[field].numpy(), blocks) for field in (self.uid_field, self.iid_field))
         identities = np.concatenate([rows + block * self.sample_size for block in range(blocks)])
-        candidates = self._sampler.candidates(users, identities, self.n_candidates)
+        candidates = self._sampler.candidates(users, positives, identities, self.n_candidates, self.warming_up)
         batch = self.sampling_func(data, candidates[:, 0].contiguous())
+        uniform = self._sampler.row_uniform(identities)
         if self.dl_format == InputType.POINTWISE:
             candidates = torch.cat([torch.zeros(len(rows), self.n_candidates, dtype=torch.long), candidates])
-        batch.update(Interaction({CANDIDATES: candidates}))
+            uniform = torch.cat([torch.zeros(len(rows)), uniform])
+        batch.update(Interaction({CANDIDATES: candidates, UNIFORM: uniform}))
         return batch

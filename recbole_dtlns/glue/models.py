@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import importlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import recbole
 from recbole.utils import ModelType, get_model
@@ -17,6 +18,28 @@ _RECBOLE_MODELS = Path(recbole.__file__).parent / "model" / "general_recommender
 
 
 @dataclass(frozen=True)
+class Layers:
+    """How a model holds embeddings layer by layer, if its score is the dot product of a user's and an item's.
+
+    Attributes:
+        pooling: how it joins its layers.
+        arguments: what its loss gives to `forward`, which then propagates and returns all users' and all items'
+            vectors; None where the embedding tables are all (matrix factorisation).
+    """
+
+    pooling: Literal["mean", "concat"]
+    arguments: Callable[[Any], tuple[Any, ...]] | None = None
+
+
+def _nothing(_: Any) -> tuple[Any, ...]:
+    return ()
+
+
+def _train_graph(model: Any) -> tuple[Any, ...]:
+    return (model.train_graph,)
+
+
+@dataclass(frozen=True)
 class Capability:
     """What a model can take.
 
@@ -25,64 +48,79 @@ class Capability:
         graph: its constructor reads the interactions (graph, history or matrix), so `dtlns_relabel_graph` reaches it.
         why: what limits it, in a few words for the README's table; empty where nothing does.
         state: attributes that training changes outside the weights, and that RecBole's checkpoints forget.
+        layers: how negatives can be made of its embeddings; None where they cannot.
+        no_layers: why they cannot; empty where the model takes no negatives at all.
+        bpr_term: its loss holds RecBole's `BPRLoss`, which another ranking loss can take the place of.
     """
 
     negatives: bool
     graph: bool
     why: str = ""
     state: tuple[str, ...] = ()
+    layers: Layers | None = None
+    no_layers: str = ""
+    bpr_term: bool = False
 
 
 _NO_NEGATIVES = "trains on whole user histories; its loss has no negative items"
+_NETWORK = "scores by a network, not by the product of two vectors"
+_HISTORY = "makes the user's vector from the history's items"
 _LOSSES_BY_STEP = ("Lt_history", "Lt_count")
 _CLOSED_FORM = "fitted to the matrix without sampled negatives"
 
 CAPABILITIES: dict[str, Capability] = {
     "ADMMSLIM": Capability(False, True, _CLOSED_FORM),
     "AsymKNN": Capability(False, True, _CLOSED_FORM),
-    "BPR": Capability(True, False),
+    "BPR": Capability(True, False, layers=Layers("mean"), bpr_term=True),
     "CDAE": Capability(False, True, _NO_NEGATIVES),
-    "ConvNCF": Capability(True, False),
-    "DGCF": Capability(True, True),
-    "DMF": Capability(True, True),
+    "ConvNCF": Capability(True, False, no_layers=_NETWORK),
+    "DGCF": Capability(True, True, layers=Layers("mean", _nothing), bpr_term=True),
+    "DMF": Capability(True, True, no_layers=_NETWORK),
     "DiffRec": Capability(False, True, _NO_NEGATIVES, _LOSSES_BY_STEP),
     "EASE": Capability(False, True, _CLOSED_FORM),
     "ENMF": Capability(False, True, "weighs all unobserved items instead of drawing some"),
-    "FISM": Capability(True, True),
-    "GCMC": Capability(True, True),
+    "FISM": Capability(True, True, no_layers=_HISTORY),
+    "GCMC": Capability(True, True, no_layers="scores by several bilinear forms"),
     "ItemKNN": Capability(False, True, _CLOSED_FORM),
     "LDiffRec": Capability(False, True, _NO_NEGATIVES, (*_LOSSES_BY_STEP, "update_count", "update_count_vae")),
-    "LINE": Capability(True, True, "half of its batches draw negative users instead", ("random_list", "random_pr")),
-    "LightGCN": Capability(True, True),
+    "LINE": Capability(
+        True,
+        True,
+        "half of its batches draw negative users instead",
+        ("random_list", "random_pr"),
+        no_layers="its second order has item vectors of another kind",
+    ),
+    "LightGCN": Capability(True, True, layers=Layers("mean", _nothing), bpr_term=True),
     "MacridVAE": Capability(False, True, _NO_NEGATIVES, ("update",)),
     "MultiDAE": Capability(False, True, _NO_NEGATIVES),
     "MultiVAE": Capability(False, True, _NO_NEGATIVES, ("update",)),
-    "NAIS": Capability(True, True),
+    "NAIS": Capability(True, True, no_layers=_HISTORY),
     "NCEPLRec": Capability(False, True, _CLOSED_FORM),
-    "NCL": Capability(True, True, "needs the package faiss-cpu"),
-    "NGCF": Capability(True, True),
-    "NNCF": Capability(True, True),
-    "NeuMF": Capability(True, False),
+    "NCL": Capability(True, True, "needs the package faiss-cpu", layers=Layers("mean", _nothing), bpr_term=True),
+    "NGCF": Capability(True, True, layers=Layers("concat", _nothing), bpr_term=True),
+    "NNCF": Capability(True, True, no_layers=_NETWORK),
+    "NeuMF": Capability(True, False, no_layers=_NETWORK),
     "Pop": Capability(False, False, "counts the item column, negatives included: hard negatives would become popular"),
     "RaCT": Capability(False, True, _NO_NEGATIVES, ("update",)),
     "Random": Capability(False, False, "does not learn"),
     "RecVAE": Capability(False, True, _NO_NEGATIVES),
-    "SGL": Capability(True, True),
+    "SGL": Capability(True, True, layers=Layers("mean", _train_graph)),
     "SLIMElastic": Capability(False, True, _CLOSED_FORM),
-    "SimpleX": Capability(True, True),
-    "SpectralCF": Capability(True, True),
+    "SimpleX": Capability(True, True, no_layers=_HISTORY),
+    "SpectralCF": Capability(True, True, layers=Layers("concat", _nothing), bpr_term=True),
 }
 
 
 def capability_table() -> str:
     """The table of the README: for each of RecBole's general recommenders, what DTL-NS does for it."""
     lines = [
-        "| model | hard negatives | positives as rows | positives in graph or matrix | remark |",
-        "|---|---|---|---|---|",
+        "| model | negatives by id, rows | as vectors | `dtlns_loss` | positives in graph or matrix | remark |",
+        "|---|---|---|---|---|---|",
     ]
     for name, able in sorted(CAPABILITIES.items(), key=lambda entry: (not entry[1].negatives, entry[0].lower())):
-        marks = ["yes" if able.negatives else "no"] * 2 + ["yes" if able.graph else "no"]
-        lines.append(f"| {name} | {' | '.join(marks)} | {able.why} |")
+        marks = (able.negatives, able.layers is not None, able.bpr_term, able.graph)
+        remarks = "; ".join(filter(None, (able.why, able.no_layers and f"no vectors: {able.no_layers}")))
+        lines.append(f"| {name} | {' | '.join('yes' if mark else 'no' for mark in marks)} | {remarks} |")
     return "\n".join(lines)
 
 
@@ -90,12 +128,12 @@ def capability(model_class: type) -> Capability:
     """The capability of a model class: that of the nearest built-in class it inherits from.
 
     A general recommender of somebody else's that inherits from none is taken at its word: it gets negatives and
-    reads its data set.
+    reads its data set, and if its loss holds a `BPRLoss`, that is found when training starts.
     """
     for base in model_class.__mro__:
         if base.__module__.startswith("recbole.model.") and base.__name__ in CAPABILITIES:
             return CAPABILITIES[base.__name__]
-    return Capability(negatives=True, graph=True)
+    return Capability(negatives=True, graph=True, no_layers="inherits from none of RecBole's", bpr_term=True)
 
 
 def check_model(model_class: type, settings: Any) -> None:
@@ -116,10 +154,29 @@ def check_model(model_class: type, settings: Any) -> None:
             f"{name} takes neither negatives nor training rows from a loader: {able.why}. Pseudo-positives can reach "
             "it only through its data: set dtlns_preset: off and dtlns_relabel_graph: True"
         )
+    if settings.makes_vectors and able.layers is None:
+        raise UnsupportedModelError(
+            f"{name} takes no negatives that are vectors: it {able.no_layers}. Models that do: {_names('layers')}. Use "
+            "a sampler at item-id level, such as dtlns_sampler: dns, or set dtlns_mixing: False"
+        )
+    if settings.loss == "sampled_softmax" and able.layers is None:
+        raise UnsupportedModelError(
+            f"dtlns_loss: sampled_softmax needs one vector per user and item: {name} {able.no_layers}. Models that "
+            f"have them: {_names('layers')}"
+        )
+    if settings.loss != "model" and not able.bpr_term:
+        raise UnsupportedModelError(
+            f"{name} has no BPR term that dtlns_loss: {settings.loss} could take the place of: set dtlns_loss to "
+            f"model. Models that have one: {_names('bpr_term')}"
+        )
     if not able.graph and settings.relabel_graph:
         raise UnsupportedModelError(
             f"{name} builds nothing from the interactions, so dtlns_relabel_graph has no effect on it: set it to False"
         )
+
+
+def _names(attribute: str) -> str:
+    return ", ".join(name for name, able in CAPABILITIES.items() if getattr(able, attribute))
 
 
 def resolve_model(model: str | type) -> type:

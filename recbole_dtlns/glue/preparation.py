@@ -22,7 +22,7 @@ from recbole_dtlns.glue.settings import DTLNSSettings
 from recbole_dtlns.glue.summary import summarise
 from recbole_dtlns.glue.teacher import make_teacher
 from recbole_dtlns.interactions import TrainInteractions
-from recbole_dtlns.item_sets import Forbidden, PairSet, PseudoPositives
+from recbole_dtlns.item_sets import Forbidden, JudgedPairs, PairSet, PseudoPositives
 from recbole_dtlns.judge.contract import Question, Verdicts
 from recbole_dtlns.judge.table import JUDGES
 from recbole_dtlns.relabelling import Relabelling, relabel
@@ -47,6 +47,7 @@ class Preparation:
         train: the train pairs that all of it was made from.
         structure, semantic: the item trees.
         relabelling: pseudo-positives and forbidden pairs.
+        judged: the candidates with their probabilities; those on which the judge abstained are left out.
         artefacts: the stored result of each stage, by stage.
     """
 
@@ -54,6 +55,7 @@ class Preparation:
     structure: ItemTree
     semantic: ItemTree
     relabelling: Relabelling
+    judged: JudgedPairs
     artefacts: dict[str, Artefact]
 
     def summary(self) -> str:
@@ -77,8 +79,11 @@ def prepare(
     """
     stages = _Stages(settings, train, show_progress)
     question = stages.question(train_dataset)
-    relabelled = stages.relabel(question.candidates, stages.judge(question))
-    return Preparation(train, question.structure, question.semantic, relabelled, stages.artefacts)
+    candidates, verdicts = question.candidates, stages.judge(question)
+    relabelled = stages.relabel(candidates, verdicts)
+    sure = ~np.isnan(verdicts.probability)
+    judged = JudgedPairs.of(candidates.users[sure], candidates.items[sure], verdicts.probability[sure])
+    return Preparation(train, question.structure, question.semantic, relabelled, judged, stages.artefacts)
 
 
 def ask(
@@ -264,6 +269,13 @@ def to_recbole_ids(pairs: Pairs, train: TrainInteractions, dataset: Dataset) -> 
     users = dataset.token2id(dataset.uid_field, train.user_tokens)
     items = dataset.token2id(dataset.iid_field, train.item_tokens)
     return type(pairs).of(users[pairs.users], items[pairs.items])
+
+
+def judged_in_recbole_ids(judged: JudgedPairs, train: TrainInteractions, dataset: Dataset) -> JudgedPairs:
+    """The same pairs and probabilities in the ids of a RecBole data set."""
+    users = dataset.token2id(dataset.uid_field, train.user_tokens)
+    items = dataset.token2id(dataset.iid_field, train.item_tokens)
+    return JudgedPairs.of(users[judged.users], items[judged.items], judged.probability)
 
 
 def tree_positions(train: TrainInteractions, dataset: Dataset) -> np.ndarray:

@@ -16,7 +16,9 @@ from recbole_dtlns.glue.dataloader import DTLNSTrainDataLoader
 from recbole_dtlns.glue.dataset import observed_pairs, with_extra_rows
 from recbole_dtlns.glue.preparation import Preparation, to_recbole_ids
 from recbole_dtlns.glue.sampler import DTLNSSampler
+from recbole_dtlns.glue.sampling import pool_maker
 from recbole_dtlns.glue.settings import DTLNSSettings
+from recbole_dtlns.interactions import TrainInteractions
 from recbole_dtlns.item_sets import Forbidden, Observed, PairSet, PseudoPositives
 
 logger = logging.getLogger("recbole_dtlns")
@@ -48,33 +50,42 @@ def plain_run_data(config: Any, dataset: Dataset, parts: list[Dataset]) -> RunDa
 
 @quiet_recbole()
 def dtlns_run_data(
-    config: Any, settings: DTLNSSettings, dataset: Dataset, parts: list[Dataset], preparation: Preparation
+    config: Any,
+    dataset: Dataset,
+    parts: list[Dataset],
+    canonical: TrainInteractions,
+    preparation: Preparation | None,
 ) -> RunData:
     """Loaders with candidates, pseudo-positive rows and forbidden pairs, as the settings ask.
 
     Args:
         config: the run's configuration.
-        settings: its `dtlns_*` part.
         dataset: the whole data set.
         parts: its clean train, validation and test parts.
-        preparation: the result of the stages before training.
+        canonical: the train pairs by token.
+        preparation: the result of the stages before training; None where nothing asks for them.
     """
-    train = parts[0]
-    positives = to_recbole_ids(preparation.relabelling.positives, preparation.train, train)
-    forbidden = to_recbole_ids(preparation.relabelling.forbidden, preparation.train, train)
+    train, settings = parts[0], config.settings
+    nothing = np.array([], dtype=np.int64)
+    positives, forbidden = PseudoPositives.of(nothing, nothing), Forbidden.of(nothing, nothing)
+    if preparation is not None:
+        positives = to_recbole_ids(preparation.relabelling.positives, canonical, train)
+        forbidden = to_recbole_ids(preparation.relabelling.forbidden, canonical, train)
     if settings.leaking:
         positives, forbidden = _purged(positives, parts[1:]), _purged(forbidden, parts[1:])
     # The evaluation samplers come first and from the clean parts: nothing relabelled exists for them.
     samplers = create_samplers(config, dataset, _mask_as_authors(parts, forbidden) if settings.leaking else parts)
     if settings.relabel_add or settings.relabel_exclude or settings.selects:
-        blocked = forbidden if settings.relabel_exclude else Forbidden.of(np.array([]), np.array([]))
+        blocked = forbidden if settings.relabel_exclude else Forbidden.of(nothing, nothing)
+        make_pool = pool_maker(settings, train, canonical, preparation)
         train_loader = DTLNSTrainDataLoader(
             config,
             train,
-            DTLNSSampler(train, _leave_one_item(blocked, train), config["seed"]),
-            positives if settings.relabel_add else PseudoPositives.of(np.array([]), np.array([])),
+            DTLNSSampler(train, _leave_one_item(blocked, train), config["seed"], make_pool),
+            positives if settings.relabel_add else PseudoPositives.of(nothing, nothing),
             settings.relabel_weight,
             settings.drawn,
+            settings.warmup_epochs,
             shuffle=config["shuffle"],
         )
     else:
@@ -100,8 +111,9 @@ def check_negative_sampling(config: Any, settings: DTLNSSettings) -> None:
         return
     if sampling["distribution"] != "uniform":
         raise ConfigError(
-            f"train_neg_sample_args.distribution is '{sampling['distribution']}', and DTL-NS draws its candidates "
-            "uniformly: set it to uniform, or use dtlns_preset: off"
+            f"train_neg_sample_args.distribution is '{sampling['distribution']}', and DTL-NS draws its candidates from "
+            "pools of its own: set it to uniform and choose dtlns_pool (popularity, for example), or use "
+            "dtlns_preset: off"
         )
     if sampling["dynamic"]:
         raise ConfigError(

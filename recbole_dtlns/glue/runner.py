@@ -22,7 +22,7 @@ from recbole_dtlns.errors import ArtefactError, ConfigError
 from recbole_dtlns.glue.config import DTLNSConfig
 from recbole_dtlns.glue.dataset import canonical_train, load_splits, numbering
 from recbole_dtlns.glue.models import check_model
-from recbole_dtlns.glue.preparation import Preparation, prepare, tree_positions
+from recbole_dtlns.glue.preparation import Preparation, prepare
 from recbole_dtlns.glue.run_data import (
     check_negative_sampling,
     check_users_have_negatives,
@@ -30,10 +30,9 @@ from recbole_dtlns.glue.run_data import (
     plain_run_data,
 )
 from recbole_dtlns.glue.run_log import open_log
+from recbole_dtlns.glue.sampling import make_sampling
 from recbole_dtlns.glue.trainer import build_trainer
 from recbole_dtlns.interactions import TrainInteractions
-from recbole_dtlns.negatives.selection import SELECTORS, NegativeSelector
-from recbole_dtlns.negatives.tree_views import TreeView
 
 logger = logging.getLogger("recbole_dtlns")
 
@@ -78,11 +77,11 @@ def run_recbole_dtlns(
     run_folder = _open_run_folder(config)
     whole, parts = load_data(config)
     train = canonical_train(parts[0])
-    preparation = _prepare_if_active(config, train, parts[0])
-    if preparation is None:
-        data = plain_run_data(config, whole, parts)
+    preparation = _prepare_if_asked(config, train, parts[0])
+    if config.settings.active:
+        data = dtlns_run_data(config, whole, parts, train, preparation)
     else:
-        data = dtlns_run_data(config, config.settings, whole, parts, preparation)
+        data = plain_run_data(config, whole, parts)
     # RecBole seeds again here, so the model starts equal whatever was drawn before.
     init_seed(config["seed"] + config["local_rank"], config["reproducibility"])
     network = config.model_class(config, data.model_dataset).to(config["device"])
@@ -93,8 +92,8 @@ def run_recbole_dtlns(
         "protocol": config.settings.protocol,
         "leaking": config.settings.leaking,
     }
-    selector = _selector(config, parts[0], preparation)
-    trainer = build_trainer(config, network, run_folder, selector, provenance)
+    sampling = make_sampling(config, parts[0], data.train_loader, preparation)
+    trainer = build_trainer(config, network, run_folder, sampling, provenance)
     if config["resume_from"]:
         trainer.resume_checkpoint(config["resume_from"])
     best_score, best_result = trainer.fit(
@@ -132,7 +131,7 @@ def prepare_only(
     config = DTLNSConfig(model, dataset, config_file_list, config_dict, arguments)
     check_settings(config)
     _, parts = load_data(config)
-    return _prepare_if_active(config, canonical_train(parts[0]), parts[0])
+    return _prepare_if_asked(config, canonical_train(parts[0]), parts[0])
 
 
 def check_settings(config: DTLNSConfig) -> None:
@@ -180,24 +179,17 @@ def load_data(config: DTLNSConfig) -> tuple[Dataset, list[Dataset]]:
     return dataset, parts
 
 
-def _prepare_if_active(config: DTLNSConfig, train: TrainInteractions, train_dataset: Dataset) -> Preparation | None:
+def _prepare_if_asked(config: DTLNSConfig, train: TrainInteractions, train_dataset: Dataset) -> Preparation | None:
     settings = config.settings
     if not settings.active:
         logger.info("DTL-NS is off: plain RecBole")
         return None
+    if not settings.prepares:
+        logger.info("nothing to prepare: no relabelling, and the sampler '%s' reads no trees", settings.sampler)
+        return None
     preparation = prepare(settings, train, train_dataset, config["show_progress"])
     logger.info(preparation.summary())
     return preparation
-
-
-def _selector(config: DTLNSConfig, train: Dataset, preparation: Preparation | None) -> NegativeSelector | None:
-    if preparation is None or not config.settings.selects:
-        return None
-    positions = tree_positions(preparation.train, train)
-    structure, semantic = (
-        TreeView(tree, positions, config["device"]) for tree in (preparation.structure, preparation.semantic)
-    )
-    return SELECTORS.get(config.settings.sampler)(config.settings, structure, semantic)
 
 
 def write_file(path: Path, text: str) -> None:

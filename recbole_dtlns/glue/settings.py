@@ -3,31 +3,40 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, ValidationError, model_validator
 
 from recbole_dtlns.errors import ConfigError, UnknownNameError
 from recbole_dtlns.glue.models import CAPABILITIES, resolve_model
 from recbole_dtlns.judge.table import JUDGES
-from recbole_dtlns.negatives.selection import SELECTORS
+from recbole_dtlns.negatives.pools import POOLS
+from recbole_dtlns.negatives.samplers import SAMPLERS
+from recbole_dtlns.negatives.schedule import Schedule
 from recbole_dtlns.registry import nearest
 from recbole_dtlns.teacher.table import TEACHERS
 
 PREFIX = "dtlns_"
 RECBOLE_SAMPLER = "recbole"
+_MIXABLE = ("dtlns", "dns", "dns_mn", "ahns")
+_WITHOUT_TERMS = ("rns", "popularity", "dens", RECBOLE_SAMPLER)
+_WITHOUT_TREES = ("uniform", "popularity", "file")
+_SHAREABLE = ("uniform", "popularity")
+
+Epochs = Annotated[Schedule, BeforeValidator(Schedule.read), PlainSerializer(Schedule.plain)]
 
 
 class DTLNSSettings(BaseModel):
     """One field per `dtlns_*` key; `properties/dtlns.yaml` says what each means."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, arbitrary_types_allowed=True)
 
     preset: Literal["clean", "authors", "off"] = "clean"
     protocol: Literal["clean", "authors"] = "clean"
     cache_dir: str | None = None
     refuse_damaged: bool = False
     seed: int = Field(42, ge=0)
+    fast_propagation: bool = True
 
     teacher: str = "EASE"
     teacher_dim: int = Field(64, ge=1)
@@ -89,14 +98,34 @@ class DTLNSSettings(BaseModel):
     relabel_graph: bool = False
 
     sampler: str = "dtlns"
-    n_candidates: int = Field(10, ge=1)
-    alpha_co: float = Field(0.1, ge=0)
-    alpha_se: float = Field(0.3, ge=0)
+    n_candidates: Epochs = Schedule.constant(10)
+    alpha_co: Epochs = Schedule.constant(0.1)
+    alpha_se: Epochs = Schedule.constant(0.3)
     tree_terms: bool = False
+    mixing: bool = False
+    warmup_epochs: int = Field(0, ge=0)
     dns_top: int = Field(5, ge=1)
     ahns_alpha: float = 1.0
     ahns_beta: float = Field(0.1, gt=0)
     ahns_power: float = -2.0
+    srns_memory: int = Field(8, ge=1)
+    srns_alpha: float = Field(5.0, ge=0)
+    srns_ramp: int = Field(50, ge=1)
+    srns_temperature: float = Field(10.0, gt=0)
+    dens_gamma: float = Field(0.3, ge=0)
+    dens_warmup: int = Field(100, ge=1)
+
+    pool: str = "uniform"
+    pool_power: float = Field(0.75, ge=0)
+    pool_tree: Literal["both", "structure", "semantic"] = "both"
+    pool_tree_share: float = Field(0.5, ge=0, le=1)
+    pool_depths: list[int] = Field(default_factory=lambda: [2], min_length=1)
+    pool_file: str | None = None
+
+    loss: Literal["model", "bpr", "sum_exp", "softmax", "sampled_softmax"] = "model"
+    loss_temperature: float = Field(1.0, gt=0)
+    loss_shared: int = Field(1024, ge=1)
+    loss_debiased: bool = False
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> DTLNSSettings:
@@ -121,11 +150,7 @@ class DTLNSSettings(BaseModel):
         JUDGES.get(self.judge)
         if self.sampler != RECBOLE_SAMPLER:
             _check_sampler(self.sampler)
-        if self.sampler == "dns_mn" and self.dns_top > self.n_candidates:
-            raise ConfigError(
-                f"dtlns_dns_top ({self.dns_top}) must not exceed dtlns_n_candidates ({self.n_candidates}), from which "
-                "dns_mn takes the best"
-            )
+        self._check_negatives()
         if self.teacher == "checkpoint" and self.teacher_checkpoint is None:
             raise ConfigError("dtlns_teacher: checkpoint needs dtlns_teacher_checkpoint, the path of a best.pth")
         if self.tree_leaf_size < self.tree_branching:
@@ -134,6 +159,44 @@ class DTLNSSettings(BaseModel):
                 f"dtlns_tree_branching ({self.tree_branching}), or a node could have fewer items than children"
             )
         return self
+
+    def _check_negatives(self) -> None:
+        most = max(self.n_candidates.values)
+        if min(self.n_candidates.values) < 1:
+            raise ConfigError("dtlns_n_candidates must be at least 1 in every epoch")
+        if min(self.alpha_co.values + self.alpha_se.values) < 0:
+            raise ConfigError("dtlns_alpha_co and dtlns_alpha_se must not be negative")
+        if self.sampler == "dns_mn" and self.dns_top > most:
+            raise ConfigError(
+                f"dtlns_dns_top ({self.dns_top}) must not exceed dtlns_n_candidates ({most:g}), from which dns_mn "
+                "takes the best"
+            )
+        if self.mixing and self.sampler not in _MIXABLE:
+            raise ConfigError(
+                f"dtlns_mixing is not for dtlns_sampler: {self.sampler}; it mixes what {', '.join(_MIXABLE)} choose"
+            )
+        if self.tree_terms and self.sampler in _WITHOUT_TERMS:
+            raise ConfigError(f"dtlns_tree_terms has no effect on dtlns_sampler: {self.sampler}: set it to False")
+        POOLS.get(self.pool_used)
+        if self.pool_used != self.pool and self.pool != "uniform":
+            raise ConfigError(f"dtlns_sampler: popularity draws from its own pool: leave out dtlns_pool: {self.pool}")
+        if self.pool != "uniform" and not self.selects:
+            raise ConfigError(f"dtlns_pool: {self.pool} needs a dtlns_sampler other than recbole")
+        if (self.pool == "file") != (self.pool_file is not None):
+            raise ConfigError("dtlns_pool: file and dtlns_pool_file, a table of user_id and item_id, go together")
+        if min(self.pool_depths) < 0:
+            raise ConfigError("dtlns_pool_depths must hold numbers from 0 on")
+        if self.loss != "model" and not self.selects:
+            raise ConfigError(f"dtlns_loss: {self.loss} needs a dtlns_sampler other than recbole")
+        if self.loss == "sampled_softmax" and (not self.drawn_once or self.pool_used not in _SHAREABLE):
+            raise ConfigError(
+                "dtlns_loss: sampled_softmax takes negatives that a batch shares, so there is none to choose: set "
+                "dtlns_sampler to rns (uniform ones) or popularity, with dtlns_pool: uniform or popularity"
+            )
+        if self.loss_debiased and self.loss == "model":
+            raise ConfigError(
+                "dtlns_loss_debiased weighs single negatives: set dtlns_loss to bpr, sum_exp or a softmax"
+            )
 
     @property
     def relabels(self) -> bool:
@@ -146,9 +209,35 @@ class DTLNSSettings(BaseModel):
         return self.sampler != RECBOLE_SAMPLER
 
     @property
-    def drawn(self) -> int:
-        """Candidates drawn for every negative."""
-        return self.n_candidates if self.selects and self.sampler != "rns" else 1
+    def drawn_once(self) -> bool:
+        """Whether the negative is what was drawn, so that one candidate is enough."""
+        return self.sampler in ("rns", "popularity", RECBOLE_SAMPLER)
+
+    @property
+    def drawn(self) -> Schedule:
+        """Candidates drawn for every negative, by epoch."""
+        return Schedule.constant(1) if self.drawn_once else self.n_candidates
+
+    @property
+    def pool_used(self) -> str:
+        """Name of the pool that candidates are drawn from."""
+        return "popularity" if self.sampler == "popularity" else self.pool
+
+    @property
+    def makes_vectors(self) -> bool:
+        """Whether negatives are made of embeddings instead of chosen by id."""
+        return self.mixing or self.sampler in ("mixgcf", "dens")
+
+    @property
+    def reads_trees(self) -> bool:
+        """Whether the choice of negatives looks at the item trees; samplers and pools from elsewhere may."""
+        known = self.sampler in (*_WITHOUT_TERMS, *_MIXABLE, "srns", "mixgcf") and self.pool_used in _WITHOUT_TREES
+        return not known or self.tree_terms or self.sampler == "dtlns"
+
+    @property
+    def prepares(self) -> bool:
+        """Whether the stages before training have anything to do."""
+        return self.relabels or self.loss_debiased or (self.selects and self.reads_trees)
 
     @property
     def active(self) -> bool:
@@ -162,7 +251,7 @@ class DTLNSSettings(BaseModel):
 
 
 def _check_sampler(name: str) -> None:
-    choices = [*SELECTORS.names(), RECBOLE_SAMPLER]
+    choices = [*SAMPLERS.names(), RECBOLE_SAMPLER]
     if name not in choices:
         raise ConfigError(f"unknown sampler '{name}'. Choices: {', '.join(choices)}.{nearest(name, choices)}")
 

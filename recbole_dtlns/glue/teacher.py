@@ -165,7 +165,9 @@ class CheckpointTeacher:
         with _no_tensorboard(), quiet_recbole():
             config = DTLNSConfig(saved["model"], "teacher", config_dict=own_keys)
             model = config.model_class(config, self.dataset).to(config["device"])
-            model.load_state_dict(saved["state_dict"])
+            # What a sampler learnt with the model is no part of the model.
+            weights = {key: value for key, value in saved["state_dict"].items() if not key.startswith("dtlns_")}
+            model.load_state_dict(weights)
             model.load_other_parameter(from_plain(saved["other_parameter"]))
             trainer = get_trainer(config["MODEL_TYPE"], config["model"])(config, model)
             users = self.dataset.token2id(self.dataset.uid_field, train.user_tokens)

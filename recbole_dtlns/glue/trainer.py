@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -26,12 +27,14 @@ from recbole_dtlns.glue.checkpoint import (
 from recbole_dtlns.glue.dataloader import DTLNSTrainDataLoader
 from recbole_dtlns.glue.models import capability
 from recbole_dtlns.glue.reproducibility import reproducible_training
-from recbole_dtlns.glue.training_step import LossFunction, TrainingStep
-from recbole_dtlns.negatives.selection import NegativeSelector
+from recbole_dtlns.glue.scoring import PastModels
+from recbole_dtlns.glue.sparse_products import FastSparseProducts
+from recbole_dtlns.glue.training_step import LossFunction, Sampling, TrainingStep
 
 logger = logging.getLogger("recbole_dtlns")
 
 BEST, LAST = "best.pth", "last.pth"
+LEARNT_BY_SAMPLER = "dtlns_sampler"
 
 
 class DTLNSTrainerMixin(Trainer):
@@ -39,13 +42,15 @@ class DTLNSTrainerMixin(Trainer):
 
     Attributes:
         run_folder: where `best.pth` (best validation score) and `last.pth` (latest evaluation) are written.
-        selector: chooses negatives, or None.
+        sampling: how negatives are chosen.
         provenance: plain data written into every checkpoint (train fingerprint, protocol).
     """
 
     run_folder: Path
-    selector: NegativeSelector | None = None
+    sampling: Sampling
     provenance: dict[str, Any]
+    _past: PastModels | None = None
+    _past_state: Sequence[dict[str, Any]] = ()
     _loader_state: torch.Tensor | None = None
     _latest_result: dict[str, float] | None = None
 
@@ -80,10 +85,27 @@ class DTLNSTrainerMixin(Trainer):
     def _train_epoch(
         self, train_data: Any, epoch_idx: int, loss_func: LossFunction | None = None, show_progress: bool = False
     ) -> Any:
-        if isinstance(train_data, DTLNSTrainDataLoader):
-            train_data.set_epoch(epoch_idx)
-            loss_func = TrainingStep(self.model, train_data, self.selector, loss_func or self.model.calculate_loss)
-        return super()._train_epoch(train_data, epoch_idx, loss_func, show_progress)
+        fast = FastSparseProducts() if self.config.settings.fast_propagation else nullcontext()
+        with fast:
+            if not isinstance(train_data, DTLNSTrainDataLoader):
+                return super()._train_epoch(train_data, epoch_idx, loss_func, show_progress)
+            return self._train_epoch_on_chosen(train_data, epoch_idx, loss_func, show_progress)
+
+    def _train_epoch_on_chosen(
+        self, train_data: DTLNSTrainDataLoader, epoch: int, loss_func: LossFunction | None, show_progress: bool
+    ) -> Any:
+        train_data.set_epoch(epoch)
+        sampler = self.sampling.sampler
+        if sampler is not None and sampler.past_epochs and self._past is None:
+            self._past = PastModels(self.model, train_data, sampler.past_epochs)
+            self._past.load(self._past_state)
+        step = TrainingStep(self.model, train_data, self.sampling, loss_func or self.model.calculate_loss, self._past)
+        loss = super()._train_epoch(train_data, epoch, step, show_progress)
+        if self._past is not None:
+            self._past.remember()
+        for what, share in (sampler.facts() if sampler else {}).items():
+            self.logger.info("epoch %d %s: %.1f%%", epoch, what, 100 * share)
+        return loss
 
     def _valid_epoch(self, valid_data: Any, show_progress: bool = False) -> tuple[float, dict[str, float]]:
         score, self._latest_result = super()._valid_epoch(valid_data, show_progress)
@@ -127,6 +149,8 @@ class DTLNSTrainerMixin(Trainer):
                 "optimizers": {name: to_plain(value.state_dict()) for name, value in self._optimizers().items()},
                 "random": random_state(),
                 "loader": self._train_data.generator.get_state(),
+                "sampler": to_plain(self.sampling.sampler.state_dict() if self.sampling.sampler else {}),
+                "past": [to_plain(weights) for weights in (self._past.state() if self._past else [])],
             },
         )
 
@@ -169,6 +193,9 @@ class DTLNSTrainerMixin(Trainer):
         self.best_valid_result = state["best_valid_result"] or None
         restore_random_state(state["random"])
         self._loader_state = state["loader"].cpu()
+        if self.sampling.sampler is not None:
+            self.sampling.sampler.load_state_dict(state["sampler"])
+        self._past_state = state["past"]
         save_checkpoint(Path(self.saved_model_file), {key: value for key, value in best.items() if key != "format"})
         if self.cur_step > self.stopping_step:
             logger.info("the run resumed from had stopped early; nothing is left to train")
@@ -220,7 +247,7 @@ def build_trainer(
     config: Any,
     model: AbstractRecommender,
     run_folder: Path,
-    selector: NegativeSelector | None,
+    sampling: Sampling,
     provenance: dict[str, Any],
 ) -> DTLNSTrainerMixin:
     """RecBole's trainer for this model, with ours in front.
@@ -229,9 +256,11 @@ def build_trainer(
         config: the run's configuration.
         model: the model, on its device.
         run_folder: where checkpoints go.
-        selector: chooses negatives, or None.
+        sampling: how negatives are chosen.
         provenance: written into every checkpoint.
     """
+    if sampling.sampler is not None and sampling.sampler.module is not None:
+        model.add_module(LEARNT_BY_SAMPLER, sampling.sampler.module)  # trained and saved with the model
     base = get_trainer(config["MODEL_TYPE"], config["model"])
     # RecBole's own list of what a checkpoint keeps beside the weights; several of its models leave it short.
     kept = [*getattr(model, "other_parameter_name", ()), *capability(type(model)).state]
@@ -240,6 +269,6 @@ def build_trainer(
     trainer.eval_collector = _Collector(config)
     trainer.run_folder = run_folder
     trainer.saved_model_file = str(run_folder / BEST)
-    trainer.selector = selector
+    trainer.sampling = sampling
     trainer.provenance = provenance
     return trainer

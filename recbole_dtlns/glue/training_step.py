@@ -1,101 +1,168 @@
-"""One training step: score the candidates, choose the negatives, weigh the rows."""
+"""One training step: score the candidates, choose or make the negatives, take the loss, weigh the rows."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from recbole.data.interaction import Interaction
 from recbole.model.abstract_recommender import AbstractRecommender
-from recbole.model.layers import SparseDropout
 from recbole.utils import InputType
-from torch import nn
 
-from recbole_dtlns.glue.dataloader import CANDIDATES, WEIGHT, DTLNSTrainDataLoader
-from recbole_dtlns.negatives.selection import Choice, NegativeSelector
+from recbole_dtlns.glue.dataloader import CANDIDATES, CHOSEN, UNIFORM, WEIGHT, DTLNSTrainDataLoader
+from recbole_dtlns.glue.models import Layers
+from recbole_dtlns.glue.propagation import LayerReader, propagation_shared, virtual_items
+from recbole_dtlns.glue.ranking_loss import Objective, RankingLoss, Tables
+from recbole_dtlns.glue.scoring import PastModels, Scorer
+from recbole_dtlns.negatives.layers import LayerChoice, LayerSampler, pool
+from recbole_dtlns.negatives.selection import Choice, NegativeSampler
 
 Losses = Any  # a scalar tensor, or a tuple of them, as RecBole's models return
 LossFunction = Callable[[Interaction], Losses]
 
 
+@dataclass(frozen=True)
+class Sampling:
+    """How negatives are chosen and what is done with them.
+
+    Attributes:
+        sampler: chooses or makes negatives; None keeps the loader's draws.
+        objective: what is minimised in place of the model's BPR term; None leaves the model's loss as it is.
+        layers: how the model holds its layers; None where nothing reads them.
+    """
+
+    sampler: NegativeSampler | None = None
+    objective: Objective | None = None
+    layers: Layers | None = None
+
+
 class TrainingStep:
     """Wraps a model's loss: the batch's negatives are chosen with the model as it is now, then the loss is taken.
 
+    There is one way through a step. A sampler at item-id level writes ids into the batch. A sampler that makes vectors
+    writes the ids of new items, which the model knows for the length of the step. Then the model's own loss is called,
+    with its BPR term replaced if an objective says so.
+
     Args:
         model: the RecBole model.
-        loader: the loader whose batches are coming; it knows their layout.
-        selector: chooses negatives, or None to keep the loader's draws.
+        loader: the loader whose batches are coming, set to the epoch; it knows their layout.
+        sampling: how negatives are chosen.
         loss_function: the model's loss, as RecBole's trainer would call it.
+        past: the model after past epochs; None where the sampler asks for none.
     """
 
     def __init__(
         self,
         model: AbstractRecommender,
         loader: DTLNSTrainDataLoader,
-        selector: NegativeSelector | None,
+        sampling: Sampling,
         loss_function: LossFunction,
+        past: PastModels | None = None,
     ) -> None:
         self.model = model
         self.loader = loader
-        self.selector = selector
+        self.sampler = None if loader.warming_up else sampling.sampler
         self.loss_function = loss_function
+        self._scorer = Scorer(model, loader)
+        self._past = past
+        self._layers = sampling.layers
+        self._reader = LayerReader(model, sampling.layers) if sampling.layers else None
+        pooling = sampling.layers.pooling if sampling.layers else "mean"
+        self._ranking = RankingLoss(model, loader, sampling.objective, pooling) if sampling.objective else None
 
     def __call__(self, interaction: Interaction) -> Losses:
         """The loss of one batch, as the loader made it."""
-        candidates = interaction[CANDIDATES]
+        drawn, uniform = interaction[CANDIDATES], interaction[UNIFORM]
         interaction.drop(CANDIDATES)
-        with propagation_shared(self.model):
-            if self.selector is not None:
-                self._choose_negatives(self.selector, interaction, candidates)
-            return self._weighted_loss(interaction)
+        interaction.drop(UNIFORM)
+        with ExitStack() as step:
+            step.enter_context(propagation_shared(self.model))
+            tables: Tables = self._reader.read() if self._reader else ((), ())
+            auxiliary = None
+            if isinstance(self.sampler, LayerSampler):
+                auxiliary = self._make_negatives(step, self.sampler, interaction, drawn, uniform, tables)
+            elif self.sampler is not None:
+                self._choose_negatives(self.sampler, interaction, drawn, uniform)
+            if self._ranking is None:
+                loss = self._weighted_loss(interaction)
+            else:
+                loss = self._ranking(interaction, self.loss_function, tables)
+            return loss if auxiliary is None else _with_another(loss, auxiliary)
 
-    def _choose_negatives(self, selector: NegativeSelector, interaction: Interaction, candidates: torch.Tensor) -> None:
+    def _choose_negatives(
+        self, sampler: NegativeSampler, interaction: Interaction, drawn: torch.Tensor, uniform: torch.Tensor
+    ) -> None:
         loader = self.loader
         users, items = interaction[loader.uid_field], interaction[loader.iid_field]
         pointwise = loader.dl_format == InputType.POINTWISE
         if pointwise:  # rows are the positives, then k blocks of negatives for them
             n_positives = len(users) // loader.times
             positives = items[:n_positives].repeat(loader.times - 1)
-            users, candidates = users[n_positives:], candidates[n_positives:]
+            users, drawn, uniform = users[n_positives:], drawn[n_positives:], uniform[n_positives:]
         else:
             positives = items
-        column = selector.select(self._choice(selector, users, positives, candidates))
+        candidates = sampler.propose(users, drawn)
+        column = sampler.select(self._choice(sampler, users, positives, candidates, uniform))
         chosen = candidates.gather(1, column[:, None]).squeeze(1)
         if pointwise:
-            features = self._item_features(torch.cat([items[:n_positives], chosen]))
+            features = self._scorer.item_features(torch.cat([items[:n_positives], chosen]))
         else:
-            features = self._item_features(chosen)
+            features = self._scorer.item_features(chosen)
             features.add_prefix(loader.neg_prefix)
         interaction.update(features)
 
     def _choice(
-        self, selector: NegativeSelector, users: torch.Tensor, positives: torch.Tensor, candidates: torch.Tensor
+        self,
+        sampler: NegativeSampler,
+        users: torch.Tensor,
+        positives: torch.Tensor,
+        candidates: torch.Tensor,
+        uniform: torch.Tensor,
     ) -> Choice:
-        if not selector.reads_scores:
-            return Choice(positives, candidates, torch.zeros(candidates.shape, device=candidates.device))
-        if not selector.reads_positive_scores:
-            return Choice(positives, candidates, self._score(users, candidates))
-        scores = self._score(users, torch.cat([positives[:, None], candidates], dim=1))
-        return Choice(positives, candidates, scores[:, 1:], scores[:, 0])
+        def past(items: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+            assert self._past is not None
+            scores = self._past.scores(users, torch.cat([positives[:, None], items], dim=1))
+            return scores[:, :, 1:], scores[:, :, 0]
 
-    @torch.no_grad()
-    def _score(self, users: torch.Tensor, candidates: torch.Tensor) -> torch.Tensor:
-        """The model's scores [B, n] of its candidates, without dropout beyond the shared propagation."""
-        n = candidates.shape[1]
-        batch = self._item_features(candidates.reshape(-1))
-        batch.update(Interaction({self.loader.uid_field: users.repeat_interleave(n)}))
-        with _deterministic_layers(self.model):
-            scores = self.model.predict(batch)
-        return scores.reshape(-1, n).detach()
+        positive_scores = None
+        if not sampler.reads_scores:
+            scores = torch.zeros(candidates.shape, device=candidates.device)
+        elif not sampler.reads_positive_scores:
+            scores = self._scorer.scores(users, candidates)
+        else:
+            both = self._scorer.scores(users, torch.cat([positives[:, None], candidates], dim=1))
+            scores, positive_scores = both[:, 1:], both[:, 0]
+        asked = past if self._past is not None else None
+        return Choice(users, positives, candidates, scores, positive_scores, uniform, self.loader.epoch, asked)
 
-    def _item_features(self, items: torch.Tensor) -> Interaction:
-        """The item column, and the item's features where the data set loads some."""
-        ids = Interaction({self.loader.iid_field: items})
-        if self.loader._dataset.item_feat is None:
-            return ids
-        return self.loader._dataset.join(ids.cpu()).to(items.device)
+    def _make_negatives(
+        self,
+        step: ExitStack,
+        sampler: LayerSampler,
+        interaction: Interaction,
+        drawn: torch.Tensor,
+        uniform: torch.Tensor,
+        tables: Tables,
+    ) -> torch.Tensor | None:
+        """Let the model know the new items until the step ends, and write their ids into the batch.
+
+        Returns:
+            the sampler's own loss, if it has one.
+        """
+        assert self._layers is not None, "a sampler that makes vectors is refused for models without layers"
+        loader, pooling = self.loader, self._layers.pooling
+        users, positives = interaction[loader.uid_field], interaction[loader.iid_field]
+        mixing = torch.rand(len(users), len(tables[1]), device=users.device)
+        made = sampler.negatives(LayerChoice(users, positives, drawn, *tables, pooling, mixing, uniform, loader.epoch))
+        step.enter_context(virtual_items(self.model, self._layers, pool(made.layers, pooling), made.layers[0]))
+        new_ids = torch.arange(len(users), device=users.device) + self.model.n_items
+        interaction.update(Interaction({loader.neg_prefix + loader.iid_field: new_ids, CHOSEN: made.items}))
+        if made.loss is None:
+            return None
+        return (made.loss * interaction[WEIGHT]).mean() if WEIGHT in interaction else made.loss.mean()
 
     def _weighted_loss(self, interaction: Interaction) -> Losses:
         """The mean over rows of weight times loss.
@@ -113,71 +180,16 @@ class TrainingStep:
             rows = weights == weight
             group = Interaction({field: values[rows] for field, values in interaction.interaction.items()})
             share = weight * int(rows.sum()) / len(weights)
-            total = _add(total, self.loss_function(group), share)
+            total = _weighted_sum(total, self.loss_function(group), share)
         return total
 
 
-def _add(total: Losses, losses: Losses, share: float) -> Losses:
+def _with_another(losses: Losses, auxiliary: torch.Tensor) -> Losses:
+    return (*losses, auxiliary) if isinstance(losses, tuple) else losses + auxiliary
+
+
+def _weighted_sum(total: Losses, losses: Losses, share: float) -> Losses:
     if isinstance(losses, tuple):
         parts = [share * loss for loss in losses]
         return tuple(parts) if total is None else tuple(a + b for a, b in zip(total, parts, strict=True))
     return share * losses if total is None else total + share * losses
-
-
-@contextmanager
-def propagation_shared(model: nn.Module) -> Iterator[None]:
-    """Within the context, a graph model propagates its embeddings once, however often it is asked.
-
-    A `forward` without ids among its arguments is a propagation: its result depends on the parameters alone. It is
-    computed in training mode with gradients, so that the loss can use what scoring used.
-    """
-    original = model.forward
-    results: dict[tuple[int, ...], tuple[Any, Any]] = {}  # with the arguments, whose ids may not be given to others
-
-    def forward(*arguments: Any, **named: Any) -> Any:
-        if named or any(_holds_ids(argument) for argument in arguments):
-            return original(*arguments, **named)
-        key = tuple(id(argument) for argument in arguments)
-        if key not in results:
-            with torch.enable_grad(), _training_layers(model):
-                results[key] = arguments, original(*arguments)
-        return results[key][1]
-
-    model.forward = forward
-    try:
-        yield
-    finally:
-        del model.forward
-
-
-def _holds_ids(argument: Any) -> bool:
-    return not isinstance(argument, torch.Tensor) or not argument.dtype.is_floating_point
-
-
-_STOCHASTIC = (nn.modules.dropout._DropoutNd, nn.modules.batchnorm._BatchNorm, SparseDropout)
-
-
-@contextmanager
-def _deterministic_layers(model: nn.Module) -> Iterator[None]:
-    """Switch dropout and batch norm to evaluation without calling `model.eval()`, which some models react to."""
-    with _layers_in_mode(model, training=False):
-        yield
-
-
-@contextmanager
-def _training_layers(model: nn.Module) -> Iterator[None]:
-    with _layers_in_mode(model, training=True):
-        yield
-
-
-@contextmanager
-def _layers_in_mode(model: nn.Module, training: bool) -> Iterator[None]:
-    layers = [layer for layer in model.modules() if isinstance(layer, _STOCHASTIC)]
-    before = [layer.training for layer in layers]
-    for layer in layers:
-        layer.training = training
-    try:
-        yield
-    finally:
-        for layer, mode in zip(layers, before, strict=True):
-            layer.training = mode

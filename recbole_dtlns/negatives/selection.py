@@ -1,64 +1,110 @@
-"""Which of the drawn candidates becomes the negative."""
+"""What a negative sampler is: it chooses, per training row, which of the drawn candidates becomes the negative."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, Protocol
+from dataclasses import dataclass, replace
+from typing import Any, Self
 
 import torch
+from torch import nn
 
+from recbole_dtlns.negatives.schedule import Schedule
 from recbole_dtlns.negatives.tree_views import TreeView
-from recbole_dtlns.registry import Registry
 
-_SMALLEST_BASE = 0.05  # of AHNS: where a positive's score is below -alpha, its target would explode or turn negative
+PastScores = Callable[[torch.Tensor], tuple[torch.Tensor, torch.Tensor]]
+
+
+@dataclass(frozen=True)
+class SamplerContext:
+    """What a sampler is made from.
+
+    Attributes:
+        settings: the run's `dtlns_*` settings.
+        n_users, n_items: number of ids, the padding id 0 included.
+        device: of the model.
+        structure, semantic: similarity in the two item trees; None where nothing was prepared.
+        dimension: length of an embedding per layer; None where the sampler works at item-id level.
+    """
+
+    settings: Any
+    n_users: int
+    n_items: int
+    device: torch.device | str
+    structure: TreeView | None = None
+    semantic: TreeView | None = None
+    dimension: int | None = None
 
 
 @dataclass(frozen=True)
 class Choice:
-    """What a selector chooses from: the candidates of a batch, scored by the model, without gradient.
+    """What is chosen from: the candidates of a batch, scored by the model, without gradient.
 
     Attributes:
-        positives: the rows' positive item ids [B].
+        users, positives: ids of the rows [B].
         candidates: candidate item ids [B, n].
-        scores: of the candidates, float [B, n].
-        positive_scores: of the positives, float [B]; None unless the selector asks for them.
+        scores: of the candidates, float [B, n]; zeros unless the sampler reads scores.
+        positive_scores: of the positives, float [B]; None unless the sampler asks for them.
+        uniform: one number in [0, 1) per row, for samplers that choose at random [B].
+        epoch: from 0.
+        past: asks the model as it was after each of the last epochs for its scores of items [B, m]: returns theirs
+            [epochs, B, m] and the positives' [epochs, B]. None unless the sampler asks for past epochs.
     """
 
+    users: torch.Tensor
     positives: torch.Tensor
     candidates: torch.Tensor
     scores: torch.Tensor
     positive_scores: torch.Tensor | None = None
+    uniform: torch.Tensor | None = None
+    epoch: int = 0
+    past: PastScores | None = None
 
 
-class NegativeSelector(Protocol):
-    """Chooses one candidate per row.
+class NegativeSampler:
+    """Chooses one candidate per row. Subclass it, write `select`, and name the class in an entry point.
 
     Attributes:
-        n_candidates: how many candidates it wants per row.
         reads_scores: whether it looks at scores; without, the model is not asked for any.
         reads_positive_scores: whether it looks at the positives' scores.
+        past_epochs: of how many past epochs it wants to see scores.
+        module: what it learns together with the model, if anything; it is trained and saved as part of the model.
     """
 
-    n_candidates: int
-    reads_scores: bool
-    reads_positive_scores: bool
+    reads_scores = True
+    reads_positive_scores = False
+    past_epochs = 0
+    module: nn.Module | None = None
+
+    @classmethod
+    def from_context(cls, context: SamplerContext) -> Self:
+        """The sampler that the run's settings describe."""
+        return cls()
+
+    def propose(self, users: torch.Tensor, drawn: torch.Tensor) -> torch.Tensor:
+        """The candidates [B, m] to be scored and chosen from, given those drawn from the pool [B, n]."""
+        return drawn
 
     def select(self, choice: Choice) -> torch.Tensor:
         """Column of the chosen candidate per row, int64 [B]."""
-        ...
+        raise NotImplementedError
+
+    def state_dict(self) -> dict[str, torch.Tensor]:
+        """What it has learnt from past batches, beside `module`; saved in checkpoints."""
+        return {}
+
+    def load_state_dict(self, state: dict[str, torch.Tensor]) -> None:
+        """Continue from a saved state."""
+
+    def facts(self) -> dict[str, float]:
+        """Figures on the choices since the last call, for the log."""
+        return {}
 
 
-class UniformSelector:
-    """Uniform negatives (`rns`): one is drawn, and taken."""
+class FirstDrawn(NegativeSampler):
+    """Takes what was drawn: `rns` from the uniform pool, `popularity` from the popularity pool."""
 
-    n_candidates = 1
     reads_scores = False
-    reads_positive_scores = False
-
-    @classmethod
-    def from_settings(cls, settings: Any, structure: TreeView, semantic: TreeView) -> UniformSelector:
-        return cls()
 
     def select(self, choice: Choice) -> torch.Tensor:
         """The first column."""
@@ -69,61 +115,74 @@ class TreeTerms:
     """The multi-view terms of DTL-NS: closeness to the positive in two item trees.
 
     Args:
-        alpha_co, alpha_se: weights of the structure and the semantic tree.
+        alpha_co, alpha_se: weights of the structure and the semantic tree, by epoch.
         structure, semantic: the two trees on the scores' device.
     """
 
-    def __init__(self, alpha_co: float, alpha_se: float, structure: TreeView, semantic: TreeView) -> None:
-        self.weighted = [(alpha, tree) for alpha, tree in ((alpha_co, structure), (alpha_se, semantic)) if alpha]
+    def __init__(self, alpha_co: Schedule, alpha_se: Schedule, structure: TreeView, semantic: TreeView) -> None:
+        self._weighted = ((alpha_co, structure), (alpha_se, semantic))
+
+    @classmethod
+    def from_context(cls, context: SamplerContext) -> TreeTerms:
+        assert context.structure is not None and context.semantic is not None, "settings that use trees prepare them"
+        settings = context.settings
+        return cls(settings.alpha_co, settings.alpha_se, context.structure, context.semantic)
 
     def added(self, hardness: torch.Tensor, choice: Choice) -> torch.Tensor:
         """Hardness scaled to [0, 1] per row, so that it is comparable across users, plus the terms, [B, n]."""
         low, high = hardness.amin(dim=1, keepdim=True), hardness.amax(dim=1, keepdim=True)
         quality = (hardness - low) / (high - low + 1e-8)
-        for alpha, tree in self.weighted:
-            quality = quality + alpha * tree.similarity(choice.positives[:, None], choice.candidates)
+        for schedule, tree in self._weighted:
+            alpha = schedule.at(choice.epoch)
+            if alpha:
+                quality = quality + alpha * tree.similarity(choice.positives[:, None], choice.candidates)
         return quality
 
 
-class HardSelector:
+class HardSampler(NegativeSampler):
     """The hardest candidate of each row, or one of the hardest.
 
     Args:
-        n_candidates: candidates per row.
         hardness: of every candidate, float [B, n]: a rule below.
         terms: tree terms to be added; None for none.
         top: the negative is drawn uniformly from this many of the hardest.
+        reads_positive_scores: whether the rule does.
     """
-
-    reads_scores = True
 
     def __init__(
         self,
-        n_candidates: int,
         hardness: Callable[[Choice], torch.Tensor],
         terms: TreeTerms | None = None,
         top: int = 1,
         reads_positive_scores: bool = False,
     ) -> None:
-        self.n_candidates = n_candidates
         self.hardness = hardness
         self.terms = terms
         self.top = top
         self.reads_positive_scores = reads_positive_scores
+        self._changed: list[torch.Tensor] = []
 
     def select(self, choice: Choice) -> torch.Tensor:
-        """Column of the hardest candidate, the first of equal ones; with `top`, the first column among the hardest.
-
-        Candidates stand in the random order in which they were drawn, so the first among the hardest is a uniform draw
-        from them, and needs no further random number.
-        """
-        quality = self.hardness(choice)
+        """Column of the hardest candidate, the first of equal ones; with `top`, of one of the hardest."""
+        hardness = quality = self.hardness(choice)
         if self.terms is not None:
-            quality = self.terms.added(quality, choice)
+            quality = self.terms.added(hardness, choice)
+            changed = quality.argmax(dim=1) != hardness.argmax(dim=1)
+            self._changed.append(changed.float().mean())
         if self.top == 1:
             return quality.argmax(dim=1)
+        assert choice.uniform is not None
         hardest = quality.topk(min(self.top, quality.shape[1]), dim=1).indices
-        return hardest.amin(dim=1)
+        place = (choice.uniform * hardest.shape[1]).long().clamp_max(hardest.shape[1] - 1)
+        return hardest.gather(1, place[:, None]).squeeze(1)
+
+    def facts(self) -> dict[str, float]:
+        """The share of rows in which the tree terms changed which candidate is the hardest."""
+        if not self._changed:
+            return {}
+        share = float(torch.stack(self._changed).mean())
+        self._changed.clear()
+        return {"choices changed by the trees": share}
 
 
 def model_score(choice: Choice) -> torch.Tensor:
@@ -140,53 +199,112 @@ class AdaptiveHardness:
         alpha, beta, power: of the target.
     """
 
+    _SMALLEST_BASE = 0.05  # where a positive's score is below -alpha, its target would explode or turn negative
+
     def __init__(self, alpha: float, beta: float, power: float) -> None:
         self.alpha, self.beta, self.power = alpha, beta, power
 
     def __call__(self, choice: Choice) -> torch.Tensor:
         """Minus the distance to the target, [B, n]; a base below 0.05 counts as 0.05, where the paper has no rule."""
-        assert choice.positive_scores is not None  # asked for by the selector
-        base = (choice.positive_scores + self.alpha).clamp_min(_SMALLEST_BASE)
+        assert choice.positive_scores is not None  # asked for by the sampler
+        base = (choice.positive_scores + self.alpha).clamp_min(self._SMALLEST_BASE)
         return -(choice.scores - self.beta * base[:, None] ** (self.power + 1)).abs()
 
 
-def multi_view(settings: Any, structure: TreeView, semantic: TreeView) -> HardSelector:
-    """`dtlns`: hard negatives of DTL-NS at item-id level (arXiv 2602.18249, without positive mixing).
+class MemorySampler(NegativeSampler):
+    """SRNS (Ding et al., NeurIPS 2020): a memory of items per user; those that score high and vary much are chosen.
 
-    q_j = minmax(score_j) + alpha_co * sim_structure(p, j) + alpha_se * sim_semantic(p, j); the negative is the
-    candidate with the largest q.
+    Per row, P_j = sigmoid(s(u, j) - s(u, p)) for the items j in u's memory, and the negative is
+    argmax P_j + alpha * min(1, epoch / ramp) * std(P_j over the last epochs). Then the user's memory is resampled from
+    itself and the newly drawn candidates, without replacement, with probabilities softmax(s / temperature).
+
+    The published code pre-draws thousands of items per user to have past scores of them, and forgets the memory every
+    epoch. Here past epochs' models are kept instead, which score any item exactly.
+
+    Args:
+        n_users: number of user ids.
+        size: items in a user's memory.
+        alpha, ramp, temperature: as above.
+        terms: tree terms to be added; None for none.
+        device: of the memory.
     """
-    return HardSelector(settings.n_candidates, model_score, _terms(settings, structure, semantic))
+
+    reads_positive_scores = True
+    past_epochs = 5
+
+    def __init__(
+        self,
+        n_users: int,
+        size: int,
+        alpha: float,
+        ramp: int,
+        temperature: float,
+        terms: TreeTerms | None,
+        device: torch.device | str,
+    ) -> None:
+        self.memory = torch.zeros(n_users, size, dtype=torch.long, device=device)  # 0: nothing remembered yet
+        self.alpha, self.ramp, self.temperature = alpha, ramp, temperature
+        self._hardest = HardSampler(self._hardness, terms)
+
+    @classmethod
+    def from_context(cls, context: SamplerContext) -> Self:
+        settings = context.settings
+        return cls(
+            context.n_users,
+            settings.srns_memory,
+            settings.srns_alpha,
+            settings.srns_ramp,
+            settings.srns_temperature,
+            terms_if_wanted(context),
+            context.device,
+        )
+
+    def propose(self, users: torch.Tensor, drawn: torch.Tensor) -> torch.Tensor:
+        """The user's memory and the newly drawn items; empty places of the memory are filled with drawn ones."""
+        remembered = self.memory[users]
+        size = remembered.shape[1]
+        repeated = drawn.repeat(1, -(-size // drawn.shape[1]))[:, :size]
+        return torch.cat([torch.where(remembered > 0, remembered, repeated), drawn], dim=1)
+
+    def select(self, choice: Choice) -> torch.Tensor:
+        """Column of the chosen item, which lies in the memory; afterwards the memory is resampled."""
+        size = self.memory.shape[1]
+        remembered = replace(choice, candidates=choice.candidates[:, :size], scores=choice.scores[:, :size])
+        column = self._hardest.select(remembered)
+        self._resample(choice, size)
+        return column
+
+    def _hardness(self, choice: Choice) -> torch.Tensor:
+        assert choice.positive_scores is not None
+        hardness = torch.sigmoid(choice.scores - choice.positive_scores[:, None])
+        if choice.past is not None:
+            scores, positive = choice.past(choice.candidates)
+            if len(scores) > 1:
+                spread = torch.sigmoid(scores - positive[:, :, None]).std(dim=0)
+                hardness = hardness + self.alpha * min(1.0, choice.epoch / self.ramp) * spread
+        return hardness
+
+    def _resample(self, choice: Choice, size: int) -> None:
+        users, row = torch.unique(choice.users, return_inverse=True)
+        first = torch.full_like(users, len(row)).scatter_reduce(
+            0, row, torch.arange(len(row), device=row.device), "amin"
+        )
+        items, scores = choice.candidates[first], choice.scores[first]
+        # The largest of log-probabilities with Gumbel noise are a draw without replacement.
+        noise = -torch.empty_like(scores).exponential_().log()
+        kept = (scores / self.temperature + noise).topk(size, dim=1).indices
+        self.memory[users] = items.gather(1, kept)
+
+    def state_dict(self) -> dict[str, torch.Tensor]:
+        return {"memory": self.memory}
+
+    def load_state_dict(self, state: dict[str, torch.Tensor]) -> None:
+        self.memory = state["memory"].to(self.memory.device)
+
+    def facts(self) -> dict[str, float]:
+        return self._hardest.facts()
 
 
-def dns(settings: Any, structure: TreeView, semantic: TreeView) -> HardSelector:
-    """`dns`: the candidate that the model scores highest."""
-    return HardSelector(settings.n_candidates, model_score, _terms_if_wanted(settings, structure, semantic))
-
-
-def dns_mn(settings: Any, structure: TreeView, semantic: TreeView) -> HardSelector:
-    """`dns_mn` (Shi et al., WWW 2023): one of the M highest scored of N candidates."""
-    terms = _terms_if_wanted(settings, structure, semantic)
-    return HardSelector(settings.n_candidates, model_score, terms, top=settings.dns_top)
-
-
-def ahns(settings: Any, structure: TreeView, semantic: TreeView) -> HardSelector:
-    """`ahns`: the hardness is adapted to each positive."""
-    rule = AdaptiveHardness(settings.ahns_alpha, settings.ahns_beta, settings.ahns_power)
-    terms = _terms_if_wanted(settings, structure, semantic)
-    return HardSelector(settings.n_candidates, rule, terms, reads_positive_scores=True)
-
-
-def _terms(settings: Any, structure: TreeView, semantic: TreeView) -> TreeTerms:
-    return TreeTerms(settings.alpha_co, settings.alpha_se, structure, semantic)
-
-
-def _terms_if_wanted(settings: Any, structure: TreeView, semantic: TreeView) -> TreeTerms | None:
-    return _terms(settings, structure, semantic) if settings.tree_terms else None
-
-
-SELECTORS: Registry[NegativeSelector] = Registry(
-    "sampler",
-    "recbole_dtlns.samplers",
-    {"dtlns": multi_view, "rns": UniformSelector.from_settings, "dns": dns, "dns_mn": dns_mn, "ahns": ahns},
-)
+def terms_if_wanted(context: SamplerContext) -> TreeTerms | None:
+    """The tree terms where `dtlns_tree_terms` asks for them."""
+    return TreeTerms.from_context(context) if context.settings.tree_terms else None

@@ -16,8 +16,9 @@ from recbole_dtlns.item_sets import Observed
 from recbole_dtlns.judge.contract import Label, Question, Verdicts
 from recbole_dtlns.judge.structural import StructuralJudge
 from recbole_dtlns.negatives.counter_random import counter_uniform
-from recbole_dtlns.negatives.pool import UniformPool
-from recbole_dtlns.negatives.selection import Choice, HardSelector, TreeTerms, model_score
+from recbole_dtlns.negatives.pools import UniformPool
+from recbole_dtlns.negatives.schedule import Schedule
+from recbole_dtlns.negatives.selection import Choice, HardSampler, TreeTerms, model_score
 from recbole_dtlns.negatives.tree_views import TreeView
 from recbole_dtlns.relabelling import relabel
 from recbole_dtlns.teacher.closed_form import EASE, ItemKNN
@@ -148,15 +149,15 @@ def test_relabelling_takes_the_top_false_negatives(top: int, bridged: Blocks) ->
 
 def test_false_negatives_are_never_drawn_and_the_hardest_negative_is_the_nearest(bridged: Blocks) -> None:
     """The whole chain: forbidden items are out of the pool, and among foreign items of equal score and one item of the
-    own block that nobody called a false negative, the selector picks the latter.
+    own block that nobody called a false negative, the sampler picks the latter.
     """
     train, block = bridged.train, bridged.block_of_item
     candidates, label, _ = judged(bridged, 20, 1.0)
     forbidden = relabel(candidates, Verdicts(np.zeros(len(label), np.float32), label), 0).forbidden
     shifted = [type(pairs).of(pairs.users, pairs.items + 1) for pairs in (Observed.of(*train.histories()), forbidden)]
-    pool = UniformPool(*shifted, n_users=train.n_users, n_items=train.n_items + 1)
+    pool = UniformPool(shifted[0].union(shifted[1]), train.n_users, train.n_items + 1)
     users = np.flatnonzero(bridged.block_of_user >= 0)
-    drawn = pool.draw(users, counter_uniform(0, 0, users, 50)) - 1
+    drawn = pool.draw(users, users, counter_uniform(0, 0, users, 50)) - 1
     assert (block[drawn] != bridged.block_of_user[users][:, None]).all(), "the whole own block is seen or forbidden"
 
     structure, _ = build_tree(structure_vectors(train, BLOCKS - 1), TreeShape(leaf_size=20))
@@ -165,6 +166,7 @@ def test_false_negatives_are_never_drawn_and_the_hardest_negative_is_the_nearest
     rows = drawn[:, :6].copy()
     place = np.arange(len(users)) % 6
     rows[np.arange(len(users)), place] = [min(bridged.missing_items(user)) for user in users]
-    selector = HardSelector(6, model_score, TreeTerms(0.1, 0.3, view, view))
-    chosen = selector.select(Choice(torch.tensor(positives), torch.tensor(rows), torch.zeros(rows.shape)))
+    sampler = HardSampler(model_score, TreeTerms(Schedule.constant(0.1), Schedule.constant(0.3), view, view))
+    choice = Choice(torch.tensor(users), torch.tensor(positives), torch.tensor(rows), torch.zeros(rows.shape))
+    chosen = sampler.select(choice)
     np.testing.assert_array_equal(chosen.numpy(), place)

@@ -9,7 +9,8 @@ import pytest
 from recbole_dtlns import registry
 from recbole_dtlns.errors import ConfigError, UnknownNameError
 from recbole_dtlns.judge.table import JUDGES
-from recbole_dtlns.negatives.selection import SELECTORS
+from recbole_dtlns.negatives.pools import POOLS
+from recbole_dtlns.negatives.samplers import SAMPLERS
 from recbole_dtlns.registry import Registry, nearest
 from recbole_dtlns.teacher.table import TEACHERS
 
@@ -21,7 +22,8 @@ from recbole_dtlns.teacher.table import TEACHERS
         (JUDGES, "judge", "Shuffeld", "shuffled"),
         (TEACHERS, "teacher", "ESAE", "EASE"),
         (TEACHERS, "teacher", "itemknn", "ItemKNN"),
-        (SELECTORS, "sampler", "dltns", "dtlns"),
+        (SAMPLERS, "sampler", "dltns", "dtlns"),
+        (POOLS, "pool", "populrity", "popularity"),
     ],
 )
 def test_a_misspelt_name_lists_the_choices_and_the_nearest(table: Registry, kind: str, wrong: str, right: str) -> None:
@@ -41,7 +43,7 @@ def test_a_name_like_no_other_gets_no_guess() -> None:
         JUDGES.get("zzzzzz")
 
 
-@pytest.mark.parametrize("table", [JUDGES, TEACHERS, SELECTORS], ids=lambda table: table.kind)
+@pytest.mark.parametrize("table", [JUDGES, TEACHERS, SAMPLERS, POOLS], ids=lambda table: table.kind)
 def test_every_listed_name_is_found(table: Registry) -> None:
     """The choices that an error lists are choices."""
     assert table.names()

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
 from plain_python import path_similarity, random_paths
 
+from recbole_dtlns.negatives.samplers import make_sampler
+from recbole_dtlns.negatives.schedule import Schedule
 from recbole_dtlns.negatives.selection import (
-    SELECTORS,
     AdaptiveHardness,
     Choice,
-    HardSelector,
+    HardSampler,
+    NegativeSampler,
+    SamplerContext,
     TreeTerms,
     model_score,
 )
@@ -27,10 +34,14 @@ def view(paths: list[str]) -> TreeView:
     return TreeView(ItemTree.from_paths(paths), np.arange(len(paths)), "cpu")
 
 
+def terms(alpha_co: float, alpha_se: float, structure: TreeView, semantic: TreeView) -> TreeTerms:
+    return TreeTerms(Schedule.constant(alpha_co), Schedule.constant(alpha_se), structure, semantic)
+
+
 def chosen(scores: list[float], alpha_co: float, alpha_se: float, candidates: tuple[int, ...] = (2, 3, 4, 5)) -> int:
-    terms = TreeTerms(alpha_co, alpha_se, view(STRUCTURE), view(SEMANTIC))
-    selector = HardSelector(len(candidates), model_score, terms)
-    column = selector.select(Choice(torch.tensor([1]), torch.tensor([candidates]), torch.tensor([scores])))
+    sampler = HardSampler(model_score, terms(alpha_co, alpha_se, view(STRUCTURE), view(SEMANTIC)))
+    one = torch.tensor([1])
+    column = sampler.select(Choice(one, one, torch.tensor([candidates]), torch.tensor([scores])))
     return candidates[int(column)]
 
 
@@ -76,9 +87,9 @@ def test_rows_of_a_batch_are_the_formula(alpha_co: float, alpha_se: float) -> No
             for place, item in enumerate(candidates[row])
         ]
         expected.append(int(np.argmax(quality)))
-    terms = TreeTerms(alpha_co, alpha_se, view(structure), view(semantic))
-    selector = HardSelector(n_candidates, model_score, terms)
-    found = selector.select(Choice(torch.tensor(positives), torch.tensor(candidates), torch.tensor(scores)))
+    sampler = HardSampler(model_score, terms(alpha_co, alpha_se, view(structure), view(semantic)))
+    rows = torch.arange(n_rows)
+    found = sampler.select(Choice(rows, torch.tensor(positives), torch.tensor(candidates), torch.tensor(scores)))
     assert found.tolist() == expected
 
 
@@ -86,57 +97,59 @@ def random_choice(rows: int = 40, n: int = 8, seed: int = 0) -> Choice:
     random = np.random.default_rng(seed)
     candidates = np.stack([random.permutation(np.arange(1, 40))[:n] for _ in range(rows)])
     return Choice(
+        torch.arange(rows),
         torch.tensor(random.integers(1, 40, rows)),
         torch.tensor(candidates),
         torch.tensor(random.standard_normal((rows, n))),
         torch.tensor(random.standard_normal(rows)),
+        torch.tensor(random.random(rows)),
     )
 
 
-def named(sampler: str, **keys: float) -> object:
-    """The selector that a configuration names, with trees of random paths."""
+def named(sampler: str, **keys: Any) -> NegativeSampler:
+    """The sampler that a configuration names, with trees of random paths."""
     defaults = {
-        "n_candidates": 8,
-        "alpha_co": 0.1,
-        "alpha_se": 0.3,
+        "alpha_co": Schedule.constant(0.1),
+        "alpha_se": Schedule.constant(0.3),
         "tree_terms": False,
+        "mixing": False,
         "dns_top": 3,
         "ahns_alpha": 1.0,
         "ahns_beta": 0.1,
         "ahns_power": -2.0,
     }
-    settings = type("Settings", (), {**defaults, **keys})
     trees = [view(["", *random_paths(39, seed)]) for seed in (1, 2)]
-    return SELECTORS.get(sampler)(settings, *trees)
+    return make_sampler(sampler, SamplerContext(SimpleNamespace(**{**defaults, **keys}), 40, 40, "cpu", *trees))
 
 
 def test_dns_takes_the_highest_score() -> None:
     choice = random_choice()
-    assert named("dns").select(choice).tolist() == choice.scores.argmax(dim=1).tolist()  # type: ignore[attr-defined]
+    assert named("dns").select(choice).tolist() == choice.scores.argmax(dim=1).tolist()
 
 
 def test_dns_and_dtlns_without_tree_weights_are_one() -> None:
     """And so are dtlns and dns with the tree terms."""
     choice = random_choice()
-    dns, dtlns = named("dns"), named("dtlns", alpha_co=0.0, alpha_se=0.0)
-    assert torch.equal(dns.select(choice), dtlns.select(choice))  # type: ignore[attr-defined]
+    dns, dtlns = named("dns"), named("dtlns", alpha_co=Schedule.constant(0), alpha_se=Schedule.constant(0))
+    assert torch.equal(dns.select(choice), dtlns.select(choice))
     with_terms, whole = named("dns", tree_terms=True), named("dtlns")
-    assert torch.equal(with_terms.select(choice), whole.select(choice))  # type: ignore[attr-defined]
-    assert not torch.equal(whole.select(choice), dns.select(choice))  # type: ignore[attr-defined]
+    assert torch.equal(with_terms.select(choice), whole.select(choice))
+    assert not torch.equal(whole.select(choice), dns.select(choice))
 
 
 def test_rns_takes_what_was_drawn_and_asks_for_no_score() -> None:
-    selector = named("rns")
-    assert selector.n_candidates == 1 and not selector.reads_scores  # type: ignore[attr-defined]
-    assert selector.select(random_choice(n=1)).tolist() == [0] * 40  # type: ignore[attr-defined]
+    sampler = named("rns")
+    assert not sampler.reads_scores
+    assert sampler.select(random_choice(n=1)).tolist() == [0] * 40
 
 
 def test_dns_mn_draws_uniformly_from_the_highest() -> None:
     """Each of the three highest of eight is taken equally often (chi-square), and no other ever."""
     random = np.random.default_rng(3)
     scores = torch.tensor(random.standard_normal((30_000, 8)))
-    choice = Choice(torch.ones(30_000, dtype=torch.long), torch.ones(30_000, 8, dtype=torch.long), scores)
-    column = named("dns_mn").select(choice)  # type: ignore[attr-defined]
+    ones, uniform = torch.ones(30_000, dtype=torch.long), torch.tensor(random.random(30_000))
+    choice = Choice(ones, ones, torch.ones(30_000, 8, dtype=torch.long), scores, uniform=uniform)
+    column = named("dns_mn").select(choice)
     place = (scores > scores.gather(1, column[:, None])).sum(dim=1)
     counts = np.bincount(place.numpy(), minlength=8)
     assert counts[3:].sum() == 0
@@ -152,37 +165,38 @@ def test_ahns_is_the_formula() -> None:
     for scores, positive in zip(choice.scores.tolist(), choice.positive_scores.tolist(), strict=True):
         target = beta * max(positive + alpha, 0.05) ** (power + 1)
         expected.append(int(np.argmin([abs(score - target) for score in scores])))
-    selector = named("ahns")
-    assert selector.reads_positive_scores  # type: ignore[attr-defined]
-    assert selector.select(choice).tolist() == expected  # type: ignore[attr-defined]
+    sampler = named("ahns")
+    assert sampler.reads_positive_scores
+    assert sampler.select(choice).tolist() == expected
 
 
 def test_ahns_gives_well_learnt_positives_easier_negatives() -> None:
     rule = AdaptiveHardness(alpha=1.0, beta=1.0, power=-2.0)
     scores = torch.tensor([[0.1, 0.5, 1.0]] * 2)
-    choice = Choice(torch.tensor([1, 1]), torch.tensor([[1, 2, 3]] * 2), scores, torch.tensor([0.0, 9.0]))
-    assert HardSelector(3, rule).select(choice).tolist() == [2, 0]
+    rows = torch.tensor([1, 1])
+    choice = Choice(rows, rows, torch.tensor([[1, 2, 3]] * 2), scores, torch.tensor([0.0, 9.0]))
+    assert HardSampler(rule).select(choice).tolist() == [2, 0]
 
 
-@pytest.mark.parametrize("sampler", ["dtlns", "dns", "dns_mn", "ahns"])
-@pytest.mark.parametrize("tree_terms", [False, True])
-def test_a_batch_is_its_rows_one_by_one(sampler: str, tree_terms: bool) -> None:
+def test_tree_terms_may_grow_with_the_epoch() -> None:
+    """Halfway from 0 to a weight that decides, and at it."""
+    growing = Schedule.read({0: 0.0, 10: 100.0})
     choice = random_choice()
-    selector = named(sampler, tree_terms=tree_terms)
-    whole = selector.select(choice)  # type: ignore[attr-defined]
-    assert choice.positive_scores is not None
-    one_by_one = [
-        int(
-            selector.select(  # type: ignore[attr-defined]
-                Choice(
-                    choice.positives[row : row + 1],
-                    choice.candidates[row : row + 1],
-                    choice.scores[row : row + 1],
-                    choice.positive_scores[row : row + 1],
-                )
-            )
-        )
-        for row in range(len(choice.positives))
+    by_epoch = [
+        named("dtlns", alpha_co=growing, alpha_se=growing).select(replace(choice, epoch=epoch)) for epoch in (0, 5, 30)
     ]
-    assert whole.dtype == torch.int64 and whole.tolist() == one_by_one
-    assert ((whole >= 0) & (whole < 8)).all()
+    constant = named("dtlns", alpha_co=Schedule.constant(50), alpha_se=Schedule.constant(50)).select(choice)
+    assert torch.equal(by_epoch[0], named("dns").select(choice))
+    assert torch.equal(by_epoch[1], constant) and not torch.equal(by_epoch[0], by_epoch[1])
+    assert torch.equal(
+        by_epoch[2], named("dtlns", alpha_co=growing, alpha_se=growing).select(replace(choice, epoch=10))
+    )
+
+
+def test_the_share_of_changed_choices_is_counted() -> None:
+    """By how often the hardest candidate with the tree terms is another than without, and from zero after reading."""
+    choice, sampler = random_choice(), named("dtlns")
+    changed = sampler.select(choice) != choice.scores.argmax(dim=1)
+    assert 0 < changed.float().mean() < 1
+    assert sampler.facts() == {"choices changed by the trees": pytest.approx(float(changed.float().mean()))}
+    assert sampler.facts() == {}

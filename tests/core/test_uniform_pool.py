@@ -11,9 +11,10 @@ from scipy.stats import chisquare
 from recbole_dtlns.errors import DataError
 from recbole_dtlns.item_sets import Forbidden, Observed, PairSet
 from recbole_dtlns.negatives.counter_random import counter_uniform
-from recbole_dtlns.negatives.pool import UniformPool
+from recbole_dtlns.negatives.pools import UniformPool
 
 N_ITEMS = 13  # the padding id 0 included
+NO_POSITIVE = np.array([0])  # uniform draws do not look at it
 Blocked = list[set[int]]
 
 
@@ -23,9 +24,10 @@ def pair_set(kind: type[PairSet], blocked: Blocked) -> PairSet:
 
 
 def pool_of(*blocked: Blocked, n_items: int = N_ITEMS) -> UniformPool:
-    kinds = (Observed, Forbidden)
-    sets = [pair_set(kind, items) for kind, items in zip(kinds, blocked, strict=False)]
-    return UniformPool(*sets, n_users=len(blocked[0]), n_items=n_items)
+    union = pair_set(Observed, blocked[0])
+    for more in blocked[1:]:
+        union = union.union(pair_set(Forbidden, more))
+    return UniformPool(union, len(blocked[0]), n_items)
 
 
 blocked_items = st.sets(st.integers(1, N_ITEMS - 1), max_size=N_ITEMS - 2)
@@ -43,7 +45,7 @@ def test_every_free_item_is_reached_by_the_same_share_of_numbers(blocked: Blocke
         free = [item for item in range(1, N_ITEMS) if item not in taken]
         assert pool.free[user] == len(free)
         numbers = (np.arange(len(free)) + 0.5) / len(free)
-        assert pool.draw(np.array([user]), numbers[None])[0].tolist() == free
+        assert pool.draw(np.array([user]), NO_POSITIVE, numbers[None])[0].tolist() == free
 
 
 @given(blocked_by_user, st.integers(0, 2**32))
@@ -53,7 +55,7 @@ def test_blocked_items_and_padding_are_never_drawn(blocked: Blocked, seed: int) 
     users = np.repeat(np.arange(len(blocked)), 3)
     numbers = counter_uniform(seed, 0, np.arange(len(users)), 40)
     numbers[:, 0], numbers[:, 1] = 0.0, 1 - 2.0**-53
-    drawn = pool.draw(users, numbers)
+    drawn = pool.draw(users, users, numbers)
     assert drawn.shape == numbers.shape
     assert drawn.dtype == np.int64
     for user, row in zip(users, drawn, strict=True):
@@ -69,22 +71,15 @@ def test_several_sets_are_united(observed: Blocked, data: st.DataObject) -> None
     together, one = pool_of(spared, forbidden), pool_of(observed)
     users = np.repeat(np.arange(len(observed)), 2)
     numbers = counter_uniform(7, 0, np.arange(len(users)), 20)
-    np.testing.assert_array_equal(together.draw(users, numbers), one.draw(users, numbers))
-
-
-@given(blocked_by_user)
-def test_blocks_is_membership(blocked: Blocked) -> None:
-    """For every pair, and in the broadcast shape."""
-    users, items = np.arange(len(blocked))[:, None], np.arange(N_ITEMS)[None]
-    expected = [[item in taken for item in range(N_ITEMS)] for taken in blocked]
-    np.testing.assert_array_equal(pool_of(blocked).blocks(users, items), expected)
+    np.testing.assert_array_equal(together.draw(users, users, numbers), one.draw(users, users, numbers))
 
 
 def test_nothing_blocked_at_all() -> None:
-    """A pool without any blocked pair draws from all items and blocks none."""
+    """A pool without any blocked pair draws from all items."""
     pool = pool_of([set(), set()])
-    assert not pool.blocks(np.array([0, 1]), np.array([1, 2])).any()
-    assert set(pool.draw(np.array([1]), np.linspace(0, 0.999, 200)[None])[0].tolist()) == set(range(1, N_ITEMS))
+    assert set(pool.draw(np.array([1]), NO_POSITIVE, np.linspace(0, 0.999, 200)[None])[0].tolist()) == set(
+        range(1, N_ITEMS)
+    )
 
 
 @pytest.mark.parametrize("share", [0.0, 0.5, 0.9, 0.97], ids=lambda share: f"{share:.0%} blocked")
@@ -93,7 +88,8 @@ def test_draws_are_uniform(share: float) -> None:
     n_items, draws = 201, 200_000
     taken = np.random.default_rng(1).permutation(np.arange(1, n_items))[: int(share * (n_items - 1))]
     pool = pool_of([{5}, set(taken.tolist()), {6}], n_items=n_items)
-    drawn = pool.draw(np.ones(draws // 10, np.int64), counter_uniform(11, 0, np.arange(draws // 10), 10))
+    users = np.ones(draws // 10, np.int64)
+    drawn = pool.draw(users, users, counter_uniform(11, 0, np.arange(draws // 10), 10))
     counts = np.bincount(drawn.ravel(), minlength=n_items)
     free = np.setdiff1d(np.arange(1, n_items), taken)
     assert counts.sum() == counts[free].sum() == draws

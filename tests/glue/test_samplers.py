@@ -13,14 +13,14 @@ from tiny_runs import as_set, observed, relabelled, train
 
 from recbole_dtlns.errors import ConfigError
 from recbole_dtlns.glue.dataloader import CANDIDATES
-from recbole_dtlns.negatives.selection import SELECTORS
+from recbole_dtlns.negatives.samplers import SAMPLERS
 
 _COLUMNS = (lambda batch: batch["user_id"], lambda batch: batch["item_id"], lambda batch: batch[CANDIDATES][:, 0])
 OTHER_DEFAULTS = {"dtlns_dns_top": 3, "dtlns_n_candidates": 6}
 
 
 @pytest.mark.parametrize("model", ["BPR", "NeuMF", "LightGCN", "NGCF", "DMF", "SimpleX", "SGL"])
-@pytest.mark.parametrize("sampler", SELECTORS.names())
+@pytest.mark.parametrize("sampler", SAMPLERS.names())
 def test_every_sampler_trains_every_kind_of_model(sampler: str, model: str, tiny: dict[str, Any]) -> None:
     run = train(model, tiny, dtlns_sampler=sampler, **OTHER_DEFAULTS)
     assert math.isfinite(run.result["test_result"]["recall@10"])

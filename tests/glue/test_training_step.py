@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -10,10 +11,11 @@ import torch
 from recbole.data.interaction import Interaction
 from tiny_runs import PLAIN, Run, as_set, observed, relabelled, same_tensors, train
 
-from recbole_dtlns.glue.dataloader import CANDIDATES, WEIGHT
+from recbole_dtlns.glue.dataloader import CANDIDATES, UNIFORM, WEIGHT
 from recbole_dtlns.glue.models import resolve_model
 from recbole_dtlns.glue.preparation import tree_positions
-from recbole_dtlns.glue.training_step import TrainingStep, propagation_shared
+from recbole_dtlns.glue.propagation import propagation_shared
+from recbole_dtlns.glue.training_step import Sampling, TrainingStep
 from recbole_dtlns.tree.item_tree import ItemTree
 
 TWO_NEGATIVES = {"train_neg_sample_args": {"distribution": "uniform", "sample_num": 2}}
@@ -34,7 +36,7 @@ class Recorder:
 def one_epoch(run: Run, epoch: int = 0) -> list[tuple[Interaction, Interaction]]:
     """Pairs of what the loader made and what the loss was given, over one epoch."""
     loader, recorder = run.data.train_loader, Recorder(run)
-    step = TrainingStep(run.trainer.model, loader, run.trainer.selector, recorder)
+    step = TrainingStep(run.trainer.model, loader, run.trainer.sampling, recorder)
     step._weighted_loss = recorder  # the split by weight is tested on its own
     loader.set_epoch(epoch)
     made = []
@@ -95,6 +97,7 @@ def test_batches_differ_from_recboles_only_in_the_negatives(model: str, tiny: di
     negative = "neg_item_id" if model == "BPR" else "item_id"
     for mine, plain in zip(ours, theirs, strict=True):
         mine.drop(CANDIDATES)
+        mine.drop(UNIFORM)
         assert {field: values.dtype for field, values in mine.interaction.items()} == {
             field: values.dtype for field, values in plain.interaction.items()
         }
@@ -176,7 +179,7 @@ def test_rows_count_by_their_weight(tiny: dict[str, Any]) -> None:
     batch = next(iter(loader))
     weights = batch[WEIGHT]
     assert sorted(weights.unique().tolist()) == [0.25, 1.0]
-    step = TrainingStep(model, loader, None, model.calculate_loss)
+    step = TrainingStep(model, loader, Sampling(), model.calculate_loss)
     with torch.no_grad():
         u, p, n = (batch[field] for field in ("user_id", "item_id", "neg_item_id"))
         users, items = model.user_embedding.weight, model.item_embedding.weight
@@ -194,7 +197,8 @@ def test_weights_by_hand(parts: int) -> None:
         return loss if parts == 1 else (loss, 10 * loss)
 
     batch = Interaction({"value": torch.tensor([1.0, 2, 3, 4]), WEIGHT: torch.tensor([1, 0.5, 1, 0.5])})
-    loss = TrainingStep(torch.nn.Identity(), None, None, mean_of_rows)._weighted_loss(batch)
+    loader = SimpleNamespace(warming_up=False)
+    loss = TrainingStep(torch.nn.Identity(), loader, Sampling(), mean_of_rows)._weighted_loss(batch)
     assert loss == 1.75 if parts == 1 else loss == (1.75, 17.5)
 
 
@@ -209,7 +213,7 @@ def test_weights_reach_pointwise_blocks(tiny: dict[str, Any]) -> None:
         logits = model.forward(batch["user_id"], batch["item_id"])
         by_row = torch.nn.functional.binary_cross_entropy_with_logits(logits, batch["label"], reduction="none")
         expected = float((batch[WEIGHT] * by_row).mean())
-        loss = TrainingStep(model, loader, None, model.calculate_loss)(batch)
+        loss = TrainingStep(model, loader, Sampling(), model.calculate_loss)(batch)
         assert float(loss) == pytest.approx(expected, rel=1e-5)
 
 
@@ -218,7 +222,7 @@ def test_weight_one_is_the_loss_of_the_joint_batch(tiny: dict[str, Any]) -> None
     model, batch = run.trainer.model, next(iter(run.data.train_loader))
     joint = Interaction({field: values.clone() for field, values in batch.interaction.items() if field != WEIGHT})
     with torch.no_grad():
-        stepped = TrainingStep(model, run.data.train_loader, None, model.calculate_loss)(batch)
+        stepped = TrainingStep(model, run.data.train_loader, Sampling(), model.calculate_loss)(batch)
         assert float(stepped) == pytest.approx(float(model.calculate_loss(joint)), rel=1e-5)
 
 
@@ -262,7 +266,7 @@ def test_gradients_are_those_of_the_loss_on_the_chosen_negatives(tiny: dict[str,
     model, loader = run.trainer.model, run.data.train_loader
     recorder = Recorder(run)
     model.zero_grad()
-    TrainingStep(model, loader, run.trainer.selector, recorder)(next(iter(loader))).backward()
+    TrainingStep(model, loader, run.trainer.sampling, recorder)(next(iter(loader))).backward()
     shared = {name: weight.grad.clone() for name, weight in model.named_parameters()}
     model.zero_grad()
     model.calculate_loss(recorder.batches[0]).backward()
@@ -283,7 +287,7 @@ def test_dropout_rests_while_candidates_are_scored(
     original = model.predict
     monkeypatch.setattr(model, "predict", lambda batch: seen.append([x.training for x in layers]) or original(batch))
     model.train()
-    TrainingStep(model, loader, run.trainer.selector, model.calculate_loss)(next(iter(loader)))
+    TrainingStep(model, loader, run.trainer.sampling, model.calculate_loss)(next(iter(loader)))
     assert seen == [[False] * len(layers)]
     assert all(layer.training for layer in layers)
 

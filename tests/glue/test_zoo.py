@@ -151,7 +151,7 @@ def test_a_batch_with_a_single_added_row(model: str, tiny: dict[str, Any]) -> No
     rows = [0, 1, 2, 3, len(loader._rows) - 1]  # added rows come last
     batch = loader.collate_fn(rows)
     assert sorted(set(batch[WEIGHT].tolist())) == [0.5, 1.0]
-    step = TrainingStep(run.trainer.model.train(), loader, run.trainer.selector, run.trainer.model.calculate_loss)
+    step = TrainingStep(run.trainer.model.train(), loader, run.trainer.sampling, run.trainer.model.calculate_loss)
     with quiet_recbole():
         losses = step(batch)
     total = sum(losses) if isinstance(losses, tuple) else losses

@@ -1,0 +1,137 @@
+"""Losses over K negatives put into a model in place of its own BPR term; the rest of the model's loss stays."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from recbole.data.interaction import Interaction
+from recbole.model.abstract_recommender import AbstractRecommender
+from recbole.model.loss import BPRLoss
+
+from recbole_dtlns.errors import UnsupportedModelError
+from recbole_dtlns.glue.dataloader import CHOSEN, WEIGHT, DTLNSTrainDataLoader
+from recbole_dtlns.negatives.false_negatives import NegativeWeights
+from recbole_dtlns.negatives.layers import Pooling, pool
+from recbole_dtlns.negatives.losses import RowLoss, cross_entropy
+from recbole_dtlns.negatives.shared_negatives import SharedNegatives
+
+Tables = tuple[Sequence[torch.Tensor], Sequence[torch.Tensor]]
+
+
+@dataclass(frozen=True)
+class Objective:
+    """What is minimised in place of a model's BPR term.
+
+    Attributes:
+        loss: over a row's own negatives; None for a sampled softmax.
+        shared: negatives that a batch shares, for a sampled softmax.
+        draws: how many of them are drawn per batch.
+        temperature: of the sampled softmax.
+        negative_weights: of negatives that may be false ones; None for ones.
+    """
+
+    loss: RowLoss | None = None
+    shared: SharedNegatives | None = None
+    draws: int = 0
+    temperature: float = 1.0
+    negative_weights: NegativeWeights | None = None
+
+
+class RankingLoss:
+    """A model's loss with its BPR term replaced. Rows and negatives are weighed in that term.
+
+    Args:
+        model: the model; it holds one `BPRLoss`.
+        loader: of its batches.
+        objective: what is computed instead.
+        pooling: how the model joins its layers; only a sampled softmax reads them.
+
+    Raises:
+        UnsupportedModelError: the model has no `BPRLoss`, or several.
+    """
+
+    def __init__(
+        self, model: AbstractRecommender, loader: DTLNSTrainDataLoader, objective: Objective, pooling: Pooling = "mean"
+    ) -> None:
+        self._term = _bpr_term(model)
+        self._loader = loader
+        self._objective = objective
+        self._pooling = pooling
+        self._batches = 0
+
+    def __call__(self, interaction: Interaction, loss_function: Callable[[Interaction], Any], tables: Tables) -> Any:
+        """The loss of one batch.
+
+        Args:
+            interaction: K blocks of B rows, negatives chosen.
+            loss_function: the model's own.
+            tables: embeddings of all users and items by layer; only a sampled softmax reads them.
+        """
+        self._batches += 1
+        n_rows = len(interaction) // self._loader.neg_sample_num
+        weights = interaction[WEIGHT][:n_rows] if WEIGHT in interaction else None
+
+        def mean_loss(positive: torch.Tensor, negative: torch.Tensor) -> torch.Tensor:
+            if self._objective.loss is None:
+                losses = self._over_shared(interaction, positive, tables)
+            else:
+                columns = negative.view(-1, n_rows).T
+                losses = self._objective.loss(positive[:n_rows], columns, self._weights(interaction, n_rows))
+            return losses.mean() if weights is None else (weights * losses).mean()
+
+        with _replaced(self._term, mean_loss):
+            return loss_function(interaction)
+
+    def _weights(self, interaction: Interaction, n_rows: int) -> torch.Tensor | None:
+        """1 - P(false negative) of every row's negatives [B, K]; of one mixed from several items, their mean."""
+        weigher = self._objective.negative_weights
+        if weigher is None:
+            return None
+        users = interaction[self._loader.uid_field]
+        if CHOSEN in interaction:
+            found = weigher.of(users[:, None], interaction[CHOSEN]).mean(dim=1)
+        else:
+            found = weigher.of(users, interaction[self._loader.neg_prefix + self._loader.iid_field])
+        return found.view(-1, n_rows).T
+
+    def _over_shared(self, interaction: Interaction, positive: torch.Tensor, tables: Tables) -> torch.Tensor:
+        """The cross-entropy of each positive among negatives that the batch shares, corrected for their draw [B]."""
+        objective, loader = self._objective, self._loader
+        assert objective.shared is not None
+        users, items = interaction[loader.uid_field], interaction[loader.iid_field]
+        uniform = loader.negatives.batch_uniform(self._batches, objective.draws)
+        shared = objective.shared.draw(users.cpu().numpy(), items.cpu().numpy(), uniform)
+        drawn, rows, columns, log_weight = (
+            torch.as_tensor(values, device=users.device)
+            for values in (shared.items, shared.rows, shared.columns, shared.log_weight)
+        )
+        log_weights = log_weight.repeat(len(users), 1)
+        log_weights[rows, columns] = -torch.inf
+        if objective.negative_weights is not None:
+            log_weights = log_weights + objective.negative_weights.of(users[:, None], drawn).log()
+        user_vectors, item_vectors = (pool(layers, self._pooling) for layers in tables)
+        scores = user_vectors[users] @ item_vectors[drawn].T
+        return cross_entropy(positive, scores, log_weights, objective.temperature)
+
+
+def _bpr_term(model: AbstractRecommender) -> BPRLoss:
+    found = [module for module in model.modules() if isinstance(module, BPRLoss)]
+    if len(found) != 1:
+        raise UnsupportedModelError(
+            f"{type(model).__name__} has {len(found) or 'no'} BPRLoss, so dtlns_loss cannot take its place: set "
+            "dtlns_loss to model"
+        )
+    return found[0]
+
+
+@contextmanager
+def _replaced(term: BPRLoss, loss: Callable[[torch.Tensor, torch.Tensor], torch.Tensor]) -> Iterator[None]:
+    term.forward = loss
+    try:
+        yield
+    finally:
+        del term.forward

@@ -1,0 +1,100 @@
+"""Scores of candidates: by the model as it is, and as it was after each of the last epochs."""
+
+from __future__ import annotations
+
+import copy
+from collections import deque
+from collections.abc import Sequence
+from contextlib import ExitStack
+from typing import Any
+
+import torch
+from recbole.data.interaction import Interaction
+from recbole.model.abstract_recommender import AbstractRecommender
+
+from recbole_dtlns.glue.dataloader import DTLNSTrainDataLoader
+from recbole_dtlns.glue.propagation import deterministic_layers, propagation_shared
+
+
+class Scorer:
+    """Asks a model for its scores of (user, item) pairs.
+
+    Args:
+        model: the RecBole model.
+        loader: knows the fields of users and items, and the items' features.
+    """
+
+    def __init__(self, model: AbstractRecommender, loader: DTLNSTrainDataLoader) -> None:
+        self.model = model
+        self._loader = loader
+
+    @torch.no_grad()
+    def scores(self, users: torch.Tensor, items: torch.Tensor) -> torch.Tensor:
+        """The model's scores of items [B, n] for users [B], without dropout beyond the shared propagation."""
+        n = items.shape[1]
+        batch = self.item_features(items.reshape(-1))
+        batch.update(Interaction({self._loader.uid_field: users.repeat_interleave(n)}))
+        with deterministic_layers(self.model):
+            scores = self.model.predict(batch)
+        return scores.reshape(-1, n).detach()
+
+    def item_features(self, items: torch.Tensor) -> Interaction:
+        """The item column, and the item's features where the data set loads some."""
+        ids = Interaction({self._loader.iid_field: items})
+        if self._loader._dataset.item_feat is None:
+            return ids
+        return self._loader._dataset.join(ids.cpu()).to(items.device)
+
+
+class PastModels:
+    """The model as it was after each of the last epochs. What never changes (the graph) is shared, not copied.
+
+    Args:
+        model: the model in training.
+        loader: of its batches.
+        epochs: how many are kept.
+    """
+
+    def __init__(self, model: AbstractRecommender, loader: DTLNSTrainDataLoader, epochs: int) -> None:
+        self._model = model
+        self._loader = loader
+        self._kept: deque[tuple[Scorer, ExitStack]] = deque()
+        self._epochs = epochs
+
+    def remember(self) -> None:
+        """Keep the model as it is now; the oldest is dropped."""
+        self._keep(self._model.state_dict())
+
+    def _keep(self, weights: dict[str, torch.Tensor]) -> None:
+        constant = [
+            value
+            for module in self._model.modules()
+            for value in vars(module).values()
+            if isinstance(value, torch.Tensor)
+        ]
+        past = copy.deepcopy(self._model, {id(value): value for value in constant})
+        past.load_state_dict(weights)
+        past.eval()
+        for cache in ("restore_user_e", "restore_item_e"):
+            if hasattr(past, cache):
+                setattr(past, cache, None)
+        once = ExitStack()
+        once.enter_context(propagation_shared(past, with_gradient=False))
+        self._kept.append((Scorer(past, self._loader), once))
+        if len(self._kept) > self._epochs:
+            self._kept.popleft()[1].close()
+
+    def scores(self, users: torch.Tensor, items: torch.Tensor) -> torch.Tensor:
+        """Scores [epochs kept, B, n] of items [B, n] for users [B], the oldest epoch first."""
+        if not self._kept:
+            return torch.zeros(0, *items.shape, device=items.device)
+        return torch.stack([scorer.scores(users, items) for scorer, _ in self._kept])
+
+    def state(self) -> list[dict[str, Any]]:
+        """The weights of each kept epoch, for checkpoints."""
+        return [dict(scorer.model.state_dict()) for scorer, _ in self._kept]
+
+    def load(self, state: Sequence[dict[str, Any]]) -> None:
+        """Continue from a checkpoint."""
+        for weights in state:
+            self._keep(weights)

@@ -1,0 +1,71 @@
+"""Faster products with the sparse matrices that graph models hold, without touching the models.
+
+RecBole's graph models multiply by an adjacency in coordinate format; its gradient is a transposed product that PyTorch
+does in several passes. The matrix is constant, so both products can be made from compressed rows, converted once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch.overrides import TorchFunctionMode
+from torch.utils.weak import WeakTensorKeyDictionary
+
+
+class FastSparseProducts(TorchFunctionMode):
+    """Within this context, `torch.sparse.mm` multiplies by constant COO matrices as compressed rows.
+
+    The result differs from PyTorch's by rounding only. A matrix is converted when it is met the second time, so one
+    that is made anew for every step (sparse dropout) is left alone.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._converted: WeakTensorKeyDictionary = WeakTensorKeyDictionary()
+
+    def __torch_function__(
+        self,
+        function: Callable[..., Any],
+        types: Any,
+        arguments: tuple[Any, ...] = (),
+        named: dict[str, Any] | None = None,
+    ) -> Any:
+        if function is torch.sparse.mm and not named and len(arguments) == 2:
+            matrix, dense = arguments
+            if matrix.layout == torch.sparse_coo and dense.layout == torch.strided and not matrix.requires_grad:
+                rows = self._rows(matrix)
+                if rows is not None:
+                    return _ConstantProduct.apply(dense, *rows)
+        return function(*arguments, **(named or {}))
+
+    def _rows(self, matrix: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor] | None:
+        """The matrix and its transpose as compressed rows; None when it is met for the first time."""
+        if matrix not in self._converted:
+            self._converted[matrix] = None
+        elif self._converted[matrix] is None:
+            with torch.no_grad():
+                self._converted[matrix] = _compressed(matrix), _compressed(matrix.t())
+        return self._converted[matrix]
+
+
+def _compressed(matrix: torch.Tensor) -> torch.Tensor:
+    rows = matrix.coalesce().to_sparse_csr()
+    if max(matrix.shape) >= 2**31 or rows.values().numel() >= 2**31:
+        return rows
+    # Half the memory traffic for positions.
+    return torch.sparse_csr_tensor(
+        rows.crow_indices().int(), rows.col_indices().int(), rows.values(), matrix.shape, check_invariants=False
+    )
+
+
+class _ConstantProduct(torch.autograd.Function):
+    @staticmethod
+    def forward(context: Any, dense: torch.Tensor, matrix: torch.Tensor, transposed: torch.Tensor) -> torch.Tensor:
+        context.transposed = transposed
+        return matrix @ dense
+
+    @staticmethod
+    def backward(context: Any, gradient: torch.Tensor) -> tuple[torch.Tensor, None, None]:
+        return context.transposed @ gradient, None, None

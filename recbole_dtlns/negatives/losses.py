@@ -1,0 +1,64 @@
+"""Ranking losses over K negatives per positive, with weights for negatives.
+
+All take scores and give one loss per row; weighing and averaging rows is left to the caller. A negative's weight v_k in
+[0, 1] is 1 minus the probability that it is a false negative.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch.nn import functional
+
+_LEFT_OUT = -1e4  # a logarithm of zero whose gradient is zero, not NaN
+
+
+def bpr(positive: torch.Tensor, negatives: torch.Tensor, weights: torch.Tensor | None = None) -> torch.Tensor:
+    """mean_k v_k * -log sigmoid(s_p - s_k) (Rendle et al., UAI 2009); a mean, so that K does not scale the step.
+
+    Args:
+        positive: scores [B].
+        negatives: scores [B, K].
+        weights: v [B, K]; None for ones.
+
+    Returns:
+        [B].
+    """
+    terms = functional.softplus(negatives - positive[:, None])
+    return (terms if weights is None else weights * terms).mean(dim=1)
+
+
+def sum_exp(positive: torch.Tensor, negatives: torch.Tensor, weights: torch.Tensor | None = None) -> torch.Tensor:
+    """log(1 + sum_k v_k exp(s_k - s_p)): the loss of MixGCF and its family [B]; arguments as for `bpr`."""
+    return softmax(positive, negatives, weights)
+
+
+def softmax(
+    positive: torch.Tensor, negatives: torch.Tensor, weights: torch.Tensor | None = None, temperature: float = 1.0
+) -> torch.Tensor:
+    """Cross-entropy of the positive among itself and the K negatives [B]; arguments as for `bpr`.
+
+    Scores are divided by the temperature. At 1 it is `sum_exp`, and that, with K = 1, is `bpr`.
+    """
+    return cross_entropy(positive, negatives, None if weights is None else weights.log(), temperature)
+
+
+def cross_entropy(
+    positive: torch.Tensor, negatives: torch.Tensor, log_weights: torch.Tensor | None, temperature: float = 1.0
+) -> torch.Tensor:
+    """log(1 + sum_k exp((s_k - s_p) / temperature + log v_k)) [B]; -inf leaves a negative out."""
+    difference = (negatives - positive[:, None]) / temperature
+    if log_weights is not None:
+        difference = difference + log_weights.clamp_min(_LEFT_OUT)
+    return functional.softplus(torch.logsumexp(difference, dim=1))
+
+
+RowLoss = Callable[[torch.Tensor, torch.Tensor, torch.Tensor | None], torch.Tensor]
+
+
+def row_loss(name: str, temperature: float) -> RowLoss:
+    """The loss over a row's own negatives by its name in the settings."""
+    if name == "softmax":
+        return lambda positive, negatives, weights: softmax(positive, negatives, weights, temperature)
+    return {"bpr": bpr, "sum_exp": sum_exp}[name]

@@ -1,0 +1,74 @@
+"""Negatives that all rows of a batch share, and the correction that makes a softmax over them estimate the full one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from recbole_dtlns.item_sets import PairSet
+
+
+@dataclass(frozen=True)
+class Shared:
+    """Negatives of one batch.
+
+    Attributes:
+        items: distinct item ids [S].
+        log_weight: log(times drawn / (draws * probability)) of each, float32 [S].
+        rows, columns: where an item is blocked for a row's user, or is the row's positive: it is to be left out.
+    """
+
+    items: np.ndarray
+    log_weight: np.ndarray
+    rows: np.ndarray
+    columns: np.ndarray
+
+
+class SharedNegatives:
+    """Draws from one distribution over all items for the whole batch.
+
+    With c_j draws of item j among S from probabilities q, sum_j c_j exp(s_j) / (S q_j) over the items that are not
+    blocked for u has the expectation sum_j exp(s_j) over all such items (importance sampling; Bengio and Senecal 2008).
+
+    Args:
+        blocked: pairs that are no negatives.
+        probability: q, of every item id; 0 for the padding [n_items].
+        n_users: number of user ids.
+    """
+
+    def __init__(self, blocked: PairSet, probability: np.ndarray, n_users: int) -> None:
+        self._cumulated = np.cumsum(probability)
+        self._probability = probability
+        self._items = blocked.items
+        self._start = np.searchsorted(blocked.users, np.arange(n_users + 1))
+
+    def draw(self, users: np.ndarray, positives: np.ndarray, uniform: np.ndarray) -> Shared:
+        """The negatives of a batch.
+
+        Args:
+            users, positives: of the rows [B].
+            uniform: one number in [0, 1) per draw [draws].
+        """
+        drawn = np.searchsorted(self._cumulated, uniform * self._cumulated[-1], side="right")
+        items, times = np.unique(np.minimum(drawn, len(self._probability) - 1), return_counts=True)
+        log_weight = np.log(times / (len(uniform) * self._probability[items]))
+        column = np.full(len(self._probability), -1)
+        column[items] = np.arange(len(items))
+        rows, blocked = expanded(self._start, users)
+        rows = np.concatenate([rows, np.arange(len(users))])
+        columns = column[np.concatenate([self._items[blocked], positives])]
+        inside = columns >= 0
+        return Shared(items, log_weight.astype(np.float32), rows[inside], columns[inside])
+
+
+def expanded(start: np.ndarray, keys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """For lists that lie one after the other, list k from start[k] to start[k + 1]: the entries of the lists of `keys`.
+
+    Returns:
+        for every entry, the position in `keys`, and the position of the entry.
+    """
+    lengths = start[keys + 1] - start[keys]
+    rows = np.repeat(np.arange(len(keys)), lengths)
+    offset = np.arange(len(rows)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
+    return rows, start[keys][rows] + offset

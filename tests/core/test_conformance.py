@@ -1,0 +1,142 @@
+"""Every built-in sampler and pool passes the checks that are given to authors of others, and the checks do fail."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from recbole_dtlns import conformance
+from recbole_dtlns.conformance import POOL_CHECKS, SAMPLER_CHECKS, ConformanceError
+from recbole_dtlns.negatives.pools import POOLS, UniformPool
+from recbole_dtlns.negatives.samplers import SAMPLERS, make_sampler
+from recbole_dtlns.negatives.selection import Choice, NegativeSampler
+
+VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
+    **{name: (name, {}) for name in SAMPLERS.names()},
+    **{f"{name}+mixing": (name, {"mixing": True}) for name in ("dtlns", "dns", "dns_mn", "ahns")},
+    **{f"{name}+trees": (name, {"tree_terms": True}) for name in ("dns", "dns_mn", "ahns", "srns", "mixgcf")},
+}
+
+
+def factory(name: str) -> Callable[..., Any]:
+    sampler, keys = VARIANTS[name]
+
+    def make(context: Any) -> Any:
+        settings = SimpleNamespace(**{**vars(context.settings), **keys})
+        return make_sampler(sampler, replace(context, settings=settings))
+
+    return make
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+@pytest.mark.parametrize("check", SAMPLER_CHECKS, ids=lambda check: check.__name__)
+def test_built_in_samplers_conform(check: Callable[..., None], name: str) -> None:
+    check(factory(name))
+
+
+@pytest.mark.parametrize("name", POOLS.names())
+@pytest.mark.parametrize("check", POOL_CHECKS, ids=lambda check: check.__name__)
+def test_built_in_pools_conform(check: Callable[..., None], name: str) -> None:
+    check(POOLS.get(name))
+
+
+class Easiest(NegativeSampler):
+    """A sampler of somebody else's, whole."""
+
+    def select(self, choice: Choice) -> torch.Tensor:
+        return choice.scores.argmin(dim=1)
+
+
+@pytest.mark.parametrize("check", SAMPLER_CHECKS, ids=lambda check: check.__name__)
+def test_a_sampler_of_one_line_conforms(check: Callable[..., None]) -> None:
+    check(Easiest.from_context)
+
+
+class OutOfRange(NegativeSampler):
+    def select(self, choice: Choice) -> torch.Tensor:
+        return torch.full_like(choice.users, choice.candidates.shape[1])
+
+
+class Floats(NegativeSampler):
+    def select(self, choice: Choice) -> torch.Tensor:
+        return choice.scores.argmax(dim=1).float()
+
+
+class LooksAround(NegativeSampler):
+    """The hardest row of the batch decides for all."""
+
+    def select(self, choice: Choice) -> torch.Tensor:
+        return choice.scores.argmax(dim=1).amax().expand(len(choice.users))
+
+
+class OwnDice(NegativeSampler):
+    def __init__(self) -> None:
+        self.random = np.random.default_rng()
+
+    def select(self, choice: Choice) -> torch.Tensor:
+        return torch.as_tensor(self.random.integers(0, choice.candidates.shape[1], len(choice.users)))
+
+
+class OffersAnything(NegativeSampler):
+    def propose(self, users: torch.Tensor, drawn: torch.Tensor) -> torch.Tensor:
+        return drawn % 50 + 1
+
+    def select(self, choice: Choice) -> torch.Tensor:
+        return choice.scores.argmax(dim=1)
+
+
+class Scribbles(NegativeSampler):
+    def select(self, choice: Choice) -> torch.Tensor:
+        with torch.no_grad():
+            choice.scores.neg_()
+        return choice.scores.argmax(dim=1)
+
+
+class Forgets(NegativeSampler):
+    def __init__(self) -> None:
+        self.calls = 0
+
+    def select(self, choice: Choice) -> torch.Tensor:
+        self.calls += 1
+        return torch.full_like(choice.users, (self.calls - 1) % choice.candidates.shape[1])
+
+
+@pytest.mark.parametrize(
+    ("broken", "check", "message"),
+    [
+        (OutOfRange, conformance.chooses_one_candidate_per_row, "no candidate stands in"),
+        (Floats, conformance.chooses_one_candidate_per_row, "not int64"),
+        (LooksAround, conformance.a_batch_is_its_rows_one_by_one, "alone gets another negative"),
+        (OwnDice, conformance.the_same_choice_has_the_same_answer, "answered differently"),
+        (OffersAnything, conformance.proposes_only_what_was_drawn, "never drawn for them"),
+        (Scribbles, conformance.leaves_the_choice_alone, "was written to"),
+        (Forgets, conformance.state_can_be_saved, "answers otherwise"),
+    ],
+)
+def test_broken_samplers_are_found(broken: type[NegativeSampler], check: Callable[..., None], message: str) -> None:
+    with pytest.raises(ConformanceError, match=message):
+        check(broken.from_context)
+
+
+class DrawsBlocked(UniformPool):
+    def draw(self, users: np.ndarray, positives: np.ndarray, uniform: np.ndarray) -> np.ndarray:
+        return 1 + (uniform * (self._stride - 1)).astype(np.int64)
+
+
+class DrawsByItself(UniformPool):
+    def draw(self, users: np.ndarray, positives: np.ndarray, uniform: np.ndarray) -> np.ndarray:
+        return super().draw(users, positives, np.random.default_rng().random(uniform.shape))
+
+
+@pytest.mark.parametrize(
+    ("broken", "check"), list(zip([DrawsBlocked, DrawsByItself], POOL_CHECKS, strict=True)), ids=["blocked", "dice"]
+)
+def test_broken_pools_are_found(broken: type[UniformPool], check: Callable[..., None]) -> None:
+    with pytest.raises(ConformanceError):
+        check(broken.from_context)
