@@ -1,5 +1,6 @@
 # make demo          compare plain RecBole with DTL-NS on ml-100k
 # make test          lint, types and tests
+# make test-matrix   every sampler with the slow models too, one epoch each on ml-100k
 # make test-vllm     tests of the vLLM judge, in an environment of their own (.venv-llm)
 # make test-ray      tests of the Ray judge, on a cluster of two nodes on this machine (.venv-llm)
 # make bench-judges  cost of the judges: pairs per second, verdict store, tokens per pair, vLLM
@@ -16,7 +17,7 @@ LLM_PIP := $(LLM_BIN)/python -m pip --disable-pip-version-check -q
 # Threads that wait must not take a core from those that work.
 export OMP_WAIT_POLICY := PASSIVE
 
-.PHONY: help install demo test test-vllm test-ray bench-judges lint clean
+.PHONY: help install demo test test-matrix test-vllm test-ray bench-judges lint clean
 .DELETE_ON_ERROR:
 
 help:
@@ -29,6 +30,9 @@ demo: install
 
 test: lint
 	$(BIN)/python -m pytest
+
+test-matrix: $(VENV)/.test-tools
+	$(BIN)/python -m pytest -m matrix
 
 test-vllm: .venv-llm/.installed
 	$(LLM_BIN)/python -m pytest -m vllm

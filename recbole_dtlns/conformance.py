@@ -22,7 +22,7 @@ import torch
 
 from recbole_dtlns.item_sets import PairSet
 from recbole_dtlns.negatives.counter_random import counter_uniform
-from recbole_dtlns.negatives.layers import LayerChoice, LayerSampler
+from recbole_dtlns.negatives.layers import LayerChoice, LayerSampler, Pooling
 from recbole_dtlns.negatives.pools import CandidatePool, PoolContext
 from recbole_dtlns.negatives.schedule import Schedule
 from recbole_dtlns.negatives.selection import Choice, NegativeSampler, SamplerContext
@@ -238,13 +238,20 @@ def _choice(
     candidates = sampler.propose(users.to(device), drawn.to(device)) if propose else drawn
     every = torch.randn(_USERS, _ITEMS, generator=random).to(dtype)  # of (user, item): items have one score each
     scores = every[users].gather(1, candidates.cpu())
-    on_device = (value.to(device) for value in (users, positives, candidates, scores, every[users, positives], uniform))
 
     def past(items: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        rows = torch.arange(len(items)) if len(items) == len(users) else torch.zeros(len(items), dtype=torch.long)
-        return torch.zeros(0, *items.shape, device=device), torch.zeros(0, len(rows), device=device)
+        return torch.zeros(0, *items.shape, device=device), torch.zeros(0, len(items), device=device)
 
-    return Choice(*on_device, epoch=1, past=past)
+    return Choice(
+        users.to(device),
+        positives.to(device),
+        candidates,
+        scores.to(device),
+        every[users, positives].to(device),
+        uniform.to(device),
+        epoch=1,
+        past=past,
+    )
 
 
 def _layer_choice(choice: Choice) -> LayerChoice:
@@ -259,7 +266,8 @@ def _layer_choice(choice: Choice) -> LayerChoice:
 
 
 def _check_vectors(sampler: LayerSampler, choice: Choice) -> None:
-    for pooling in ("mean", "concat"):
+    poolings: tuple[Pooling, ...] = ("mean", "concat")
+    for pooling in poolings:
         layered = replace(_layer_choice(choice), pooling=pooling)
         made = sampler.negatives(layered)
         rows = len(choice.users)
@@ -271,7 +279,7 @@ def _check_vectors(sampler: LayerSampler, choice: Choice) -> None:
         drawn = (made.items[:, :, None] == choice.candidates[:, None, :]).any(dim=2)
         _require(bool(drawn.all()), "a negative was made from an item that was not drawn")
         _require(made.loss is None or made.loss.shape == (rows,), "the loss has not one entry per row")
-        sum(layer.sum() for layer in made.layers).backward()  # type: ignore[union-attr]
+        torch.stack(made.layers).sum().backward()
         learns = all(bool(table.grad is not None and table.grad.any()) for table in layered.item_layers)
         _require(learns, "no gradient reaches the item embeddings through the negative")
 
@@ -284,7 +292,7 @@ def _chosen(sampler: NegativeSampler, choice: Choice) -> torch.Tensor:
 
 
 def _row(choice: Choice, row: int) -> Choice:
-    cut = {
+    cut: dict[str, Any] = {
         field.name: value[row : row + 1]
         for field in fields(choice)
         if isinstance(value := getattr(choice, field.name), torch.Tensor)

@@ -3,9 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    ValidationError,
+    model_validator,
+)
 
 from recbole_dtlns.errors import ConfigError, UnknownNameError
 from recbole_dtlns.glue.models import CAPABILITIES, resolve_model
@@ -23,7 +33,16 @@ _WITHOUT_TERMS = ("rns", "popularity", "dens", RECBOLE_SAMPLER)
 _WITHOUT_TREES = ("uniform", "popularity", "file")
 _SHAREABLE = ("uniform", "popularity")
 
-Epochs = Annotated[Schedule, BeforeValidator(Schedule.read), PlainSerializer(Schedule.plain)]
+
+def _at_least(least: float, schedule: Schedule) -> Schedule:
+    if min(schedule.values) < least:
+        raise ValueError(f"must be at least {least:g} in every epoch")
+    return schedule
+
+
+_READ, _WRITE = BeforeValidator(Schedule.read), PlainSerializer(Schedule.plain)
+Count = Annotated[Schedule, _READ, AfterValidator(partial(_at_least, 1)), _WRITE]
+Weight = Annotated[Schedule, _READ, AfterValidator(partial(_at_least, 0)), _WRITE]
 
 
 class DTLNSSettings(BaseModel):
@@ -98,9 +117,9 @@ class DTLNSSettings(BaseModel):
     relabel_graph: bool = False
 
     sampler: str = "dtlns"
-    n_candidates: Epochs = Schedule.constant(10)
-    alpha_co: Epochs = Schedule.constant(0.1)
-    alpha_se: Epochs = Schedule.constant(0.3)
+    n_candidates: Count = Schedule.constant(10)
+    alpha_co: Weight = Schedule.constant(0.1)
+    alpha_se: Weight = Schedule.constant(0.3)
     tree_terms: bool = False
     mixing: bool = False
     warmup_epochs: int = Field(0, ge=0)
@@ -162,10 +181,6 @@ class DTLNSSettings(BaseModel):
 
     def _check_negatives(self) -> None:
         most = max(self.n_candidates.values)
-        if min(self.n_candidates.values) < 1:
-            raise ConfigError("dtlns_n_candidates must be at least 1 in every epoch")
-        if min(self.alpha_co.values + self.alpha_se.values) < 0:
-            raise ConfigError("dtlns_alpha_co and dtlns_alpha_se must not be negative")
         if self.sampler == "dns_mn" and self.dns_top > most:
             raise ConfigError(
                 f"dtlns_dns_top ({self.dns_top}) must not exceed dtlns_n_candidates ({most:g}), from which dns_mn "
@@ -194,9 +209,7 @@ class DTLNSSettings(BaseModel):
                 "dtlns_sampler to rns (uniform ones) or popularity, with dtlns_pool: uniform or popularity"
             )
         if self.loss_debiased and self.loss == "model":
-            raise ConfigError(
-                "dtlns_loss_debiased weighs single negatives: set dtlns_loss to bpr, sum_exp or a softmax"
-            )
+            raise ConfigError("dtlns_loss_debiased weighs negatives one by one: set dtlns_loss to bpr, for example")
 
     @property
     def relabels(self) -> bool:
@@ -271,4 +284,6 @@ def _check_teacher(name: str) -> None:
 
 def _explain(detail: Any) -> str:
     key = PREFIX + ".".join(str(part) for part in detail["loc"])
-    return f"{key}: {detail['msg'][0].lower()}{detail['msg'][1:]}, not {detail['input']!r}"
+    problem = detail["msg"].removeprefix("Value error, ")
+    found = detail["input"].plain() if isinstance(detail["input"], Schedule) else detail["input"]
+    return f"{key}: {problem[0].lower()}{problem[1:]}, not {found!r}"

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from recbole_dtlns.errors import ConfigError
 from recbole_dtlns.negatives.selection import Choice, HardSampler, NegativeSampler, SamplerContext
 
 Pooling = Literal["mean", "concat"]
@@ -138,7 +139,7 @@ class DisentangledSampler(LayerSampler):
             nn.init.xavier_uniform_(gate.weight)
             nn.init.zeros_(gate.bias)
         self.module = self.gates = nn.ModuleDict(gates)
-        self.gamma, self.warm_up = gamma, warm_up
+        self.dimension, self.gamma, self.warm_up = dimension, gamma, warm_up
 
     @classmethod
     def from_context(cls, context: SamplerContext) -> Self:
@@ -149,6 +150,12 @@ class DisentangledSampler(LayerSampler):
 
     def negatives(self, choice: LayerChoice) -> LayerNegatives:
         """As `LayerSampler.negatives`; its loss is gamma times the mean of the four BPR terms."""
+        lengths = {table.shape[1] for table in choice.item_layers}
+        if lengths != {self.dimension}:
+            raise ConfigError(
+                f"dtlns_sampler: dens needs layers of one length, the embedding's {self.dimension}, and those here are "
+                f"{', '.join(map(str, sorted(lengths)))} long: set the sizes of its layers to embedding_size"
+            )
         kept = 1 - min(1.0, choice.epoch / self.warm_up)
         parts: list[tuple[torch.Tensor, ...]] = []
         made, items_chosen = [], []

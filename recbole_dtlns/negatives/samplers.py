@@ -79,4 +79,4 @@ def make_sampler(name: str, context: SamplerContext) -> NegativeSampler:
         UnknownNameError: nothing is registered under that name.
     """
     found: Any = SAMPLERS.get(name)
-    return found.from_context(context) if isinstance(found, type) else found(context)
+    return found.from_context(context) if hasattr(found, "from_context") else found(context)

@@ -17,7 +17,7 @@ class Schedule:
 
     @classmethod
     def constant(cls, value: float) -> Schedule:
-        return cls(((0, value),))
+        return cls(((0, float(value)),))
 
     @classmethod
     def read(cls, value: object) -> Schedule:
@@ -29,7 +29,7 @@ class Schedule:
         if isinstance(value, Schedule):
             return value
         if _is_number(value):
-            return cls.constant(float(value))  # type: ignore[arg-type]
+            return cls.constant(value)  # type: ignore[arg-type]
         if isinstance(value, dict) and value:
             epochs, values = list(value), list(value.values())
             if all(type(epoch) is int and epoch >= 0 for epoch in epochs) and all(map(_is_number, values)):

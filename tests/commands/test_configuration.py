@@ -13,6 +13,7 @@ from recbole.model.general_recommender import BPR
 from recbole_dtlns.errors import ConfigError, DTLNSError, UnknownNameError, UnsupportedModelError
 from recbole_dtlns.glue.config import DTLNSConfig
 from recbole_dtlns.glue.runner import run_recbole_dtlns
+from recbole_dtlns.negatives.schedule import Schedule
 
 
 class MyBPR(BPR):
@@ -26,7 +27,9 @@ def configure(*arguments: str, **settings: Any) -> DTLNSConfig:
 WRONG = [
     ({"dtlns_aplha_co": 1}, "unknown key 'dtlns_aplha_co'. Did you mean 'dtlns_alpha_co'"),
     ({"dtlns_alpha_co": "much"}, "dtlns_alpha_co: .*number.*'much'"),
-    ({"dtlns_alpha_co": -1}, "dtlns_alpha_co: .*greater than or equal to 0"),
+    ({"dtlns_alpha_co": -1}, "dtlns_alpha_co: must be at least 0 in every epoch, not -1"),
+    ({"dtlns_alpha_co": {0: 0.1, "ten": 0.2}}, "dtlns_alpha_co: write a number, or a number per epoch such as"),
+    ({"dtlns_n_candidates": {0: 0, 9: 10}}, "dtlns_n_candidates: must be at least 1 in every epoch"),
     ({"dtlns_relabel_weight": 0}, "dtlns_relabel_weight: .*greater than 0"),
     ({"dtlns_candidates": 2.5}, "dtlns_candidates: .*integer"),
     ({"dtlns_tree_balance": "best"}, "dtlns_tree_balance: .*'regret', 'none' or 'authors'"),
@@ -36,6 +39,18 @@ WRONG = [
     ({"dtlns_sampler": "dtnls"}, "unknown sampler 'dtnls'.*recbole.*'dtlns'"),
     ({"dtlns_teacher": "checkpoint"}, "needs dtlns_teacher_checkpoint"),
     ({"dtlns_tree_leaf_size": 3}, "dtlns_tree_leaf_size .3. must be at least dtlns_tree_branching .4."),
+    ({"dtlns_pool": "tre"}, "unknown pool 'tre'. Choices: uniform, popularity, tree, file. Did you mean 'tree'"),
+    ({"dtlns_sampler": "rns", "dtlns_mixing": True}, "dtlns_mixing is not for dtlns_sampler: rns; it mixes what dtlns"),
+    ({"dtlns_sampler": "dens", "dtlns_tree_terms": True}, "dtlns_tree_terms has no effect on dtlns_sampler: dens"),
+    ({"dtlns_sampler": "popularity", "dtlns_pool": "tree"}, "popularity draws from its own pool: leave out dtlns_pool"),
+    ({"dtlns_preset": "off", "dtlns_pool": "tree"}, "dtlns_pool: tree needs a dtlns_sampler other than recbole"),
+    ({"dtlns_preset": "off", "dtlns_loss": "bpr"}, "dtlns_loss: bpr needs a dtlns_sampler other than recbole"),
+    ({"dtlns_pool": "file"}, "dtlns_pool: file and dtlns_pool_file, a table of user_id and item_id, go together"),
+    ({"dtlns_pool_file": "pool.tsv"}, "dtlns_pool: file and dtlns_pool_file"),
+    ({"dtlns_pool_depths": []}, "dtlns_pool_depths: .*at least 1 item"),
+    ({"dtlns_loss": "sampled_softmax"}, "takes negatives that a batch shares.*set dtlns_sampler to rns"),
+    ({"dtlns_loss": "bprr"}, "dtlns_loss: input should be 'model', 'bpr'"),
+    ({"dtlns_loss_debiased": True}, "dtlns_loss_debiased weighs negatives one by one: set dtlns_loss to bpr"),
 ]
 
 
@@ -72,7 +87,7 @@ def test_command_line_over_dict_over_file_over_preset_over_default(tmp_path: Pat
         {"dtlns_alpha_se": 0.6, "dtlns_n_candidates": 6},
         ["--dtlns_n_candidates=7", "--epochs=3"],
     ).settings
-    assert (settings.alpha_co, settings.alpha_se, settings.n_candidates) == (0.5, 0.6, 7)
+    assert (settings.alpha_co, settings.alpha_se, settings.n_candidates) == tuple(map(Schedule.constant, (0.5, 0.6, 7)))
     assert (settings.preset, settings.relabel_weight, settings.tree_branching) == ("authors", 1.0, 4)
 
 

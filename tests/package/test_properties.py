@@ -25,7 +25,9 @@ def test_every_key_is_documented_with_its_default() -> None:
 def test_every_key_says_its_type_and_meaning() -> None:
     lines = [line for line in DOCUMENTED.read_text().splitlines() if line and not line.startswith("#")]
     for line in lines:
-        assert re.fullmatch(r"\w+: \S.*\s# \((str|int|float|bool|dict|list of str)\) [^ ].*\.", line), line
+        assert re.fullmatch(
+            r"\w+: \S.*\s# \((str|int|float|bool|dict|list of (str|int)|(int|float) per epoch)\) [^ ].*\.", line
+        ), line
 
 
 @pytest.mark.parametrize("preset", sorted(path.stem for path in (ROOT / "properties" / "presets").glob("*.yaml")))
