@@ -9,6 +9,7 @@ import json
 import logging
 import secrets
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from recbole_dtlns.glue.dataset import canonical_train, load_splits, numbering
 from recbole_dtlns.glue.models import check_model
 from recbole_dtlns.glue.preparation import Preparation, prepare
 from recbole_dtlns.glue.run_data import (
+    RunData,
     check_negative_sampling,
     check_users_have_negatives,
     dtlns_run_data,
@@ -31,7 +33,7 @@ from recbole_dtlns.glue.run_data import (
 )
 from recbole_dtlns.glue.run_log import open_log
 from recbole_dtlns.glue.sampling import make_sampling
-from recbole_dtlns.glue.trainer import build_trainer
+from recbole_dtlns.glue.trainer import DTLNSTrainerMixin, build_trainer
 from recbole_dtlns.interactions import TrainInteractions
 
 logger = logging.getLogger("recbole_dtlns")
@@ -72,9 +74,56 @@ def run_recbole_dtlns(
     Raises:
         DTLNSError: wrong settings, data or installation; raised before training starts.
     """
-    config = DTLNSConfig(model, dataset, config_file_list, config_dict, arguments)
+    run = assemble_run(DTLNSConfig(model, dataset, config_file_list, config_dict, arguments))
+    config, trainer = run.config, run.trainer
+    best_score, best_result = trainer.fit(
+        run.data.train_loader, run.data.valid_loader, saved=saved, show_progress=config["show_progress"]
+    )
+    test_result = trainer.evaluate(run.data.test_loader, load_best_model=saved, show_progress=config["show_progress"])
+    result = {
+        "best_valid_score": best_score,
+        "valid_score_bigger": config["valid_metric_bigger"],
+        "best_valid_result": best_result,
+        "test_result": test_result,
+        "protocol": config.settings.protocol,
+        "leaking": config.settings.leaking,
+        "run_folder": str(run.folder),
+    }
+    write_file(run.folder / "result.json", json.dumps(result, indent=2, default=float))
+    mark = "LEAKING " if config.settings.leaking else ""
+    logger.info("%sbest valid: %s", mark, dict2str(best_result or {}))
+    logger.info("%stest result: %s", mark, dict2str(test_result or {}))
+    if queue is not None:
+        queue.put(result)
+    return result
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run that is ready to train.
+
+    Attributes:
+        config: its resolved configuration.
+        folder: where its files go.
+        data: its loaders.
+        trainer: holds the model.
+    """
+
+    config: DTLNSConfig
+    folder: Path
+    data: RunData
+    trainer: DTLNSTrainerMixin
+
+
+@quiet_recbole()
+def assemble_run(config: DTLNSConfig) -> Run:
+    """Do all that comes before training: check, load, prepare, and make loaders, model and trainer.
+
+    Raises:
+        DTLNSError: wrong settings, data or installation.
+    """
     check_settings(config)
-    run_folder = _open_run_folder(config)
+    folder = _open_run_folder(config)
     whole, parts = load_data(config)
     train = canonical_train(parts[0])
     preparation = _prepare_if_asked(config, train, parts[0])
@@ -93,29 +142,10 @@ def run_recbole_dtlns(
         "leaking": config.settings.leaking,
     }
     sampling = make_sampling(config, parts[0], data.train_loader, preparation)
-    trainer = build_trainer(config, network, run_folder, sampling, provenance)
+    trainer = build_trainer(config, network, folder, sampling, provenance)
     if config["resume_from"]:
         trainer.resume_checkpoint(config["resume_from"])
-    best_score, best_result = trainer.fit(
-        data.train_loader, data.valid_loader, saved=saved, show_progress=config["show_progress"]
-    )
-    test_result = trainer.evaluate(data.test_loader, load_best_model=saved, show_progress=config["show_progress"])
-    result = {
-        "best_valid_score": best_score,
-        "valid_score_bigger": config["valid_metric_bigger"],
-        "best_valid_result": best_result,
-        "test_result": test_result,
-        "protocol": config.settings.protocol,
-        "leaking": config.settings.leaking,
-        "run_folder": str(run_folder),
-    }
-    write_file(run_folder / "result.json", json.dumps(result, indent=2, default=float))
-    mark = "LEAKING " if config.settings.leaking else ""
-    logger.info("%sbest valid: %s", mark, dict2str(best_result or {}))
-    logger.info("%stest result: %s", mark, dict2str(test_result or {}))
-    if queue is not None:
-        queue.put(result)
-    return result
+    return Run(config, folder, data, trainer)
 
 
 @quiet_recbole()
