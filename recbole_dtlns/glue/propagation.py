@@ -45,6 +45,14 @@ def propagation_shared(model: nn.Module, with_gradient: bool = True) -> Iterator
         yield
 
 
+def vectors(model: AbstractRecommender, layers: Layers) -> tuple[torch.Tensor, torch.Tensor]:
+    """The vectors of all users and of all items that the model multiplies, [n_users, D] and [n_items, D]."""
+    if layers.arguments is None:
+        return model.user_embedding.weight, model.item_embedding.weight
+    users, items = model.forward(*layers.arguments(model))[:2]
+    return users, items
+
+
 class LayerReader:
     """Reads the embeddings of every layer off a model, from the propagation that its loss uses.
 

@@ -13,11 +13,17 @@ from recbole.data.interaction import Interaction
 from recbole.model.abstract_recommender import AbstractRecommender
 
 from recbole_dtlns.glue.dataloader import DTLNSTrainDataLoader
-from recbole_dtlns.glue.propagation import deterministic_layers, propagation_shared
+from recbole_dtlns.glue.models import capability
+from recbole_dtlns.glue.propagation import deterministic_layers, propagation_shared, vectors
+from recbole_dtlns.negatives.products import candidate_scores
 
 
 class Scorer:
     """Asks a model for its scores of (user, item) pairs.
+
+    Where a score is the product of two vectors, the vectors are multiplied, instead of repeating the user for every
+    candidate as `predict` needs it. That both agree is checked at the first batch; if they do not (somebody's model
+    inherits from a built-in one and scores otherwise), `predict` is used.
 
     Args:
         model: the RecBole model.
@@ -27,10 +33,28 @@ class Scorer:
     def __init__(self, model: AbstractRecommender, loader: DTLNSTrainDataLoader) -> None:
         self.model = model
         self._loader = loader
+        self._layers = capability(type(model)).layers
+        self._checked = False
 
     @torch.no_grad()
     def scores(self, users: torch.Tensor, items: torch.Tensor) -> torch.Tensor:
         """The model's scores of items [B, n] for users [B], without dropout beyond the shared propagation."""
+        if self._layers is None:
+            return self._predicted(users, items)
+        if not self._checked:
+            self._checked = True
+            expected = self._predicted(users, items)
+            if not torch.allclose(self._multiplied(users, items), expected, rtol=1e-3, atol=1e-5):
+                self._layers = None
+            return expected
+        return self._multiplied(users, items)
+
+    def _multiplied(self, users: torch.Tensor, items: torch.Tensor) -> torch.Tensor:
+        assert self._layers is not None
+        user_table, item_table = vectors(self.model, self._layers)
+        return candidate_scores(user_table[users], item_table, items)
+
+    def _predicted(self, users: torch.Tensor, items: torch.Tensor) -> torch.Tensor:
         n = items.shape[1]
         batch = self.item_features(items.reshape(-1))
         batch.update(Interaction({self._loader.uid_field: users.repeat_interleave(n)}))

@@ -55,7 +55,7 @@ class DTLNSSettings(BaseModel):
     cache_dir: str | None = None
     refuse_damaged: bool = False
     seed: int = Field(42, ge=0)
-    fast_propagation: bool = True
+    fast: bool = True
 
     teacher: str = "EASE"
     teacher_dim: int = Field(64, ge=1)

@@ -6,10 +6,12 @@ does in several passes. The matrix is constant, so both products can be made fro
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from typing import Any
 
 import torch
+from torch import nn
 from torch.overrides import TorchFunctionMode
 from torch.utils.weak import WeakTensorKeyDictionary
 
@@ -50,8 +52,16 @@ class FastSparseProducts(TorchFunctionMode):
         return self._converted[matrix]
 
 
+def holds_sparse_matrices(model: nn.Module) -> bool:
+    """Whether a model keeps constant matrices in coordinate format."""
+    kept = (value for module in model.modules() for value in vars(module).values())
+    return any(isinstance(value, torch.Tensor) and value.layout == torch.sparse_coo for value in kept)
+
+
 def _compressed(matrix: torch.Tensor) -> torch.Tensor:
-    rows = matrix.coalesce().to_sparse_csr()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # PyTorch calls compressed rows a beta feature
+        rows = matrix.coalesce().to_sparse_csr()
     if max(matrix.shape) >= 2**31 or rows.values().numel() >= 2**31:
         return rows
     # Half the memory traffic for positions.

@@ -28,7 +28,7 @@ from recbole_dtlns.glue.dataloader import DTLNSTrainDataLoader
 from recbole_dtlns.glue.models import capability
 from recbole_dtlns.glue.reproducibility import reproducible_training
 from recbole_dtlns.glue.scoring import PastModels
-from recbole_dtlns.glue.sparse_products import FastSparseProducts
+from recbole_dtlns.glue.sparse_products import FastSparseProducts, holds_sparse_matrices
 from recbole_dtlns.glue.training_step import LossFunction, Sampling, TrainingStep
 
 logger = logging.getLogger("recbole_dtlns")
@@ -82,11 +82,20 @@ class DTLNSTrainerMixin(Trainer):
             self._save_state(epoch, Path(self.saved_model_file), self.best_valid_result)
         return best
 
+    def _build_optimizer(self, **kwargs: Any) -> torch.optim.Optimizer:
+        optimizer = super()._build_optimizer(**kwargs)
+        if self.config.settings.fast and type(optimizer) is torch.optim.Adam:
+            # The same steps in one pass over the weights instead of ten.
+            kept = ("params", "lr", "betas", "eps", "weight_decay", "amsgrad")
+            groups = [{key: group[key] for key in kept} for group in optimizer.param_groups]
+            optimizer = torch.optim.Adam(groups, fused=True)
+        return optimizer
+
     def _train_epoch(
         self, train_data: Any, epoch_idx: int, loss_func: LossFunction | None = None, show_progress: bool = False
     ) -> Any:
-        fast = FastSparseProducts() if self.config.settings.fast_propagation else nullcontext()
-        with fast:
+        fast = self.config.settings.fast and holds_sparse_matrices(self.model)
+        with FastSparseProducts() if fast else nullcontext():
             if not isinstance(train_data, DTLNSTrainDataLoader):
                 return super()._train_epoch(train_data, epoch_idx, loss_func, show_progress)
             return self._train_epoch_on_chosen(train_data, epoch_idx, loss_func, show_progress)

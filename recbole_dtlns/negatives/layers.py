@@ -11,6 +11,7 @@ from torch import nn
 from torch.nn import functional
 
 from recbole_dtlns.errors import ConfigError
+from recbole_dtlns.negatives.products import candidate_scores
 from recbole_dtlns.negatives.selection import Choice, HardSampler, NegativeSampler, SamplerContext
 
 Pooling = Literal["mean", "concat"]
@@ -97,7 +98,7 @@ class MixingSampler(LayerSampler):
             positive = items[choice.positives]
             with torch.no_grad():
                 positive_scores = (user * positive).sum(dim=1)
-                scores = torch.einsum("bd,bnd->bn", user, items[choice.candidates])
+                scores = candidate_scores(user, items, choice.candidates)
                 mixed = share * positive_scores[:, None] + (1 - share) * scores
                 column = self.rule.select(
                     Choice(

@@ -32,11 +32,16 @@ class TreeView:
 
     def similarity(self, first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
         """Longest common prefix / shorter path for item ids that broadcast against each other, float32."""
-        a, b = self._leaf[first], self._leaf[second]
+        a, b = _taken(self._leaf, first), _taken(self._leaf, second)
         if self._table is not None:
-            return self._table[a, b]
+            return _taken(self._table.view(-1), a * len(self._table) + b)
         no_leaf = len(self._lengths) - 1
         shared = (self._nodes[a] == self._nodes[b]).sum(dim=-1)
         value = shared / torch.minimum(self._lengths[a], self._lengths[b])
         value = torch.where(a == b, torch.ones_like(value), value)
         return torch.where((a == no_leaf) | (b == no_leaf), torch.zeros_like(value), value)
+
+
+def _taken(values: torch.Tensor, places: torch.Tensor) -> torch.Tensor:
+    """`values[places]`, several times faster on a CPU."""
+    return values.index_select(0, places.reshape(-1)).view(places.shape)

@@ -223,7 +223,7 @@ def test_a_model_that_joins_its_layers_otherwise_is_refused(tiny: dict[str, Any]
 def test_fast_products_give_the_same_loss_and_gradients(model: str, tiny: dict[str, Any]) -> None:
     """To 1e-5 relative, for every graph model that multiplies by a constant matrix."""
     settings = {**tiny, **LAYERED.get(model, {}), "dropout_prob": 0.0}
-    run = train(model, settings, dtlns_fast_propagation=False, learning_rate=0.01)
+    run = train(model, settings, dtlns_fast=False, learning_rate=0.01)
     network, batch = run.trainer.model, next(iter(run.data.train_loader))
 
     def gradients() -> list[torch.Tensor]:
@@ -245,5 +245,5 @@ def test_fast_products_give_the_same_loss_and_gradients(model: str, tiny: dict[s
 
 
 def test_the_switch_is_off_for_plain_recbole(tiny: dict[str, Any]) -> None:
-    assert train("LightGCN", tiny, dtlns_preset="off").config.settings.fast_propagation is False
-    assert train("LightGCN", tiny).config.settings.fast_propagation is True
+    assert train("LightGCN", tiny, dtlns_preset="off").config.settings.fast is False
+    assert train("LightGCN", tiny).config.settings.fast is True

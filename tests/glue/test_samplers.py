@@ -90,7 +90,7 @@ def same_run(first: Run, second: Run) -> bool:
 
 def test_bpr_with_rns_is_recboles_own_run(tiny: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     """Given the same negatives, plain RecBole ends with the same weights to the last bit."""
-    ours = train("BPR", tiny, dtlns_sampler="rns", epochs=3, **NO_RELABELLING)
+    ours = train("BPR", tiny, dtlns_sampler="rns", epochs=3, dtlns_fast=False, **NO_RELABELLING)
     loader = ours.data.train_loader
     pool, width, epochs, asked = loader.negatives.pool, len(loader._rows), [-1], []
     collate, iterate = TrainDataLoader.collate_fn, TrainDataLoader.__iter__
