@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 
+from recbole_dtlns.conformance import SAMPLER_CHECKS
 from recbole_dtlns.glue.models import capability_table
 from recbole_dtlns.glue.settings import PREFIX, DTLNSSettings
 
@@ -55,3 +58,12 @@ def test_the_config_file_of_the_readme_states_the_defaults() -> None:
     for key, value in yaml.safe_load(block.group(1)).items():
         if key.startswith(PREFIX):
             assert value == documented[key], key
+
+
+@pytest.mark.parametrize("check", SAMPLER_CHECKS, ids=lambda check: check.__name__)
+def test_the_sampler_of_the_readme_conforms(check: Callable[..., None]) -> None:
+    block = re.search(r"```python\n(import torch\n.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    assert block
+    written: dict[str, Any] = {}
+    exec(compile(block.group(1), "README.md", "exec", dont_inherit=True), written)
+    check(written["SecondHardest"].from_context)
