@@ -90,12 +90,17 @@ class DTLNSTrainDataLoader(TrainDataLoader):
 
     def collate_fn(self, index: list[int]) -> Interaction:
         """The batch of these rows; what it holds does not depend on which process makes it."""
-        rows = torch.as_tensor(np.asarray(index))
-        data = Interaction({field: values[rows] for field, values in self._rows.interaction.items()})
+        rows = np.asarray(index)
+        return self._with_candidates(self.positives_of(rows), rows)
+
+    def positives_of(self, rows: np.ndarray) -> Interaction:
+        """The columns of these rows, before negatives are drawn for them."""
+        places = torch.as_tensor(rows)
+        data = Interaction({field: values[places] for field, values in self._rows.interaction.items()})
         data = self.transform(self._dataset, self._dataset.join(data))
         if self._has_positives:
-            data.update(Interaction({WEIGHT: self._weights[rows]}))
-        return self._with_candidates(data, rows.numpy())
+            data.update(Interaction({WEIGHT: self._weights[places]}))
+        return data
 
     def _with_candidates(self, data: Interaction, rows: np.ndarray) -> Interaction:
         blocks = self.neg_sample_num

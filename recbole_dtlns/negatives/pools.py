@@ -59,7 +59,11 @@ class PoolContext:
 class UniformPool:
     """Exact uniform draws over each user's unblocked items, in time that does not depend on how many are blocked.
 
-    A user with blocked items b_0 < b_1 < ... has n = last - |b| items left. The r-th of them (r in 0..n-1) is
+    An item is drawn from all items, and where it is blocked, another one by its rank among the unblocked: of n items, f
+    of them free, a free one then has the probability 1/n + (n - f)/n * 1/f = 1/f. What is left of the random number
+    serves the second draw, so there is no loop.
+
+    The rank: a user with blocked items b_0 < b_1 < ... has as r-th free item (r from 0)
     1 + r + (number of k with b_k - k - 1 <= r), found by one binary search over all users' b_k - k at once.
 
     Args:
@@ -85,6 +89,7 @@ class UniformPool:
         order = np.arange(len(blocked)) - self._start[blocked.users]
         self._keys = blocked.users * self._stride + blocked.items - order - 1
         self._blocked_keys = blocked.users * self._stride + blocked.items
+        self._filter = _KeyFilter(self._blocked_keys)
 
     @classmethod
     def from_context(cls, context: PoolContext) -> UniformPool:
@@ -92,8 +97,20 @@ class UniformPool:
 
     def draw(self, users: np.ndarray, positives: np.ndarray, uniform: np.ndarray) -> np.ndarray:
         """As `CandidatePool.draw`; the positives do not matter."""
-        users = np.asarray(users)[:, None]
-        return self.nth_free(users, _below(uniform, self.free[users]))
+        users = np.asarray(users)
+        point = uniform * (self._stride - 1)
+        items = point.astype(np.int64)
+        point -= items  # uniform again, and independent of the item
+        items += 1
+        rows, columns = self.blocked_places(users, items)
+        again = users[rows]
+        items[rows, columns] = self.nth_free(again, _below(point[rows, columns], self.free[again]))
+        return items
+
+    def blocked_places(self, users: np.ndarray, items: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Rows and columns of the items [B, n] that are blocked for the rows' users [B]."""
+        found = self._filter.places_of((users * self._stride)[:, None] + items)
+        return found // items.shape[1], found % items.shape[1]
 
     def nth_free(self, users: np.ndarray, rank: np.ndarray) -> np.ndarray:
         """The rank-th (from 0) unblocked item of each user; arrays that broadcast against each other."""
@@ -109,13 +126,17 @@ class UniformPool:
 class PopularityPool:
     """Draws each unblocked item with probability proportional to max(count, 1) ** power.
 
-    The same search as for uniform draws, over cumulated weights instead of ranks. Weights are rounded to integers of a
-    sum near 2^62 / users, so that sums are exact and an item of small weight can still be drawn.
+    As for uniform draws, an item is drawn from all items (by Walker's alias method), and where it is blocked, another
+    one by searching the cumulated weights of the unblocked. There weights are rounded to integers of a sum near
+    2^62 / users, so that sums are exact and an item of small weight can still be drawn.
 
     Args:
         blocked, n_users, n_items: as for `UniformPool`.
         counts: how often each item occurs in train [n_items].
         power: 1 is popularity, 0 uniform; 0.75 is the value of word2vec (Mikolov et al., NIPS 2013).
+
+    Attributes:
+        probability: of every item where nothing is blocked [n_items].
     """
 
     def __init__(self, blocked: PairSet, n_users: int, n_items: int, counts: np.ndarray, power: float) -> None:
@@ -125,6 +146,7 @@ class PopularityPool:
         scale = min(2.0**62 / (n_users + 1), 2.0**52) / weights.sum()
         mass = np.where(np.arange(n_items) > 0, np.maximum((weights * scale).astype(np.int64), 1), 0)
         self.probability = mass / mass.sum()
+        self._own_share, self._alias = _alias_table(self.probability[1:])
         self._cumulated = np.cumsum(mass)
         self._stride = int(self._cumulated[-1]) + 1
         self._start = np.searchsorted(blocked.users, np.arange(n_users))
@@ -134,9 +156,8 @@ class PopularityPool:
         # The mass of the user's unblocked items before each blocked one, and what to add to step over it.
         self._removed = blocked_mass
         before = self._cumulated[blocked.items] - mass[blocked.items]
-        self._keys = (
-            blocked.users * self._stride + before - (blocked_mass[:-1] - blocked_mass[self._start[blocked.users]])
-        )
+        before -= blocked_mass[:-1] - blocked_mass[self._start[blocked.users]]
+        self._keys = blocked.users * self._stride + before
 
     @classmethod
     def from_context(cls, context: PoolContext) -> PopularityPool:
@@ -144,7 +165,21 @@ class PopularityPool:
 
     def draw(self, users: np.ndarray, positives: np.ndarray, uniform: np.ndarray) -> np.ndarray:
         """As `CandidatePool.draw`; the positives do not matter."""
-        users = np.asarray(users)[:, None]
+        users = np.asarray(users)
+        point = uniform * len(self._alias)
+        place = point.astype(np.int64)
+        point -= place
+        share = self._own_share[place]
+        other = point >= share
+        items = np.where(other, self._alias[place], place) + 1
+        rows, columns = self._uniform.blocked_places(users, items)
+        if len(rows):
+            point, share, other = point[rows, columns], share[rows, columns], other[rows, columns]
+            left = np.where(other, (point - share) / np.maximum(1 - share, 1e-300), point / np.maximum(share, 1e-300))
+            items[rows, columns] = self._free_item(users[rows], np.minimum(left, 1 - 2.0**-53))
+        return items
+
+    def _free_item(self, users: np.ndarray, uniform: np.ndarray) -> np.ndarray:
         point = _below(uniform, self._free[users])
         passed = np.searchsorted(self._keys, users * self._stride + point, side="right")
         point = point + self._removed[passed] - self._removed[self._start[users]]
@@ -280,6 +315,47 @@ class _TreeOrder:
         deepest = (count > 0).shape[1] - 1 - (count > 0)[:, ::-1].argmax(axis=1)
         first, count = (np.take_along_axis(values, deepest[:, None], axis=1) for values in (first, count))
         return self._item[self._free.nth_free(users[:, None], first + _below(uniform, count))]
+
+
+class _KeyFilter:
+    """Finds the few keys that belong to a set: a table of bytes lets most of the others through at once."""
+
+    _FACTOR = np.uint64(0x9E3779B97F4A7C15)
+
+    def __init__(self, keys: np.ndarray) -> None:
+        self._sorted = keys
+        bits = max(10, (8 * len(keys)).bit_length())  # an eighth of the table is set at most
+        self._shift = np.uint64(64 - bits)
+        self._table = np.zeros(2**bits, dtype=bool)
+        self._table[self._hash(keys)] = True
+
+    def _hash(self, keys: np.ndarray) -> np.ndarray:
+        return (keys.view(np.uint64) * self._FACTOR) >> self._shift
+
+    def places_of(self, keys: np.ndarray) -> np.ndarray:
+        """Positions in the flattened keys of those that belong to the set."""
+        flat = keys.reshape(-1)
+        suspects = np.flatnonzero(self._table[self._hash(flat)])
+        if len(self._sorted) == 0:
+            return suspects
+        wanted = flat[suspects]
+        place = np.minimum(np.searchsorted(self._sorted, wanted), len(self._sorted) - 1)
+        return suspects[self._sorted[place] == wanted]
+
+
+def _alias_table(probability: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Share of its own cell that each entry keeps, and who has the rest (Walker 1977, built as Vose 1991 does)."""
+    n = len(probability)
+    share, alias = probability * n, np.arange(n)
+    small, large = list(np.flatnonzero(share < 1)), list(np.flatnonzero(share >= 1))
+    while small and large:
+        poor, rich = small.pop(), large[-1]
+        alias[poor] = rich
+        share[rich] -= 1 - share[poor]
+        if share[rich] < 1:
+            small.append(large.pop())
+    share[small + large] = 1.0  # what rounding left over
+    return share, alias
 
 
 def _below(uniform: np.ndarray, count: np.ndarray) -> np.ndarray:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -36,7 +38,7 @@ blocked_by_user = st.lists(blocked_items, min_size=1, max_size=6)
 
 @given(blocked_by_user)
 def test_every_free_item_is_reached_by_the_same_share_of_numbers(blocked: Blocked) -> None:
-    """The middle of each of n equal parts of [0, 1) gives each of the n free items once: exact uniformity.
+    """Of the middles of n * f equal parts of [0, 1), n give each of the f free items: exact uniformity.
 
     Users with everything blocked but one item, and with nothing blocked, included.
     """
@@ -44,8 +46,10 @@ def test_every_free_item_is_reached_by_the_same_share_of_numbers(blocked: Blocke
     for user, taken in enumerate(blocked):
         free = [item for item in range(1, N_ITEMS) if item not in taken]
         assert pool.free[user] == len(free)
-        numbers = (np.arange(len(free)) + 0.5) / len(free)
-        assert pool.draw(np.array([user]), NO_POSITIVE, numbers[None])[0].tolist() == free
+        parts = (N_ITEMS - 1) * len(free)
+        drawn = pool.draw(np.array([user]), NO_POSITIVE, ((np.arange(parts) + 0.5) / parts)[None])[0]
+        assert Counter(drawn.tolist()) == dict.fromkeys(free, N_ITEMS - 1)
+        assert pool.nth_free(np.array([user]), np.arange(len(free))).tolist() == free
 
 
 @given(blocked_by_user, st.integers(0, 2**32))
