@@ -96,7 +96,7 @@ class DTLNSTrainDataLoader(TrainDataLoader):
     def positives_of(self, rows: np.ndarray) -> Interaction:
         """The columns of these rows, before negatives are drawn for them."""
         places = torch.as_tensor(rows)
-        data = Interaction({field: values[places] for field, values in self._rows.interaction.items()})
+        data = Interaction({field: values.index_select(0, places) for field, values in self._rows.interaction.items()})
         data = self.transform(self._dataset, self._dataset.join(data))
         if self._has_positives:
             data.update(Interaction({WEIGHT: self._weights[places]}))

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from recbole.data.dataset import Dataset
 from recbole.data.utils import create_samplers, get_dataloader
+from recbole.model.abstract_recommender import AbstractRecommender
 
 from recbole_dtlns.compat import quiet_recbole
 from recbole_dtlns.errors import ConfigError, DataError
@@ -22,6 +25,8 @@ from recbole_dtlns.interactions import TrainInteractions
 from recbole_dtlns.item_sets import Forbidden, Observed, PairSet, PseudoPositives
 
 logger = logging.getLogger("recbole_dtlns")
+
+_SCORES_AT_ONCE = 2**21
 
 
 @dataclass(frozen=True)
@@ -155,9 +160,27 @@ def _leave_one_item(forbidden: Forbidden, train: Dataset) -> Forbidden:
 
 
 def _evaluation_loaders(config: Any, parts: list[Dataset], samplers: Any) -> tuple[Any, Any]:
-    valid = get_dataloader(config, "valid")(config, parts[1], samplers[1], shuffle=False)
-    test = get_dataloader(config, "test")(config, parts[2], samplers[2], shuffle=False)
+    with _ranking_many_users(config):
+        valid = get_dataloader(config, "valid")(config, parts[1], samplers[1], shuffle=False)
+        test = get_dataloader(config, "test")(config, parts[2], samplers[2], shuffle=False)
     return valid, test
+
+
+@contextmanager
+def _ranking_many_users(config: Any) -> Iterator[None]:
+    """Let loaders that rank all items take as many users at once as 8 MiB of scores allow.
+
+    RecBole divides eval_batch_size (4096 by default) by the number of items, which gives one user at a time. The
+    results do not depend on it. Models that score pair by pair keep what the user has set.
+    """
+    given = config["eval_batch_size"]
+    at_once = config.model_class.full_sort_predict is not AbstractRecommender.full_sort_predict
+    if config.settings.fast and at_once:
+        config["eval_batch_size"] = max(given, _SCORES_AT_ONCE)
+    try:
+        yield
+    finally:
+        config["eval_batch_size"] = given
 
 
 def _purged(pairs: Any, parts: list[Dataset]) -> Any:

@@ -20,7 +20,7 @@ class TreeView:
     def __init__(self, tree: ItemTree, tree_item: np.ndarray, device: torch.device | str) -> None:
         leaf = np.where(tree_item >= 0, tree.leaf_of_item[np.maximum(tree_item, 0)], -1)
         no_leaf = tree.n_leaves  # one extra leaf, similar to nothing, for items without a path
-        self._leaf = torch.as_tensor(np.where(leaf >= 0, leaf, no_leaf), device=device)
+        self._leaf = torch.as_tensor(np.where(leaf >= 0, leaf, no_leaf).astype(np.int32), device=device)
         table = tree.leaf_similarity
         if table is None:
             self._table = None
