@@ -120,6 +120,11 @@ def check_negative_sampling(config: Any, settings: DTLNSSettings) -> None:
             "pools of its own: set it to uniform and choose dtlns_pool (popularity, for example), or use "
             "dtlns_preset: off"
         )
+    if settings.loss == "sampled_softmax" and sampling["sample_num"] != 1:
+        raise ConfigError(
+            "dtlns_loss: sampled_softmax has dtlns_loss_shared negatives for all rows: set "
+            "train_neg_sample_args.sample_num to 1"
+        )
     if sampling["dynamic"]:
         raise ConfigError(
             "train_neg_sample_args.dynamic: True is RecBole's own hard sampling: set it to False and use "

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from recbole.data.dataset import Dataset
 
+from recbole_dtlns.errors import UnsupportedModelError
 from recbole_dtlns.glue.dataset import observed_pairs
 from recbole_dtlns.glue.models import capability
 from recbole_dtlns.glue.preparation import Preparation, judged_in_recbole_ids, to_recbole_ids, tree_positions
@@ -17,6 +18,7 @@ from recbole_dtlns.glue.training_step import Sampling
 from recbole_dtlns.interactions import TrainInteractions
 from recbole_dtlns.item_sets import PairSet
 from recbole_dtlns.negatives.false_negatives import NegativeWeights
+from recbole_dtlns.negatives.layers import LayerSampler
 from recbole_dtlns.negatives.losses import row_loss
 from recbole_dtlns.negatives.pools import POOLS, PoolContext, PopularityPool
 from recbole_dtlns.negatives.samplers import make_sampler
@@ -80,18 +82,18 @@ def make_sampling(config: Any, train: Dataset, train_loader: Any, preparation: P
         trees = {"structure": preparation.structure, "semantic": preparation.semantic}
         views = {name: TreeView(tree, positions, config["device"]) for name, tree in trees.items()}
     context = SamplerContext(
-        settings,
-        train.user_num,
-        train.item_num,
-        config["device"],
-        dimension=config["embedding_size"] if settings.makes_vectors else None,
-        **views,
+        settings, train.user_num, train.item_num, config["device"], dimension=config["embedding_size"], **views
     )
-    reads_layers = settings.makes_vectors or settings.loss == "sampled_softmax"
+    sampler, layers = make_sampler(settings.sampler, context), capability(config.model_class).layers
+    if isinstance(sampler, LayerSampler) and layers is None:  # somebody else's: built-in ones are refused earlier
+        raise UnsupportedModelError(
+            f"dtlns_sampler: {settings.sampler} makes vectors, and {config.model_class.__name__} takes none"
+        )
+    reads_layers = isinstance(sampler, LayerSampler) or settings.loss == "sampled_softmax"
     return Sampling(
-        make_sampler(settings.sampler, context),
+        sampler,
         _objective(settings, train, train_loader.negatives, preparation, config["device"]),
-        capability(config.model_class).layers if reads_layers else None,
+        layers if reads_layers else None,
     )
 
 

@@ -197,6 +197,11 @@ class DTLNSSettings(BaseModel):
             raise ConfigError(f"dtlns_sampler: popularity draws from its own pool: leave out dtlns_pool: {self.pool}")
         if self.pool != "uniform" and not self.selects:
             raise ConfigError(f"dtlns_pool: {self.pool} needs a dtlns_sampler other than recbole")
+        if self.pool == "tree" and self.drawn_once:
+            raise ConfigError(
+                f"dtlns_pool: tree draws a share of several candidates, and dtlns_sampler: {self.sampler} takes one: "
+                "use dns, for example"
+            )
         if (self.pool == "file") != (self.pool_file is not None):
             raise ConfigError("dtlns_pool: file and dtlns_pool_file, a table of user_id and item_id, go together")
         if min(self.pool_depths) < 0:
@@ -218,7 +223,7 @@ class DTLNSSettings(BaseModel):
 
     @property
     def selects(self) -> bool:
-        """Whether a selector of this package chooses the negatives."""
+        """Whether a sampler of this package chooses the negatives."""
         return self.sampler != RECBOLE_SAMPLER
 
     @property

@@ -144,7 +144,7 @@ class DisentangledSampler(LayerSampler):
 
     @classmethod
     def from_context(cls, context: SamplerContext) -> Self:
-        assert context.dimension is not None, "a layer sampler is only made for models with layers"
+        assert context.dimension is not None, "models with layers have an embedding_size"
         gates = cls(context.dimension, context.settings.dens_gamma, context.settings.dens_warmup)
         gates.gates.to(context.device)
         return gates

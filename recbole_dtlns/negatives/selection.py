@@ -24,7 +24,7 @@ class SamplerContext:
         n_users, n_items: number of ids, the padding id 0 included.
         device: of the model.
         structure, semantic: similarity in the two item trees; None where nothing was prepared.
-        dimension: length of an embedding per layer; None where the sampler works at item-id level.
+        dimension: the model's embedding_size; None where it has no such setting.
     """
 
     settings: Any

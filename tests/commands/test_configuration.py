@@ -45,6 +45,7 @@ WRONG = [
     ({"dtlns_sampler": "popularity", "dtlns_pool": "tree"}, "popularity draws from its own pool: leave out dtlns_pool"),
     ({"dtlns_preset": "off", "dtlns_pool": "tree"}, "dtlns_pool: tree needs a dtlns_sampler other than recbole"),
     ({"dtlns_preset": "off", "dtlns_loss": "bpr"}, "dtlns_loss: bpr needs a dtlns_sampler other than recbole"),
+    ({"dtlns_sampler": "rns", "dtlns_pool": "tree"}, "tree draws a share of several candidates, and .*rns takes one"),
     ({"dtlns_pool": "file"}, "dtlns_pool: file and dtlns_pool_file, a table of user_id and item_id, go together"),
     ({"dtlns_pool_file": "pool.tsv"}, "dtlns_pool: file and dtlns_pool_file"),
     ({"dtlns_pool_depths": []}, "dtlns_pool_depths: .*at least 1 item"),
@@ -64,6 +65,14 @@ CONTRADICTIONS = [
     ({"train_neg_sample_args": {"distribution": "uniform", "dynamic": True}}, "dynamic: True is RecBole's own"),
     ({"train_neg_sample_args": {"distribution": "popularity"}}, "distribution is 'popularity'"),
     ({"train_neg_sample_args": None}, "distribution is 'none'"),
+    (
+        {
+            "dtlns_sampler": "rns",
+            "dtlns_loss": "sampled_softmax",
+            "train_neg_sample_args": {"distribution": "uniform", "sample_num": 2},
+        },
+        "set train_neg_sample_args.sample_num to 1",
+    ),
     ({"repeatable": True}, "repeatable: True"),
     ({"nproc": 2}, "nproc"),
     ({"valid_metric": "Recall@7"}, "valid_metric is Recall@7, which metrics .* at topk .10. do not hold"),

@@ -21,6 +21,7 @@ from recbole_dtlns.glue.dataloader import CANDIDATES, CHOSEN
 from recbole_dtlns.glue.models import CAPABILITIES
 from recbole_dtlns.item_sets import PairSet
 from recbole_dtlns.negatives.counter_random import counter_uniform
+from recbole_dtlns.negatives.layers import LayerChoice, LayerNegatives, LayerSampler
 from recbole_dtlns.negatives.samplers import SAMPLERS
 from recbole_dtlns.negatives.selection import Choice, NegativeSampler
 
@@ -225,6 +226,21 @@ def test_a_sampler_of_somebody_elses_is_named_in_the_settings(
     negatives = score(Interaction({"user_id": batch["user_id"], "item_id": batch["neg_item_id"]}))
     for column in made[CANDIDATES].T:
         assert (score(Interaction({"user_id": batch["user_id"], "item_id": column})) >= negatives - 1e-5).all()
+
+
+class RealItem(LayerSampler):
+    def negatives(self, choice: LayerChoice) -> LayerNegatives:
+        items = choice.candidates[:, 0]
+        return LayerNegatives([table[items] for table in choice.item_layers], items[:, None])
+
+
+def test_a_layer_sampler_of_somebody_elses(tiny: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """It makes vectors for models that have layers, and is refused for others."""
+    monkeypatch.setitem(SAMPLERS._builtin, "real", RealItem)
+    run = train("LightGCN", tiny, dtlns_sampler="real")
+    assert math.isfinite(run.result["test_result"]["recall@10"])
+    with pytest.raises(UnsupportedModelError, match="dtlns_sampler: real makes vectors, and NeuMF takes none"):
+        train("NeuMF", tiny, dtlns_sampler="real")
 
 
 def test_nothing_is_prepared_for_samplers_that_need_nothing(tiny: dict[str, Any]) -> None:

@@ -1,0 +1,131 @@
+"""Pools beside the uniform one: right probabilities, right neighbourhoods, nothing blocked."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.stats import chisquare
+
+from recbole_dtlns.item_sets import PairSet
+from recbole_dtlns.negatives.counter_random import counter_uniform
+from recbole_dtlns.negatives.pools import ListPool, PopularityPool, SubtreePool, UniformPool
+from recbole_dtlns.tree.item_tree import ItemTree
+
+N_ITEMS = 13
+blocked_by_user = st.lists(st.sets(st.integers(1, N_ITEMS - 1), max_size=N_ITEMS - 2), min_size=1, max_size=5)
+
+
+def pairs(by_user: list[set[int]]) -> PairSet:
+    users = [user for user, items in enumerate(by_user) for _ in items]
+    return PairSet.of(np.array(users, np.int64), np.array([item for items in by_user for item in items], np.int64))
+
+
+@settings(deadline=None, max_examples=30)
+@given(blocked_by_user, st.lists(st.integers(0, 50), min_size=N_ITEMS, max_size=N_ITEMS), st.sampled_from([0, 0.75, 1]))
+def test_popularity_has_the_stated_probabilities(blocked: list[set[int]], counts: list[int], power: float) -> None:
+    """On a fine grid of numbers every unblocked item gets its share max(count, 1) ** power of the user's unblocked."""
+    pool = PopularityPool(pairs(blocked), len(blocked), N_ITEMS, np.array(counts), power)
+    grid = (np.arange(200_000) + 0.5) / 200_000
+    for user, taken in enumerate(blocked):
+        free = [item for item in range(1, N_ITEMS) if item not in taken]
+        weights = {item: max(counts[item], 1) ** power for item in free}
+        drawn = Counter(pool.draw(np.array([user]), np.array([0]), grid[None])[0].tolist())
+        assert set(drawn) <= set(free)
+        for item in free:
+            assert drawn[item] / len(grid) == pytest.approx(weights[item] / sum(weights.values()), abs=2e-3)
+
+
+def test_popularity_by_chi_square_where_most_is_blocked() -> None:
+    """With the numbers that training uses; popular items are among the blocked."""
+    n_items, draws = 201, 200_000
+    counts = np.arange(n_items)
+    taken = set(range(40, n_items))
+    pool = PopularityPool(pairs([set(), taken]), 2, n_items, counts, 1.0)
+    users = np.ones(draws // 10, np.int64)
+    drawn = pool.draw(users, users, counter_uniform(5, 0, np.arange(len(users)), 10))
+    expected = np.maximum(counts[1:40], 1)
+    found = np.bincount(drawn.ravel(), minlength=n_items)
+    assert found[1:40].sum() == draws
+    assert chisquare(found[1:40], expected / expected.sum() * draws).pvalue > 1e-3
+
+
+@given(blocked_by_user)
+def test_free_before_counts(blocked: list[set[int]]) -> None:
+    pool = UniformPool(pairs(blocked), len(blocked), N_ITEMS)
+    users, items = np.arange(len(blocked))[:, None], np.arange(1, N_ITEMS + 1)[None]
+    expected = [[sum(i not in taken for i in range(1, item)) for item in range(1, N_ITEMS + 1)] for taken in blocked]
+    np.testing.assert_array_equal(pool.free_before(users, items), expected)
+
+
+@settings(deadline=None)
+@given(blocked_by_user, st.data())
+def test_lists_give_listed_items_equally_often(blocked: list[set[int]], data: st.DataObject) -> None:
+    """And users whose list is empty, or wholly blocked, all that is not blocked."""
+    listed = [data.draw(st.sets(st.integers(1, N_ITEMS - 1))) for _ in blocked]
+    pool = ListPool(pairs(listed), pairs(blocked), len(blocked), N_ITEMS)
+    for user, taken in enumerate(blocked):
+        free = set(range(1, N_ITEMS)) - taken
+        wanted = (listed[user] - taken) or free
+        parts = (N_ITEMS - 1) * len(wanted)
+        grid = (np.arange(parts) + 0.5) / parts
+        drawn = Counter(pool.draw(np.array([user]), np.array([0]), grid[None])[0].tolist())
+        assert drawn == dict.fromkeys(wanted, parts // len(wanted))
+
+
+PATHS = ["", "0-0-0", "0-0-1", "0-0-1", "0-1", "0-1", "0-1", "1-0", "1-0", "1-1-0", "1-1-0", "1-1-1", ""]
+
+
+def plain_shared(first: int, second: int) -> int:
+    """Leading codes that two items share; items in one leaf share all, however many are asked for."""
+    if PATHS[first] == PATHS[second]:
+        return 99
+    a, b = PATHS[first].split("-"), PATHS[second].split("-")
+    return next((place for place, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b)))
+
+
+@settings(deadline=None)
+@given(st.sets(st.integers(1, N_ITEMS - 1), max_size=N_ITEMS - 2), st.integers(1, N_ITEMS - 1), st.integers(0, 5))
+def test_subtrees_are_drawn_from_uniformly(taken: set[int], positive: int, depth: int) -> None:
+    """The smallest subtree around the positive, of the depth asked for or less, in which something is free.
+
+    Below a leaf there is nothing smaller; an item without a path has the whole catalogue around it.
+    """
+    tree = ItemTree.from_paths(PATHS[1:])
+    pool = SubtreePool(pairs([taken]), 1, N_ITEMS, [tree], np.arange(N_ITEMS) - 1, share=1.0, depths=[depth])
+    free = set(range(1, N_ITEMS)) - taken
+    subtree = free
+    for level in range(depth, -1, -1):
+        near = {item for item in free if PATHS[positive] and PATHS[item] and plain_shared(positive, item) >= level}
+        if level == 0 or not PATHS[positive]:
+            near = free
+        if near:
+            subtree = near
+            break
+    grid = (np.arange(len(subtree) * 7) + 0.5) / (len(subtree) * 7)
+    drawn = Counter(pool.draw(np.array([0]), np.array([positive]), grid[None])[0].tolist())
+    assert drawn == dict.fromkeys(subtree, 7)
+
+
+def test_the_share_of_columns_and_the_turns() -> None:
+    """Of ten candidates six come from subtrees, in turns over depths and trees; the others are the uniform pool's."""
+    first, second = ItemTree.from_paths(PATHS[1:]), ItemTree.from_paths(PATHS[:0:-1])
+    place = np.arange(N_ITEMS) - 1
+    nothing = pairs([set()])
+    pool = SubtreePool(nothing, 1, N_ITEMS, [first, second], place, share=0.6, depths=[1, 2])
+    users = np.zeros(4000, np.int64)
+    positives = np.full(4000, 4)
+    numbers = counter_uniform(0, 0, np.arange(4000), 10)
+    drawn = pool.draw(users, positives, numbers)
+    uniform = UniformPool(nothing, 1, N_ITEMS).draw(users, positives, numbers[:, :4])
+    np.testing.assert_array_equal(drawn[:, :4], uniform)
+    mirrored = dict(enumerate(["", *PATHS[:0:-1]]))
+    by_column = [set(column.tolist()) for column in drawn.T]
+    assert by_column[4] == by_column[8] == {item for item in range(1, 13) if PATHS[item].startswith("0")}
+    assert by_column[6] == {4, 5, 6}
+    in_second = mirrored[4]
+    assert by_column[5] == by_column[9] == {item for item in range(1, 13) if mirrored[item][:1] == in_second[:1]}
+    assert by_column[7] == {item for item in range(1, 13) if mirrored[item][:3] == in_second[:3]}

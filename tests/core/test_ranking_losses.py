@@ -1,0 +1,150 @@
+"""Losses over several negatives, negatives that a batch shares, weights of doubtful ones, and schedules."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from recbole_dtlns.item_sets import JudgedPairs, PairSet
+from recbole_dtlns.negatives.false_negatives import NegativeWeights
+from recbole_dtlns.negatives.losses import bpr, softmax, sum_exp
+from recbole_dtlns.negatives.schedule import Schedule
+from recbole_dtlns.negatives.shared_negatives import SharedNegatives, expanded
+
+SCORE = st.floats(-5, 5)
+ROWS = st.lists(st.tuples(SCORE, st.lists(st.tuples(SCORE, st.floats(0, 1)), min_size=3, max_size=3)), min_size=1)
+
+
+def tensors(rows: Any) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    positive = torch.tensor([s for s, _ in rows], dtype=torch.float64)
+    negatives = torch.tensor([[s for s, _ in row] for _, row in rows], dtype=torch.float64)
+    weights = torch.tensor([[v for _, v in row] for _, row in rows], dtype=torch.float64)
+    return positive, negatives, weights
+
+
+@given(ROWS)
+def test_losses_are_their_formulas(rows: Any) -> None:
+    positive, negatives, weights = tensors(rows)
+    found = (
+        bpr(positive, negatives, weights),
+        sum_exp(positive, negatives, weights),
+        softmax(positive, negatives, weights, temperature=0.5),
+    )
+    for place, (s_p, row) in enumerate(rows):
+        expected = (
+            sum(v * math.log1p(math.exp(s - s_p)) for s, v in row) / 3,
+            math.log(1 + sum(v * math.exp(s - s_p) for s, v in row)),
+            math.log(1 + sum(v * math.exp((s - s_p) / 0.5) for s, v in row)),
+        )
+        assert [float(loss[place]) for loss in found] == pytest.approx(expected, abs=1e-9)
+
+
+@given(ROWS)
+def test_losses_that_are_one(rows: Any) -> None:
+    """A softmax at temperature 1 is sum_exp, and with one negative both are bpr; weights of one are none."""
+    positive, negatives, _ = tensors(rows)
+    assert torch.allclose(softmax(positive, negatives), sum_exp(positive, negatives))
+    assert torch.allclose(sum_exp(positive, negatives[:, :1]), bpr(positive, negatives[:, :1]))
+    for loss in (bpr, sum_exp, softmax):
+        assert torch.allclose(loss(positive, negatives, torch.ones_like(negatives)), loss(positive, negatives))
+
+
+@pytest.mark.parametrize("loss", [bpr, sum_exp, softmax])
+def test_a_weight_of_zero_leaves_a_negative_out(loss: Any) -> None:
+    """Its gradient is zero, and where all are left out, so is every gradient: nothing is NaN."""
+    positive = torch.tensor([0.5, 0.5], requires_grad=True)
+    negatives = torch.tensor([[1.0, 2.0], [3.0, 4.0]], requires_grad=True)
+    weights = torch.tensor([[1.0, 0.0], [0.0, 0.0]])
+    values = loss(positive, negatives, weights)
+    values.sum().backward()
+    assert negatives.grad is not None and positive.grad is not None
+    assert negatives.grad[0, 0] > 0 and (negatives.grad.flatten()[1:] == 0).all()
+    assert positive.grad[1] == 0 and values[1] == 0
+    if loss is not bpr:
+        assert torch.allclose(values[0], loss(positive[:1], negatives[:1, :1])[0])
+
+
+@pytest.mark.parametrize("loss", [bpr, sum_exp, softmax])
+def test_large_scores_do_not_overflow(loss: Any) -> None:
+    value = loss(torch.tensor([0.0]), torch.tensor([[1000.0, -1000.0]]))
+    assert value == pytest.approx(500.0 if loss is bpr else 1000.0)
+
+
+@pytest.mark.parametrize("skewed", [False, True], ids=["uniform", "skewed"])
+def test_shared_negatives_estimate_the_sum_over_all_unblocked_items(skewed: bool) -> None:
+    """The mean over many draws, for users with few and with many blocked items; the positive is never among them."""
+    random = np.random.default_rng(0)
+    n_items = 20
+    probability = random.random(n_items) if skewed else np.ones(n_items)
+    probability[0] = 0
+    probability /= probability.sum()
+    blocked = [{1}, set(range(3, 17))]
+    pairs = PairSet.of(np.repeat([0, 1], [1, 14]), np.array([*blocked[0], *blocked[1]]))
+    positives = np.array([1, 3])
+    scores = random.standard_normal(n_items)
+    shared = SharedNegatives(pairs, probability, 2)
+    estimates = []
+    for _ in range(4000):
+        drawn = shared.draw(np.array([0, 1]), positives, random.random(12))
+        assert len(set(drawn.items.tolist())) == len(drawn.items) and 0 not in drawn.items
+        weights = np.tile(np.exp(drawn.log_weight.astype(np.float64) + scores[drawn.items]), (2, 1))
+        weights[drawn.rows, drawn.columns] = 0
+        left_out = {(row, int(drawn.items[column])) for row, column in zip(drawn.rows, drawn.columns, strict=True)}
+        assert left_out == {(row, item) for row in (0, 1) for item in drawn.items.tolist() if item in blocked[row]}
+        estimates.append(weights.sum(axis=1))
+    for row in (0, 1):
+        exact = sum(math.exp(scores[item]) for item in range(1, n_items) if item not in blocked[row])
+        assert np.mean(estimates, axis=0)[row] == pytest.approx(exact, rel=0.05)
+
+
+@given(st.lists(st.lists(st.integers(0, 9), max_size=4), min_size=1, max_size=6), st.data())
+def test_expanded_lists(lists: list[list[int]], data: st.DataObject) -> None:
+    keys = data.draw(st.lists(st.integers(0, len(lists) - 1)))
+    values = np.array([value for entries in lists for value in entries], np.int64)
+    start = np.cumsum([0, *map(len, lists)])
+    rows, places = expanded(start, np.array(keys, np.int64))
+    expected = [(row, value) for row, key in enumerate(keys) for value in lists[key]]
+    assert list(zip(rows.tolist(), values[places].tolist(), strict=True)) == expected
+
+
+@given(st.dictionaries(st.tuples(st.integers(0, 5), st.integers(1, 8)), st.floats(0, 1, width=32)))
+def test_weights_of_doubtful_negatives(probability: dict[tuple[int, int], float]) -> None:
+    """1 minus the probability of judged pairs, 1 for all others."""
+    columns = np.array(list(probability), np.int64).reshape(-1, 2)
+    judged = JudgedPairs.of(columns[:, 0], columns[:, 1], np.array(list(probability.values()), np.float32))
+    found = NegativeWeights(judged, 9, "cpu").of(torch.arange(6)[:, None], torch.arange(1, 9)[None])
+    expected = [[1 - probability.get((user, item), 0.0) for item in range(1, 9)] for user in range(6)]
+    assert torch.allclose(found, torch.tensor(expected))
+
+
+POINTS = st.dictionaries(st.integers(0, 50), st.floats(-5, 5), min_size=1)
+
+
+@given(POINTS, st.integers(0, 60))
+def test_schedules_are_linear_between_points_and_constant_outside(points: dict[int, float], epoch: int) -> None:
+    expected = np.interp(epoch, sorted(points), [points[key] for key in sorted(points)])
+    assert Schedule.read(points).at(epoch) == pytest.approx(expected, abs=1e-9)
+
+
+@given(POINTS)
+def test_schedules_are_written_as_they_are_read(points: dict[int, float]) -> None:
+    schedule = Schedule.read(points)
+    assert Schedule.read(schedule.plain()) == schedule or len(points) == 1
+    assert Schedule.read(3).plain() == 3.0 and Schedule.read(3).at(7) == 3.0
+
+
+@pytest.mark.parametrize("wrong", [True, "3", None, {}, {0: "a"}, {-1: 2}, {0.5: 2}, {True: 2}, [1, 2]])
+def test_what_is_no_schedule(wrong: object) -> None:
+    with pytest.raises(ValueError, match="write a number, or a number per epoch such as"):
+        Schedule.read(wrong)
+
+
+def test_counts_are_whole_and_at_least_one() -> None:
+    schedule = Schedule.read({0: 0, 10: 5})
+    assert [schedule.count_at(epoch) for epoch in (0, 1, 4, 7, 99)] == [1, 1, 2, 4, 5]

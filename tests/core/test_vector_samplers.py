@@ -1,0 +1,190 @@
+"""Samplers with more to them than a choice by score: the memory of SRNS, mixing, the gates of DENS."""
+
+from __future__ import annotations
+
+import math
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from recbole_dtlns.negatives.layers import DisentangledSampler, LayerChoice, MixingSampler
+from recbole_dtlns.negatives.selection import Choice, HardSampler, MemorySampler, model_score
+
+USERS, ITEMS, D = 8, 20, 4
+
+
+def memory_sampler(temperature: float = 10.0, size: int = 3) -> MemorySampler:
+    return MemorySampler(USERS, size, alpha=5.0, ramp=4, temperature=temperature, terms=None, device="cpu")
+
+
+def choice_for(
+    sampler: MemorySampler, users: list[int], drawn: torch.Tensor, epoch: int = 2, past: Any = None
+) -> Choice:
+    random = torch.Generator().manual_seed(1)
+    every = torch.randn(USERS, ITEMS, generator=random)
+    who = torch.tensor(users)
+    candidates = sampler.propose(who, drawn)
+    positives = torch.ones_like(who)
+    return Choice(
+        who, positives, candidates, every[who].gather(1, candidates), every[who, positives], None, epoch, past
+    )
+
+
+@pytest.mark.parametrize(("epoch", "kept"), [(0, 5), (2, 5), (2, 2), (2, 1), (9, 3)])
+def test_srns_is_the_formula(epoch: int, kept: int) -> None:
+    """P_j + alpha min(1, t/T0) std(P_j), in plain Python; one past epoch varies in nothing."""
+    sampler = memory_sampler()
+    sampler.memory[1:4] = torch.tensor([[2, 3, 4], [5, 6, 7], [8, 9, 10]])
+    random = np.random.default_rng(0)
+    past_scores, past_positive = random.standard_normal((kept, 3, 3)), random.standard_normal((kept, 3))
+
+    def past(items: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        assert items.tolist() == sampler.memory[1:4].tolist(), "asked about the memory alone"
+        return torch.tensor(past_scores), torch.tensor(past_positive)
+
+    choice = choice_for(sampler, [1, 2, 3], torch.randint(11, 20, (3, 6)), epoch, past)
+    expected = []
+    for row in range(3):
+        assert choice.positive_scores is not None
+        hardness = []
+        for place in range(3):
+            value = 1 / (1 + math.exp(float(choice.positive_scores[row] - choice.scores[row, place])))
+            history = [1 / (1 + math.exp(past_positive[t, row] - past_scores[t, row, place])) for t in range(kept)]
+            spread = float(np.std(history, ddof=1)) if kept > 1 else 0.0
+            hardness.append(value + 5.0 * min(1, epoch / 4) * spread)
+        expected.append(int(np.argmax(hardness)))
+    assert sampler.select(choice).tolist() == expected
+
+
+def test_the_memory_keeps_what_scores_best_at_low_temperature() -> None:
+    """Of memory and drawn items, without repeating a place; users not in the batch keep theirs."""
+    sampler = memory_sampler(temperature=1e-4)
+    sampler.memory[:] = torch.arange(1, 4)
+    choice = choice_for(sampler, [2, 5], torch.tensor([[11, 12, 13, 14], [15, 16, 17, 18]]))
+    sampler.select(choice)
+    for row, user in enumerate((2, 5)):
+        best = choice.candidates[row][choice.scores[row].topk(3).indices]
+        assert sampler.memory[user].tolist() == best.tolist()
+    assert sampler.memory[1].tolist() == [1, 2, 3]
+
+
+def test_a_user_twice_in_a_batch_is_resampled_once() -> None:
+    """From the first of their rows."""
+    sampler = memory_sampler()
+    choice = choice_for(sampler, [4, 4], torch.tensor([[11, 12], [13, 14]]))
+    assert choice.candidates.tolist() == [[11, 12, 11, 11, 12], [13, 14, 13, 13, 14]], "an empty memory takes the drawn"
+    sampler.select(choice)
+    assert set(sampler.memory[4].tolist()) <= {11, 12}
+
+
+def test_at_high_temperature_every_item_may_stay() -> None:
+    """Without replacement, every one of seven items is kept three times in seven."""
+    torch.manual_seed(0)
+    sampler = MemorySampler(7000, 3, 5.0, 4, 1e6, None, "cpu")
+    sampler.memory[:] = torch.tensor([1, 2, 3])
+    users = torch.arange(7000)
+    drawn = torch.tensor([4, 5, 6, 7]).repeat(7000, 1)
+    candidates = sampler.propose(users, drawn)
+    sampler.select(Choice(users, users, candidates, torch.randn(7000, 7), torch.zeros(7000)))
+    assert all(len(set(row)) == 3 for row in sampler.memory.tolist())
+    counts = torch.bincount(sampler.memory.flatten(), minlength=8)[1:]
+    assert ((counts - 3000.0) ** 2 / 3000).sum() < 22.5  # p = .001 at six degrees of freedom
+
+
+def layer_choice(pooling: Any = "mean", epoch: int = 1, layers: int = 2) -> LayerChoice:
+    random = torch.Generator().manual_seed(0)
+    users = [torch.randn(USERS, D, generator=random, requires_grad=True) for _ in range(layers)]
+    items = [torch.randn(ITEMS, D, generator=random, requires_grad=True) for _ in range(layers)]
+    who = torch.tensor([1, 2, 3, 4])
+    candidates = torch.stack([torch.randperm(18, generator=random)[:5] + 2 for _ in who])
+    mixing = torch.rand(4, layers, generator=random)
+    return LayerChoice(who, torch.ones_like(who), candidates, users, items, pooling, mixing, torch.zeros(4), epoch)
+
+
+def numbers(values: torch.Tensor) -> np.ndarray:
+    return values.detach().numpy()
+
+
+@pytest.mark.parametrize("pooling", ["mean", "concat"])
+def test_mixgcf_is_the_formula(pooling: str) -> None:
+    """Per layer the candidate that is hardest once mixed, by the user's mean (or the layer's own) vector."""
+    choice = layer_choice(pooling)
+    made = MixingSampler(HardSampler(model_score)).negatives(choice)
+    for row in range(4):
+        user_layers = [numbers(table)[int(choice.users[row])] for table in choice.user_layers]
+        for layer, table in enumerate(map(numbers, choice.item_layers)):
+            user = np.mean(user_layers, axis=0) if pooling == "mean" else user_layers[layer]
+            share = float(choice.mixing[row, layer])
+            mixed = {j: share * table[1] + (1 - share) * table[j] for j in choice.candidates[row].tolist()}
+            hardest = max(mixed, key=lambda j: float(user @ mixed[j]))
+            assert int(made.items[row, layer]) == hardest
+            np.testing.assert_allclose(numbers(made.layers[layer])[row], mixed[hardest], rtol=1e-5)
+
+
+def test_mixing_has_a_gradient_for_the_positive_and_the_chosen_alone() -> None:
+    choice = layer_choice()
+    made = MixingSampler(HardSampler(model_score)).negatives(choice)
+    torch.stack(made.layers).sum().backward()
+    for layer, table in enumerate(choice.item_layers):
+        assert table.grad is not None
+        reached = set(torch.nonzero(table.grad.abs().sum(dim=1)).flatten().tolist())
+        assert reached == {1, *made.items[:, layer].tolist()}
+    assert all(table.grad is None for table in choice.user_layers)
+
+
+def sigmoid(x: np.ndarray) -> np.ndarray:
+    return 1 / (1 + np.exp(-x))
+
+
+@pytest.mark.parametrize("pooling", ["mean", "concat"])
+@pytest.mark.parametrize(("epoch", "kept"), [(0, 1.0), (5, 0.5), (10, 0.0), (99, 0.0)])
+def test_dens_is_the_formula(pooling: str, epoch: int, kept: float) -> None:
+    """Gates, choice per layer and the four-term loss, in NumPy."""
+    torch.manual_seed(0)
+    sampler = DisentangledSampler(D, gamma=0.3, warm_up=10)
+    for gate in sampler.gates.values():
+        torch.nn.init.normal_(gate.bias)
+    choice = layer_choice(pooling, epoch)
+    made = sampler.negatives(choice)
+
+    def gate(name: str, x: np.ndarray) -> np.ndarray:
+        layer = sampler.gates[name]
+        return x @ numbers(layer.weight).T + numbers(layer.bias)
+
+    def joined(layers: list[np.ndarray]) -> np.ndarray:
+        return np.mean(layers, axis=0) if pooling == "mean" else np.concatenate(layers)
+
+    assert made.loss is not None
+    for row in range(4):
+        parts: dict[str, list[np.ndarray]] = {name: [] for name in ("u", "p_r", "p_ir", "j_r", "j_ir")}
+        for layer in range(2):
+            table = numbers(choice.item_layers[layer])
+            u, p = numbers(choice.user_layers[layer])[int(choice.users[row])], table[1]
+            p_r = p * sigmoid(gate("item", p) + gate("user", u))
+            relevant = {
+                j: table[j] * sigmoid(gate("neg", table[j]) + gate("pos", p_r)) for j in choice.candidates[row].tolist()
+            }
+            hardest = max(relevant, key=lambda j: float(u @ (kept * table[j] - relevant[j])))
+            assert int(made.items[row, layer]) == hardest
+            np.testing.assert_allclose(numbers(made.layers[layer])[row], table[hardest], rtol=1e-5)
+            j_r = relevant[hardest]
+            for name, value in zip(parts, (u, p_r, p - p_r, j_r, table[hardest] - j_r), strict=True):
+                parts[name].append(value)
+        s = {name: float(joined(parts["u"]) @ joined(parts[name])) for name in ("p_r", "p_ir", "j_r", "j_ir")}
+        pairs = (("p_r", "p_ir"), ("j_ir", "j_r"), ("p_r", "j_r"), ("j_ir", "p_ir"))
+        expected = 0.3 * np.mean([math.log1p(math.exp(s[low] - s[high])) for high, low in pairs])
+        assert float(made.loss[row].detach()) == pytest.approx(expected, rel=1e-4)
+
+
+def test_the_gates_learn_from_their_loss() -> None:
+    torch.manual_seed(0)
+    sampler = DisentangledSampler.from_context(
+        SimpleNamespace(dimension=D, device="cpu", settings=SimpleNamespace(dens_gamma=0.3, dens_warmup=10))  # type: ignore[arg-type]
+    )
+    loss = sampler.negatives(layer_choice()).loss
+    assert loss is not None and sampler.module is sampler.gates
+    loss.sum().backward()
+    assert all(gate.weight.grad is not None and gate.weight.grad.any() for gate in sampler.gates.values())
