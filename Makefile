@@ -3,6 +3,7 @@
 # make test-matrix   every sampler with the slow models too, one epoch each on ml-100k
 # make test-vllm     tests of the vLLM judge, in an environment of their own (.venv-llm)
 # make test-ray      tests of the Ray judge, on a cluster of two nodes on this machine (.venv-llm)
+# make bench         speed of training beside plain RecBole: epochs with every sampler, and the pieces
 # make bench-judges  cost of the judges: pairs per second, verdict store, tokens per pair, vLLM
 PYTHON ?= python3
 TORCH  ?= torch==2.13.0
@@ -17,7 +18,7 @@ LLM_PIP := $(LLM_BIN)/python -m pip --disable-pip-version-check -q
 # Threads that wait must not take a core from those that work.
 export OMP_WAIT_POLICY := PASSIVE
 
-.PHONY: help install demo test test-matrix test-vllm test-ray bench-judges lint clean
+.PHONY: help install demo test test-matrix test-vllm test-ray bench bench-judges lint clean
 .DELETE_ON_ERROR:
 
 help:
@@ -39,6 +40,10 @@ test-vllm: .venv-llm/.installed
 
 test-ray: .venv-llm/.installed
 	$(LLM_BIN)/python -m pytest -m ray
+
+bench: install
+	$(BIN)/python benchmarks/epochs.py
+	$(BIN)/python benchmarks/kernels.py
 
 bench-judges: .venv-llm/.installed
 	$(LLM_BIN)/python benchmarks/judge_speed.py

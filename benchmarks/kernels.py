@@ -102,16 +102,17 @@ def batch_row(keys: dict[str, Any]) -> tuple[str, str, float, float]:
     """The columns of one epoch's batches, without negatives."""
     run = assemble_run(DTLNSConfig("BPR", "made", config_dict={**keys, "dtlns_sampler": "rns", **FREE}))
     loader = run.data.train_loader
-    order = np.random.default_rng(0).permutation(len(loader._rows)).tolist()
+    order = np.random.default_rng(0).permutation(len(loader._rows))
     batches = [order[start : start + ROWS] for start in range(0, len(order), ROWS)]
+    lists = [batch.tolist() for batch in batches]  # what PyTorch's loader hands over
 
     def ours() -> None:
         for batch in batches:
-            loader.positives_of(np.asarray(batch))
+            loader.positives_of(batch)
 
     def theirs() -> None:
         dataset = loader._dataset
-        for batch in batches:
+        for batch in lists:
             dataset.join(dataset.inter_feat[np.array(batch)])
 
     return "assembling a batch", "RecBole's Interaction", *compare(ours, theirs)

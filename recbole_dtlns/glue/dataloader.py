@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -88,7 +89,18 @@ class DTLNSTrainDataLoader(TrainDataLoader):
         """Candidates per negative in this epoch."""
         return 1 if self.warming_up else self._schedule.count_at(self._sampler.epoch)
 
-    def collate_fn(self, index: list[int]) -> Interaction:
+    def __iter__(self) -> Iterator[Interaction]:
+        return super().__iter__() if self.num_workers else self._batches()
+
+    def _batches(self) -> Iterator[Interaction]:
+        """The batches that RecBole would make, of arrays of rows instead of lists."""
+        # PyTorch's iterator draws a number before it shuffles.
+        torch.empty((), dtype=torch.int64).random_(generator=self.generator)
+        order = np.array(list(self.sampler))
+        for start in range(0, len(order), self.batch_size):
+            yield self.collate_fn(order[start : start + self.batch_size])
+
+    def collate_fn(self, index: list[int] | np.ndarray) -> Interaction:
         """The batch of these rows; what it holds does not depend on which process makes it."""
         rows = np.asarray(index)
         return self._with_candidates(self.positives_of(rows), rows)

@@ -23,11 +23,18 @@ def counter_uniform(seed: int, epoch: int, rows: np.ndarray, slots: int) -> np.n
     Returns:
         float64 [B, slots] with 53 random bits each.
     """
-    key = _mix(np.array([seed % 2**64], dtype=np.uint64))
-    key = _mix(key ^ np.uint64(epoch))
+    key = np.uint64(_mix_integer(_mix_integer(seed) ^ epoch))
     row_key = _mix(key ^ np.asarray(rows).astype(np.uint64))
     bits = _mix(row_key[:, None] + np.arange(1, slots + 1, dtype=np.uint64) * _GOLDEN)
     return (bits >> np.uint64(11)).astype(np.float64) * 2.0**-53
+
+
+def _mix_integer(value: int) -> int:
+    """`_mix` of one number."""
+    value = (value + int(_GOLDEN)) % 2**64
+    value = ((value ^ (value >> 30)) * 0xBF58476D1CE4E5B9) % 2**64
+    value = ((value ^ (value >> 27)) * 0x94D049BB133111EB) % 2**64
+    return value ^ (value >> 31)
 
 
 def _mix(value: np.ndarray) -> np.ndarray:
