@@ -24,7 +24,8 @@ def candidate_scores(users: torch.Tensor, items: torch.Tensor, candidates: torch
         [B, n].
     """
     rows, n = candidates.shape
-    if users.device.type != "cpu" or users.dtype not in (torch.float32, torch.float64):
+    sampled = users.device.type == "cpu" and users.dtype in (torch.float32, torch.float64) and n <= len(items)
+    if not sampled:  # PyTorch has it for these alone
         return torch.bmm(functional.embedding(candidates, items), users.unsqueeze(2)).squeeze(2)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # PyTorch calls compressed rows a beta feature

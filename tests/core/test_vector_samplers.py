@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from recbole_dtlns.negatives.layers import DisentangledSampler, LayerChoice, MixingSampler
+from recbole_dtlns.negatives.products import candidate_scores
 from recbole_dtlns.negatives.selection import Choice, HardSampler, MemorySampler, model_score
 
 USERS, ITEMS, D = 8, 20, 4
@@ -188,3 +189,17 @@ def test_the_gates_learn_from_their_loss() -> None:
     assert loss is not None and sampler.module is sampler.gates
     loss.sum().backward()
     assert all(gate.weight.grad is not None and gate.weight.grad.any() for gate in sampler.gates.values())
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+@pytest.mark.parametrize("n", [1, 15, 30])
+def test_scores_of_candidates_are_products(dtype: torch.dtype, n: int) -> None:
+    """Candidates in any order, more than once, and more of them than there are items."""
+    random = torch.Generator().manual_seed(0)
+    users, items = (torch.randn(size, D, generator=random).to(dtype) for size in (50, ITEMS))
+    candidates = torch.randint(0, ITEMS, (50, n), generator=random)
+    found = candidate_scores(users.requires_grad_(), items, candidates)
+    assert found.dtype == dtype and not found.requires_grad
+    with torch.no_grad():
+        exact = [[users[row].double() @ items[j].double() for j in candidates[row]] for row in range(50)]
+    assert torch.allclose(found.float(), torch.tensor(exact).float(), atol=5e-2 if dtype == torch.bfloat16 else 1e-5)
