@@ -23,7 +23,7 @@ import torch
 from recbole_dtlns.item_sets import PairSet
 from recbole_dtlns.negatives.counter_random import counter_uniform
 from recbole_dtlns.negatives.layers import LayerChoice, LayerSampler, Pooling
-from recbole_dtlns.negatives.pools import CandidatePool, PoolContext
+from recbole_dtlns.negatives.pool import CandidatePool, PoolContext
 from recbole_dtlns.negatives.schedule import Schedule
 from recbole_dtlns.negatives.selection import Choice, NegativeSampler, SamplerContext
 from recbole_dtlns.negatives.tree_views import TreeView

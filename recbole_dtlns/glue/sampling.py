@@ -20,7 +20,9 @@ from recbole_dtlns.item_sets import PairSet
 from recbole_dtlns.negatives.false_negatives import NegativeWeights
 from recbole_dtlns.negatives.layers import LayerSampler
 from recbole_dtlns.negatives.losses import row_loss
-from recbole_dtlns.negatives.pools import POOLS, PoolContext, PopularityPool
+from recbole_dtlns.negatives.pool import PoolContext
+from recbole_dtlns.negatives.pools import POOLS
+from recbole_dtlns.negatives.popularity_pool import PopularityPool
 from recbole_dtlns.negatives.samplers import make_sampler
 from recbole_dtlns.negatives.selection import SamplerContext
 from recbole_dtlns.negatives.shared_negatives import SharedNegatives

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from recbole_dtlns.negatives.layers import DisentangledSampler, LayerSampler, MixingSampler
+from recbole_dtlns.negatives.memory import MemorySampler
 from recbole_dtlns.negatives.selection import (
     AdaptiveHardness,
     FirstDrawn,
     HardSampler,
-    MemorySampler,
     NegativeSampler,
     SamplerContext,
     TreeTerms,

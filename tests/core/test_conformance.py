@@ -13,7 +13,8 @@ import torch
 
 from recbole_dtlns import conformance
 from recbole_dtlns.conformance import POOL_CHECKS, SAMPLER_CHECKS, ConformanceError
-from recbole_dtlns.negatives.pools import POOLS, UniformPool
+from recbole_dtlns.negatives.pool import UniformPool
+from recbole_dtlns.negatives.pools import POOLS
 from recbole_dtlns.negatives.samplers import SAMPLERS, make_sampler
 from recbole_dtlns.negatives.selection import Choice, NegativeSampler
 

@@ -11,8 +11,9 @@ import pytest
 import torch
 
 from recbole_dtlns.negatives.layers import DisentangledSampler, LayerChoice, MixingSampler
+from recbole_dtlns.negatives.memory import MemorySampler
 from recbole_dtlns.negatives.products import candidate_scores
-from recbole_dtlns.negatives.selection import Choice, HardSampler, MemorySampler, model_score
+from recbole_dtlns.negatives.selection import Choice, HardSampler, model_score
 
 USERS, ITEMS, D = 8, 20, 4
 
