@@ -15,6 +15,7 @@ from tiny_runs import Run, observed, train
 
 from recbole_dtlns.errors import UnsupportedModelError
 from recbole_dtlns.glue.dataloader import WEIGHT
+from recbole_dtlns.glue.models import resolve_model
 from recbole_dtlns.glue.preparation import judged_in_recbole_ids
 from recbole_dtlns.glue.sparse_products import FastSparseProducts
 from recbole_dtlns.glue.training_step import TrainingStep
@@ -208,6 +209,31 @@ def test_mixed_negatives_reach_the_loss(model: str, tiny: dict[str, Any]) -> Non
         assert loss == pytest.approx(float(by_row.sum() if model == "SGL" else by_row.mean()), rel=1e-4)
         mixed = remembers.choice.mixing[:, :1] * remembers.choice.item_layers[0][batch["item_id"]]
         assert not torch.allclose(layers[0], mixed), "the candidate is part of it"
+
+
+VECTORS = {"mixgcf": {"dtlns_sampler": "mixgcf"}, "dens": {"dtlns_sampler": "dens"}}
+SOFTMAX = {"sampled softmax": {"dtlns_sampler": "rns", "dtlns_loss": "sampled_softmax"}}
+READERS = {"LightGCN": VECTORS | SOFTMAX, "NGCF": VECTORS | SOFTMAX, "SGL": VECTORS}
+
+
+@pytest.mark.parametrize(
+    ("model", "keys"),
+    [pytest.param(model, keys, id=f"{model}-{name}") for model, ways in READERS.items() for name, keys in ways.items()],
+)
+def test_layers_are_read_off_the_propagation_of_the_loss(
+    model: str, keys: dict[str, Any], tiny: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One propagation per step, with pseudo-positives of another weight too; SGL makes two more, of its views."""
+    model_class = resolve_model(model)
+    original, calls = model_class.forward, []
+
+    def counted(self: torch.nn.Module, *graph: torch.Tensor) -> Any:
+        calls.append(self.training)
+        return original(self, *graph)
+
+    monkeypatch.setattr(model_class, "forward", counted)
+    run = train(model, {**tiny, "hidden_size_list": [16]}, **keys)
+    assert sum(calls) == (3 if model == "SGL" else 1) * len(run.data.train_loader)
 
 
 def test_a_model_that_joins_its_layers_otherwise_is_refused(tiny: dict[str, Any]) -> None:
