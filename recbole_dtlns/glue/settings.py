@@ -255,7 +255,7 @@ class DTLNSSettings(BaseModel):
     @property
     def prepares(self) -> bool:
         """Whether the stages before training have anything to do."""
-        return self.relabels or self.loss_debiased or (self.selects and self.reads_trees)
+        return self.relabels or self.leaking or self.loss_debiased or (self.selects and self.reads_trees)
 
     @property
     def active(self) -> bool:

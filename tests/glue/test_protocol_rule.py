@@ -233,6 +233,14 @@ def test_protocol_authors_lifts_metrics_of_the_same_model(tiny: dict[str, Any]) 
     assert inflated["ndcg@10"] > evaluate(clean.data.test_loader, load_best_model=False)["ndcg@10"]
 
 
+def test_the_published_mask_needs_no_training_on_it(tiny: dict[str, Any]) -> None:
+    """The demo's last row: plain RecBole, evaluated under the leaking mask of a judge that knows nothing."""
+    run = train("EASE", tiny, **PLAIN, dtlns_protocol="authors", dtlns_judge="always")
+    parts = [observed(loader._dataset) for loader in (run.data.valid_loader, run.data.test_loader)]
+    masked = as_set(relabelled(run)[1]) - parts[0] - parts[1]
+    assert masked and masked <= used_pairs(run.data.test_loader._sampler)
+
+
 def test_everything_a_leaking_run_writes_says_so(tiny: dict[str, Any], caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO):
         run = train("BPR", tiny, **AUTHORS, dtlns_relabel_graph=False)
