@@ -1,6 +1,6 @@
 """Models times samplers on ml-100k, one epoch each: every pair trains, or is refused with the reason.
 
-The slow models are behind the mark `matrix`; `make test-matrix` runs them.
+The slow models are behind the mark `matrix`; `make test-matrix` runs them, on the users of at most 60 ratings.
 """
 
 from __future__ import annotations
@@ -55,6 +55,8 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
 )
 def test_every_pair_trains_or_says_why_not(model: str, sampler: str, prepared: Path) -> None:
     settings: dict[str, Any] = {**SMALL, "dtlns_cache_dir": str(prepared), "dtlns_sampler": sampler}
+    if model in SLOW_MODELS:
+        settings["user_inter_num_interval"] = "[0,60]"
     if sampler in VECTORS and CAPABILITIES[model].layers is None:
         with pytest.raises(UnsupportedModelError, match=f"{model} takes no negatives that are vectors: it "):
             train(model, settings, dataset="ml-100k")
