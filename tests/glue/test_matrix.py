@@ -37,7 +37,11 @@ SMALL = {
     "cnn_strides": [4, 4],
     "n_factors": 2,
     "n_iterations": 1,
+    "cor_weight": 0.0,
     "neigh_num": 5,
+    "conv_kernel_size": 2,
+    "pool_kernel_size": 2,
+    "num_conv_kernel": 4,
     "neigh_info_method": "random",
 }
 
