@@ -6,6 +6,7 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -100,7 +101,7 @@ def dtlns_run_data(
 
 
 def check_negative_sampling(config: Any, settings: DTLNSSettings) -> None:
-    """Refuse RecBole sampling options that contradict DTL-NS.
+    """Refuse RecBole sampling options that contradict DTL-NS, and a pool that is not there.
 
     Raises:
         ConfigError: the message names the option and what to do.
@@ -120,6 +121,8 @@ def check_negative_sampling(config: Any, settings: DTLNSSettings) -> None:
             "pools of its own: set it to uniform and choose dtlns_pool (popularity, for example), or use "
             "dtlns_preset: off"
         )
+    if settings.pool_file is not None and not Path(settings.pool_file).is_file():
+        raise ConfigError(f"dtlns_pool_file: {settings.pool_file} does not exist (looked in {Path.cwd()})")
     if settings.loss == "sampled_softmax" and sampling["sample_num"] != 1:
         raise ConfigError(
             "dtlns_loss: sampled_softmax has dtlns_loss_shared negatives for all rows: set "

@@ -73,6 +73,10 @@ CONTRADICTIONS = [
         },
         "set train_neg_sample_args.sample_num to 1",
     ),
+    (
+        {"dtlns_pool": "file", "dtlns_pool_file": "nothere.tsv"},
+        "nothere.tsv does not exist .looked in",
+    ),
     ({"repeatable": True}, "repeatable: True"),
     ({"nproc": 2}, "nproc"),
     ({"valid_metric": "Recall@7"}, "valid_metric is Recall@7, which metrics .* at topk .10. do not hold"),
