@@ -11,8 +11,6 @@ from collections.abc import Callable
 import torch
 from torch.nn import functional
 
-_LEFT_OUT = -1e4  # a logarithm of zero whose gradient is zero, not NaN
-
 
 def bpr(positive: torch.Tensor, negatives: torch.Tensor, weights: torch.Tensor | None = None) -> torch.Tensor:
     """mean_k v_k * -log sigmoid(s_p - s_k) (Rendle et al., UAI 2009); a mean, so that K does not scale the step.
@@ -50,7 +48,9 @@ def cross_entropy(
     """log(1 + sum_k exp((s_k - s_p) / temperature + log v_k)) [B]; -inf leaves a negative out."""
     difference = (negatives - positive[:, None]) / temperature
     if log_weights is not None:
-        difference = difference + log_weights.clamp_min(_LEFT_OUT)
+        # -inf itself would make the gradient of a row in which all are left out NaN instead of zero.
+        least = torch.finfo(difference.dtype).min
+        difference = (difference + log_weights).masked_fill(torch.isneginf(log_weights), least)
     return functional.softplus(torch.logsumexp(difference, dim=1))
 
 

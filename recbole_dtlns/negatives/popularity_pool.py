@@ -26,7 +26,8 @@ class PopularityPool:
 
     def __init__(self, blocked: PairSet, n_users: int, n_items: int, counts: np.ndarray, power: float) -> None:
         self._uniform = UniformPool(blocked, n_users, n_items)  # raises where nothing is left
-        weights = np.maximum(counts, 1).astype(np.float64) ** power
+        counts = np.maximum(counts, 1)
+        weights = (counts / counts.max()) ** power  # at most 1 whatever the power
         weights[0] = 0
         scale = min(2.0**62 / (n_users + 1), 2.0**52) / weights.sum()
         mass = np.where(np.arange(n_items) > 0, np.maximum((weights * scale).astype(np.int64), 1), 0)

@@ -42,6 +42,11 @@ def test_popularity_has_the_stated_probabilities(blocked: list[set[int]], counts
             assert drawn[item] / len(grid) == pytest.approx(weights[item] / sum(weights.values()), abs=2e-3)
 
 
+def test_a_high_power_of_popularity_does_not_overflow() -> None:
+    """It makes the most popular item all but certain."""
+    assert PopularityPool(pairs([set()]), 1, 4, np.array([0, 10**5, 2, 3]), 70.0).probability[1] > 0.99
+
+
 def test_popularity_by_chi_square_where_most_is_blocked() -> None:
     """With the numbers that training uses; popular items are among the blocked."""
     n_items, draws = 201, 200_000

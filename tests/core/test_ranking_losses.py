@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 from recbole_dtlns.item_sets import JudgedPairs, PairSet
 from recbole_dtlns.negatives.false_negatives import NegativeWeights
 from recbole_dtlns.negatives.losses import bpr, softmax, sum_exp
-from recbole_dtlns.negatives.schedule import Schedule
 from recbole_dtlns.negatives.shared_negatives import SharedNegatives, expanded
 
 SCORE = st.floats(-5, 5)
@@ -76,6 +75,12 @@ def test_large_scores_do_not_overflow(loss: Any) -> None:
     assert value == pytest.approx(500.0 if loss is bpr else 1000.0)
 
 
+@pytest.mark.parametrize(("score", "temperature"), [(2e4, 1.0), (150.0, 0.01)])
+def test_a_negative_without_weight_is_left_out_whatever_its_score(score: float, temperature: float) -> None:
+    """Also where it scores far above the positive."""
+    assert softmax(torch.zeros(1), torch.tensor([[score]]), torch.zeros(1, 1), temperature).tolist() == [0.0]
+
+
 @pytest.mark.parametrize("skewed", [False, True], ids=["uniform", "skewed"])
 def test_shared_negatives_estimate_the_sum_over_all_unblocked_items(skewed: bool) -> None:
     """The mean over many draws, for users with few and with many blocked items; the positive is never among them."""
@@ -121,30 +126,3 @@ def test_weights_of_doubtful_negatives(probability: dict[tuple[int, int], float]
     found = NegativeWeights(judged, 9, "cpu").of(torch.arange(6)[:, None], torch.arange(1, 9)[None])
     expected = [[1 - probability.get((user, item), 0.0) for item in range(1, 9)] for user in range(6)]
     assert torch.allclose(found, torch.tensor(expected))
-
-
-POINTS = st.dictionaries(st.integers(0, 50), st.floats(-5, 5), min_size=1)
-
-
-@given(POINTS, st.integers(0, 60))
-def test_schedules_are_linear_between_points_and_constant_outside(points: dict[int, float], epoch: int) -> None:
-    expected = np.interp(epoch, sorted(points), [points[key] for key in sorted(points)])
-    assert Schedule.read(points).at(epoch) == pytest.approx(expected, abs=1e-9)
-
-
-@given(POINTS)
-def test_schedules_are_written_as_they_are_read(points: dict[int, float]) -> None:
-    schedule = Schedule.read(points)
-    assert Schedule.read(schedule.plain()) == schedule or len(points) == 1
-    assert Schedule.read(3).plain() == 3.0 and Schedule.read(3).at(7) == 3.0
-
-
-@pytest.mark.parametrize("wrong", [True, "3", None, {}, {0: "a"}, {-1: 2}, {0.5: 2}, {True: 2}, [1, 2]])
-def test_what_is_no_schedule(wrong: object) -> None:
-    with pytest.raises(ValueError, match="write a number, or a number per epoch such as"):
-        Schedule.read(wrong)
-
-
-def test_counts_are_whole_and_at_least_one() -> None:
-    schedule = Schedule.read({0: 0, 10: 5})
-    assert [schedule.count_at(epoch) for epoch in (0, 1, 4, 7, 99)] == [1, 1, 2, 4, 5]
