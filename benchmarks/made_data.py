@@ -40,10 +40,25 @@ def made_pairs(n_users: int, n_items: int, n_pairs: int, seed: int = 0) -> tuple
     return keys // n_items, keys % n_items
 
 
-def write_made(folder: Path, name: str, n_users: int, n_items: int, n_pairs: int, seed: int = 0) -> dict[str, Any]:
-    """Write the pairs split at random 8:1:1; returns the config keys that load them."""
+def write_made(
+    folder: Path, name: str, n_users: int, n_items: int, n_pairs: int, seed: int = 0, evaluated: int | None = None
+) -> dict[str, Any]:
+    """Write the pairs split at random 8:1:1; returns the config keys that load them.
+
+    Args:
+        folder, name: where, and the name of the data set.
+        n_users, n_items, n_pairs: size, with the number of train pairs.
+        seed: of everything.
+        evaluated: keep validation and test pairs of this many users only; None: of all.
+    """
     users, items = made_pairs(n_users, n_items, round(n_pairs / 0.8), seed)
-    part = np.random.default_rng(seed + 1).choice(3, len(users), p=[0.8, 0.1, 0.1])
+    random = np.random.default_rng(seed + 1)
+    part = random.choice(3, len(users), p=[0.8, 0.1, 0.1])
+    if evaluated is not None:
+        chosen_users = np.zeros(n_users, dtype=bool)
+        chosen_users[random.permutation(n_users)[:evaluated]] = True
+        kept = (part == 0) | chosen_users[users]
+        users, items, part = users[kept], items[kept], part[kept]
     target = folder / name
     target.mkdir(parents=True, exist_ok=True)
     for number, split in enumerate(("train", "valid", "test")):

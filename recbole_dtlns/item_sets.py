@@ -35,7 +35,8 @@ class PairSet:
         if len(users) == 0:
             return cls(users, items)
         width = int(items.max()) + 1
-        keys = np.unique(users * width + items)
+        keys = np.sort(users * width + items)  # np.unique hashes integers, which takes far longer
+        keys = keys[np.append(True, keys[1:] != keys[:-1])]
         return cls(keys // width, keys % width)
 
     def __len__(self) -> int:

@@ -154,12 +154,14 @@ class _Stages:
         if settings.structure_paths:
             return self._read_tree("structure tree", settings.structure_paths)
 
+        bounds = {"neighbours": settings.graph_neighbours, "max_history": settings.graph_max_history}
+
         def compute() -> tuple[Arrays, Facts]:
-            vectors = structure.structure_vectors(self.train, settings.structure_dim)
+            vectors = structure.structure_vectors(self.train, settings.structure_dim, **bounds)
             alone = int((vectors == 0).all(axis=1).sum())
             return {"vectors": vectors}, {"dimensions": settings.structure_dim, "items_alone": alone}
 
-        inputs = {"train": self.train.fingerprint, "dimensions": settings.structure_dim}
+        inputs = {"train": self.train.fingerprint, "dimensions": settings.structure_dim, **bounds}
         stored = self._stage("structure", structure.VERSION, inputs, compute)
         return self._grow_tree("structure tree", stored.arrays["vectors"])
 

@@ -1,7 +1,8 @@
 """Faster products with the sparse matrices that graph models hold, without touching the models.
 
 RecBole's graph models multiply by an adjacency in coordinate format; its gradient is a transposed product that PyTorch
-does in several passes. The matrix is constant, so both products can be made from compressed rows, converted once.
+does in several passes. The matrix is constant, so both products can be made from compressed rows, converted once. Most
+of these models then average their layers, and the gradient of a mean, equal for every layer, need not be written out.
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ from torch.utils.weak import WeakTensorKeyDictionary
 
 
 class FastSparseProducts(TorchFunctionMode):
-    """Within this context, `torch.sparse.mm` multiplies by constant COO matrices as compressed rows.
+    """Within this context, `torch.sparse.mm` multiplies by constant COO matrices as compressed rows, and `torch.mean`
+    over one dimension of a dense tensor hands back views as gradients.
 
     The result differs from PyTorch's by rounding only. A matrix is converted when it is met the second time, so one
     that is made anew for every step (sparse dropout) is left alone.
@@ -40,6 +42,10 @@ class FastSparseProducts(TorchFunctionMode):
                 rows = self._rows(matrix)
                 if rows is not None:
                     return _ConstantProduct.apply(dense, *rows)
+        if function is torch.mean and named is not None and len(arguments) == 1 and named.keys() == {"dim"}:
+            values, dimension = arguments[0], named["dim"]
+            if isinstance(dimension, int) and values.layout == torch.strided:
+                return _Mean.apply(values, dimension)
         return function(*arguments, **(named or {}))
 
     def _rows(self, matrix: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor] | None:
@@ -74,8 +80,27 @@ class _ConstantProduct(torch.autograd.Function):
     @staticmethod
     def forward(context: Any, dense: torch.Tensor, matrix: torch.Tensor, transposed: torch.Tensor) -> torch.Tensor:
         context.transposed = transposed
-        return matrix @ dense
+        return _product(matrix, dense)
 
     @staticmethod
     def backward(context: Any, gradient: torch.Tensor) -> tuple[torch.Tensor, None, None]:
-        return context.transposed @ gradient, None, None
+        return _product(context.transposed, gradient), None, None
+
+
+def _product(matrix: torch.Tensor, dense: torch.Tensor) -> torch.Tensor:
+    if not dense.is_cpu:
+        return matrix @ dense
+    result = dense.new_empty(matrix.shape[0], dense.shape[1])
+    return torch.addmm(result, matrix, dense, beta=0, out=result)  # `@` fills zeros and copies them first
+
+
+class _Mean(torch.autograd.Function):
+    @staticmethod
+    def forward(context: Any, values: torch.Tensor, dimension: int) -> torch.Tensor:
+        context.shape, context.dimension = values.shape, dimension
+        return values.mean(dim=dimension)
+
+    @staticmethod
+    def backward(context: Any, gradient: torch.Tensor) -> tuple[torch.Tensor, None]:
+        share = gradient / context.shape[context.dimension]
+        return share.unsqueeze(context.dimension).expand(context.shape), None

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Protocol
 
 import numpy as np
-import scipy.sparse as sp
 
 from recbole_dtlns.interactions import TrainInteractions
 from recbole_dtlns.judge.contract import Question
 from recbole_dtlns.tree.item_tree import ItemTree
+from recbole_dtlns.tree.structure import item_graph
 
 _CHUNK_COMPARISONS = 4_000_000  # (candidate, history item) comparisons held at once
 _UNKNOWN = np.float32(-1)
@@ -66,19 +66,7 @@ class CoOccurrence:
     combine: np.ufunc = np.add
 
     def __init__(self, train: TrainInteractions) -> None:
-        matrix = train.matrix
-        narrow = sp.csr_array(  # look-ups in 32-bit indices are a fifth faster
-            (matrix.data, matrix.indices.astype(np.int32), matrix.indptr.astype(np.int32)), shape=matrix.shape
-        )
-        together = sp.csr_array(narrow.T @ narrow)
-        together.sort_indices()
-        degree = together.diagonal()
-        either = np.repeat(degree, np.diff(together.indptr))
-        either += degree[together.indices]
-        either -= together.data
-        together.data /= either
-        together.setdiag(0)
-        self.graph = together
+        self.graph = item_graph(train)
 
     def compare(self, candidates: np.ndarray, counts: np.ndarray, history: np.ndarray) -> np.ndarray:
         return np.asarray(self.graph[history, np.repeat(candidates, counts)]).ravel()

@@ -26,7 +26,8 @@ def counter_uniform(seed: int, epoch: int, rows: np.ndarray, slots: int) -> np.n
     key = np.uint64(_mix_integer(_mix_integer(seed) ^ epoch))
     row_key = _mix(key ^ np.asarray(rows).astype(np.uint64))
     bits = _mix(row_key[:, None] + np.arange(1, slots + 1, dtype=np.uint64) * _GOLDEN)
-    return (bits >> np.uint64(11)).astype(np.float64) * 2.0**-53
+    bits >>= np.uint64(11)
+    return bits * 2.0**-53
 
 
 def _mix_integer(value: int) -> int:
@@ -39,7 +40,10 @@ def _mix_integer(value: int) -> int:
 
 def _mix(value: np.ndarray) -> np.ndarray:
     """The finaliser of SplitMix64 (Steele et al., OOPSLA 2014); arithmetic is modulo 2^64 on purpose."""
-    value = value + _GOLDEN
-    value = (value ^ (value >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    value = (value ^ (value >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return value ^ (value >> np.uint64(31))
+    value = value + _GOLDEN  # from here on in place
+    value ^= value >> np.uint64(30)
+    value *= np.uint64(0xBF58476D1CE4E5B9)
+    value ^= value >> np.uint64(27)
+    value *= np.uint64(0x94D049BB133111EB)
+    value ^= value >> np.uint64(31)
+    return value

@@ -9,6 +9,7 @@ import numpy as np
 
 from recbole_dtlns.errors import DataError
 from recbole_dtlns.item_sets import PairSet
+from recbole_dtlns.key_filter import KeyFilter
 from recbole_dtlns.tree.item_tree import ItemTree
 
 
@@ -87,7 +88,7 @@ class UniformPool:
         order = np.arange(len(blocked)) - self._start[blocked.users]
         self._keys = blocked.users * self._stride + blocked.items - order - 1
         self._blocked_keys = blocked.users * self._stride + blocked.items
-        self._filter = _KeyFilter(self._blocked_keys)
+        self._filter = KeyFilter(self._blocked_keys)
 
     @classmethod
     def from_context(cls, context: PoolContext) -> UniformPool:
@@ -119,32 +120,6 @@ class UniformPool:
         """How many unblocked items of each user have a smaller id; arrays that broadcast against each other."""
         before = np.searchsorted(self._blocked_keys, users * self._stride + items) - self._start[users]
         return items - 1 - before
-
-
-class _KeyFilter:
-    """Finds the few keys that belong to a set: a table of bytes lets most of the others through at once."""
-
-    _FACTOR = np.uint64(0x9E3779B97F4A7C15)
-
-    def __init__(self, keys: np.ndarray) -> None:
-        self._sorted = keys
-        bits = max(10, (8 * len(keys)).bit_length())  # an eighth of the table is set at most
-        self._shift = np.uint64(64 - bits)
-        self._table = np.zeros(2**bits, dtype=bool)
-        self._table[self._hash(keys)] = True
-
-    def _hash(self, keys: np.ndarray) -> np.ndarray:
-        return (keys.view(np.uint64) * self._FACTOR) >> self._shift
-
-    def places_of(self, keys: np.ndarray) -> np.ndarray:
-        """Positions in the flattened keys of those that belong to the set."""
-        flat = keys.reshape(-1)
-        suspects = np.flatnonzero(self._table[self._hash(flat)])
-        if len(self._sorted) == 0:
-            return suspects
-        wanted = flat[suspects]
-        place = np.minimum(np.searchsorted(self._sorted, wanted), len(self._sorted) - 1)
-        return suspects[self._sorted[place] == wanted]
 
 
 def below(uniform: np.ndarray, count: np.ndarray) -> np.ndarray:

@@ -55,9 +55,10 @@ class PopularityPool:
         point = uniform * len(self._alias)
         place = point.astype(np.int64)
         point -= place
-        share = self._own_share[place]
+        share = self._own_share.take(place)
         other = point >= share
-        items = np.where(other, self._alias[place], place) + 1
+        items = np.where(other, self._alias.take(place), place)
+        items += 1
         rows, columns = self._uniform.blocked_places(users, items)
         if len(rows):
             point, share, other = point[rows, columns], share[rows, columns], other[rows, columns]

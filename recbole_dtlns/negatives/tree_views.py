@@ -24,8 +24,7 @@ class TreeView:
         table = tree.leaf_similarity
         if table is None:
             self._table = None
-            nodes = np.vstack([tree.leaf_nodes, np.zeros_like(tree.leaf_nodes[:1])])
-            self._nodes = torch.as_tensor(nodes, device=device)
+            self._prefixes = torch.as_tensor(np.pad(tree.leaf_prefixes, ((0, 0), (0, 1))), device=device)
             self._lengths = torch.as_tensor(np.append(tree.leaf_lengths, 1), device=device)
         else:
             self._table = torch.as_tensor(np.pad(table, ((0, 1), (0, 1))), device=device)
@@ -36,8 +35,14 @@ class TreeView:
         if self._table is not None:
             return _taken(self._table.view(-1), a * len(self._table) + b)
         no_leaf = len(self._lengths) - 1
-        shared = (self._nodes[a] == self._nodes[b]).sum(dim=-1)
-        value = shared / torch.minimum(self._lengths[a], self._lengths[b])
+        low = torch.minimum(a, b).long()
+        gap = torch.maximum(a, b).long().clamp_max(no_leaf - 1) - low.clamp_max(no_leaf - 1)
+        run = torch.frexp(gap.clamp_min(1).double()).exponent - 1  # floor of log2, exactly
+        first = run * len(self._lengths) + low
+        prefixes = self._prefixes.view(-1)
+        last = (first + gap - (1 << run.long())).clamp_min(0)
+        shared = torch.minimum(_taken(prefixes, first), _taken(prefixes, last))
+        value = shared / torch.minimum(_taken(self._lengths, a), _taken(self._lengths, b))
         value = torch.where(a == b, torch.ones_like(value), value)
         return torch.where((a == no_leaf) | (b == no_leaf), torch.zeros_like(value), value)
 

@@ -10,8 +10,10 @@ import scipy.linalg
 import scipy.sparse as sp
 from scipy.sparse.linalg import svds
 
+from recbole_dtlns.co_occurrence import co_occurrence_blocks
 from recbole_dtlns.errors import ConfigError
 from recbole_dtlns.interactions import TrainInteractions
+from recbole_dtlns.top_entries import top_entries
 
 
 class ItemWeightTeacher:
@@ -19,24 +21,18 @@ class ItemWeightTeacher:
 
     Args:
         train: the train interactions.
-        weights: dense or sparse [n_items, n_items]; column j scores item j from a history.
+        weights: float32, dense or CSR [n_items, n_items]; column j scores item j from a history.
         dimension: length of the item vectors.
     """
 
     def __init__(self, train: TrainInteractions, weights: np.ndarray | sp.csr_array, dimension: int) -> None:
-        self._matrix = train.matrix.astype(np.float64)
+        self._matrix = train.matrix
         self._weights = weights
-        self.item_vectors = column_factors(weights, dimension)
+        self.item_vectors = column_factors(weights.astype(np.float64), dimension)
 
-    def scores(self, users: np.ndarray) -> np.ndarray:
-        """Scores [B, n_items]; with sparse weights, items that no history item points at get -inf."""
-        product = self._matrix[users] @ self._weights
-        if not sp.issparse(product):
-            return np.asarray(product)
-        dense = np.full(product.shape, -np.inf)
-        product = product.tocoo()
-        dense[product.coords] = product.data
-        return dense
+    def scores(self, users: np.ndarray) -> np.ndarray | sp.csr_array:
+        """Scores [B, n_items]; CSR for sparse weights, where an item that no history item points at has no entry."""
+        return self._matrix[users] @ self._weights
 
 
 class EASE:
@@ -80,7 +76,7 @@ class EASE:
         weights = scipy.linalg.cho_solve(factor, np.eye(train.n_items), overwrite_b=True, check_finite=False)
         weights /= -np.diag(weights)
         np.fill_diagonal(weights, 0.0)
-        return ItemWeightTeacher(train, weights, self.dimension)
+        return ItemWeightTeacher(train, weights.astype(np.float32), self.dimension)
 
 
 class ItemKNN:
@@ -112,20 +108,24 @@ class ItemKNN:
         }
 
     def fit(self, train: TrainInteractions) -> ItemWeightTeacher:
-        """Fit by one sparse product."""
-        matrix = train.matrix.astype(np.float64)
-        norm = np.sqrt(np.asarray(matrix.sum(axis=0)).ravel())
-        together = sp.coo_array(matrix.T @ matrix)
-        row, column = together.coords
-        off_diagonal = row != column
-        row, column, shared = row[off_diagonal], column[off_diagonal], together.data[off_diagonal]
-        cosine = shared / (norm[row] * norm[column] + self.shrink)
-        order = np.lexsort((row, -cosine, column))  # per scored item (column): most similar first, ties by row
-        starts = np.searchsorted(column[order], np.arange(train.n_items))
-        position = np.arange(len(order)) - starts[column[order]]
-        kept = order[position < self.neighbours]
-        weights = sp.csr_array((cosine[kept], (row[kept], column[kept])), shape=together.shape)
-        return ItemWeightTeacher(train, weights, self.dimension)
+        """Fit by sparse products."""
+        norm = np.sqrt(np.asarray(train.matrix.sum(axis=0), dtype=np.float64)).ravel()
+        scored, near, weights = [], [], []
+        for start, shared in co_occurrence_blocks(train):
+            item = start + np.repeat(np.arange(shared.shape[0]), np.diff(shared.indptr))
+            other = item != shared.indices
+            cosine = shared.data / (norm[item] * norm[shared.indices] + self.shrink)
+            block = sp.csr_array(
+                (np.where(other, cosine, 0).astype(np.float32), shared.indices, shared.indptr), shared.shape
+            )
+            block.eliminate_zeros()
+            rows, columns, values = top_entries(block, self.neighbours)
+            scored.append(rows + start)
+            near.append(columns)
+            weights.append(values)
+        coordinates = (np.concatenate(near), np.concatenate(scored))
+        matrix = sp.csr_array((np.concatenate(weights), coordinates), shape=(train.n_items, train.n_items))
+        return ItemWeightTeacher(train, matrix, self.dimension)
 
 
 def column_factors(weights: np.ndarray | sp.csr_array, dimension: int) -> np.ndarray:

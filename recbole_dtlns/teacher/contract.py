@@ -7,11 +7,15 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
+import scipy.sparse as sp
+import torch
 
 from recbole_dtlns.errors import DataError
 from recbole_dtlns.interactions import TrainInteractions
+from recbole_dtlns.key_filter import KeyFilter
+from recbole_dtlns.top_entries import top_entries
 
-_CHUNK_SCORES = 16_000_000  # scores held at once: 128 MB of float64
+_SCORES_AT_ONCE = 4_000_000
 
 
 class FittedTeacher(Protocol):
@@ -23,8 +27,12 @@ class FittedTeacher(Protocol):
 
     item_vectors: np.ndarray
 
-    def scores(self, users: np.ndarray) -> np.ndarray:
-        """Scores of all items for canonical user ids [B]: float [B, n_items]; -inf means "no evidence"."""
+    def scores(self, users: np.ndarray) -> np.ndarray | sp.csr_array:
+        """Scores of items for canonical user ids [B], float [B, n_items].
+
+        Dense, where -inf means "no evidence", or CSR, where an item without evidence has no entry: for a teacher that
+        scores few of many items, this is what keeps time and memory from growing with users x items.
+        """
         ...
 
 
@@ -81,36 +89,61 @@ def top_candidates(
     Raises:
         DataError: the teacher's scores hold NaN or +infinity.
     """
-    users, items, ranks, scores = [], [], [], []
-    width = min(k, train.n_items)
-    step = max(1, _CHUNK_SCORES // train.n_items)
-    for start in range(0, train.n_users, step):
+    found: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
+    start, step = 0, max(1, _SCORES_AT_ONCE // train.n_items)
+    while start < train.n_users:
         chunk = np.arange(start, min(start + step, train.n_users))
-        values = np.array(fitted.scores(chunk), dtype=np.float64)
-        diverged = ~(values < np.inf).all(axis=1)
-        if diverged.any():
-            raise DataError(
-                f"the teacher's scores for user '{train.user_tokens[chunk[diverged.argmax()]]}' hold NaN or +infinity; "
-                "lower its learning rate or choose another"
-            )
-        seen = train.matrix[chunk].tocoo()
-        values[seen.coords] = -np.inf
-        last = -np.partition(-values, width - 1, axis=1)[:, width - 1 : width]
-        above, tied = values > last, values == last
-        room = width - above.sum(axis=1, keepdims=True)  # which of the items tied for it get in: the first by token
-        best = np.nonzero(above | (tied & (tied.cumsum(axis=1) <= room)))[1].reshape(len(chunk), width)
-        best_values = np.take_along_axis(values, best, axis=1)
-        order = np.argsort(-best_values, axis=1, kind="stable")
-        best, best_values = np.take_along_axis(best, order, axis=1), np.take_along_axis(best_values, order, axis=1)
-        row, rank = np.nonzero(np.isfinite(best_values))
-        users.append(chunk[row])
-        ranks.append(rank)
-        items.append(best[row, rank])
-        scores.append(best_values[row, rank])
+        scores = fitted.scores(chunk)
+        held = scores.nnz if isinstance(scores, sp.csr_array) else scores.size
+        _refuse_diverged(scores, train.user_tokens[chunk])
+        best = _best_stored if isinstance(scores, sp.csr_array) else _best_of_all
+        rows, items, values = best(scores, train.matrix[chunk], k)
+        found.append((chunk[rows], items, values))
+        start += len(chunk)
+        # Sparse scores take less room than all items would; how much less is known from the users before.
+        step = min(4 * step, max(1, int(_SCORES_AT_ONCE * len(chunk) / max(held, 1))))
         progress(len(chunk))
-    return Candidates(
-        np.concatenate(users).astype(np.int32),
-        np.concatenate(items).astype(np.int32),
-        np.concatenate(ranks).astype(np.int32),
-        np.concatenate(scores).astype(np.float32),
-    )
+    users, items, values = (np.concatenate(columns) for columns in zip(*found, strict=True))
+    ranks = np.arange(len(users)) - np.searchsorted(users, users)
+    return Candidates(users.astype(np.int32), items.astype(np.int32), ranks.astype(np.int32), values.astype(np.float32))
+
+
+def _refuse_diverged(scores: np.ndarray | sp.csr_array, users: np.ndarray) -> None:
+    values = scores.data if isinstance(scores, sp.csr_array) else scores
+    if values.size and not values.max() < np.inf:  # NaN is not below either
+        stored = scores.tocoo() if isinstance(scores, sp.csr_array) else sp.coo_array(scores)
+        diverged = stored.coords[0][~(stored.data < np.inf)]
+        raise DataError(
+            f"the teacher's scores for user '{users[diverged.min()]}' hold NaN or +infinity; "
+            "lower its learning rate or choose another"
+        )
+
+
+def _best_stored(scores: sp.csr_array, seen: sp.csr_array, k: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Rows, items and scores of the k largest entries that are not seen, by row, best first, ties by item."""
+    n_rows, n_items = scores.shape
+    entry = np.repeat(np.arange(n_rows) * n_items, np.diff(scores.indptr)) + scores.indices
+    known = np.repeat(np.arange(n_rows) * n_items, np.diff(seen.indptr)) + seen.indices
+    values = scores.data.astype(np.float32)
+    values[KeyFilter(known).places_of(entry)] = -np.inf
+    rows, items, best = top_entries(sp.csr_array((values, scores.indices, scores.indptr), scores.shape), k)
+    scored = best > -np.inf
+    return rows[scored], items[scored], best[scored]
+
+
+def _best_of_all(scores: np.ndarray, seen: sp.csr_array, k: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """As `_best_stored`, of a dense array [B, n_items], where -inf means that there is no score."""
+    values = torch.as_tensor(np.array(scores, dtype=np.float32))
+    values[seen.tocoo().coords] = -torch.inf
+    n_items = values.shape[1]
+    top = values.topk(min(k + 1, n_items), dim=1)
+    best, items = top.values[:, :k].numpy(), top.indices[:, :k].numpy()
+    if n_items > k:
+        # Where the last score that gets in equals the first that does not, which of them gets in is left to chance.
+        tied = torch.nonzero(top.values[:, k - 1] == top.values[:, k])[:, 0]
+        in_order = values[tied].sort(dim=1, descending=True, stable=True)
+        best[tied], items[tied] = in_order.values[:, :k].numpy(), in_order.indices[:, :k].numpy()
+    order = np.lexsort((items, -best), axis=1)
+    best, items = np.take_along_axis(best, order, axis=1), np.take_along_axis(items, order, axis=1)
+    rows, place = np.nonzero(best > -np.inf)
+    return rows, items[rows, place], best[rows, place]

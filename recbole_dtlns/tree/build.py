@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from sklearn.cluster import KMeans
-from sklearn.exceptions import ConvergenceWarning
 from threadpoolctl import threadpool_limits
 
 from recbole_dtlns.errors import ConfigError, DataError
 from recbole_dtlns.tree.item_tree import ItemTree
+from recbole_dtlns.tree.kmeans import kmeans_distances
 
-VERSION = 2
+VERSION = 3
 BALANCE_MODES = ("regret", "none", "authors")
 
 
@@ -67,21 +65,21 @@ def build_tree(
     Raises:
         DataError: a vector holds NaN or infinity (the first such item is named by its position).
     """
-    vectors = np.asarray(vectors, dtype=np.float64)
+    vectors = np.asarray(vectors, dtype=np.float32)
     broken = np.flatnonzero(~np.isfinite(vectors).all(axis=1))
     if len(broken):
         raise DataError(
             f"{len(broken)} of {len(vectors)} item vectors hold NaN or infinity (the first: row {broken[0]}); "
             "the teacher that made them has diverged, lower its learning rate or choose another"
         )
-    paths: list[list[int]] = [[] for _ in range(len(vectors))]
+    levels: list[np.ndarray] = []  # child of every item, -1 below its leaf
     assigned = moved = equal_nodes = 0
-    pending = [np.arange(len(vectors))]
+    pending = [(np.arange(len(vectors)), 0)]
     # Threaded reductions of k-means add floats in varying order; one thread keeps trees reproducible.
     with threadpool_limits(limits=1):
         while pending:
-            items = pending.pop()
-            if len(items) <= shape.leaf_size and paths[items[0]]:
+            items, level = pending.pop()
+            if len(items) <= shape.leaf_size and level > 0:
                 progress(len(items))
                 continue
             children, moves, all_equal = _split(vectors[items], shape)
@@ -90,14 +88,15 @@ def build_tree(
             moved += moves
             filled = [items[children == child] for child in range(shape.branching)]
             filled = [group for group in filled if len(group)]
+            if level == len(levels):
+                levels.append(np.full(len(vectors), -1, dtype=np.int16))
             for child, group in enumerate(filled):
-                for item in group:
-                    paths[item].append(child)
+                levels[level][group] = child
             if len(filled) == 1:  # a root that is itself a leaf, or k-means (balance none) that cannot part the items
                 progress(len(items))
             else:
-                pending.extend(filled)
-    tree = ItemTree.from_paths(["-".join(map(str, path)) for path in paths])
+                pending.extend((group, level + 1) for group in filled)
+    tree = ItemTree(np.stack(levels, axis=1))
     facts = {**describe(tree), "moved_share": round(moved / assigned, 4), "equal_nodes": equal_nodes}
     return tree, facts
 
@@ -126,12 +125,8 @@ def _split(vectors: np.ndarray, shape: TreeShape) -> tuple[np.ndarray, int, bool
         return np.zeros(n, dtype=np.int64), 0, False
     k = min(shape.branching, n)
     all_equal = bool((vectors == vectors[0]).all())
-    if all_equal:
-        distances = np.zeros((n, k))
-    else:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ConvergenceWarning)  # fewer distinct vectors than children: handled below
-            distances = KMeans(k, n_init=1, random_state=shape.seed).fit(vectors).transform(vectors)
+    random = np.random.default_rng(shape.seed)
+    distances = np.zeros((n, k)) if all_equal else kmeans_distances(vectors, k, random)
     children = distances.argmin(axis=1)
     before = children.copy()
     if shape.balance == "regret":

@@ -11,7 +11,7 @@ import numpy as np
 
 from recbole_dtlns.errors import DataError
 
-# A full leaf-by-leaf table is the fastest look-up; above this many leaves (64 MiB) prefixes are compared instead.
+# A full leaf-by-leaf table is the fastest look-up; above this many leaves (64 MiB) prefixes are looked up instead.
 _TABLE_LEAVES = 4096
 
 
@@ -109,24 +109,23 @@ class ItemTree:
         return leaf_digits, leaf_of_item
 
     @cached_property
-    def leaf_nodes(self) -> np.ndarray:
-        """Node number of every leaf's prefix at every level, int32 [n_leaves, depth].
+    def leaf_prefixes(self) -> np.ndarray:
+        """Length of the prefix that a run of neighbouring leaves shares, int16 [1 + log2 of leaves, n_leaves].
 
-        Two leaves share their first k levels exactly when their first k node numbers are equal, so the
-        number of equal entries is the length of the longest common prefix. Padding differs for every leaf.
+        Row k, column i is about the leaves i to i + 2^k. Leaves are numbered in the order of their paths, so two leaves
+        share what all between them share, and two overlapping runs cover any range (a sparse table, Bender &
+        Farach-Colton, LATIN 2000).
         """
         digits = self._leaves[0]
-        n_leaves, depth = digits.shape
-        nodes = np.empty((n_leaves, depth), dtype=np.int32)
-        offset = 0
-        parent = np.zeros(n_leaves, dtype=np.int64)
-        for level in range(depth):
-            present = digits[:, level] >= 0
-            key = parent * (int(digits.max()) + 2) + digits[:, level]
-            _, parent = np.unique(key, return_inverse=True)
-            nodes[:, level] = np.where(present, parent + offset, -1 - np.arange(n_leaves))
-            offset += n_leaves
-        return nodes
+        equal = (digits[:-1] == digits[1:]) & (digits[1:] >= 0)
+        rows = [np.append(np.logical_and.accumulate(equal, axis=1).sum(axis=1), 0).astype(np.int16)]
+        reach = 1
+        while 2 * reach < len(digits):
+            shorter = rows[-1].copy()
+            shorter[:-reach] = np.minimum(shorter[:-reach], rows[-1][reach:])
+            rows.append(shorter)
+            reach *= 2
+        return np.stack(rows)
 
     @cached_property
     def leaf_similarity(self) -> np.ndarray | None:
@@ -160,8 +159,14 @@ class ItemTree:
         return np.where(known, values, np.float32(0))
 
     def _compare(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
-        shared = (self.leaf_nodes[a] == self.leaf_nodes[b]).sum(axis=-1)
-        shorter = np.minimum(self.leaf_lengths[a], self.leaf_lengths[b])
+        """Similarity of leaves, int64 arrays of one shape."""
+        gap = np.abs(a - b)
+        run = np.frexp(np.maximum(gap, 1))[1].astype(np.int64) - 1  # floor of log2, exactly
+        first = run * self.n_leaves + np.minimum(a, b)
+        prefixes = self.leaf_prefixes.ravel()
+        last = np.maximum(first + gap - (np.int64(1) << run), 0)
+        shared = np.minimum(prefixes.take(first), prefixes.take(last))
+        shorter = np.minimum(self.leaf_lengths.take(a), self.leaf_lengths.take(b))
         return np.where(a == b, np.float32(1), (shared / shorter).astype(np.float32))
 
 

@@ -6,30 +6,59 @@ import inspect
 
 import numpy as np
 import scipy.sparse as sp
+import torch
 from scipy.sparse.csgraph import connected_components
-from scipy.sparse.linalg import LinearOperator, eigsh
+from scipy.sparse.linalg import ArpackError, LinearOperator, eigsh
 
+from recbole_dtlns.co_occurrence import MAX_HISTORY, co_occurrence_blocks
 from recbole_dtlns.interactions import TrainInteractions
+from recbole_dtlns.top_entries import top_entries
 
-VERSION = 2
+VERSION = 3
+NEIGHBOURS = 200
+_TOLERANCE = 1e-3
 _DENSE_ITEMS = 512  # below this a dense eigensolver is exact and as fast
 # SciPy 1.17 draws the vectors that restart a stalled iteration from this; older versions have their own fixed ones.
 _RESTARTS = {"rng": 0} if "rng" in inspect.signature(eigsh).parameters else {}
 
 
-def item_graph(train: TrainInteractions) -> sp.csr_array:
-    """Weighted item graph: w_ij = co_ij / (deg_i + deg_j - co_ij) for i != j (Jaccard), CSR float64 [I, I]."""
-    matrix = train.matrix.astype(np.float64)
-    together = sp.coo_array(matrix.T @ matrix)
-    row, column = together.coords
-    degree = np.asarray(matrix.sum(axis=0)).ravel()
-    off_diagonal = row != column
-    row, column, shared = row[off_diagonal], column[off_diagonal], together.data[off_diagonal]
-    weight = shared / (degree[row] + degree[column] - shared)
-    return sp.csr_array((weight, (row, column)), shape=together.shape)
+def item_graph(train: TrainInteractions, neighbours: int = NEIGHBOURS, max_history: int = MAX_HISTORY) -> sp.csr_array:
+    """Weighted item graph: w_ij = co_ij / (deg_i + deg_j - co_ij) for i != j (Jaccard), bounded in two ways.
+
+    The paper's graph joins all items that share a user, a number quadratic in the longest histories. Here an edge stays
+    where it is among the strongest of either item, and long histories are sampled (`co_occurrence_blocks`).
+
+    Args:
+        train: the train interactions.
+        neighbours: strongest edges that every item keeps; equal ones by item id.
+        max_history: items of a user that count.
+
+    Returns:
+        CSR float32 [n_items, n_items], symmetric, columns sorted.
+    """
+    degree = np.asarray(train.matrix.sum(axis=0)).ravel()
+    found: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
+    narrow = np.int32 if train.n_items * min(neighbours, train.n_items) < 2**31 else np.int64
+    for start, shared in co_occurrence_blocks(train, max_history):
+        item = start + np.repeat(np.arange(shared.shape[0]), np.diff(shared.indptr))
+        either = degree[item]
+        either += degree[shared.indices]
+        # What sampled histories say of the shared users may exceed either item's users; what is exact never does.
+        both = np.minimum(shared.data, np.minimum(degree[item], degree[shared.indices]))
+        both[item == shared.indices] = 0
+        shared.data = both / (either - both)
+        shared.eliminate_zeros()
+        rows, columns, weights = top_entries(shared, neighbours)
+        found.append((np.bincount(rows, minlength=shared.shape[0]), columns.astype(narrow), weights))
+    counts, columns, weights = (np.concatenate(parts) for parts in zip(*found, strict=True))
+    graph = sp.csr_array((weights, columns, np.append(0, np.cumsum(counts)).astype(narrow)), shape=(train.n_items,) * 2)
+    graph.sort_indices()
+    return sp.csr_array(graph.maximum(graph.T))
 
 
-def structure_vectors(train: TrainInteractions, dimension: int) -> np.ndarray:
+def structure_vectors(
+    train: TrainInteractions, dimension: int, neighbours: int = NEIGHBOURS, max_history: int = MAX_HISTORY
+) -> np.ndarray:
     """The leading non-trivial eigenvectors of the normalised adjacency D^-1/2 W D^-1/2 of the item graph.
 
     They equal the eigenvectors of the smallest eigenvalues of the normalised Laplacian, which the paper
@@ -40,17 +69,18 @@ def structure_vectors(train: TrainInteractions, dimension: int) -> np.ndarray:
     Args:
         train: the train interactions.
         dimension: number of vectors d.
+        neighbours, max_history: bounds of the graph, as for `item_graph`.
 
     Returns:
         float32 [n_items, d]; columns beyond the number of existing vectors, and rows of items that share
         no user with any other, are zero.
     """
-    graph = item_graph(train)
+    graph = item_graph(train, neighbours, max_history)
     _, component = connected_components(graph, directed=False)
     # One component at a time: an iterative solver stalls on the equal eigenvalues that components share.
     order = np.argsort(component, kind="stable")
-    by_component = graph[order][:, order]
     sizes = np.bincount(component)
+    by_component = graph if len(sizes) == 1 else graph[order][:, order]
     found: list[tuple[float, np.ndarray, np.ndarray]] = []
     for end, size in zip(np.cumsum(sizes), sizes, strict=True):
         start = end - size
@@ -66,18 +96,37 @@ def structure_vectors(train: TrainInteractions, dimension: int) -> np.ndarray:
 
 def _leading_vectors(graph: sp.csr_array, dimension: int) -> tuple[np.ndarray, np.ndarray]:
     """Largest non-trivial eigenvalues [k] and unit eigenvectors [n, k] of a connected graph, k = min(d, n - 1)."""
-    degree = np.asarray(graph.sum(axis=1)).ravel()
+    degree = np.asarray(graph.sum(axis=1), dtype=np.float64).ravel()
     n_items, wanted = len(degree), min(dimension, len(degree) - 1)
-    inverse_root = sp.diags_array(1 / np.sqrt(degree))
-    normalised = sp.csr_array(inverse_root @ graph @ inverse_root)
+    inverse_root = 1 / np.sqrt(degree)
     trivial = np.sqrt(degree / degree.sum())  # its eigenvalue is 1; all lie in [-1, 1], so 1 - 3 makes it the last
     if n_items <= _DENSE_ITEMS or wanted >= n_items - 1:
-        values, columns = np.linalg.eigh(normalised.toarray() - 3 * np.outer(trivial, trivial))
+        normalised = graph.toarray() * np.outer(inverse_root, inverse_root)
+        values, columns = np.linalg.eigh(normalised - 3 * np.outer(trivial, trivial))
     else:
-        operator = LinearOperator(
-            normalised.shape, matvec=lambda x: normalised @ x - 3 * trivial * (trivial @ x), dtype=np.float64
-        )
-        start = np.random.default_rng(0).standard_normal(n_items)
-        values, columns = eigsh(operator, k=wanted, which="LA", v0=start, tol=1e-6, **_RESTARTS)
+        try:  # what clusters items needs no more than float32, which halves the memory traffic of every product
+            values, columns = _iterated(graph, inverse_root, trivial, wanted, np.float32)
+        except ArpackError:  # many equal eigenvalues, which rounding does not tell apart
+            values, columns = _iterated(graph, inverse_root, trivial, wanted, np.float64)
     order = np.argsort(-values, kind="stable")[:wanted]
     return values[order], columns[:, order]
+
+
+def _iterated(
+    graph: sp.csr_array, inverse_root: np.ndarray, trivial: np.ndarray, wanted: int, dtype: type
+) -> tuple[np.ndarray, np.ndarray]:
+    """Leading eigenpairs of D^-1/2 W D^-1/2 - 3 t t^T by Lanczos iteration."""
+    weights = graph.data * np.repeat(inverse_root, np.diff(graph.indptr)) * inverse_root[graph.indices]
+    # PyTorch's product of compressed rows is faster than SciPy's, and no less exact whatever the number of threads.
+    parts = [torch.from_numpy(part) for part in (graph.indptr, graph.indices, weights.astype(dtype))]
+    rows = torch.sparse_csr_tensor(parts[0], parts[1], parts[2], graph.shape, check_invariants=False)
+    lowered: np.ndarray = (3 * trivial).astype(dtype)
+    trivial = trivial.astype(dtype)
+
+    def product(vector: np.ndarray) -> np.ndarray:
+        vector = vector.ravel()
+        return (rows @ torch.from_numpy(vector)).numpy() - lowered * (trivial @ vector)
+
+    start: np.ndarray = np.random.default_rng(0).standard_normal(len(trivial)).astype(dtype)
+    operator = LinearOperator(graph.shape, matvec=product, dtype=dtype)
+    return eigsh(operator, k=wanted, which="LA", v0=start, tol=_TOLERANCE, **_RESTARTS)

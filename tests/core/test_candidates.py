@@ -6,6 +6,7 @@ from unittest import mock
 
 import numpy as np
 import pytest
+import scipy.sparse as sp
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
@@ -29,6 +30,16 @@ class FixedTeacher:
         return self._scores[users]
 
 
+class SparseTeacher(FixedTeacher):
+    """The same scores as CSR, columns in no order, without entries for -inf."""
+
+    def scores(self, users: np.ndarray) -> sp.csr_array:
+        scores = self._scores[users][:, ::-1]
+        rows, columns = np.nonzero(scores != -np.inf)
+        indptr = np.searchsorted(rows, np.arange(len(users) + 1))
+        return sp.csr_array((scores[rows, columns], scores.shape[1] - 1 - columns, indptr), shape=scores.shape)
+
+
 def rows(candidates: Candidates) -> list[tuple[int, int, int, float]]:
     columns = (candidates.users, candidates.items, candidates.ranks, candidates.scores)
     return list(zip(*(column.tolist() for column in columns), strict=True))
@@ -38,8 +49,11 @@ def rows(candidates: Candidates) -> list[tuple[int, int, int, float]]:
 tied_scores = st.sampled_from([0.0, 1.0, -1.0, 0.5, -np.inf])
 
 
-@given(st.data(), st.integers(0, 5), st.integers(1, 25), st.integers(1, 400))
-def test_candidates_are_the_best_unobserved_items(data: st.DataObject, seed: int, k: int, chunk: int) -> None:
+@pytest.mark.parametrize("teacher", [FixedTeacher, SparseTeacher])
+@given(data=st.data(), seed=st.integers(0, 5), k=st.integers(1, 25), chunk=st.integers(1, 400))
+def test_candidates_are_the_best_unobserved_items(
+    teacher: type[FixedTeacher], data: st.DataObject, seed: int, k: int, chunk: int
+) -> None:
     """Sorted by score, then item token; observed and unscored items never; the same in chunks of any size."""
     train = random_interactions(8, 20, 0.3, seed)
     scores = data.draw(arrays(np.float64, train.matrix.shape, elements=tied_scores))
@@ -49,8 +63,8 @@ def test_candidates_are_the_best_unobserved_items(data: st.DataObject, seed: int
         best = sorted(free, key=lambda item: (-scores[user, item], item))[:k]
         expected += [(user, item, rank, scores[user, item]) for rank, item in enumerate(best)]
     done: list[int] = []
-    with mock.patch.object(contract, "_CHUNK_SCORES", chunk):
-        found = top_candidates(FixedTeacher(scores), train, k, done.append)
+    with mock.patch.object(contract, "_SCORES_AT_ONCE", chunk):
+        found = top_candidates(teacher(scores), train, k, done.append)
     assert rows(found) == expected
     assert sum(done) == train.n_users
 
@@ -63,15 +77,16 @@ def test_ties_at_the_last_place_go_to_the_first_tokens() -> None:
         assert found.items[found.users == user].tolist() == [i for i in range(train.n_items) if i not in seen][:5]
 
 
-@pytest.mark.parametrize("value", [np.nan, np.inf])
-def test_a_diverged_teacher_is_refused(value: float) -> None:
+@pytest.mark.parametrize("teacher", [FixedTeacher, SparseTeacher])
+@pytest.mark.parametrize("value", [np.inf, np.nan])
+def test_a_diverged_teacher_is_refused(value: float, teacher: type[FixedTeacher]) -> None:
     """NaN would sort anywhere and +infinity would be dropped; the error names the user."""
     train = random_interactions(8, 20, 0.3, seed=0)
     scores = np.zeros(train.matrix.shape)
     scores[5, 3] = value
     user = train.user_tokens[5]
     with pytest.raises(DataError, match=rf"scores for user '{user}' hold NaN or \+infinity; lower its learning rate"):
-        top_candidates(FixedTeacher(scores), train, 5)
+        top_candidates(teacher(scores), train, 5)
 
 
 def test_scores_of_a_teacher_are_not_changed() -> None:

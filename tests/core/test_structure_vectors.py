@@ -43,7 +43,7 @@ def test_item_graph_is_the_jaccard_of_the_items_users() -> None:
     train = random_interactions(12, 15, 0.3, seed=0)
     users = item_sets(train)
     expected = [[len(a & b) / len(a | b) if a is not b else 0.0 for b in users] for a in users]
-    np.testing.assert_allclose(item_graph(train).toarray(), expected, rtol=1e-12)
+    np.testing.assert_allclose(item_graph(train).toarray(), expected, rtol=1e-6)
 
 
 GRAPHS = {
@@ -157,7 +157,7 @@ LARGE = {
 def test_large_and_degenerate_graphs(name: str) -> None:
     """More items than the dense solver takes, and many equal eigenvalues, where an iterative solver stalls or restarts.
 
-    The vectors come, twice the same, and with the eigenvalues of the dense Laplacian.
+    The vectors come, twice the same, and with the eigenvalues of the dense Laplacian, of which some are nearly equal.
     """
     train = LARGE[name]()
     assert train.n_items > structure._DENSE_ITEMS
@@ -167,7 +167,7 @@ def test_large_and_degenerate_graphs(name: str) -> None:
     n_components = connected_components(matrix != 0, directed=False)[0]
     expected = np.linalg.eigvalsh(matrix)[n_components:][:32]
     used = vectors[linked].astype(np.float64)[:, : len(expected)]
-    np.testing.assert_allclose(np.einsum("ij,ij->j", used, matrix @ used), expected, atol=1e-4)
+    np.testing.assert_allclose(np.einsum("ij,ij->j", used, matrix @ used), expected, atol=2e-3)
 
 
 def test_the_order_of_the_pairs_changes_nothing() -> None:

@@ -1,0 +1,55 @@
+"""How many users two items share, without ever holding all pairs of items."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import scipy.sparse as sp
+
+from recbole_dtlns.interactions import TrainInteractions
+
+MAX_HISTORY = 1000
+_PRODUCTS_AT_ONCE = 4_000_000
+
+
+def co_occurrence_blocks(
+    train: TrainInteractions, max_history: int = MAX_HISTORY
+) -> Iterator[tuple[int, sp.csr_array]]:
+    """Blocks of rows of R^T R: the number of users that each two items share.
+
+    A user with h items makes h^2 pairs of items, so a few heavy users would make most of the work. Of users with more
+    than `max_history` = H items, H are drawn at random and each of their pairs counts h (h - 1) / (H (H - 1)) times:
+    in expectation the number is the same, and the time is at most H x interactions.
+
+    Yields:
+        the first item of the block, and CSR float32 [items of the block, n_items]; the diagonal is an item's number of
+        users where no history is cut.
+    """
+    matrix = _cut(train, max_history)
+    by_item = sp.csr_array(matrix.T)
+    lengths = np.diff(matrix.indptr)
+    products = np.append(0, np.cumsum(lengths[by_item.indices], dtype=np.int64))[by_item.indptr]  # before each item
+    start = 0
+    while start < train.n_items:
+        stop = int(np.searchsorted(products, products[start] + _PRODUCTS_AT_ONCE, side="right")) - 1
+        stop = min(max(stop, start + 1), train.n_items)
+        yield start, sp.csr_array(by_item[start:stop] @ matrix)
+        start = stop
+
+
+def _cut(train: TrainInteractions, max_history: int) -> sp.csr_array:
+    """The train matrix with histories cut to a random `max_history` items, float32 with 32-bit indices if they do."""
+    matrix, lengths = train.matrix, np.diff(train.matrix.indptr)
+    data, indices, indptr = matrix.data, matrix.indices, matrix.indptr
+    if lengths.max() > max_history:
+        users, _ = train.histories()
+        order = np.lexsort((np.random.default_rng(0).random(len(users)), users))
+        kept = np.sort(order[np.arange(len(users)) - indptr[users] < max_history])
+        shown, pairs = np.minimum(lengths, max_history), lengths * (lengths - 1.0)
+        scale = np.sqrt(np.where(lengths > max_history, pairs / np.maximum(shown * (shown - 1.0), 1.0), 1.0))
+        data, indices = scale[users[kept]].astype(np.float32), indices[kept]
+        indptr = np.append(0, np.cumsum(shown))
+    if matrix.nnz < 2**31:  # half the memory traffic for positions
+        indices, indptr = indices.astype(np.int32), indptr.astype(np.int32)
+    return sp.csr_array((data, indices, indptr), shape=matrix.shape)
