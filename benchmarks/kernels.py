@@ -10,7 +10,6 @@ import statistics
 import sys
 import tempfile
 import time
-import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,21 +19,20 @@ import numpy as np
 import torch
 from made_data import SPORTS_SIZE, write_made
 from reporting import machine, table, write_results
-from scipy.sparse.linalg import eigsh
-from sklearn.cluster import KMeans
 
 import recbole_dtlns.compat  # noqa: F401  repairs RecBole
 from recbole_dtlns.compat import quiet_recbole
 from recbole_dtlns.glue.config import DTLNSConfig
 from recbole_dtlns.glue.dataset import canonical_train, load_splits, observed_pairs
 from recbole_dtlns.glue.runner import assemble_run
+from recbole_dtlns.item_sets import PairSet
 from recbole_dtlns.negatives.counter_random import counter_uniform
 from recbole_dtlns.negatives.pool import UniformPool
 from recbole_dtlns.negatives.popularity_pool import PopularityPool
 from recbole_dtlns.negatives.products import candidate_scores
 from recbole_dtlns.negatives.tree_views import TreeView
 from recbole_dtlns.tree.build import TreeShape, build_tree
-from recbole_dtlns.tree.structure import item_graph, structure_vectors
+from recbole_dtlns.tree.structure import structure_vectors
 
 ROUNDS = 5
 ROWS = 2048
@@ -99,6 +97,38 @@ def sampling_rows(keys: dict[str, Any], size: str) -> list[tuple[str, str, float
     return found
 
 
+def heavy_rows() -> list[tuple[str, str, float, float]]:
+    """Users who have seen most of 2,000 items: exact draws beside the rejection of what was seen."""
+    found = []
+    random = np.random.default_rng(0)
+    for percent in (10, 90, 99):
+        n_users, n_items = 500, 2001
+        seen = random.permuted(np.tile(np.arange(1, n_items), (n_users, 1)), axis=1)[
+            :, : percent * (n_items - 1) // 100
+        ]
+        users = np.repeat(np.arange(n_users), seen.shape[1])
+        pool = UniformPool(PairSet.of(users, seen.ravel()), n_users, n_items)
+        known = np.zeros((n_users, n_items), dtype=bool)
+        known[users, seen.ravel()] = True
+        drawn_for = random.integers(0, n_users, ROWS)
+
+        def ours(pool: UniformPool = pool, drawn_for: np.ndarray = drawn_for) -> None:
+            for batch in range(10):
+                pool.draw(drawn_for, drawn_for, counter_uniform(0, batch, np.arange(ROWS), 10))
+
+        def rejection(known: np.ndarray = known, drawn_for: np.ndarray = drawn_for) -> None:
+            rows = np.repeat(drawn_for, 10)
+            for _ in range(10):
+                items = np.zeros(len(rows), dtype=np.int64)
+                pending = np.arange(len(rows))
+                while len(pending):
+                    items[pending] = random.integers(1, known.shape[1], len(pending))
+                    pending = pending[known[rows[pending], items[pending]]]
+
+        found.append((f"uniform negatives, {percent} % of items seen", "rejection", *compare(ours, rejection)))
+    return found
+
+
 def batch_row(keys: dict[str, Any]) -> tuple[str, str, float, float]:
     """The columns of one epoch's batches, without negatives."""
     run = assemble_run(DTLNSConfig("BPR", "made", config_dict={**keys, "dtlns_sampler": "rns", **FREE}))
@@ -139,9 +169,8 @@ def scoring_row() -> tuple[str, str, float, float]:
     )
 
 
-def tree_rows(train: Any) -> list[tuple[str, str, float, float]]:
-    vectors = structure_vectors(train, 32)
-    tree, _ = build_tree(vectors, TreeShape())
+def tree_row(train: Any) -> tuple[str, str, float, float]:
+    tree, _ = build_tree(structure_vectors(train, 32), TreeShape())
     view = TreeView(tree, np.arange(train.n_items), "cpu")
     digits = torch.as_tensor(tree.digits)
     lengths = (digits >= 0).sum(dim=1)
@@ -157,36 +186,7 @@ def tree_rows(train: Any) -> list[tuple[str, str, float, float]]:
         lambda: [view.similarity(positives[:, None], candidates) for _ in range(50)],
         lambda: [padded() for _ in range(50)],
     )
-    semantic = np.random.default_rng(0).standard_normal((train.n_items, 64)).astype(np.float32)
-    trees = compare(
-        lambda: [build_tree(v, TreeShape()) for v in (structure_vectors(train, 32), semantic)],
-        lambda: [plain_tree(v) for v in (plain_vectors(train, 32), semantic)],
-        1,
-    )
-    return [
-        ("tree similarity", "comparing padded paths", *similarity),
-        ("structure vectors and both trees", "eigsh(which=SM), recursive KMeans", *trees),
-    ]
-
-
-def plain_vectors(train: Any, dimensions: int) -> np.ndarray:
-    """The method as it reads: the smallest eigenvectors of the normalised Laplacian."""
-    import scipy.sparse as sp
-
-    graph = item_graph(train)
-    degree = np.asarray(graph.sum(axis=1)).ravel()
-    scale = sp.diags_array(1 / np.sqrt(np.maximum(degree, 1e-12)))
-    laplacian = sp.eye_array(len(degree)) - scale @ graph @ scale
-    return eigsh(laplacian, k=dimensions + 1, which="SM")[1][:, 1:]
-
-
-def plain_tree(vectors: np.ndarray) -> int:
-    """Recursive k-means with scikit-learn's defaults, until a node has at most 30 items."""
-    if len(vectors) <= 30 or np.ptp(vectors, axis=0).max() == 0:
-        return 1
-    with warnings.catch_warnings(action="ignore"):
-        labels = KMeans(4, random_state=42).fit(vectors).labels_
-    return sum(plain_tree(vectors[labels == label]) for label in range(4) if (labels == label).any())
+    return "tree similarity", "comparing padded paths", *similarity
 
 
 def evaluation_rows(keys: dict[str, Any]) -> list[tuple[str, str, float, float]]:
@@ -221,7 +221,7 @@ FREE = {"dtlns_relabel_add": False, "dtlns_relabel_exclude": False}
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--only", default="", help="sampling, more, batch, scoring, trees or evaluation")
+    parser.add_argument("--only", default="", help="sampling, more, heavy, batch, scoring, trees or evaluation")
     given = parser.parse_args()
     torch.set_num_threads(given.threads)
     rows: list[tuple[str, str, float, float]] = []
@@ -235,7 +235,8 @@ def main() -> None:
             ),
             "batch": lambda: [batch_row(keys)],
             "scoring": lambda: [scoring_row()],
-            "trees": lambda: tree_rows(canonical_train(Sampling(keys).train)),
+            "heavy": heavy_rows,
+            "trees": lambda: [tree_row(canonical_train(Sampling(keys).train))],
             "evaluation": lambda: evaluation_rows(keys),
         }
         for name, part in parts.items():

@@ -11,7 +11,7 @@ from recbole_dtlns.judge.contract import Question
 from recbole_dtlns.tree.item_tree import ItemTree
 from recbole_dtlns.tree.structure import item_graph
 
-_CHUNK_COMPARISONS = 4_000_000  # (candidate, history item) comparisons held at once
+_CHUNK_COMPARISONS = 250_000  # (candidate, history item) comparisons at once: they stay in the cache
 _UNKNOWN = np.float32(-1)
 
 

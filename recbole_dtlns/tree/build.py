@@ -12,9 +12,10 @@ from threadpoolctl import threadpool_limits
 
 from recbole_dtlns.errors import ConfigError, DataError
 from recbole_dtlns.tree.item_tree import ItemTree
-from recbole_dtlns.tree.kmeans import kmeans_distances
+from recbole_dtlns.tree.kmeans import distances_to_means, kmeans_distances
 
 VERSION = 3
+_RECENTRINGS = 3
 BALANCE_MODES = ("regret", "none", "authors")
 
 
@@ -127,13 +128,22 @@ def _split(vectors: np.ndarray, shape: TreeShape) -> tuple[np.ndarray, int, bool
     all_equal = bool((vectors == vectors[0]).all())
     random = np.random.default_rng(shape.seed)
     distances = np.zeros((n, k)) if all_equal else kmeans_distances(vectors, k, random)
-    children = distances.argmin(axis=1)
-    before = children.copy()
+    nearest = distances.argmin(axis=1)
+    children = nearest.copy()
     if shape.balance == "regret":
-        balance_by_regret(children, distances, *_bounds(n, k, shape))
+        bounds = _bounds(n, k, shape)
+        balance_by_regret(children, distances, *bounds)
+        for _ in range(_RECENTRINGS):
+            if all_equal or (children == nearest).all():
+                break
+            # Items that had to move shift the centres, and other items now lie nearer to them.
+            distances = distances_to_means(vectors, children, k)
+            nearest = distances.argmin(axis=1)
+            children = nearest.copy()
+            balance_by_regret(children, distances, *bounds)
     elif shape.balance == "authors":
         _balance_as_authors(children, k, min(max(math.ceil(n / k), int(n / k * shape.max_share)), n - 1))
-    return children, int((children != before).sum()), all_equal
+    return children, int((children != nearest).sum()), all_equal
 
 
 def _bounds(n: int, k: int, shape: TreeShape) -> tuple[int, int]:

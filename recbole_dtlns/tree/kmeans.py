@@ -41,6 +41,15 @@ def kmeans_distances(vectors: np.ndarray, k: int, random: np.random.Generator) -
     return np.sqrt(_squared(vectors, squares, centres))
 
 
+def distances_to_means(vectors: np.ndarray, labels: np.ndarray, k: int) -> np.ndarray:
+    """Distances of vectors [n, d] to the means of their clusters, float32 [n, k]; infinite to an empty one."""
+    vectors = vectors - vectors.mean(axis=0)
+    members = np.equal(labels, np.arange(k)[:, None]).astype(np.float32)
+    sizes = members.sum(axis=1, keepdims=True)
+    squared = _squared(vectors, np.einsum("ij,ij->i", vectors, vectors), members @ vectors / np.maximum(sizes, 1))
+    return np.where(sizes.T > 0, np.sqrt(squared), np.float32(np.inf))
+
+
 def _first_centres(vectors: np.ndarray, squares: np.ndarray, k: int, random: np.random.Generator) -> np.ndarray:
     """Each centre is the best of a few vectors drawn in proportion to their squared distance to the centres so far."""
     centres = vectors[[int(random.integers(len(vectors)))] * k]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import warnings
 
 import numpy as np
 import scipy.sparse as sp
@@ -119,7 +120,9 @@ def _iterated(
     weights = graph.data * np.repeat(inverse_root, np.diff(graph.indptr)) * inverse_root[graph.indices]
     # PyTorch's product of compressed rows is faster than SciPy's, and no less exact whatever the number of threads.
     parts = [torch.from_numpy(part) for part in (graph.indptr, graph.indices, weights.astype(dtype))]
-    rows = torch.sparse_csr_tensor(parts[0], parts[1], parts[2], graph.shape, check_invariants=False)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # PyTorch calls compressed rows a beta feature
+        rows = torch.sparse_csr_tensor(parts[0], parts[1], parts[2], graph.shape, check_invariants=False)
     lowered: np.ndarray = (3 * trivial).astype(dtype)
     trivial = trivial.astype(dtype)
 
