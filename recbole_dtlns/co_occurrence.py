@@ -39,17 +39,14 @@ def co_occurrence_blocks(
 
 
 def _cut(train: TrainInteractions, max_history: int) -> sp.csr_array:
-    """The train matrix with histories cut to a random `max_history` items, float32 with 32-bit indices if they do."""
-    matrix, lengths = train.matrix, np.diff(train.matrix.indptr)
-    data, indices, indptr = matrix.data, matrix.indices, matrix.indptr
-    if lengths.max() > max_history:
-        users, _ = train.histories()
-        order = np.lexsort((np.random.default_rng(0).random(len(users)), users))
-        kept = np.sort(order[np.arange(len(users)) - indptr[users] < max_history])
-        shown, pairs = np.minimum(lengths, max_history), lengths * (lengths - 1.0)
-        scale = np.sqrt(np.where(lengths > max_history, pairs / np.maximum(shown * (shown - 1.0), 1.0), 1.0))
-        data, indices = scale[users[kept]].astype(np.float32), indices[kept]
-        indptr = np.append(0, np.cumsum(shown))
-    if matrix.nnz < 2**31:  # half the memory traffic for positions
-        indices, indptr = indices.astype(np.int32), indptr.astype(np.int32)
-    return sp.csr_array((data, indices, indptr), shape=matrix.shape)
+    """The train matrix with histories cut to a random `max_history` items, if they are longer."""
+    matrix, lengths = train.narrow, np.diff(train.matrix.indptr)
+    if lengths.max() <= max_history:
+        return matrix
+    users, _ = train.histories()
+    order = np.lexsort((np.random.default_rng(0).random(len(users)), users))
+    kept = np.sort(order[np.arange(len(users)) - matrix.indptr[users] < max_history])
+    shown, pairs = np.minimum(lengths, max_history), lengths * (lengths - 1.0)
+    scale = np.sqrt(np.where(lengths > max_history, pairs / np.maximum(shown * (shown - 1.0), 1.0), 1.0))
+    indptr = np.append(0, np.cumsum(shown)).astype(matrix.indptr.dtype)
+    return sp.csr_array((scale[users[kept]].astype(np.float32), matrix.indices[kept], indptr), shape=matrix.shape)

@@ -26,7 +26,7 @@ class ItemWeightTeacher:
     """
 
     def __init__(self, train: TrainInteractions, weights: np.ndarray | sp.csr_array, dimension: int) -> None:
-        self._matrix = train.matrix
+        self._matrix = train.narrow
         self._weights = weights
         self.item_vectors = column_factors(weights.astype(np.float64), dimension)
 
@@ -110,22 +110,18 @@ class ItemKNN:
     def fit(self, train: TrainInteractions) -> ItemWeightTeacher:
         """Fit by sparse products."""
         norm = np.sqrt(np.asarray(train.matrix.sum(axis=0), dtype=np.float64)).ravel()
-        scored, near, weights = [], [], []
+        found: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
         for start, shared in co_occurrence_blocks(train):
             item = start + np.repeat(np.arange(shared.shape[0]), np.diff(shared.indptr))
-            other = item != shared.indices
             cosine = shared.data / (norm[item] * norm[shared.indices] + self.shrink)
-            block = sp.csr_array(
-                (np.where(other, cosine, 0).astype(np.float32), shared.indices, shared.indptr), shared.shape
-            )
-            block.eliminate_zeros()
-            rows, columns, values = top_entries(block, self.neighbours)
-            scored.append(rows + start)
-            near.append(columns)
-            weights.append(values)
-        coordinates = (np.concatenate(near), np.concatenate(scored))
-        matrix = sp.csr_array((np.concatenate(weights), coordinates), shape=(train.n_items, train.n_items))
-        return ItemWeightTeacher(train, matrix, self.dimension)
+            shared.data = np.where(item != shared.indices, cosine, 0).astype(np.float32)
+            shared.eliminate_zeros()
+            rows, near, values = top_entries(shared, self.neighbours)
+            found.append((np.bincount(rows, minlength=shared.shape[0]), near.astype(shared.indices.dtype), values))
+        counts, near, values = (np.concatenate(parts) for parts in zip(*found, strict=True))
+        indptr = np.append(0, np.cumsum(counts)).astype(near.dtype)
+        weights = sp.csc_array((values, near, indptr), shape=(train.n_items, train.n_items))
+        return ItemWeightTeacher(train, weights.tocsr(), self.dimension)
 
 
 def column_factors(weights: np.ndarray | sp.csr_array, dimension: int) -> np.ndarray:

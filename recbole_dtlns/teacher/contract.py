@@ -13,7 +13,7 @@ import torch
 from recbole_dtlns.errors import DataError
 from recbole_dtlns.interactions import TrainInteractions
 from recbole_dtlns.key_filter import KeyFilter
-from recbole_dtlns.top_entries import top_entries
+from recbole_dtlns.top_entries import above_mean, top_entries
 
 _SCORES_AT_ONCE = 4_000_000
 
@@ -122,9 +122,11 @@ def _refuse_diverged(scores: np.ndarray | sp.csr_array, users: np.ndarray) -> No
 def _best_stored(scores: sp.csr_array, seen: sp.csr_array, k: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Rows, items and scores of the k largest entries that are not seen, by row, best first, ties by item."""
     n_rows, n_items = scores.shape
+    scores = above_mean(scores.astype(np.float32), k + np.diff(seen.indptr))
+    scores = above_mean(scores, k + np.diff(seen.indptr))
     entry = np.repeat(np.arange(n_rows) * n_items, np.diff(scores.indptr)) + scores.indices
     known = np.repeat(np.arange(n_rows) * n_items, np.diff(seen.indptr)) + seen.indices
-    values = scores.data.astype(np.float32)
+    values = scores.data.copy()
     values[KeyFilter(known).places_of(entry)] = -np.inf
     rows, items, best = top_entries(sp.csr_array((values, scores.indices, scores.indptr), scores.shape), k)
     scored = best > -np.inf

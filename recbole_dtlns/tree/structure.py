@@ -117,9 +117,12 @@ def _iterated(
     graph: sp.csr_array, inverse_root: np.ndarray, trivial: np.ndarray, wanted: int, dtype: type
 ) -> tuple[np.ndarray, np.ndarray]:
     """Leading eigenpairs of D^-1/2 W D^-1/2 - 3 t t^T by Lanczos iteration."""
-    weights = graph.data * np.repeat(inverse_root, np.diff(graph.indptr)) * inverse_root[graph.indices]
+    root = inverse_root.astype(dtype)
+    weights = np.repeat(root, np.diff(graph.indptr))
+    weights *= root[graph.indices]
+    weights *= graph.data
     # PyTorch's product of compressed rows is faster than SciPy's, and no less exact whatever the number of threads.
-    parts = [torch.from_numpy(part) for part in (graph.indptr, graph.indices, weights.astype(dtype))]
+    parts = [torch.from_numpy(part) for part in (graph.indptr, graph.indices, weights)]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # PyTorch calls compressed rows a beta feature
         rows = torch.sparse_csr_tensor(parts[0], parts[1], parts[2], graph.shape, check_invariants=False)
