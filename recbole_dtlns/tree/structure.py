@@ -117,7 +117,7 @@ def _iterated(
     graph: sp.csr_array, inverse_root: np.ndarray, trivial: np.ndarray, wanted: int, dtype: type
 ) -> tuple[np.ndarray, np.ndarray]:
     """Leading eigenpairs of D^-1/2 W D^-1/2 - 3 t t^T by Lanczos iteration."""
-    root = inverse_root.astype(dtype)
+    root: np.ndarray = inverse_root.astype(dtype)
     weights = np.repeat(root, np.diff(graph.indptr))
     weights *= root[graph.indices]
     weights *= graph.data
