@@ -11,6 +11,8 @@ from recbole_dtlns.version import __version__
 _ENTRY_POINTS = {
     "run_recbole_dtlns": "runner",
     "prepare_only": "runner",
+    "tune": "tune.search",
+    "resume_tune": "tune.search",
     "audit_judges": "judging",
     "estimate_judging": "judging",
     "export_requests": "judging",
@@ -23,7 +25,9 @@ __all__ = [
     "export_requests",
     "judge_candidates",
     "prepare_only",
+    "resume_tune",
     "run_recbole_dtlns",
+    "tune",
 ]
 
 compat.apply()

@@ -39,3 +39,7 @@ class UnsupportedModelError(DTLNSError):
 
 class InstallationError(DTLNSError):
     """A required library is missing or has a version that cannot work."""
+
+
+class TrialError(DTLNSError):
+    """Every trial of a search failed."""

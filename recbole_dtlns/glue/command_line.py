@@ -34,6 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         ("judge", "ask the judge about every candidate, write the labels and stop"),
         ("export", "write the requests that an LLM has not answered yet, for any batch service"),
         ("audit", "score judges on train positives hidden on purpose"),
+        ("tune", "search for settings with Ray Tune, and evaluate the best on test once"),
     ):
         command = commands.add_parser(
             name,
@@ -56,6 +57,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             command.add_argument("--judges", default=_AUDITED, help=f"judges, separated by commas (default {_AUDITED})")
             command.add_argument("--controls", help="those of them to ask again with shuffled and random paths")
             command.add_argument("--output", default="audit.json", help="file for the scores; .html beside it")
+        if name == "tune":
+            _add_tune_options(command)
     commands.add_parser("doctor", help="print versions, devices and what is missing")
     demo = commands.add_parser("demo", help="compare plain RecBole with DTL-NS on ml-100k (3 to 6 minutes)")
     demo.add_argument("--output", default="demo_runs", help="folder for runs, log and table (default demo_runs)")
@@ -68,6 +71,48 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("recbole-dtlns: interrupted; what was computed is kept", file=sys.stderr)
         return 130
+
+
+def _add_tune_options(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--space", help="what is searched: a yaml file, or RecBole's .test lines")
+    command.add_argument("--resume", metavar="FOLDER", help="go on with an interrupted search; all else is as it was")
+    command.add_argument("--samples", type=int, default=20, help="trials (grid: times through the grid) (default 20)")
+    command.add_argument("--search", default="random", help="random, grid, optuna or hyperopt (default random)")
+    command.add_argument("--scheduler", default="asha", help="asha, median or none: stops bad trials (default asha)")
+    command.add_argument("--grace", type=int, default=3, help="evaluations before a trial may be stopped (default 3)")
+    command.add_argument("--concurrent", type=int, help="trials at once at most (default: as many as have room)")
+    command.add_argument("--cpus", type=float, default=1.0, help="CPUs of a trial (default 1)")
+    command.add_argument("--gpus", type=float, default=0.0, help="GPUs of a trial; 0.5 lets two share one (default 0)")
+    command.add_argument("--storage", default="tune_runs", help="folder of searches; all nodes share it (tune_runs)")
+    command.add_argument("--name", help="of this search's folder (default MODEL-DATASET)")
+    command.add_argument("--address", help="of a Ray cluster (default: this machine)")
+    command.add_argument("--search-seed", type=int, default=42, help="of the search, not of the runs (default 42)")
+
+
+def _tune(given: argparse.Namespace, run: tuple[str | None, str | None, list[str]], rest: list[str]) -> None:
+    from recbole_dtlns.glue.tune.search import resume_tune, tune
+
+    if given.resume:
+        if rest or given.space or any(run):
+            raise ConfigError("--resume goes on with a search as it was: give its folder, and nothing else")
+        found = resume_tune(given.resume, given.address)
+    elif not given.space:
+        raise ConfigError("tune needs --space=FILE, or --resume=FOLDER")
+    else:
+        options = {name: getattr(given, name) for name in ("samples", "search", "scheduler", "grace", "concurrent")}
+        found = tune(
+            *run,
+            space=given.space,
+            storage=given.storage,
+            name=given.name,
+            address=given.address,
+            arguments=rest,
+            **options,
+            cpus=given.cpus,
+            gpus=given.gpus,
+            seed=given.search_seed,
+        )
+    print(found.text())
 
 
 def _run(given: argparse.Namespace, rest: list[str]) -> int:
@@ -102,6 +147,8 @@ def _run(given: argparse.Namespace, rest: list[str]) -> int:
         print(
             f"{count} requests in {given.output}; read the replies with --dtlns_judge=recorded --dtlns_judge_labels=..."
         )
+    elif given.command == "tune":
+        _tune(given, run, rest)
     else:
         _audit(given, run, rest)
     return 0

@@ -52,7 +52,7 @@ class DTLNSTrainerMixin(Trainer):
     _past: PastModels | None = None
     _past_state: Sequence[dict[str, Any]] = ()
     _loader_state: torch.Tensor | None = None
-    _latest_result: dict[str, float] | None = None
+    latest_result: dict[str, float] | None = None
 
     def fit(
         self,
@@ -117,15 +117,15 @@ class DTLNSTrainerMixin(Trainer):
         return loss
 
     def _valid_epoch(self, valid_data: Any, show_progress: bool = False) -> tuple[float, dict[str, float]]:
-        score, self._latest_result = super()._valid_epoch(valid_data, show_progress)
-        return score, self._latest_result
+        score, self.latest_result = super()._valid_epoch(valid_data, show_progress)
+        return score, self.latest_result
 
     def _save_checkpoint(self, epoch: int, verbose: bool = True, **kwargs: Any) -> None:
         if epoch < 0:  # RecBole's way of saying that no epoch is left to train; the best checkpoint stays
             return
         path = Path(kwargs.get("saved_model_file") or self.saved_model_file)
         # RecBole updates best_valid_result only after saving; what is saved as the best is the latest result.
-        self._save_state(epoch, path, self._latest_result)
+        self._save_state(epoch, path, self.latest_result)
         if verbose:
             self.logger.info("Saving current: %s", path)
 

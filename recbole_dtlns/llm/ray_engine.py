@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
@@ -18,6 +17,7 @@ from recbole_dtlns.llm.prompt import Prompt
 from recbole_dtlns.llm.reply import Reason, Reply, label_probability
 from recbole_dtlns.llm.requests import Request
 from recbole_dtlns.llm.vllm_engine import VLLMRequests
+from recbole_dtlns.ray_cluster import ray_cluster
 
 logger = logging.getLogger("recbole_dtlns")
 
@@ -85,25 +85,14 @@ class RayEngine:
 
     @contextmanager
     def start(self, prompt: Prompt) -> Iterator[RunningEngine]:
-        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is reported to anybody
-        ray = optional_import("ray", self.name, INSTALL)
-        optional_import("ray.data", self.name, INSTALL)
-        ours = not ray.is_initialized()
-        if ours:
-            try:
-                ray.init(address=self.address, log_to_driver=False, include_dashboard=False)
-            except (ConnectionError, ValueError, RuntimeError) as error:
-                raise EngineError(f"cannot reach the Ray cluster {self.address}: {error}") from error
-        try:
+        with ray_cluster(self.address, INSTALL) as ray:
+            optional_import("ray.data", self.name, INSTALL)
             ray.data.DataContext.get_current().enable_progress_bars = False
             if self.urls:
                 yield _Fleet(ray, self, prompt)
             else:
                 self._check_resources(ray)
                 yield _Actors(ray, self, prompt)
-        finally:
-            if ours:
-                ray.shutdown()
 
     def encoder(self) -> Callable[[Request], list[int]] | None:
         if self.urls:

@@ -1,0 +1,83 @@
+"""Pictures of a search, as pages that open offline."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+from sklearn.ensemble import RandomForestRegressor
+from sklearn.inspection import permutation_importance
+
+from recbole_dtlns.glue.tune.trial import SCORE
+
+
+def parallel_page(trials: pd.DataFrame, keys: list[str], metric: str, bigger: bool) -> str:
+    """One line per trial through its searched values to its score.
+
+    Args:
+        trials: one row per trial with a score.
+        keys: the searched keys, columns of it.
+        metric: the score's name.
+        bigger: whether a higher score is better.
+    """
+    axes = []
+    for key in keys:
+        numbers, labels = _numbers(trials[key])
+        axis = {"label": key, "values": numbers}
+        if labels:
+            axis |= {"tickvals": list(range(len(labels))), "ticktext": labels}
+        elif _logarithmic(numbers):
+            exponents = np.unique(np.floor(np.log10(numbers)))
+            ticks = np.append(exponents, exponents[-1] + 1)
+            axis |= {"values": np.log10(numbers), "tickvals": ticks, "ticktext": [f"1e{tick:.0f}" for tick in ticks]}
+        axes.append(axis)
+    axes.append({"label": metric, "values": trials[SCORE]})
+    colour = {"color": trials[SCORE], "colorscale": "Viridis", "showscale": True, "reversescale": not bigger}
+    figure = go.Figure(go.Parcoords(line=colour, dimensions=axes))
+    figure.update_layout(
+        title=f"{len(trials)} trials: searched values and {metric} on validation", margin={"t": 110, "l": 90, "r": 60}
+    )
+    return _page(figure)
+
+
+def importance_page(trials: pd.DataFrame, keys: list[str], metric: str) -> str:
+    """How much the score depends on each searched key, as a random forest fitted to the trials sees it.
+
+    Shown is the share of explained variation lost when a key's values are shuffled (permutation importance, Breiman
+    2001); arguments as for `parallel_page`.
+    """
+    inputs = np.stack([_numbers(trials[key])[0] for key in keys], axis=1)
+    score = trials[SCORE].to_numpy(dtype=float)
+    forest = RandomForestRegressor(300, random_state=0).fit(inputs, score)
+    found = permutation_importance(forest, inputs, score, n_repeats=30, random_state=0)
+    order = np.argsort(found.importances_mean)
+    bars = go.Bar(
+        x=found.importances_mean[order],
+        y=[keys[place] for place in order],
+        error_x={"array": found.importances_std[order]},
+        orientation="h",
+    )
+    figure = go.Figure(bars)
+    few = "" if len(trials) >= 10 * len(keys) else "; few trials for so many keys, so read it as a hint"
+    figure.update_layout(
+        title=f"What {metric} depends on ({len(trials)} trials{few})",
+        xaxis_title="loss of explained variation when the key's values are shuffled",
+        margin={"l": 220},
+    )
+    return _page(figure)
+
+
+def _numbers(column: pd.Series) -> tuple[np.ndarray, list[str]]:
+    """Values as numbers; those that are none as positions among their sorted texts, and these texts."""
+    if all(isinstance(value, (int, float, np.number)) and not isinstance(value, bool) for value in column):
+        return column.to_numpy(dtype=float), []
+    labels = sorted({str(value) for value in column})
+    return np.array([labels.index(str(value)) for value in column], dtype=float), labels
+
+
+def _logarithmic(values: np.ndarray) -> bool:
+    return bool(values.min() > 0 and values.max() / values.min() >= 100)
+
+
+def _page(figure: go.Figure) -> str:
+    return str(figure.to_html(include_plotlyjs=True, full_html=True, config={"responsive": True}))

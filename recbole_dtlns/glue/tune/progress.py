@@ -1,0 +1,98 @@
+"""What a person sees while a search runs, and what TensorBoard shows of it."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+from ray.tune import Callback
+from tqdm import tqdm
+
+from recbole_dtlns.glue.tune.trial import SCORE
+
+
+class Progress(Callback):
+    """One line per finished trial, and in a terminal a bar with the best so far.
+
+    Args:
+        tensorboard: folder for one TensorBoard run per trial.
+        metric: the validation metric's name.
+        mode: max or min.
+    """
+
+    def __init__(self, tensorboard: str, metric: str, mode: str) -> None:
+        self.tensorboard, self.metric, self.mode = tensorboard, metric, mode
+        self.best: float | None = None
+        self.finished = 0
+        self._writers: dict[str, Any] = {}
+        self._bar: Any = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "_writers": {}, "_bar": None}  # Ray keeps this with the search
+
+    def setup(
+        self, stop: Any = None, num_samples: int | None = None, total_num_samples: int | None = None, **info: Any
+    ) -> None:
+        total = total_num_samples or num_samples
+        if sys.stderr.isatty():
+            self._bar = tqdm(total=total, initial=self.finished, unit="trial", desc="search")
+
+    def on_trial_result(
+        self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
+    ) -> None:
+        writer = self._writers.get(trial.trial_id)
+        if writer is None:
+            from torch.utils.tensorboard import SummaryWriter
+
+            writer = self._writers[trial.trial_id] = SummaryWriter(str(Path(self.tensorboard) / trial.trial_id))
+        for name, value in result.items():
+            if name == SCORE or name.startswith("valid_"):
+                writer.add_scalar(name, value, result["epoch"])
+        self._note(result.get(SCORE))
+
+    def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        last = trial.last_result or {}
+        if SCORE in last:
+            self._note(last[SCORE])
+            said = f"{self.metric} {last[SCORE]:.4f} after {last['epoch']} epochs, {last['time_total_s']:.0f} s"
+        else:
+            said = "no evaluation"
+        self._end(trial, said)
+
+    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        self._end(trial, f"FAILED: {reason_of(trial.get_error())}")
+
+    def on_experiment_end(self, trials: list[Any], **info: Any) -> None:
+        if self._bar is not None:
+            self._bar.close()
+
+    def _note(self, score: float | None) -> None:
+        if score is not None and (self.best is None or (score > self.best) == (self.mode == "max")):
+            self.best = score
+        if self._bar is not None and self.best is not None:
+            self._bar.set_postfix_str(f"best {self.metric} {self.best:.4f}")
+
+    def _end(self, trial: Any, said: str) -> None:
+        self.finished += 1
+        writer = self._writers.pop(trial.trial_id, None)
+        if writer is not None:
+            writer.close()
+        best = "" if self.best is None else f"; best {self.best:.4f}"
+        tqdm.write(f"trial {self.finished} ({described(trial.config)}): {said}{best}")
+        sys.stdout.flush()
+        if self._bar is not None:
+            self._bar.update()
+
+
+def described(values: dict[str, Any]) -> str:
+    """Searched values in a line."""
+    return ", ".join(
+        f"{key}={value:.4g}" if isinstance(value, float) else f"{key}={value}" for key, value in values.items()
+    )
+
+
+def reason_of(error: BaseException | None) -> str:
+    """The last line of an error that went through Ray: what was raised in the trial."""
+    lines = [line for line in str(error).strip().splitlines() if line.strip()]
+    return lines[-1].strip() if lines else "no reason given"

@@ -1,0 +1,55 @@
+"""One trial of a search: a run that reports after every evaluation and can be continued on any node."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from recbole_dtlns.glue.config import DTLNSConfig
+from recbole_dtlns.glue.runner import assemble_run
+
+SCORE = "best_valid_score"  # the best so far: what trials are stopped and chosen by
+
+
+def train_trial(sampled: dict[str, Any], model: str, dataset: str, keys: dict[str, Any], checkpoint_every: int) -> None:
+    """Train with sampled values, in a process that Ray has started.
+
+    Nothing may follow `fit`: a trial that Ray stops never returns from its last report. Test pairs are not evaluated.
+
+    Args:
+        sampled: the searched keys' values.
+        model, dataset: as for `run_recbole_dtlns`.
+        keys: the other settings, with absolute paths.
+        checkpoint_every: evaluations between checkpoints.
+    """
+    from ray import tune
+
+    config = DTLNSConfig(model, dataset, config_dict={**keys, **sampled, **_of_trial()})
+    run = assemble_run(config)
+    trainer = run.trainer
+    evaluations = 0
+    checkpoint = tune.get_checkpoint()
+    if checkpoint is not None:
+        with checkpoint.as_directory() as folder:
+            trainer.resume_checkpoint(folder)
+        evaluations = trainer.start_epoch // int(config["eval_step"])
+
+    def report(epoch: int, score: float) -> None:
+        nonlocal evaluations
+        evaluations += 1
+        metrics = {
+            "epoch": epoch + 1,
+            "evaluations": evaluations,
+            "valid_score": float(score),
+            SCORE: float(trainer.best_valid_score),
+            **{f"valid_{name}": float(value) for name, value in (trainer.latest_result or {}).items()},
+        }
+        kept = tune.Checkpoint.from_directory(str(run.folder)) if evaluations % checkpoint_every == 0 else None
+        tune.report(metrics, checkpoint=kept)
+
+    trainer.fit(run.data.train_loader, run.data.valid_loader, show_progress=False, callback_fn=report)
+
+
+def _of_trial() -> dict[str, Any]:
+    """Ray has given the trial a folder of its own as the present one, and names its GPUs in the environment."""
+    return {"checkpoint_dir": str(Path.cwd() / "run"), "show_progress": False, "state": "WARNING"}
