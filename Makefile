@@ -3,7 +3,8 @@
 # make test-matrix   every sampler with the slow models too, one epoch each on ml-100k
 # make test-vllm     tests of the vLLM judge, in an environment of their own (.venv-llm)
 # make test-ray      tests of the Ray judge, on a cluster of two nodes on this machine (.venv-llm)
-# make bench         speed of training beside plain RecBole: epochs with every sampler, and the pieces
+# make bench         speed beside plain RecBole (epochs with every sampler, the pieces), and growth with the data (1 hour)
+# make bench-tune    what stopping bad trials early saves in a search (20 minutes)
 # make bench-judges  cost of the judges: pairs per second, verdict store, tokens per pair, vLLM
 PYTHON ?= python3
 TORCH  ?= torch==2.13.0
@@ -44,6 +45,10 @@ test-ray: .venv-llm/.installed
 bench: install
 	$(BIN)/python benchmarks/epochs.py
 	$(BIN)/python benchmarks/kernels.py
+	$(BIN)/python benchmarks/trees.py
+	$(BIN)/python benchmarks/graph_bounds.py
+	$(BIN)/python benchmarks/growth.py
+	$(BIN)/python benchmarks/readme.py
 
 bench-judges: .venv-llm/.installed
 	$(LLM_BIN)/python benchmarks/judge_speed.py

@@ -105,7 +105,6 @@ def main() -> None:
     given = parser.parse_args()
     torch.set_num_threads(given.threads)
     results: dict[str, Any] = {"machine": machine(given.threads), "rounds": given.rounds, "seconds": {}}
-    rows = []
     with tempfile.TemporaryDirectory() as folder:
         keys = {**COMMON, **write_made(Path(folder), "made", *SPORTS_SIZE), "checkpoint_dir": folder}
         keys["dtlns_cache_dir"] = folder
@@ -119,15 +118,27 @@ def main() -> None:
                 if model == "NeuMF" and (name in ("mixgcf", "dens") or "mixing" in name):
                     continue
                 arms[name] = our_arm(model, {**keys, **FREE, "dtlns_sampler": name, **own})
-            seconds = measure(arms, given.rounds)
-            results["seconds"][model] = seconds
-            median = {name: statistics.median(values) for name, values in seconds.items()}
-            for name, value in median.items():
-                plain, dynamic, uniform = (median[arm] for arm in ("RecBole, uniform", "RecBole, dynamic 10", "rns"))
-                ratios = (value / plain, value / dynamic, value / uniform)
-                rows.append([model, name, f"{value:.2f}", *(f"{ratio:.2f}" for ratio in ratios)])
-    headers = ["model", "sampler", "s/epoch", "/ RecBole uniform", "/ RecBole dynamic", "/ rns"]
-    write_results("epochs", results, table(headers, rows))
+            results["seconds"][model] = measure(arms, given.rounds)
+    write_results("epochs", results, rendered(results["seconds"]))
+
+
+def rendered(seconds: dict[str, dict[str, list[float]]]) -> str:
+    """A row per sampler, a column per model: seconds, and relative to RecBole's uniform and dynamic sampling."""
+    median = {
+        model: {arm: statistics.median(values) for arm, values in arms.items()} for model, arms in seconds.items()
+    }
+    names = list(dict.fromkeys(arm for arms in median.values() for arm in arms))
+    rows = []
+    for name in names:
+        cells = []
+        for arms in median.values():
+            if name in arms:
+                uniform, dynamic = (arms[name] / arms[arm] for arm in ("RecBole, uniform", "RecBole, dynamic 10"))
+                cells.append(f"{arms[name]:.2f} s ({uniform:.2f}; {dynamic:.2f})")
+            else:
+                cells.append("refused")
+        rows.append([name, *cells])
+    return table(["", *median], rows)
 
 
 if __name__ == "__main__":

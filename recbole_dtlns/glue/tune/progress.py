@@ -9,7 +9,7 @@ from typing import Any
 from ray.tune import Callback
 from tqdm import tqdm
 
-from recbole_dtlns.glue.tune.trial import SCORE
+from recbole_dtlns.glue.tune.trial import SCORE, described, reason_of
 
 
 class Progress(Callback):
@@ -83,16 +83,3 @@ class Progress(Callback):
         sys.stdout.flush()
         if self._bar is not None:
             self._bar.update()
-
-
-def described(values: dict[str, Any]) -> str:
-    """Searched values in a line."""
-    return ", ".join(
-        f"{key}={value:.4g}" if isinstance(value, float) else f"{key}={value}" for key, value in values.items()
-    )
-
-
-def reason_of(error: BaseException | None) -> str:
-    """The last line of an error that went through Ray: what was raised in the trial."""
-    lines = [line for line in str(error).strip().splitlines() if line.strip()]
-    return lines[-1].strip() if lines else "no reason given"

@@ -17,8 +17,7 @@ from recbole_dtlns.glue.config import DTLNSConfig
 from recbole_dtlns.glue.runner import assemble_run, write_file
 from recbole_dtlns.glue.trainer import BEST
 from recbole_dtlns.glue.tune.pictures import importance_page, parallel_page
-from recbole_dtlns.glue.tune.progress import reason_of
-from recbole_dtlns.glue.tune.trial import SCORE
+from recbole_dtlns.glue.tune.trial import SCORE, reason_of
 
 if TYPE_CHECKING:
     from recbole_dtlns.glue.tune.search import Plan

@@ -19,7 +19,6 @@ from recbole_dtlns.glue.models import check_model
 from recbole_dtlns.glue.run_data import check_negative_sampling
 from recbole_dtlns.glue.runner import prepare_only, write_file
 from recbole_dtlns.glue.settings import PREFIX
-from recbole_dtlns.glue.tune.progress import Progress
 from recbole_dtlns.glue.tune.results import SearchResult, collect
 from recbole_dtlns.glue.tune.space import Parameter, combinations, parse_space, read_space
 from recbole_dtlns.glue.tune.trial import SCORE, train_trial
@@ -49,6 +48,7 @@ _PREPARATION = (
 _OF_THE_SEARCH = ("checkpoint_dir", "show_progress", "state", "gpu_id", "resume_from")
 _FILES = ("_file", "_files", "_paths", "_checkpoint", "_labels", "_dir")
 _MOST_PREPARED_AHEAD = 16
+_LISTED_AT_ONCE = ("random", "grid")  # searches that do not wait for results before they draw the next trial
 
 
 @dataclass(frozen=True)
@@ -204,13 +204,13 @@ def _check(plan: Plan) -> None:
 
 def _run(plan: Plan, folder: Path, address: str | None) -> SearchResult:
     config = plan.config({parameter.key: parameter.example for parameter in plan.space})
-    _prepare(plan, config)
     os.environ.setdefault(
         "TUNE_GLOBAL_CHECKPOINT_S", "1"
     )  # seconds between snapshots that a resumed search starts from
     os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
     os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
     with ray_cluster(address, INSTALL):
+        _prepare(plan, config)
         tuner = _tuner(plan, folder, config)
         return collect(plan, tuner.fit(), folder, config)
 
@@ -236,6 +236,8 @@ def _prepare(plan: Plan, config: DTLNSConfig) -> None:
 def _tuner(plan: Plan, folder: Path, config: DTLNSConfig) -> Any:
     from ray import tune as ray_tune
 
+    from recbole_dtlns.glue.tune.progress import Progress  # imports Ray
+
     keys = {**plan.keys, **({"use_gpu": False} if plan.gpus == 0 else {})}
     trainable = ray_tune.with_resources(
         ray_tune.with_parameters(
@@ -260,8 +262,9 @@ def _tuner(plan: Plan, folder: Path, config: DTLNSConfig) -> Any:
             search_alg=_searcher(plan, mode),
             scheduler=_scheduler(plan, evaluations),
             num_samples=plan.samples,
-            max_concurrent_trials=plan.concurrent,
-            reuse_actors=False,
+            max_concurrent_trials=None if plan.search in _LISTED_AT_ONCE else plan.concurrent,
+            trial_name_creator=lambda trial: trial.trial_id,
+            trial_dirname_creator=lambda trial: trial.trial_id,
         ),
         run_config=ray_tune.RunConfig(
             name=folder.name,
@@ -277,8 +280,8 @@ def _tuner(plan: Plan, folder: Path, config: DTLNSConfig) -> Any:
 def _searcher(plan: Plan, mode: str) -> Any:
     from ray.tune.search import BasicVariantGenerator
 
-    if plan.search in ("random", "grid"):
-        return BasicVariantGenerator(random_state=plan.seed)
+    if plan.search in _LISTED_AT_ONCE:
+        return BasicVariantGenerator(random_state=plan.seed, max_concurrent=plan.concurrent or 0)
     try:
         if plan.search == "optuna":
             from ray.tune.search.optuna import OptunaSearch

@@ -53,3 +53,16 @@ def train_trial(sampled: dict[str, Any], model: str, dataset: str, keys: dict[st
 def _of_trial() -> dict[str, Any]:
     """Ray has given the trial a folder of its own as the present one, and names its GPUs in the environment."""
     return {"checkpoint_dir": str(Path.cwd() / "run"), "show_progress": False, "state": "WARNING"}
+
+
+def described(values: dict[str, Any]) -> str:
+    """Searched values in a line."""
+    return ", ".join(
+        f"{key}={value:.4g}" if isinstance(value, float) else f"{key}={value}" for key, value in values.items()
+    )
+
+
+def reason_of(error: BaseException | None) -> str:
+    """The last line of an error that went through Ray: what was raised in the trial."""
+    lines = [line for line in str(error).strip().splitlines() if line.strip()]
+    return lines[-1].strip() if lines else "no reason given"
