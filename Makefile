@@ -2,6 +2,7 @@
 # make test          lint, types and tests
 # make test-matrix   every sampler with the slow models too, one epoch each on ml-100k
 # make test-vllm     tests of the vLLM judge, in an environment of their own (.venv-llm)
+# make test-tune     searches on real Ray, with nodes and drivers killed
 # make test-ray      tests of the Ray judge, on a cluster of two nodes on this machine (.venv-llm)
 # make bench         speed beside plain RecBole (epochs with every sampler, the pieces), and growth with the data (1 hour)
 # make bench-tune    what stopping bad trials early saves in a search (20 minutes)
@@ -19,7 +20,7 @@ LLM_PIP := $(LLM_BIN)/python -m pip --disable-pip-version-check -q
 # Threads that wait must not take a core from those that work.
 export OMP_WAIT_POLICY := PASSIVE
 
-.PHONY: help install demo test test-matrix test-vllm test-ray bench bench-judges lint clean
+.PHONY: help install demo test test-matrix test-tune test-vllm test-ray bench bench-tune bench-judges lint clean
 .DELETE_ON_ERROR:
 
 help:
@@ -36,6 +37,9 @@ test: lint
 test-matrix: $(VENV)/.test-tools
 	$(BIN)/python -m pytest -m matrix
 
+test-tune: $(VENV)/.test-tools
+	$(BIN)/python -m pytest -m tune
+
 test-vllm: .venv-llm/.installed
 	$(LLM_BIN)/python -m pytest -m vllm
 
@@ -48,6 +52,10 @@ bench: install
 	$(BIN)/python benchmarks/trees.py
 	$(BIN)/python benchmarks/graph_bounds.py
 	$(BIN)/python benchmarks/growth.py
+	$(BIN)/python benchmarks/readme.py
+
+bench-tune: $(VENV)/.test-tools
+	$(BIN)/python benchmarks/search.py
 	$(BIN)/python benchmarks/readme.py
 
 bench-judges: .venv-llm/.installed

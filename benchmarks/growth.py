@@ -29,6 +29,8 @@ from recbole_dtlns.artefact_store import ArtefactStore
 from recbole_dtlns.compat import quiet_recbole
 from recbole_dtlns.glue import runner
 from recbole_dtlns.glue.config import DTLNSConfig
+from recbole_dtlns.tree import structure
+from recbole_dtlns.tree.structure import item_graph
 
 SIZES = {  # users, items, train pairs
     "1e5": (10_000, 5_000, 10**5),
@@ -84,6 +86,13 @@ def measure(size: tuple[int, int, int], threads: int) -> dict[str, Any]:
     """All stages of one run."""
     torch.set_num_threads(threads)
     stages = Stages()
+    edges: list[int] = []
+
+    def noted_graph(*arguments: Any, **named: Any) -> Any:
+        graph = item_graph(*arguments, **named)
+        edges.append(graph.nnz)
+        return graph
+
     with tempfile.TemporaryDirectory() as folder:
         keys = write_made(Path(folder), "made", *size, evaluated=EVALUATED_USERS)
         config = DTLNSConfig(
@@ -102,6 +111,7 @@ def measure(size: tuple[int, int, int], threads: int) -> dict[str, Any]:
         with (
             mock.patch.object(runner, "load_data", stages.timed("reading, by RecBole", runner.load_data)),
             mock.patch.object(runner, "canonical_train", stages.timed("canonical form", runner.canonical_train)),
+            mock.patch.object(structure, "item_graph", noted_graph),
             mock.patch.object(ArtefactStore, "get_or_build", stages.timed(None, ArtefactStore.get_or_build)),
             mock.patch.object(runner, "prepare", stages.timed("preparation, the rest", runner.prepare)),
             mock.patch.object(runner, "dtlns_run_data", stages.timed("pools and loaders", runner.dtlns_run_data)),
@@ -113,7 +123,8 @@ def measure(size: tuple[int, int, int], threads: int) -> dict[str, Any]:
             evaluate = stages.timed(f"ranking for {EVALUATED_USERS} users", run.trainer.evaluate)
             evaluate(run.data.valid_loader, load_best_model=False)
         pairs = len(run.data.train_loader.dataset)
-    return {"users": size[0], "items": size[1], "pairs": pairs, "stages": stages.found}
+    sizes = {"users": size[0], "items": size[1], "pairs": pairs, "edges": edges[0]}
+    return {**sizes, "stages": stages.found}
 
 
 def exponent(sizes: list[float], seconds: list[float]) -> float:
@@ -148,6 +159,7 @@ def main() -> None:
         rows.append([stage, *cells, f"{exponent(pairs, seconds):.2f}" if len(growing) > 1 else ""])
     whole = [f"{sum(one['stages'][stage]['seconds'] for stage in PREPARATION):.0f} s" for one in found.values()]
     rows.append(["whole preparation", *whole, ""])
+    rows.append(["edges per item", *(f"{one['edges'] / one['items']:.0f}" for one in found.values()), ""])
     heads = [f"{name}: {one['users']} x {one['items']}, {one['pairs']} pairs" for name, one in found.items()]
     results = {"machine": machine(given.threads), "sizes": found}
     write_results("growth", results, table(["stage", *heads, "exponent"], rows))

@@ -77,14 +77,23 @@ def test_core_knows_nothing_of_recbole(path: Path) -> None:
 
 @pytest.mark.parametrize("path", ALL, ids=str)
 def test_no_module_starts_recbole_or_ray_or_unpickles(path: Path) -> None:
-    """recbole.quick_start imports Ray and resolves the model again; a pickle runs whatever is in it."""
+    """recbole.quick_start imports Ray and resolves the model again; a pickle runs whatever is in it.
+
+    Ray is named by the search and where a cluster is connected to, and nowhere else.
+    """
     tree = parsed(path)
-    assert not [
-        module
-        for module in imports(tree, package_of(path))
-        if within(module, "recbole.quick_start") or within(module, "ray")
-    ]
+    named = set(imports(tree, package_of(path)))
+    assert not [module for module in named if within(module, "recbole.quick_start")]
+    if path != Path("ray_cluster.py") and path.parts[:2] != ("glue", "tune"):
+        assert not [module for module in named if within(module, "ray")]
     assert not list(unpicklings(tree))
+
+
+def test_ray_is_not_imported_before_it_is_used() -> None:
+    """Not even by the module of the search: training must not depend on whether Ray is there."""
+    code = "import sys, recbole_dtlns.glue.command_line, recbole_dtlns.glue.tune.search; print('ray' in sys.modules)"
+    done = subprocess.run([sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
 
 
 @pytest.mark.parametrize(

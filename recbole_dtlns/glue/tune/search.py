@@ -263,6 +263,7 @@ def _tuner(plan: Plan, folder: Path, config: DTLNSConfig) -> Any:
             scheduler=_scheduler(plan, evaluations),
             num_samples=plan.samples,
             max_concurrent_trials=None if plan.search in _LISTED_AT_ONCE else plan.concurrent,
+            reuse_actors=True,  # a process that is there need not import everything again
             trial_name_creator=lambda trial: trial.trial_id,
             trial_dirname_creator=lambda trial: trial.trial_id,
         ),
