@@ -10,6 +10,8 @@ from sklearn.inspection import permutation_importance
 
 from recbole_dtlns.glue.tune.trial import SCORE
 
+_FEW = 8  # values that an axis names one by one
+
 
 def parallel_page(trials: pd.DataFrame, keys: list[str], metric: str, bigger: bool) -> str:
     """One line per trial through its searched values to its score.
@@ -26,6 +28,8 @@ def parallel_page(trials: pd.DataFrame, keys: list[str], metric: str, bigger: bo
         axis = {"label": key, "values": numbers}
         if labels:
             axis |= {"tickvals": list(range(len(labels))), "ticktext": labels}
+        elif len(np.unique(numbers)) <= _FEW:
+            axis |= {"tickvals": np.unique(numbers)}
         elif _logarithmic(numbers):
             exponents = np.unique(np.floor(np.log10(numbers)))
             ticks = np.append(exponents, exponents[-1] + 1)
@@ -76,7 +80,7 @@ def _numbers(column: pd.Series) -> tuple[np.ndarray, list[str]]:
 
 
 def _logarithmic(values: np.ndarray) -> bool:
-    return bool(values.min() > 0 and values.max() / values.min() >= 100)
+    return bool(values.min() > 0 and values.max() / values.min() >= 20)
 
 
 def _page(figure: go.Figure) -> str:

@@ -31,6 +31,12 @@ class Progress(Callback):
     def __getstate__(self) -> dict[str, Any]:
         return {**vars(self), "_writers": {}, "_bar": None}  # Ray keeps this with the search
 
+    def get_state(self) -> dict[str, Any]:
+        return {"best": self.best, "finished": self.finished}
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        self.best, self.finished = state["best"], state["finished"]
+
     def setup(
         self, stop: Any = None, num_samples: int | None = None, total_num_samples: int | None = None, **info: Any
     ) -> None:

@@ -6,10 +6,13 @@ import itertools
 import json
 import logging
 import os
+import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
+
+import torch
 
 from recbole_dtlns.artefact_store import cache_folder
 from recbole_dtlns.compat import quiet_recbole
@@ -28,7 +31,7 @@ logger = logging.getLogger("recbole_dtlns")
 
 INSTALL = "pip install 'recbole_dtlns[tune]'"
 SEARCH_FILE = "search.json"
-# Keys of this package that the stages before training read, by their beginning.
+# Keys that the stages before training read, by their beginning.
 _PREPARATION = (
     "dtlns_teacher",
     "dtlns_candidates",
@@ -44,6 +47,14 @@ _PREPARATION = (
     "dtlns_relabel_top",
     "dtlns_relabel_order",
     "dtlns_seed",
+    # and those of RecBole that change the train split
+    "seed",
+    "eval_args",
+    "benchmark_filename",
+    "val_interval",
+    "user_inter_num_interval",
+    "item_inter_num_interval",
+    "rm_dup_inter",
 )
 _OF_THE_SEARCH = ("checkpoint_dir", "show_progress", "state", "gpu_id", "resume_from")
 _FILES = ("_file", "_files", "_paths", "_checkpoint", "_labels", "_dir")
@@ -135,7 +146,8 @@ def tune(
     """
     parameters = parse_space(space) if isinstance(space, dict) else read_space(space)
     base = DTLNSConfig(model, dataset, config_file_list, config_dict, arguments)
-    folder = Path(storage).resolve() / (name or f"{base['model']}-{base['dataset']}")
+    leak = "LEAKING-" if base.settings.leaking else ""
+    folder = Path(storage).resolve() / f"{leak}{name or '-'.join([base['model'], base['dataset']])}"
     if (folder / SEARCH_FILE).exists():
         raise ConfigError(f"{folder} holds a search already: go on with --resume={folder}, or choose another --name")
     plan = replace(_plan(base, parameters), **options)
@@ -190,8 +202,10 @@ def _check(plan: Plan) -> None:
             f"{forbidden[0]} cannot be searched: trials could not be compared, or it belongs to the search"
         )
     config = plan.config(first)
-    unknown = {key: advice for key, advice in config.undocumented_keys().items() if key in first}
-    for key, advice in unknown.items():
+    for key, advice in config.undocumented_keys().items():
+        if key not in first:
+            print(f"key '{key}' is documented neither by RecBole nor by recbole_dtlns.{advice}", file=sys.stderr)
+            continue
         raise ConfigError(f"the space searches '{key}', which neither RecBole nor recbole_dtlns knows.{advice}")
     if config["eval_step"] < 1:
         raise ConfigError("a search chooses by validation: set eval_step to 1 or more")
@@ -204,33 +218,39 @@ def _check(plan: Plan) -> None:
 
 def _run(plan: Plan, folder: Path, address: str | None) -> SearchResult:
     config = plan.config({parameter.key: parameter.example for parameter in plan.space})
+    if plan.gpus == 0 and torch.cuda.is_available():
+        print("trials train on CPUs; to give each a share of a GPU: --gpus=0.5")
     os.environ.setdefault(
         "TUNE_GLOBAL_CHECKPOINT_S", "1"
     )  # seconds between snapshots that a resumed search starts from
     os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
     os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
     with ray_cluster(address, INSTALL):
-        _prepare(plan, config)
+        _prepare(plan)
         tuner = _tuner(plan, folder, config)
         return collect(plan, tuner.fit(), folder, config)
 
 
-def _prepare(plan: Plan, config: DTLNSConfig) -> None:
+def _prepare(plan: Plan) -> None:
     """Do what all trials share before there are any, and say how much it is."""
+    first = {parameter.key: parameter.example for parameter in plan.space}
+    examples = [first, *({**first, one.key: value} for one in plan.space for value in one.values or ())]
+    prepared = next((example for example in examples if plan.config(example).settings.prepares), None)
+    if prepared is None:
+        print("nothing to prepare")
+        return
     searched = [parameter for parameter in plan.space if parameter.key.startswith(_PREPARATION)]
-    count = combinations(list(plan.space), lambda key: key.startswith(_PREPARATION))
-    if not searched:
-        print("1 preparation, shared by all trials" if config.settings.prepares else "nothing to prepare")
-    else:
+    count = combinations(searched)
+    if searched:
         names = ", ".join(parameter.key for parameter in searched)
         print(f"{f'up to {plan.samples}' if count is None else count} preparations, as the space searches {names}")
+    else:
+        print("1 preparation, shared by all trials")
     if count is None or count > min(plan.samples, _MOST_PREPARED_AHEAD):
         return  # each is made by the first trial that needs it, while others wait for it
-    first = {parameter.key: parameter.example for parameter in plan.space}
     for values in itertools.product(*(parameter.values or () for parameter in searched)):
-        sampled = {**first, **dict(zip((parameter.key for parameter in searched), values, strict=True))}
-        keys = {**plan.keys, **sampled, "state": "WARNING"}
-        prepare_only(plan.model, plan.dataset, config_dict=keys)
+        sampled = dict(zip((parameter.key for parameter in searched), values, strict=True))
+        prepare_only(plan.model, plan.dataset, config_dict={**plan.keys, **prepared, **sampled, "state": "WARNING"})
 
 
 def _tuner(plan: Plan, folder: Path, config: DTLNSConfig) -> Any:

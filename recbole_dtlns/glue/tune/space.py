@@ -6,7 +6,6 @@ import ast
 import importlib.resources
 import math
 import re
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -197,12 +196,8 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
 
 
-def combinations(parameters: list[Parameter], keys: Callable[[str], bool]) -> int | None:
-    """How many combinations the parameters with some keys have; None where one of them is a distribution of numbers."""
-    count = 1
-    for parameter in parameters:
-        if keys(parameter.key):
-            if parameter.values is None:
-                return None
-            count *= len(parameter.values)
-    return count
+def combinations(parameters: list[Parameter]) -> int | None:
+    """How many combinations of values there are; None where a parameter is a distribution of numbers."""
+    if any(parameter.values is None for parameter in parameters):
+        return None
+    return math.prod(len(parameter.values or ()) for parameter in parameters)
