@@ -69,7 +69,7 @@ class DTLNSSettings(BaseModel):
     candidates_file: str | None = None
 
     structure_dim: int = Field(32, ge=1)
-    graph_neighbours: int = Field(200, ge=1)
+    graph_neighbours: int = Field(100, ge=1)
     graph_max_history: int = Field(1000, ge=2)
     tree_branching: int = Field(4, ge=2)
     tree_leaf_size: int = Field(30, ge=1)

@@ -16,7 +16,7 @@ from recbole_dtlns.interactions import TrainInteractions
 from recbole_dtlns.top_entries import top_entries
 
 VERSION = 3
-NEIGHBOURS = 200
+NEIGHBOURS = 100
 _TOLERANCE = 1e-3
 _DENSE_ITEMS = 512  # below this a dense eigensolver is exact and as fast
 # SciPy 1.17 draws the vectors that restart a stalled iteration from this; older versions have their own fixed ones.
