@@ -11,7 +11,7 @@ import yaml
 
 from recbole_dtlns.errors import ConfigError
 from recbole_dtlns.glue.config import DTLNSConfig
-from recbole_dtlns.glue.tune.search import _check, _plan
+from recbole_dtlns.glue.tune.plan import check_plan, make_plan
 from recbole_dtlns.glue.tune.space import Parameter, combinations, parse_space, read_space
 
 YAML = """
@@ -122,7 +122,7 @@ def test_shipped_spaces_fit_their_models(name: str) -> None:
     model = name.removesuffix(".yaml")
     parameters = read_space(model)
     assert len(parameters) >= 5
-    _check(_plan(DTLNSConfig(model, "ml-100k"), parameters))
+    check_plan(make_plan(DTLNSConfig(model, "ml-100k"), parameters))
 
 
 @pytest.mark.parametrize(
@@ -139,10 +139,10 @@ def test_shipped_spaces_fit_their_models(name: str) -> None:
 def test_spaces_that_cannot_work(entry: dict[str, object], message: str) -> None:
     """Before anything is computed: also where only one of the listed values is wrong."""
     with pytest.raises(ConfigError, match=message):
-        _check(_plan(DTLNSConfig("BPR", "ml-100k"), parse_space(entry)))
+        check_plan(make_plan(DTLNSConfig("BPR", "ml-100k"), parse_space(entry)))
 
 
 def test_a_search_needs_validation() -> None:
     with pytest.raises(ConfigError, match="a search chooses by validation: set eval_step"):
         config = DTLNSConfig("BPR", "ml-100k", config_dict={"eval_step": 0})
-        _check(_plan(config, parse_space({"learning_rate": {"choice": [0.1]}})))
+        check_plan(make_plan(config, parse_space({"learning_rate": {"choice": [0.1]}})))

@@ -20,7 +20,7 @@ from recbole_dtlns.glue.tune.pictures import importance_page, parallel_page
 from recbole_dtlns.glue.tune.trial import SCORE, reason_of
 
 if TYPE_CHECKING:
-    from recbole_dtlns.glue.tune.search import Plan
+    from recbole_dtlns.glue.tune.plan import Plan
 
 
 @dataclass(frozen=True)

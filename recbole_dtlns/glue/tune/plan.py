@@ -1,0 +1,154 @@
+"""All that a search is made of, checked before any work."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from recbole_dtlns.artefact_store import cache_folder
+from recbole_dtlns.errors import ConfigError
+from recbole_dtlns.glue.config import DTLNSConfig
+from recbole_dtlns.glue.models import check_model
+from recbole_dtlns.glue.run_data import check_negative_sampling
+from recbole_dtlns.glue.runner import write_file
+from recbole_dtlns.glue.settings import PREFIX
+from recbole_dtlns.glue.tune.space import Parameter
+
+SEARCH_FILE = "search.json"
+# Keys that the stages before training read, by their beginning.
+PREPARATION = (
+    "dtlns_teacher",
+    "dtlns_candidates",
+    "dtlns_structure",
+    "dtlns_semantic",
+    "dtlns_graph",
+    "dtlns_tree_branching",
+    "dtlns_tree_leaf_size",
+    "dtlns_tree_balance",
+    "dtlns_tree_min_share",
+    "dtlns_tree_max_share",
+    "dtlns_judge",
+    "dtlns_relabel_top",
+    "dtlns_relabel_order",
+    "dtlns_seed",
+    # and those of RecBole that change the train split
+    "seed",
+    "eval_args",
+    "benchmark_filename",
+    "val_interval",
+    "user_inter_num_interval",
+    "item_inter_num_interval",
+    "rm_dup_inter",
+)
+_OF_THE_SEARCH = ("checkpoint_dir", "show_progress", "state", "gpu_id", "resume_from")
+_FILES = ("_file", "_files", "_paths", "_checkpoint", "_labels", "_dir")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All that a search is made of, and so all that is needed to go on with it.
+
+    Attributes:
+        model, dataset: what is trained.
+        keys: settings of every trial.
+        space: what is searched.
+        samples: trials drawn; with listed values in a `grid_search`, as often as this through all of them.
+        search: random, grid, optuna or hyperopt.
+        scheduler: asha and median stop bad trials early, none does not.
+        concurrent: trials at once at most; None: as many as there is room for.
+        cpus, gpus: of one trial; fractions share a device.
+        grace: evaluations before a trial may be stopped.
+        checkpoint_every: evaluations between a trial's checkpoints.
+        max_failures: how often a trial that fails or loses its node starts again, from its checkpoint.
+        seed: of the search.
+    """
+
+    model: str
+    dataset: str
+    keys: dict[str, Any]
+    space: tuple[Parameter, ...]
+    samples: int = 20
+    search: Literal["random", "grid", "optuna", "hyperopt"] = "random"
+    scheduler: Literal["asha", "median", "none"] = "asha"
+    concurrent: int | None = None
+    cpus: float = 1.0
+    gpus: float = 0.0
+    grace: int = 3
+    checkpoint_every: int = 1
+    max_failures: int = 2
+    seed: int = 42
+
+    def config(self, sampled: dict[str, Any]) -> DTLNSConfig:
+        """The configuration of a trial."""
+        return DTLNSConfig(self.model, self.dataset, config_dict={**self.keys, **sampled})
+
+    def write(self, folder: Path) -> None:
+        write_file(folder / SEARCH_FILE, json.dumps(asdict(self), indent=1))
+
+    @classmethod
+    def read(cls, folder: Path) -> Plan:
+        try:
+            content = json.loads((folder / SEARCH_FILE).read_text())
+        except (OSError, ValueError) as error:
+            raise ConfigError(f"{folder} holds no search to resume ({SEARCH_FILE}: {error})") from error
+        content["space"] = tuple(
+            Parameter(entry["key"], entry["distribution"], tuple(entry["arguments"])) for entry in content["space"]
+        )
+        return cls(**content)
+
+
+def make_plan(base: DTLNSConfig, parameters: list[Parameter]) -> Plan:
+    """The plan of a search around a configuration; its options are the defaults."""
+    given = {key: value for key, value in base.external_config_dict.items() if key not in _OF_THE_SEARCH}
+    for key in ("model", "dataset", "config_files"):
+        given.pop(key, None)
+    for key, value in given.items():  # trials run in folders, and perhaps on machines, of their own
+        if key.startswith(PREFIX) and key.endswith(_FILES) and value:
+            given[key] = [str(Path(one).resolve()) for one in value] if isinstance(value, list) else _resolved(value)
+    given["data_path"] = str(Path(base.plain()["data_path"]).resolve())
+    given[f"{PREFIX}cache_dir"] = str(cache_folder(base.settings.cache_dir).resolve())
+    cls = base.model_class
+    builtin = cls.__module__.startswith("recbole.")
+    name = base["model"] if builtin else f"{cls.__module__}:{cls.__qualname__}"
+    return Plan(name, base["dataset"], given, tuple(parameters))
+
+
+def _resolved(value: Any) -> Any:
+    return str(Path(value).resolve()) if isinstance(value, str) else value
+
+
+def check_plan(plan: Plan) -> None:
+    """Refuse what cannot work before any work is done.
+
+    Every listed value is tried beside the first values of the others; what only fails in other combinations fails its
+    trial.
+    """
+    if plan.search not in ("random", "grid", "optuna", "hyperopt"):
+        raise ConfigError(f"unknown search '{plan.search}'. Choices: random, grid, optuna, hyperopt")
+    if plan.scheduler not in ("asha", "median", "none"):
+        raise ConfigError(f"unknown scheduler '{plan.scheduler}'. Choices: asha, median, none")
+    for what in ("samples", "grace", "checkpoint_every"):
+        if getattr(plan, what) < 1:
+            raise ConfigError(f"{what} must be at least 1, not {getattr(plan, what)}")
+    first = {parameter.key: parameter.example for parameter in plan.space}
+    forbidden = [key for key in first if key in (*_OF_THE_SEARCH, "model", "dataset", "eval_step", "valid_metric")]
+    if forbidden:
+        raise ConfigError(
+            f"{forbidden[0]} cannot be searched: trials could not be compared, or it belongs to the search"
+        )
+    config = plan.config(first)
+    for key, advice in config.undocumented_keys().items():
+        if key not in first:
+            print(f"key '{key}' is documented neither by RecBole nor by recbole_dtlns.{advice}", file=sys.stderr)
+            continue
+        raise ConfigError(f"the space searches '{key}', which neither RecBole nor recbole_dtlns knows.{advice}")
+    if config["eval_step"] < 1:
+        raise ConfigError("a search chooses by validation: set eval_step to 1 or more")
+    for parameter in plan.space:
+        for value in parameter.values or (parameter.example,):
+            config = plan.config({**first, parameter.key: value})
+            check_model(config.model_class, config.settings)
+            check_negative_sampling(config, config.settings)
