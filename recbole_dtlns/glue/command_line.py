@@ -79,7 +79,7 @@ def _add_tune_options(command: argparse.ArgumentParser) -> None:
     command.add_argument("--samples", type=int, default=20, help="trials (grid: times through the grid) (default 20)")
     command.add_argument("--search", default="random", help="random, grid, optuna or hyperopt (default random)")
     command.add_argument("--scheduler", default="asha", help="asha, median or none: stops bad trials (default asha)")
-    command.add_argument("--grace", type=int, default=3, help="evaluations before a trial may be stopped (default 3)")
+    command.add_argument("--grace", type=int, default=10, help="evaluations before a trial may be stopped (default 10)")
     command.add_argument("--concurrent", type=int, help="trials at once at most (default: as many as have room)")
     command.add_argument("--cpus", type=float, default=1.0, help="CPUs of a trial (default 1)")
     command.add_argument("--gpus", type=float, default=0.0, help="GPUs of a trial; 0.5 lets two share one (default 0)")

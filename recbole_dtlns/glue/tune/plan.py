@@ -76,7 +76,7 @@ class Plan:
     concurrent: int | None = None
     cpus: float = 1.0
     gpus: float = 0.0
-    grace: int = 3
+    grace: int = 10
     checkpoint_every: int = 1
     max_failures: int = 2
     seed: int = 42
