@@ -11,12 +11,10 @@ import time
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import recbole
 import torch
-from made_data import made_pairs
 from reporting import machine, table, write_results
-from trees import SPORTS, cohesion, plain_graph
+from trees import SPORTS, cohesion, made_train, plain_graph, read_train
 
 from recbole_dtlns.interactions import TrainInteractions
 from recbole_dtlns.tree.build import TreeShape, build_tree
@@ -28,15 +26,9 @@ ML_100K = Path(recbole.__file__).parent / "dataset_example" / "ml-100k" / "ml-10
 
 
 def data_sets() -> dict[str, TrainInteractions]:
-    frame = pd.read_csv(ML_100K, sep="\t", dtype=str)
-    users, items = made_pairs(30_000, 20_000, 10**6)
-    sets = {
-        "ml-100k": TrainInteractions.from_tokens(frame.iloc[:, 0].to_numpy(), frame.iloc[:, 1].to_numpy()),
-        "made, 1M pairs": TrainInteractions.from_tokens(users.astype(str), items.astype(str)),
-    }
+    sets = {"ml-100k": read_train(ML_100K), "made, 1M pairs": made_train((30_000, 20_000, 10**6))}
     if SPORTS.exists():
-        frame = pd.read_csv(SPORTS, sep="\t", dtype=str)
-        sets["Sports"] = TrainInteractions.from_tokens(frame.iloc[:, 0].to_numpy(), frame.iloc[:, 1].to_numpy())
+        sets["Sports"] = read_train(SPORTS)
     return sets
 
 

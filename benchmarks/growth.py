@@ -60,8 +60,9 @@ class Stages:
             started = time.perf_counter()
             result = work(*arguments, **named)
             whole = time.perf_counter() - started
-            self.found[stage] = {"seconds": whole - self._inner, "peak": peak()}
-            print(f"{stage}: {whole - self._inner:.2f} s, {peak():.2f} GiB", file=sys.stderr)
+            own, high = whole - self._inner, peak()
+            self.found[stage] = {"seconds": own, "peak": high}
+            print(f"{stage}: {own:.2f} s, {high:.2f} GiB", file=sys.stderr)
             self._inner = outer + whole
             return result
 

@@ -33,6 +33,17 @@ from recbole_dtlns.tree.structure import structure_vectors
 SPORTS = Path(__file__).resolve().parents[2] / "shared" / "sports" / "sports.train.inter"
 
 
+def read_train(file: Path) -> TrainInteractions:
+    """The pairs of a file whose first two columns are user and item."""
+    frame = pd.read_csv(file, sep="\t", dtype=str)
+    return TrainInteractions.from_tokens(frame.iloc[:, 0].to_numpy(), frame.iloc[:, 1].to_numpy())
+
+
+def made_train(size: tuple[int, int, int]) -> TrainInteractions:
+    users, items = made_pairs(*size)
+    return TrainInteractions.from_tokens(users.astype(str), items.astype(str))
+
+
 def plain_graph(train: TrainInteractions) -> sp.csr_array:
     together = sp.coo_array(train.matrix.T @ train.matrix).astype(np.float64)
     row, column = together.coords
@@ -67,9 +78,10 @@ def plain_leaves(vectors: np.ndarray) -> np.ndarray:
 
 def cohesion(graph: sp.csr_array, leaves: np.ndarray) -> float:
     """Mean weight of two items of one leaf."""
-    row, column = graph.tocoo().coords
+    edges = graph.tocoo()
+    row, column = edges.coords
     sizes = np.bincount(leaves)
-    return float(graph.tocoo().data[leaves[row] == leaves[column]].sum() / (sizes * (sizes - 1)).sum())
+    return float(edges.data[leaves[row] == leaves[column]].sum() / (sizes * (sizes - 1)).sum())
 
 
 def measure(train: TrainInteractions, rounds: int) -> dict[str, Any]:
@@ -102,11 +114,9 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     given = parser.parse_args()
     torch.set_num_threads(1)
-    users, items = made_pairs(*SPORTS_SIZE)
-    sets = {"made, Sports size": TrainInteractions.from_tokens(users.astype(str), items.astype(str))}
+    sets = {"made, Sports size": made_train(SPORTS_SIZE)}
     if SPORTS.exists():
-        frame = pd.read_csv(SPORTS, sep="\t", dtype=str)
-        sets["Sports"] = TrainInteractions.from_tokens(frame.iloc[:, 0].to_numpy(), frame.iloc[:, 1].to_numpy())
+        sets["Sports"] = read_train(SPORTS)
     else:
         print(f"without the real Sports split: {SPORTS} does not exist")
     with threadpool_limits(limits=1):

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import scipy.sparse as sp
 
 from recbole_dtlns.interactions import TrainInteractions
+from recbole_dtlns.top_entries import top_entries
 
+Weigh = Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
 MAX_HISTORY = 1000
 _PRODUCTS_AT_ONCE = 4_000_000
 
@@ -36,6 +38,32 @@ def co_occurrence_blocks(
         stop = min(max(stop, start + 1), train.n_items)
         yield start, sp.csr_array(by_item[start:stop] @ matrix)
         start = stop
+
+
+def strongest_items(train: TrainInteractions, weigh: Weigh, k: int, max_history: int = MAX_HISTORY) -> sp.csr_array:
+    """Every item's k largest weights to other items with which it shares users; equal ones by item id.
+
+    Args:
+        train: the train interactions.
+        weigh: weights of pairs from item, other item and the number of users they share, three arrays of one length.
+        k: others kept per item; weights of 0 are not kept.
+        max_history: items of a user that count.
+
+    Returns:
+        CSR float32 [n_items, n_items], a row per item, columns in no order.
+    """
+    found: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
+    narrow = np.int32 if train.n_items * min(k, train.n_items) < 2**31 else np.int64
+    for start, shared in co_occurrence_blocks(train, max_history):
+        items = start + np.repeat(np.arange(shared.shape[0]), np.diff(shared.indptr))
+        weights = weigh(items, shared.indices, shared.data)
+        shared.data = np.where(items != shared.indices, weights, 0).astype(np.float32)
+        shared.eliminate_zeros()
+        rows, others, values = top_entries(shared, k)
+        found.append((np.bincount(rows, minlength=shared.shape[0]), others.astype(narrow), values))
+    counts, others, values = (np.concatenate(parts) for parts in zip(*found, strict=True))
+    indptr = np.append(0, np.cumsum(counts)).astype(narrow)
+    return sp.csr_array((values, others, indptr), shape=(train.n_items, train.n_items))
 
 
 def _cut(train: TrainInteractions, max_history: int) -> sp.csr_array:

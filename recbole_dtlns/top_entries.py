@@ -45,14 +45,14 @@ def top_entries(matrix: sp.csr_array, k: int) -> tuple[np.ndarray, np.ndarray, n
     return np.concatenate(rows), np.concatenate(columns), np.concatenate(values)
 
 
-def above_mean(matrix: sp.csr_array, least: np.ndarray | int) -> sp.csr_array:
+def above_mean(matrix: sp.csr_array, least: np.ndarray) -> sp.csr_array:
     """The entries that are not below their row's mean; rows in which fewer than `least` are left keep all.
 
     It takes a fraction of the time of sorting, and what is among the `least` largest of a row is always left.
 
     Args:
         matrix: CSR float32 [n, m].
-        least: a number, or one per row [n].
+        least: one number per row [n].
     """
     counts = np.diff(matrix.indptr)
     filled = counts > 0
@@ -63,7 +63,7 @@ def above_mean(matrix: sp.csr_array, least: np.ndarray | int) -> sp.csr_array:
         mean = (np.add.reduceat(matrix.data, starts) / counts[filled]).astype(np.float32)
         kept = matrix.data >= np.repeat(mean, counts[filled])
     left = np.add.reduceat(kept, starts, dtype=np.int64)
-    few = left < np.broadcast_to(least, counts.shape)[filled]
+    few = left < least[filled]
     kept |= np.repeat(few, counts[filled])
     counts[filled] = np.where(few, counts[filled], left)
     places = np.flatnonzero(kept)

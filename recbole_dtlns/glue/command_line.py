@@ -74,19 +74,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _add_tune_options(command: argparse.ArgumentParser) -> None:
+    # The defaults named here are those of `Plan`, which is not imported where RecBole may be missing.
     command.add_argument("--space", help="what is searched: a yaml file, or RecBole's .test lines")
     command.add_argument("--resume", metavar="FOLDER", help="go on with an interrupted search; all else is as it was")
-    command.add_argument("--samples", type=int, default=20, help="trials (grid: times through the grid) (default 20)")
-    command.add_argument("--search", default="random", help="random, grid, optuna or hyperopt (default random)")
-    command.add_argument("--scheduler", default="asha", help="asha, median or none: stops bad trials (default asha)")
-    command.add_argument("--grace", type=int, default=10, help="evaluations before a trial may be stopped (default 10)")
+    command.add_argument("--samples", type=int, help="trials (grid: times through the grid) (default 20)")
+    command.add_argument("--search", help="random, grid, optuna or hyperopt (default random)")
+    command.add_argument("--scheduler", help="asha, median or none: stops bad trials (default asha)")
+    command.add_argument("--grace", type=int, help="evaluations before a trial may be stopped (default 10)")
     command.add_argument("--concurrent", type=int, help="trials at once at most (default: as many as have room)")
-    command.add_argument("--cpus", type=float, default=1.0, help="CPUs of a trial (default 1)")
-    command.add_argument("--gpus", type=float, default=0.0, help="GPUs of a trial; 0.5 lets two share one (default 0)")
+    command.add_argument("--cpus", type=float, help="CPUs of a trial (default 1)")
+    command.add_argument("--gpus", type=float, help="GPUs of a trial; 0.5 lets two share one (default 0)")
     command.add_argument("--storage", default="tune_runs", help="folder of searches; all nodes share it (tune_runs)")
     command.add_argument("--name", help="of this search's folder (default MODEL-DATASET)")
     command.add_argument("--address", help="of a Ray cluster (default: this machine)")
-    command.add_argument("--search-seed", type=int, default=42, help="of the search, not of the runs (default 42)")
+    command.add_argument("--search-seed", dest="seed", type=int, help="of the search, not of the runs (default 42)")
 
 
 def _tune(given: argparse.Namespace, run: tuple[str | None, str | None, list[str]], rest: list[str]) -> None:
@@ -99,7 +100,8 @@ def _tune(given: argparse.Namespace, run: tuple[str | None, str | None, list[str
     elif not given.space:
         raise ConfigError("tune needs --space=FILE, or --resume=FOLDER")
     else:
-        options = {name: getattr(given, name) for name in ("samples", "search", "scheduler", "grace", "concurrent")}
+        names = ("samples", "search", "scheduler", "grace", "concurrent", "cpus", "gpus", "seed")
+        options = {name: getattr(given, name) for name in names if getattr(given, name) is not None}
         found = tune(
             *run,
             space=given.space,
@@ -108,9 +110,6 @@ def _tune(given: argparse.Namespace, run: tuple[str | None, str | None, list[str
             address=given.address,
             arguments=rest,
             **options,
-            cpus=given.cpus,
-            gpus=given.gpus,
-            seed=given.search_seed,
         )
     print(found.text())
 

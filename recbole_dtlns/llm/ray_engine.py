@@ -85,8 +85,8 @@ class RayEngine:
 
     @contextmanager
     def start(self, prompt: Prompt) -> Iterator[RunningEngine]:
+        optional_import("ray.data", self.name, INSTALL)  # before a cluster is started for nothing
         with ray_cluster(self.address, INSTALL) as ray:
-            optional_import("ray.data", self.name, INSTALL)
             ray.data.DataContext.get_current().enable_progress_bars = False
             if self.urls:
                 yield _Fleet(ray, self, prompt)

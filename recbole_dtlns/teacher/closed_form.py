@@ -10,10 +10,9 @@ import scipy.linalg
 import scipy.sparse as sp
 from scipy.sparse.linalg import svds
 
-from recbole_dtlns.co_occurrence import co_occurrence_blocks
+from recbole_dtlns.co_occurrence import strongest_items
 from recbole_dtlns.errors import ConfigError
 from recbole_dtlns.interactions import TrainInteractions
-from recbole_dtlns.top_entries import top_entries
 
 
 class ItemWeightTeacher:
@@ -110,18 +109,12 @@ class ItemKNN:
     def fit(self, train: TrainInteractions) -> ItemWeightTeacher:
         """Fit by sparse products."""
         norm = np.sqrt(np.asarray(train.matrix.sum(axis=0), dtype=np.float64)).ravel()
-        found: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
-        for start, shared in co_occurrence_blocks(train):
-            item = start + np.repeat(np.arange(shared.shape[0]), np.diff(shared.indptr))
-            cosine = shared.data / (norm[item] * norm[shared.indices] + self.shrink)
-            shared.data = np.where(item != shared.indices, cosine, 0).astype(np.float32)
-            shared.eliminate_zeros()
-            rows, near, values = top_entries(shared, self.neighbours)
-            found.append((np.bincount(rows, minlength=shared.shape[0]), near.astype(shared.indices.dtype), values))
-        counts, near, values = (np.concatenate(parts) for parts in zip(*found, strict=True))
-        indptr = np.append(0, np.cumsum(counts)).astype(near.dtype)
-        weights = sp.csc_array((values, near, indptr), shape=(train.n_items, train.n_items))
-        return ItemWeightTeacher(train, weights.tocsr(), self.dimension)
+
+        def cosine(items: np.ndarray, others: np.ndarray, shared: np.ndarray) -> np.ndarray:
+            return shared / (norm[items] * norm[others] + self.shrink)
+
+        near = strongest_items(train, cosine, self.neighbours)
+        return ItemWeightTeacher(train, sp.csr_array(near.T), self.dimension)
 
 
 def column_factors(weights: np.ndarray | sp.csr_array, dimension: int) -> np.ndarray:

@@ -122,13 +122,13 @@ def _refuse_diverged(scores: np.ndarray | sp.csr_array, users: np.ndarray) -> No
 def _best_stored(scores: sp.csr_array, seen: sp.csr_array, k: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Rows, items and scores of the k largest entries that are not seen, by row, best first, ties by item."""
     n_rows, n_items = scores.shape
-    scores = above_mean(scores.astype(np.float32), k + np.diff(seen.indptr))
-    scores = above_mean(scores, k + np.diff(seen.indptr))
+    needed = k + np.diff(seen.indptr)
+    scores = above_mean(scores.astype(np.float32, copy=False), needed)
+    scores = above_mean(scores, needed)  # what is above the mean of those above the mean is few
     entry = np.repeat(np.arange(n_rows) * n_items, np.diff(scores.indptr)) + scores.indices
     known = np.repeat(np.arange(n_rows) * n_items, np.diff(seen.indptr)) + seen.indices
-    values = scores.data.copy()
-    values[KeyFilter(known).places_of(entry)] = -np.inf
-    rows, items, best = top_entries(sp.csr_array((values, scores.indices, scores.indptr), scores.shape), k)
+    scores.data[KeyFilter(known).places_of(entry)] = -np.inf  # a copy: the teacher's own scores stay
+    rows, items, best = top_entries(scores, k)
     scored = best > -np.inf
     return rows[scored], items[scored], best[scored]
 

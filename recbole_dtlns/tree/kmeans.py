@@ -31,9 +31,8 @@ def kmeans_distances(vectors: np.ndarray, k: int, random: np.random.Generator) -
     settled = _TOLERANCE * squares.sum() / vectors.size
     for _ in range(_MOST_ROUNDS):
         labels = _squared(vectors, squares, centres).argmin(axis=1)
-        members = np.equal(labels, np.arange(k)[:, None]).astype(np.float32)
-        sizes = members.sum(axis=1, keepdims=True)
-        moved = np.where(sizes > 0, members @ vectors / np.maximum(sizes, 1), centres)
+        means, empty = _means(vectors, labels, k)
+        moved = np.where(empty[:, None], centres, means)
         shift = float(((moved - centres) ** 2).sum())
         centres = moved
         if shift <= settled:
@@ -44,10 +43,16 @@ def kmeans_distances(vectors: np.ndarray, k: int, random: np.random.Generator) -
 def distances_to_means(vectors: np.ndarray, labels: np.ndarray, k: int) -> np.ndarray:
     """Distances of vectors [n, d] to the means of their clusters, float32 [n, k]; infinite to an empty one."""
     vectors = vectors - vectors.mean(axis=0)
+    means, empty = _means(vectors, labels, k)
+    squared = _squared(vectors, np.einsum("ij,ij->i", vectors, vectors), means)
+    return np.where(empty, np.float32(np.inf), np.sqrt(squared))
+
+
+def _means(vectors: np.ndarray, labels: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+    """Means of the clusters [k, d], and which are empty, bool [k]."""
     members = np.equal(labels, np.arange(k)[:, None]).astype(np.float32)
     sizes = members.sum(axis=1, keepdims=True)
-    squared = _squared(vectors, np.einsum("ij,ij->i", vectors, vectors), members @ vectors / np.maximum(sizes, 1))
-    return np.where(sizes.T > 0, np.sqrt(squared), np.float32(np.inf))
+    return members @ vectors / np.maximum(sizes, 1), sizes[:, 0] == 0
 
 
 def _first_centres(vectors: np.ndarray, squares: np.ndarray, k: int, random: np.random.Generator) -> np.ndarray:

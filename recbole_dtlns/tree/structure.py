@@ -11,9 +11,8 @@ import torch
 from scipy.sparse.csgraph import connected_components
 from scipy.sparse.linalg import ArpackError, LinearOperator, eigsh
 
-from recbole_dtlns.co_occurrence import MAX_HISTORY, co_occurrence_blocks
+from recbole_dtlns.co_occurrence import MAX_HISTORY, strongest_items
 from recbole_dtlns.interactions import TrainInteractions
-from recbole_dtlns.top_entries import top_entries
 
 VERSION = 3
 NEIGHBOURS = 100
@@ -38,21 +37,14 @@ def item_graph(train: TrainInteractions, neighbours: int = NEIGHBOURS, max_histo
         CSR float32 [n_items, n_items], symmetric, columns sorted.
     """
     degree = np.asarray(train.matrix.sum(axis=0)).ravel()
-    found: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
-    narrow = np.int32 if train.n_items * min(neighbours, train.n_items) < 2**31 else np.int64
-    for start, shared in co_occurrence_blocks(train, max_history):
-        item = start + np.repeat(np.arange(shared.shape[0]), np.diff(shared.indptr))
-        either = degree[item]
-        either += degree[shared.indices]
+
+    def jaccard(items: np.ndarray, others: np.ndarray, shared: np.ndarray) -> np.ndarray:
+        own, their = degree[items], degree[others]
         # What sampled histories say of the shared users may exceed either item's users; what is exact never does.
-        both = np.minimum(shared.data, np.minimum(degree[item], degree[shared.indices]))
-        both[item == shared.indices] = 0
-        shared.data = both / (either - both)
-        shared.eliminate_zeros()
-        rows, columns, weights = top_entries(shared, neighbours)
-        found.append((np.bincount(rows, minlength=shared.shape[0]), columns.astype(narrow), weights))
-    counts, columns, weights = (np.concatenate(parts) for parts in zip(*found, strict=True))
-    graph = sp.csr_array((weights, columns, np.append(0, np.cumsum(counts)).astype(narrow)), shape=(train.n_items,) * 2)
+        both = np.minimum(shared, np.minimum(own, their))
+        return both / (own + their - both)
+
+    graph = strongest_items(train, jaccard, neighbours, max_history)
     graph.sort_indices()
     return sp.csr_array(graph.maximum(graph.T))
 

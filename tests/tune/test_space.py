@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from importlib import resources
 from pathlib import Path
 
@@ -140,6 +141,12 @@ def test_spaces_that_cannot_work(entry: dict[str, object], message: str) -> None
     """Before anything is computed: also where only one of the listed values is wrong."""
     with pytest.raises(ConfigError, match=message):
         check_plan(make_plan(DTLNSConfig("BPR", "ml-100k"), parse_space(entry)))
+
+
+def test_a_grid_needs_listed_values() -> None:
+    plan = make_plan(DTLNSConfig("BPR", "ml-100k"), parse_space({"learning_rate": {"uniform": [0.1, 0.2]}}))
+    with pytest.raises(ConfigError, match="a grid search needs listed values, and learning_rate is uniform"):
+        check_plan(replace(plan, search="grid"))
 
 
 def test_a_search_needs_validation() -> None:

@@ -81,6 +81,12 @@ class Plan:
     max_failures: int = 2
     seed: int = 42
 
+    @property
+    def examples(self) -> list[dict[str, Any]]:
+        """Values that may be drawn: first ones, then each further listed value beside the first ones of the others."""
+        first = {parameter.key: parameter.example for parameter in self.space}
+        return [first, *({**first, one.key: value} for one in self.space for value in (one.values or ())[1:])]
+
     def config(self, sampled: dict[str, Any]) -> DTLNSConfig:
         """The configuration of a trial."""
         return DTLNSConfig(self.model, self.dataset, config_dict={**self.keys, **sampled})
@@ -133,7 +139,14 @@ def check_plan(plan: Plan) -> None:
     for what in ("samples", "grace", "checkpoint_every"):
         if getattr(plan, what) < 1:
             raise ConfigError(f"{what} must be at least 1, not {getattr(plan, what)}")
-    first = {parameter.key: parameter.example for parameter in plan.space}
+    if plan.search == "grid":
+        for parameter in plan.space:
+            if parameter.values is None:
+                raise ConfigError(
+                    f"a grid search needs listed values, and {parameter.key} is {parameter.distribution}: write "
+                    "choice: [...], or use --search=random"
+                )
+    first = plan.examples[0]
     forbidden = [key for key in first if key in (*_OF_THE_SEARCH, "model", "dataset", "eval_step", "valid_metric")]
     if forbidden:
         raise ConfigError(
@@ -147,8 +160,7 @@ def check_plan(plan: Plan) -> None:
         raise ConfigError(f"the space searches '{key}', which neither RecBole nor recbole_dtlns knows.{advice}")
     if config["eval_step"] < 1:
         raise ConfigError("a search chooses by validation: set eval_step to 1 or more")
-    for parameter in plan.space:
-        for value in parameter.values or (parameter.example,):
-            config = plan.config({**first, parameter.key: value})
-            check_model(config.model_class, config.settings)
-            check_negative_sampling(config, config.settings)
+    for sampled in plan.examples:
+        config = plan.config(sampled)
+        check_model(config.model_class, config.settings)
+        check_negative_sampling(config, config.settings)

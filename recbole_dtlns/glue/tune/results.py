@@ -69,9 +69,9 @@ def collect(plan: Plan, results: Any, folder: Path, config: DTLNSConfig) -> Sear
     best = results[int(scored.index[0])]
     write_file(folder / "parallel.html", parallel_page(scored, keys, config["valid_metric"], bigger))
     write_file(folder / "importance.html", importance_page(scored, keys, config["valid_metric"]))
-    _write_best(plan, best.config, folder / "best.yaml", float(best.metrics[SCORE]), config["valid_metric"])
-    test_result = _test(plan, best, folder)
     score = float(best.metrics[SCORE])
+    _write_best(plan, best.config, folder / "best.yaml", score, config["valid_metric"])
+    test_result = _test(plan, best, folder)
     content = {
         "best": best.config,
         "best_valid_score": score,

@@ -74,12 +74,10 @@ def resume_tune(folder: str | Path, address: str | None = None) -> SearchResult:
 
 
 def _run(plan: Plan, folder: Path, address: str | None) -> SearchResult:
-    config = plan.config({parameter.key: parameter.example for parameter in plan.space})
+    config = plan.config(plan.examples[0])
     if plan.gpus == 0 and torch.cuda.is_available():
         print("trials train on CPUs; to give each a share of a GPU: --gpus=0.5")
-    os.environ.setdefault(
-        "TUNE_GLOBAL_CHECKPOINT_S", "1"
-    )  # seconds between snapshots that a resumed search starts from
+    os.environ.setdefault("TUNE_GLOBAL_CHECKPOINT_S", "1")  # between snapshots that a resumed search starts from
     os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
     os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
     with ray_cluster(address, INSTALL):
@@ -91,9 +89,7 @@ def _run(plan: Plan, folder: Path, address: str | None) -> SearchResult:
 
 def _prepare(plan: Plan) -> None:
     """Do what all trials share before there are any, and say how much it is."""
-    first = {parameter.key: parameter.example for parameter in plan.space}
-    examples = [first, *({**first, one.key: value} for one in plan.space for value in one.values or ())]
-    prepared = next((example for example in examples if plan.config(example).settings.prepares), None)
+    prepared = next((example for example in plan.examples if plan.config(example).settings.prepares), None)
     if prepared is None:
         print("nothing to prepare")
         return

@@ -59,22 +59,13 @@ class Parameter:
         return 0.0 if self.distribution.endswith("randn") else self.arguments[0]
 
     def of_ray(self, grid: bool) -> Any:
-        """As Ray takes it; in a grid search, lists are walked through.
-
-        Raises:
-            ConfigError: a grid search cannot walk through a distribution of numbers.
-        """
+        """As Ray takes it; in a grid search, lists are walked through."""
         from ray import tune
 
-        if self.values is not None:
-            listed = list(self.values)
-            return tune.grid_search(listed) if grid or self.distribution == "grid_search" else tune.choice(listed)
-        if grid:
-            raise ConfigError(
-                f"a grid search needs listed values, and {self.key} is {self.distribution}: write choice: [...], or "
-                "use --search=random"
-            )
-        return getattr(tune, self.distribution)(*self.arguments)
+        if self.values is None:
+            return getattr(tune, self.distribution)(*self.arguments)
+        listed = list(self.values)
+        return tune.grid_search(listed) if grid or self.distribution == "grid_search" else tune.choice(listed)
 
 
 def read_space(file: str | Path) -> list[Parameter]:
@@ -122,7 +113,7 @@ def parse_space(content: dict[str, Any], where: str = "space") -> list[Parameter
 
 def _yaml(path: Path, text: str) -> list[Parameter]:
     try:
-        content = yaml.load(text, Loader=_loader())
+        content = yaml.load(text, Loader=_Loader)
     except yaml.YAMLError as error:
         raise ConfigError(f"the search space {path} is not valid yaml: {error}") from None
     if not isinstance(content, dict):
@@ -130,20 +121,22 @@ def _yaml(path: Path, text: str) -> list[Parameter]:
     return parse_space(content, str(path))
 
 
-def _loader() -> type[yaml.SafeLoader]:
+class _Loader(yaml.SafeLoader):
     """Reads 1e-4 as a number, as RecBole's config files do, and refuses a key that is written twice."""
 
-    class Loader(yaml.SafeLoader):
-        def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
-            keys = [self.construct_object(key) for key, _ in node.value]
-            for key in keys:
-                if keys.count(key) > 1:
-                    raise yaml.YAMLError(f"{key} is written twice{node.start_mark}")
-            return super().construct_mapping(node, deep)
+    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
+        keys = [self.construct_object(key) for key, _ in node.value]
+        for key in keys:
+            if keys.count(key) > 1:
+                raise yaml.YAMLError(f"{key} is written twice{node.start_mark}")
+        return super().construct_mapping(node, deep)
 
-    number = re.compile(r"^[-+]?(?:[0-9][0-9_]*\.?[0-9_]*|\.[0-9_]+)(?:[eE][-+]?[0-9]+)$")
-    Loader.add_implicit_resolver("tag:yaml.org,2002:float", number, list("-+0123456789."))
-    return Loader
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"^[-+]?(?:[0-9][0-9_]*\.?[0-9_]*|\.[0-9_]+)(?:[eE][-+]?[0-9]+)$"),
+    list("-+0123456789."),
+)
 
 
 def _lines(path: Path, text: str) -> list[Parameter]:
