@@ -42,6 +42,14 @@ class PairSet:
     def __len__(self) -> int:
         return len(self.users)
 
+    def mapped(self, users: np.ndarray, items: np.ndarray) -> Self:
+        """The same pairs under other ids: of users [n_users] and of items [n_items]."""
+        return type(self).of(users[self.users], items[self.items])
+
+    def where(self, kept: np.ndarray) -> Self:
+        """Some of the pairs, bool [n]."""
+        return type(self)(self.users[kept], self.items[kept])
+
     def union(self, other: PairSet) -> PairSet:
         """The pairs of both sets."""
         return PairSet.of(np.concatenate([self.users, other.users]), np.concatenate([self.items, other.items]))
@@ -54,7 +62,26 @@ class Observed(PairSet):
 
 @dataclass(frozen=True)
 class PseudoPositives(PairSet):
-    """Unobserved pairs trained as positives; they never mask evaluation."""
+    """Unobserved pairs trained as positives; they never mask evaluation.
+
+    Attributes:
+        place: of each among its user's pseudo-positives, 0 for the best, int64 [n].
+    """
+
+    place: np.ndarray
+
+    @classmethod
+    def of(cls, users: np.ndarray, items: np.ndarray, place: np.ndarray | None = None) -> Self:
+        """Order the pairs, which do not repeat; without places, all are the best."""
+        order = np.lexsort((items, users))
+        place = np.zeros(len(order), dtype=np.int64) if place is None else place
+        return cls(users[order].astype(np.int64), items[order].astype(np.int64), place[order].astype(np.int64))
+
+    def mapped(self, users: np.ndarray, items: np.ndarray) -> Self:
+        return type(self).of(users[self.users], items[self.items], self.place)
+
+    def where(self, kept: np.ndarray) -> Self:
+        return type(self)(self.users[kept], self.items[kept], self.place[kept])
 
 
 @dataclass(frozen=True)
@@ -80,6 +107,10 @@ class JudgedPairs:
         """Order the pairs, which do not repeat."""
         order = np.lexsort((items, users))
         return cls(users[order].astype(np.int64), items[order].astype(np.int64), probability[order])
+
+    def mapped(self, users: np.ndarray, items: np.ndarray) -> Self:
+        """The same pairs under other ids: of users [n_users] and of items [n_items]."""
+        return type(self).of(users[self.users], items[self.items], self.probability)
 
     def __len__(self) -> int:
         return len(self.users)

@@ -11,7 +11,7 @@ from recbole_dtlns.item_sets import Forbidden, PseudoPositives
 from recbole_dtlns.judge.contract import Label, Verdicts
 from recbole_dtlns.teacher.contract import Candidates
 
-VERSION = 2
+VERSION = 3
 
 
 @dataclass(frozen=True)
@@ -50,8 +50,9 @@ def relabel(candidates: Candidates, verdicts: Verdicts, top: int, order: str = "
     users = candidates.users[positive]
     first = np.searchsorted(users, users)  # candidates are ordered by user: where each user's positives begin
     place = np.arange(len(users)) - first
-    added = positive if top == 0 else positive[place < top]
+    chosen = place < (top or len(place) + 1)
+    added = positive[chosen]
     return Relabelling(
-        PseudoPositives.of(candidates.users[added], candidates.items[added]),
+        PseudoPositives.of(candidates.users[added], candidates.items[added], place[chosen]),
         Forbidden.of(candidates.users[positive], candidates.items[positive]),
     )

@@ -35,6 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         ("export", "write the requests that an LLM has not answered yet, for any batch service"),
         ("audit", "score judges on train positives hidden on purpose"),
         ("tune", "search for settings with Ray Tune, and evaluate the best on test once"),
+        ("compare", "run an experiment of several arms and seeds, and test what they differ in"),
     ):
         command = commands.add_parser(
             name,
@@ -59,6 +60,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
             command.add_argument("--output", default="audit.json", help="file for the scores; .html beside it")
         if name == "tune":
             _add_tune_options(command)
+        if name == "compare":
+            command.add_argument("experiment", help="a yaml file, or a shipped experiment; 'list' names these")
+            command.add_argument("--output", help="folder of the comparison (default compare_runs/NAME-DATASET)")
+            command.add_argument("--jobs", type=int, help="runs at once (default: one per core; with a GPU, one)")
+    page = commands.add_parser("report", help="one HTML page of finished comparisons, which opens offline")
+    page.add_argument("folders", nargs="+", metavar="FOLDER", help="of a comparison")
+    page.add_argument("--output", help="file (default report.html in the first folder)")
     commands.add_parser("doctor", help="print versions, devices and what is missing")
     demo = commands.add_parser("demo", help="compare plain RecBole with DTL-NS on ml-100k (3 to 6 minutes)")
     demo.add_argument("--output", default="demo_runs", help="folder for runs, log and table (default demo_runs)")
@@ -114,8 +122,20 @@ def _tune(given: argparse.Namespace, run: tuple[str | None, str | None, list[str
     print(found.text())
 
 
+def _compare(given: argparse.Namespace, run: tuple[str | None, str | None, list[str]], rest: list[str]) -> None:
+    from recbole_dtlns.glue.compare.compare import compare
+    from recbole_dtlns.glue.compare.experiment import shipped_experiments
+    from recbole_dtlns.glue.compare.report import write_report
+
+    if given.experiment == "list":
+        print("\n".join(f"{name:<12} {about}" for name, about in shipped_experiments().items()))
+        return
+    found = compare(given.experiment, *run, output=given.output, jobs=given.jobs, arguments=rest)
+    print(f"\n{found.text()}\n\nfiles: {found.folder}\nreport: {write_report([found.folder])}")
+
+
 def _run(given: argparse.Namespace, rest: list[str]) -> int:
-    if given.command in ("doctor", "demo") and rest:
+    if given.command in ("doctor", "demo", "report") and rest:
         raise ConfigError(f"{given.command} does not take {' '.join(rest)}")
     if given.command == "doctor":
         print(report())
@@ -129,8 +149,15 @@ def _run(given: argparse.Namespace, rest: list[str]) -> int:
     if given.command == "demo":
         run_demo(given.output)
         return 0
+    if given.command == "report":
+        from recbole_dtlns.glue.compare.report import write_report
+
+        print(f"report: {write_report(given.folders, given.output)}")
+        return 0
     run = (given.model, given.dataset, given.config_files.split())
-    if given.command == "train":
+    if given.command == "compare":
+        _compare(given, run, rest)
+    elif given.command == "train":
         run_recbole_dtlns(*run, arguments=rest)
     elif given.command == "prepare":
         if prepare_only(*run, arguments=rest) is None:

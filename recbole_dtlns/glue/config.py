@@ -15,6 +15,7 @@ import recbole
 import yaml
 from recbole.config import Config
 
+from recbole_dtlns.artefact_store import cache_folder
 from recbole_dtlns.errors import ConfigError, UnknownNameError
 from recbole_dtlns.glue.models import resolve_model
 from recbole_dtlns.glue.settings import PREFIX, DTLNSSettings
@@ -35,6 +36,7 @@ _DERIVED = frozenset(
         "test_neg_sample_args",
     }
 )
+_FILES = ("_file", "_files", "_paths", "_checkpoint", "_labels", "_dir")
 _RECBOLE_MODEL_YAMLS = Path(recbole.__file__).parent / "properties" / "model"
 
 
@@ -111,6 +113,8 @@ class DTLNSConfig(Config):
         ]
         super()._load_internal_config_dict(documented[0] if documented else model, model_class, dataset)
         properties = importlib.resources.files("recbole_dtlns.properties")
+        if self.external_config_dict.get(f"{PREFIX}preset") is False:  # as YAML reads a bare off
+            self.external_config_dict[f"{PREFIX}preset"] = "off"
         preset = self.external_config_dict.get(f"{PREFIX}preset", "clean")
         preset_file = properties / "presets" / f"{preset}.yaml"
         if not preset_file.is_file():
@@ -144,6 +148,26 @@ class DTLNSConfig(Config):
                 known |= set(yaml.load(file.read_text(), Loader=self.yaml_loader) or {})
         return {key: nearest(key, sorted(known)) for key in unknown if key not in known}
 
+    @property
+    def model_name(self) -> str:
+        """What finds the model's class in another process: its name, or `package.module:Class`."""
+        cls = self.model_class
+        return self["model"] if cls.__module__.startswith("recbole.") else f"{cls.__module__}:{cls.__qualname__}"
+
+    def portable(self) -> dict[str, Any]:
+        """The keys given from outside, except model and data set, so that they mean the same in any folder."""
+        given = {
+            key: value
+            for key, value in self.external_config_dict.items()
+            if key not in ("model", "dataset", "config_files")
+        }
+        for key, value in given.items():
+            if key.startswith(PREFIX) and key.endswith(_FILES) and value:
+                given[key] = [_resolved(one) for one in value] if isinstance(value, list) else _resolved(value)
+        given["data_path"] = _resolved(self.plain()["data_path"])
+        given[f"{PREFIX}cache_dir"] = _resolved(cache_folder(self.settings.cache_dir))
+        return given
+
     def plain(self) -> dict[str, Any]:
         """The resolved configuration as plain data, for the run folder and checkpoints.
 
@@ -152,6 +176,10 @@ class DTLNSConfig(Config):
         given = {key: _plain(value) for key, value in sorted(self.final_config_dict.items()) if key not in _DERIVED}
         given["data_path"] = str(Path(given["data_path"]).parent)  # RecBole has appended the name of the data set
         return given
+
+
+def _resolved(path: Any) -> str:
+    return str(Path(path).resolve())
 
 
 def _literal(text: str) -> Any:

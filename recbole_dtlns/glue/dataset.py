@@ -20,6 +20,7 @@ from recbole_dtlns.compat import quiet_recbole
 from recbole_dtlns.errors import DataError
 from recbole_dtlns.interactions import TrainInteractions
 from recbole_dtlns.item_sets import Observed, PairSet
+from recbole_dtlns.judge.hidden import hide_positives
 
 logger = logging.getLogger("recbole_dtlns")
 
@@ -129,6 +130,32 @@ def canonical_train(part: Dataset) -> TrainInteractions:
     items = part.field2id_token[part.iid_field][feature[part.iid_field].numpy()]
     times = feature[part.time_field].numpy() if part.time_field in feature.columns else None
     return TrainInteractions.from_tokens(users, items, times)
+
+
+def hide_train_pairs(part: Dataset, share: float, seed: int) -> tuple[Dataset, Observed]:
+    """The train split without a share of every user's pairs, for experiments with known false negatives.
+
+    Args:
+        part: the train split.
+        share: of every user's pairs, in [0, 1); every user keeps at least one.
+        seed: of the choice.
+
+    Returns:
+        the reduced split, and the hidden pairs in RecBole's ids.
+    """
+    if share == 0:
+        nothing = np.array([], dtype=np.int64)
+        return part, Observed.of(nothing, nothing)
+    train = canonical_train(part)
+    keys = hide_positives(train, share, seed)[1]
+    users, items = keys // train.n_items, keys % train.n_items
+    hidden = Observed.of(
+        part.token2id(part.uid_field, train.user_tokens[users]), part.token2id(part.iid_field, train.item_tokens[items])
+    )
+    width = part.item_num
+    rows = part.inter_feat[part.uid_field].numpy() * width + part.inter_feat[part.iid_field].numpy()
+    kept = torch.from_numpy(~np.isin(rows, hidden.users * width + hidden.items))
+    return part.copy(part.inter_feat[kept]), hidden
 
 
 def numbering(part: Dataset) -> str:

@@ -160,7 +160,7 @@ def audit_judges(
 
 def _question(config: DTLNSConfig) -> tuple[DTLNSSettings, Question]:
     check_settings(config)
-    _, parts = load_data(config)
+    _, parts, _ = load_data(config)
     return config.settings, ask(config.settings, canonical_train(parts[0]), parts[0], config["show_progress"])
 
 

@@ -7,7 +7,7 @@ import logging
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -22,8 +22,9 @@ from recbole_dtlns.glue.settings import DTLNSSettings
 from recbole_dtlns.glue.summary import summarise
 from recbole_dtlns.glue.teacher import make_teacher
 from recbole_dtlns.interactions import TrainInteractions
-from recbole_dtlns.item_sets import Forbidden, JudgedPairs, PairSet, PseudoPositives
+from recbole_dtlns.item_sets import Forbidden, JudgedPairs, Observed, PairSet, PseudoPositives
 from recbole_dtlns.judge.contract import Question, Verdicts
+from recbole_dtlns.judge.controls import with_random_paths, with_shuffled_paths
 from recbole_dtlns.judge.table import JUDGES
 from recbole_dtlns.relabelling import Relabelling, relabel
 from recbole_dtlns.teacher.candidate_file import read_candidates
@@ -34,7 +35,7 @@ from recbole_dtlns.tree.item_tree import ItemTree
 
 logger = logging.getLogger("recbole_dtlns")
 
-Pairs = TypeVar("Pairs", bound=PairSet)
+Pairs = TypeVar("Pairs", PairSet, Observed, PseudoPositives, Forbidden, JudgedPairs)
 
 _TEACHER_VERSION = 2  # of reading candidates and item vectors off a fitted teacher
 
@@ -46,6 +47,8 @@ class Preparation:
     Attributes:
         train: the train pairs that all of it was made from.
         structure, semantic: the item trees.
+        candidates: the pairs that the judge was asked about.
+        verdicts: its answers, one per candidate.
         relabelling: pseudo-positives and forbidden pairs.
         judged: the candidates with their probabilities; those on which the judge abstained are left out.
         artefacts: the stored result of each stage, by stage.
@@ -54,6 +57,8 @@ class Preparation:
     train: TrainInteractions
     structure: ItemTree
     semantic: ItemTree
+    candidates: Candidates
+    verdicts: Verdicts
     relabelling: Relabelling
     judged: JudgedPairs
     artefacts: dict[str, Artefact]
@@ -83,7 +88,9 @@ def prepare(
     relabelled = stages.relabel(candidates, verdicts)
     sure = ~np.isnan(verdicts.probability)
     judged = JudgedPairs.of(candidates.users[sure], candidates.items[sure], verdicts.probability[sure])
-    return Preparation(train, question.structure, question.semantic, relabelled, judged, stages.artefacts)
+    return Preparation(
+        train, question.structure, question.semantic, candidates, verdicts, relabelled, judged, stages.artefacts
+    )
 
 
 def ask(
@@ -117,7 +124,10 @@ class _Stages:
         given = self.settings.teacher == "checkpoint" or self.settings.candidates_file
         if self.settings.candidates_file:
             candidates = self.read_candidates(self.settings.candidates_file)
-        return Question(self.train, candidates, structure_tree, semantic_tree, None if given else reask)
+        question = Question(self.train, candidates, structure_tree, semantic_tree)
+        control = {"shuffled": with_shuffled_paths, "random": with_random_paths}.get(self.settings.tree_control)
+        asked = question if control is None else control(question, self.settings.seed)
+        return asked if given else replace(asked, reask=reask)
 
     def teach(self, train_dataset: Dataset) -> tuple[Candidates, np.ndarray]:
         settings = self.settings
@@ -203,6 +213,7 @@ class _Stages:
             arrays = {
                 "positive_users": found.positives.users,
                 "positive_items": found.positives.items,
+                "positive_places": found.positives.place,
                 "forbidden_users": found.forbidden.users,
                 "forbidden_items": found.forbidden.items,
             }
@@ -215,7 +226,7 @@ class _Stages:
         }
         arrays = self._stage("relabelling", relabelling.VERSION, inputs, compute).arrays
         return Relabelling(
-            PseudoPositives(arrays["positive_users"], arrays["positive_items"]),
+            PseudoPositives(arrays["positive_users"], arrays["positive_items"], arrays["positive_places"]),
             Forbidden(arrays["forbidden_users"], arrays["forbidden_items"]),
         )
 
@@ -270,14 +281,7 @@ def to_recbole_ids(pairs: Pairs, train: TrainInteractions, dataset: Dataset) -> 
     """The same pairs in the ids of a RecBole data set."""
     users = dataset.token2id(dataset.uid_field, train.user_tokens)
     items = dataset.token2id(dataset.iid_field, train.item_tokens)
-    return type(pairs).of(users[pairs.users], items[pairs.items])
-
-
-def judged_in_recbole_ids(judged: JudgedPairs, train: TrainInteractions, dataset: Dataset) -> JudgedPairs:
-    """The same pairs and probabilities in the ids of a RecBole data set."""
-    users = dataset.token2id(dataset.uid_field, train.user_tokens)
-    items = dataset.token2id(dataset.iid_field, train.item_tokens)
-    return JudgedPairs.of(users[judged.users], items[judged.items], judged.probability)
+    return pairs.mapped(users, items)
 
 
 def tree_positions(train: TrainInteractions, dataset: Dataset) -> np.ndarray:

@@ -78,7 +78,7 @@ def dtlns_run_data(
         positives = to_recbole_ids(preparation.relabelling.positives, canonical, train)
         forbidden = to_recbole_ids(preparation.relabelling.forbidden, canonical, train)
     if settings.leaking:
-        positives, forbidden = _purged(positives, parts[1:]), _purged(forbidden, parts[1:])
+        positives, forbidden = (purged_of_evaluation(pairs, parts[1:]) for pairs in (positives, forbidden))
     # The evaluation samplers come first and from the clean parts: nothing relabelled exists for them.
     samplers = create_samplers(config, dataset, _mask_as_authors(parts, forbidden) if settings.leaking else parts)
     if settings.relabel_add or settings.relabel_exclude or settings.selects:
@@ -89,7 +89,7 @@ def dtlns_run_data(
             train,
             DTLNSSampler(train, _leave_one_item(blocked, train), config["seed"], make_pool),
             positives if settings.relabel_add else PseudoPositives.of(nothing, nothing),
-            settings.relabel_weight,
+            lambda place: settings.relabel_weight / (1.0 + place) ** settings.relabel_decay,
             settings.drawn,
             settings.warmup_epochs,
             shuffle=config["shuffle"],
@@ -164,7 +164,7 @@ def _leave_one_item(forbidden: Forbidden, train: Dataset) -> Forbidden:
         return forbidden
     logger.warning("%d users would have no negative left; their false negatives stay drawable", int(exhausted.sum()))
     kept = ~exhausted[forbidden.users]
-    return Forbidden(forbidden.users[kept], forbidden.items[kept])
+    return forbidden.where(kept)
 
 
 def _evaluation_loaders(config: Any, parts: list[Dataset], samplers: Any) -> tuple[Any, Any]:
@@ -191,12 +191,12 @@ def _ranking_many_users(config: Any) -> Iterator[None]:
         config["eval_batch_size"] = given
 
 
-def _purged(pairs: Any, parts: list[Dataset]) -> Any:
+def purged_of_evaluation(pairs: Any, parts: list[Dataset]) -> Any:
     """Protocol `authors`: drop the pairs that validation or test hold, as the published files have it. This leaks."""
     width = parts[0].item_num
     known = np.concatenate([observed.users * width + observed.items for observed in map(observed_pairs, parts)])
     kept = ~np.isin(pairs.users * width + pairs.items, known)
-    return type(pairs)(pairs.users[kept], pairs.items[kept])
+    return pairs.where(kept)
 
 
 def _mask_as_authors(parts: list[Dataset], masked: PairSet) -> list[Dataset]:

@@ -21,7 +21,7 @@ from recbole_dtlns.artefact_store import write_atomically
 from recbole_dtlns.compat import quiet_recbole
 from recbole_dtlns.errors import ArtefactError, ConfigError
 from recbole_dtlns.glue.config import DTLNSConfig
-from recbole_dtlns.glue.dataset import canonical_train, load_splits, numbering
+from recbole_dtlns.glue.dataset import canonical_train, hide_train_pairs, load_splits, numbering
 from recbole_dtlns.glue.models import check_model
 from recbole_dtlns.glue.preparation import Preparation, prepare
 from recbole_dtlns.glue.run_data import (
@@ -35,6 +35,7 @@ from recbole_dtlns.glue.run_log import open_log
 from recbole_dtlns.glue.sampling import make_sampling
 from recbole_dtlns.glue.trainer import DTLNSTrainerMixin, build_trainer
 from recbole_dtlns.interactions import TrainInteractions
+from recbole_dtlns.item_sets import Observed
 
 logger = logging.getLogger("recbole_dtlns")
 
@@ -106,12 +107,18 @@ class Run:
         config: its resolved configuration.
         folder: where its files go.
         data: its loaders.
+        parts: the clean train, validation and test parts of the data set.
+        hidden: train pairs that `dtlns_hide_train` keeps from it.
+        preparation: the result of the stages before training; None where the settings ask for none.
         trainer: holds the model.
     """
 
     config: DTLNSConfig
     folder: Path
     data: RunData
+    parts: list[Dataset]
+    hidden: Observed
+    preparation: Preparation | None
     trainer: DTLNSTrainerMixin
 
 
@@ -124,7 +131,7 @@ def assemble_run(config: DTLNSConfig) -> Run:
     """
     check_settings(config)
     folder = _open_run_folder(config)
-    whole, parts = load_data(config)
+    whole, parts, hidden = load_data(config)
     train = canonical_train(parts[0])
     preparation = _prepare_if_asked(config, train, parts[0])
     if config.settings.active:
@@ -145,7 +152,7 @@ def assemble_run(config: DTLNSConfig) -> Run:
     trainer = build_trainer(config, network, folder, sampling, provenance)
     if config["resume_from"]:
         trainer.resume_checkpoint(config["resume_from"])
-    return Run(config, folder, data, trainer)
+    return Run(config, folder, data, parts, hidden, preparation, trainer)
 
 
 @quiet_recbole()
@@ -160,7 +167,7 @@ def prepare_only(
     """Run the stages before training and stop; None when the settings ask for no preparation."""
     config = DTLNSConfig(model, dataset, config_file_list, config_dict, arguments)
     check_settings(config)
-    _, parts = load_data(config)
+    _, parts, _ = load_data(config)
     return _prepare_if_asked(config, canonical_train(parts[0]), parts[0])
 
 
@@ -200,13 +207,16 @@ def _open_run_folder(config: DTLNSConfig) -> Path:
     return folder
 
 
-def load_data(config: DTLNSConfig) -> tuple[Dataset, list[Dataset]]:
-    """The whole data set, and its train, validation and test parts."""
+def load_data(config: DTLNSConfig) -> tuple[Dataset, list[Dataset], Observed]:
+    """The whole data set, its train, validation and test parts, and the train pairs that were hidden on purpose."""
     logger.info(config)
     dataset, parts = load_splits(config)
     logger.info(dataset)
     check_users_have_negatives(parts)
-    return dataset, parts
+    parts[0], hidden = hide_train_pairs(parts[0], config.settings.hide_train, config.settings.seed)
+    if len(hidden):
+        logger.warning("dtlns_hide_train: %d train pairs are hidden from this run, as an experiment", len(hidden))
+    return dataset, parts, hidden
 
 
 def _prepare_if_asked(config: DTLNSConfig, train: TrainInteractions, train_dataset: Dataset) -> Preparation | None:

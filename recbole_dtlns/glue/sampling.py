@@ -10,7 +10,7 @@ from recbole.data.dataset import Dataset
 from recbole_dtlns.errors import UnsupportedModelError
 from recbole_dtlns.glue.dataset import observed_pairs
 from recbole_dtlns.glue.models import capability
-from recbole_dtlns.glue.preparation import Preparation, judged_in_recbole_ids, to_recbole_ids, tree_positions
+from recbole_dtlns.glue.preparation import Preparation, to_recbole_ids, tree_positions
 from recbole_dtlns.glue.ranking_loss import Objective
 from recbole_dtlns.glue.sampler import DTLNSSampler, MakePool
 from recbole_dtlns.glue.settings import DTLNSSettings
@@ -107,7 +107,7 @@ def _objective(
     weights = None
     if settings.loss_debiased:
         assert preparation is not None, "a debiased loss needs a judge"
-        judged = judged_in_recbole_ids(preparation.judged, preparation.train, train)
+        judged = to_recbole_ids(preparation.judged, preparation.train, train)
         weights = NegativeWeights(judged, train.item_num, device)
     if settings.loss != "sampled_softmax":
         return Objective(row_loss(settings.loss, settings.loss_temperature), negative_weights=weights)

@@ -56,6 +56,7 @@ class DTLNSSettings(BaseModel):
     refuse_damaged: bool = False
     seed: int = Field(42, ge=0)
     fast: bool = True
+    hide_train: float = Field(0.0, ge=0, lt=1)
 
     teacher: str = "EASE"
     teacher_dim: int = Field(64, ge=1)
@@ -78,6 +79,7 @@ class DTLNSSettings(BaseModel):
     tree_max_share: float = Field(1.6, ge=1)
     structure_paths: str | None = None
     semantic_paths: str | None = None
+    tree_control: Literal["none", "shuffled", "random"] = "none"
 
     judge: str = "structural"
     judge_threshold: float = Field(0.5, gt=0, le=1)
@@ -114,6 +116,7 @@ class DTLNSSettings(BaseModel):
     relabel_exclude: bool = True
     relabel_add: bool = True
     relabel_weight: float = Field(0.3, gt=0, le=1)
+    relabel_decay: float = Field(0.0, ge=0)
     relabel_top: int = Field(5, ge=0)
     relabel_order: Literal["rank", "probability"] = "rank"
     relabel_graph: bool = False

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from recbole.evaluator.collector import Collector, DataStruct
 from recbole.model.abstract_recommender import AbstractRecommender
@@ -16,6 +18,7 @@ from recbole.utils import get_trainer
 
 from recbole_dtlns.compat import quiet_recbole
 from recbole_dtlns.errors import CheckpointError
+from recbole_dtlns.evaluation.rankings import Rankings
 from recbole_dtlns.glue.checkpoint import (
     from_plain,
     load_checkpoint,
@@ -44,6 +47,8 @@ class DTLNSTrainerMixin(Trainer):
         run_folder: where `best.pth` (best validation score) and `last.pth` (latest evaluation) are written.
         sampling: how negatives are chosen.
         provenance: plain data written into every checkpoint (train fingerprint, protocol).
+        curve: one entry per epoch: epoch, seconds and loss of training, and where it was evaluated the metrics on
+            validation (valid).
     """
 
     run_folder: Path
@@ -53,6 +58,7 @@ class DTLNSTrainerMixin(Trainer):
     _past_state: Sequence[dict[str, Any]] = ()
     _loader_state: torch.Tensor | None = None
     latest_result: dict[str, float] | None = None
+    curve: list[dict[str, Any]]
 
     def fit(
         self,
@@ -95,10 +101,15 @@ class DTLNSTrainerMixin(Trainer):
         self, train_data: Any, epoch_idx: int, loss_func: LossFunction | None = None, show_progress: bool = False
     ) -> Any:
         fast = self.config.settings.fast and holds_sparse_matrices(self.model)
+        began = time.perf_counter()
         with FastSparseProducts() if fast else nullcontext():
-            if not isinstance(train_data, DTLNSTrainDataLoader):
-                return super()._train_epoch(train_data, epoch_idx, loss_func, show_progress)
-            return self._train_epoch_on_chosen(train_data, epoch_idx, loss_func, show_progress)
+            if isinstance(train_data, DTLNSTrainDataLoader):
+                loss = self._train_epoch_on_chosen(train_data, epoch_idx, loss_func, show_progress)
+            else:
+                loss = super()._train_epoch(train_data, epoch_idx, loss_func, show_progress)
+        total = float(sum(loss) if isinstance(loss, tuple) else loss)
+        self.curve.append({"epoch": epoch_idx, "seconds": time.perf_counter() - began, "loss": total})
+        return loss
 
     def _train_epoch_on_chosen(
         self, train_data: DTLNSTrainDataLoader, epoch: int, loss_func: LossFunction | None, show_progress: bool
@@ -118,6 +129,8 @@ class DTLNSTrainerMixin(Trainer):
 
     def _valid_epoch(self, valid_data: Any, show_progress: bool = False) -> tuple[float, dict[str, float]]:
         score, self.latest_result = super()._valid_epoch(valid_data, show_progress)
+        if self.curve:
+            self.curve[-1]["valid"] = {name: float(value) for name, value in self.latest_result.items()}
         return score, self.latest_result
 
     def _save_checkpoint(self, epoch: int, verbose: bool = True, **kwargs: Any) -> None:
@@ -153,6 +166,7 @@ class DTLNSTrainerMixin(Trainer):
                 "cur_step": self.cur_step,
                 "best_valid_score": float(self.best_valid_score),
                 "best_valid_result": to_plain(dict(best_result or {})),
+                "curve": self.curve,
                 "state_dict": to_plain(self.model.state_dict()),
                 "other_parameter": to_plain(self.model.other_parameter()),
                 "optimizers": {name: to_plain(value.state_dict()) for name, value in self._optimizers().items()},
@@ -200,6 +214,7 @@ class DTLNSTrainerMixin(Trainer):
         self.cur_step = state["cur_step"]
         self.best_valid_score = state["best_valid_score"]
         self.best_valid_result = state["best_valid_result"] or None
+        self.curve = state.get("curve", [])
         restore_random_state(state["random"])
         self._loader_state = state["loader"].cpu()
         if self.sampling.sampler is not None:
@@ -236,12 +251,49 @@ class DTLNSTrainerMixin(Trainer):
         with quiet_recbole():
             return super().evaluate(eval_data, load_best_model=False, show_progress=show_progress)
 
+    def rank(self, eval_data: Any, depth: int, load_best_model: bool = True) -> Rankings:
+        """The items recommended to every user of a part of the data, in RecBole's ids, under RecBole's mask.
+
+        Args:
+            eval_data: a loader that ranks all items.
+            depth: how many per user.
+            load_best_model: whether to read the best model from its checkpoint first.
+        """
+        self.eval_collector.depth = depth
+        try:
+            self.evaluate(eval_data, load_best_model)
+            return self.eval_collector.rankings()
+        finally:
+            self.eval_collector.depth = 0
+
 
 class _Collector(Collector):
-    """RecBole's collector, mended for metrics that count (ItemCoverage, GiniIndex, ...).
+    """RecBole's collector, which also keeps ranked lists, mended for metrics that count (ItemCoverage, GiniIndex, ...).
 
     RecBole moves all that it collected to the CPU as if it were tensors, and fails at the counts of the train split.
+
+    Attributes:
+        depth: length of the lists that are kept; 0 keeps none.
     """
+
+    depth = 0
+
+    def __init__(self, config: Any) -> None:
+        super().__init__(config)
+        self._lists: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
+
+    def eval_batch_collect(self, scores_tensor: Any, interaction: Any, positive_u: Any, positive_i: Any) -> None:
+        if self.depth:
+            users = interaction[self.config["USER_ID_FIELD"]].cpu().numpy()
+            best = scores_tensor.topk(min(self.depth, scores_tensor.shape[1]), dim=1)
+            self._lists.append((users, best.indices.cpu().numpy(), best.values.float().cpu().numpy()))
+        super().eval_batch_collect(scores_tensor, interaction, positive_u, positive_i)
+
+    def rankings(self) -> Rankings:
+        """The lists since the last call."""
+        users, items, scores = (np.concatenate(arrays) for arrays in zip(*self._lists, strict=True))
+        self._lists.clear()
+        return Rankings(users, np.where(np.isneginf(scores), -1, items), scores)
 
     def get_data_struct(self) -> DataStruct:
         entries = self.data_struct._data_dict
@@ -280,4 +332,5 @@ def build_trainer(
     trainer.saved_model_file = str(run_folder / BEST)
     trainer.sampling = sampling
     trainer.provenance = provenance
+    trainer.curve = []
     return trainer

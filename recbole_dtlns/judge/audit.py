@@ -127,7 +127,7 @@ def _trials(
 
 def _score(label: np.ndarray, probability: np.ndarray, truth: np.ndarray) -> JudgeScore:
     positive, answered = label == Label.POSITIVE, label != Label.ABSTAIN
-    bins = _equal_bins(probability[answered], truth[answered])
+    bins = equal_bins(probability[answered], truth[answered])
     error = sum(count * abs(stated - found) for stated, found, count in bins) / max(int(answered.sum()), 1)
     mixed = truth[answered].any() and not truth[answered].all()
     return JudgeScore(
@@ -141,7 +141,7 @@ def _score(label: np.ndarray, probability: np.ndarray, truth: np.ndarray) -> Jud
     )
 
 
-def _equal_bins(probability: np.ndarray, truth: np.ndarray) -> list[tuple[float, float, int]]:
+def equal_bins(probability: np.ndarray, truth: np.ndarray) -> list[tuple[float, float, int]]:
     """Mean probability, share of positives and size of bins of nearly equal size, split only between values."""
     order = np.argsort(probability, kind="stable")
     ordered, answers = probability[order], truth[order]

@@ -2,36 +2,17 @@
 
 from __future__ import annotations
 
-import html
-
 import plotly.graph_objects as go
-from plotly.offline import get_plotlyjs
 
 from recbole_dtlns.judge.audit import Audit
+from recbole_dtlns.pages import draw, page, table
 
-_PAGE = """<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>Audit of judges</title>
-<style>
-body {{ font-family: system-ui, sans-serif; max-width: 70rem; margin: 2rem auto; padding: 0 1rem; color: #222; }}
-.scroll {{ overflow-x: auto; }}
-table {{ border-collapse: collapse; font-variant-numeric: tabular-nums; }}
-th, td {{ padding: .3rem .7rem; border-bottom: 1px solid #ddd; text-align: right; white-space: nowrap; }}
-th:first-child, td:first-child {{ text-align: left; }}
-p {{ line-height: 1.5; }}
-</style>
-<script>{plotly}</script>
-</head>
-<body>
-<h1>Which judge finds false negatives?</h1>
+_BODY = """
 <p>{hidden} positives of the train split were hidden, and teacher, trees and candidates were made without them.
 {reachable} of them came back among the {candidates} candidates ({base:.2%}): the false negatives whose answer is known.
 Every judge was asked about all candidates. The other candidates are unobserved, not known negatives, so precision is a
 lower bound; compare it with that of <i>always</i>.</p>
-<div class="scroll">{table}</div>
+{table}
 <h2>Does it rank hidden positives first?</h2>
 <p>AUC: the chance that a hidden positive gets a higher probability than another candidate; 0.5 is guessing. Lines
 that end in <i>shuffled paths</i> or <i>random paths</i> are the same judge on trees that say nothing: what is left
@@ -47,8 +28,6 @@ diagonal, a stated 10 % comes true one time in ten.</p>
 <h2>Which judges agree?</h2>
 <p>Share of candidates that get the same label.</p>
 {agreement}
-</body>
-</html>
 """
 
 
@@ -87,35 +66,21 @@ def audit_page(audit: Audit) -> str:
     )
     agreement.update_layout(yaxis={"autorange": "reversed"})
     figures = {"auc": auc, "recall": recall, "reliability": reliability, "agreement": agreement}
-    return _PAGE.format(
-        plotly=get_plotlyjs(),
+    heights = {"auc": 140 + 32 * len(names), "agreement": 260 + 36 * len(names)}
+    body = _BODY.format(
         hidden=audit.hidden,
         reachable=audit.reachable,
         candidates=audit.candidates,
         base=audit.reachable / audit.candidates,
         table=_table(audit),
-        **{name: _draw(figure, name, len(names)) for name, figure in figures.items()},
+        **{name: draw(figure, name, heights.get(name, 480)) for name, figure in figures.items()},
     )
+    return page("Which judge finds false negatives?", body)
 
 
 def _diagonal(end: float) -> go.Scatter:
     return go.Scatter(
         x=[0, end], y=[0, end], mode="lines", line={"dash": "dash", "color": "grey"}, showlegend=False, hoverinfo="skip"
-    )
-
-
-def _draw(figure: go.Figure, name: str, lines: int) -> str:
-    height = {"auc": 140 + 32 * lines, "agreement": 260 + 36 * lines}.get(name, 480)
-    figure.update_layout(
-        template="plotly_white",
-        height=height,
-        margin={"l": 10, "r": 10, "t": 10, "b": 10},
-        legend={"orientation": "h", "y": -0.2},
-    )
-    figure.update_xaxes(automargin=True)
-    figure.update_yaxes(automargin=True)
-    return figure.to_html(
-        full_html=False, include_plotlyjs=False, div_id=name, config={"responsive": True, "displayModeBar": False}
     )
 
 
@@ -133,6 +98,4 @@ def _table(audit: Audit) -> str:
         ]
         for name, score in audit.scores.items()
     ]
-    lines = ["<table>", "<tr>" + "".join(f"<th>{cell}</th>" for cell in head) + "</tr>"]
-    lines += ["<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row) + "</tr>" for row in rows]
-    return "\n".join([*lines, "</table>"])
+    return table(head, rows)

@@ -8,13 +8,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from recbole_dtlns.artefact_store import cache_folder
 from recbole_dtlns.errors import ConfigError
 from recbole_dtlns.glue.config import DTLNSConfig
 from recbole_dtlns.glue.models import check_model
 from recbole_dtlns.glue.run_data import check_negative_sampling
 from recbole_dtlns.glue.runner import write_file
-from recbole_dtlns.glue.settings import PREFIX
 from recbole_dtlns.glue.tune.space import Parameter
 
 SEARCH_FILE = "search.json"
@@ -44,7 +42,6 @@ PREPARATION = (
     "rm_dup_inter",
 )
 _OF_THE_SEARCH = ("checkpoint_dir", "show_progress", "state", "gpu_id", "resume_from")
-_FILES = ("_file", "_files", "_paths", "_checkpoint", "_labels", "_dir")
 
 
 @dataclass(frozen=True)
@@ -108,22 +105,9 @@ class Plan:
 
 def make_plan(base: DTLNSConfig, parameters: list[Parameter]) -> Plan:
     """The plan of a search around a configuration; its options are the defaults."""
-    given = {key: value for key, value in base.external_config_dict.items() if key not in _OF_THE_SEARCH}
-    for key in ("model", "dataset", "config_files"):
-        given.pop(key, None)
-    for key, value in given.items():  # trials run in folders, and perhaps on machines, of their own
-        if key.startswith(PREFIX) and key.endswith(_FILES) and value:
-            given[key] = [str(Path(one).resolve()) for one in value] if isinstance(value, list) else _resolved(value)
-    given["data_path"] = str(Path(base.plain()["data_path"]).resolve())
-    given[f"{PREFIX}cache_dir"] = str(cache_folder(base.settings.cache_dir).resolve())
-    cls = base.model_class
-    builtin = cls.__module__.startswith("recbole.")
-    name = base["model"] if builtin else f"{cls.__module__}:{cls.__qualname__}"
-    return Plan(name, base["dataset"], given, tuple(parameters))
-
-
-def _resolved(value: Any) -> Any:
-    return str(Path(value).resolve()) if isinstance(value, str) else value
+    # Trials run in folders, and perhaps on machines, of their own.
+    given = {key: value for key, value in base.portable().items() if key not in _OF_THE_SEARCH}
+    return Plan(base.model_name, base["dataset"], given, tuple(parameters))
 
 
 def check_plan(plan: Plan) -> None:

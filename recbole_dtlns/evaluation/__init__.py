@@ -1,0 +1,1 @@
+"""What a trained model recommends: ranked lists, metrics by user, and whether two models differ."""

@@ -1,0 +1,158 @@
+"""Ranked lists of items, and metrics of every user.
+
+Metrics by user are what a paired test needs; RecBole gives only their means. The definitions are RecBole's, so the mean
+over users is RecBole's number.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import scipy.sparse as sp
+
+from recbole_dtlns.errors import ConfigError, DataError
+from recbole_dtlns.item_sets import PairSet
+
+
+@dataclass(frozen=True)
+class Rankings:
+    """The items recommended to some users, best first.
+
+    Attributes:
+        users: distinct user ids, int64 [U].
+        items: item ids, int64 [U, depth]; -1 past the end of a list.
+        scores: of the items, float32 [U, depth]; -inf past the end.
+    """
+
+    users: np.ndarray
+    items: np.ndarray
+    scores: np.ndarray
+
+    def without(self, removed: PairSet, depth: int) -> Rankings:
+        """The lists as if the removed pairs had been masked, cut at a depth.
+
+        Raises:
+            DataError: some list was not recorded deep enough for that.
+        """
+        gone = self._is_in(removed) | (self.items < 0)
+        ended = (self.items < 0).any(axis=1)
+        if ((~gone).sum(axis=1)[~ended] < depth).any():
+            raise DataError(f"lists of {self.items.shape[1]} items are too short to remove pairs and keep {depth}")
+        order = np.argsort(gone, axis=1, kind="stable")[:, :depth]
+        rows = np.arange(len(self.users))[:, None]
+        left = gone[rows, order]
+        items = np.where(left, -1, self.items[rows, order])
+        return Rankings(self.users, items, np.where(left, -np.inf, self.scores[rows, order]).astype(np.float32))
+
+    def hits(self, truth: PairSet) -> np.ndarray:
+        """Which recommendations are in a set of pairs, bool [U, depth]."""
+        return self._is_in(truth)
+
+    def metrics(self, truth: PairSet, names: Sequence[str], ks: Sequence[int]) -> dict[str, np.ndarray]:
+        """Metrics of every user.
+
+        Args:
+            truth: the pairs to find; users who have none get nan.
+            names: out of `METRICS`, in any case.
+            ks: lengths of list, at most the depth.
+
+        Returns:
+            by "name@k", lower case, float64 [U].
+        """
+        hits = self.hits(truth)
+        known = np.isin(truth.users, self.users)
+        place = np.searchsorted(self.users, truth.users[known], sorter=(order := np.argsort(self.users)))
+        wanted = np.bincount(order[place], minlength=len(self.users)).astype(np.float64)
+        wanted[wanted == 0] = np.nan
+        return {f"{name.lower()}@{k}": _metric(name)(hits[:, :k], wanted) for name in names for k in ks}
+
+    def _is_in(self, pairs: PairSet) -> np.ndarray:
+        width = int(max(self.items.max(initial=0), pairs.items.max(initial=0))) + 1
+        keys = self.users[:, None] * width + self.items
+        return np.isin(keys, pairs.users * width + pairs.items) & (self.items >= 0)
+
+
+def _recall(hits: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+    return hits.sum(axis=1) / wanted
+
+
+def _precision(hits: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+    return hits.mean(axis=1) + 0 * wanted
+
+
+def _hit(hits: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+    return hits.any(axis=1) + 0 * wanted
+
+
+def _mrr(hits: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+    return np.where(hits.any(axis=1), 1 / (hits.argmax(axis=1) + 1.0), 0.0) + 0 * wanted
+
+
+def _ndcg(hits: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+    discount = 1 / np.log2(np.arange(2, hits.shape[1] + 2))
+    best = np.append(0.0, np.cumsum(discount))
+    most = np.nan_to_num(np.minimum(wanted, hits.shape[1])).astype(int)
+    return hits @ discount / np.where(np.isnan(wanted), np.nan, best[most])
+
+
+METRICS: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
+    "recall": _recall,
+    "ndcg": _ndcg,
+    "hit": _hit,
+    "mrr": _mrr,
+    "precision": _precision,
+}
+
+
+def _metric(name: str) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
+    if name.lower() not in METRICS:
+        raise ConfigError(f"no metric by user is known as '{name}'. Choices: {', '.join(METRICS)}")
+    return METRICS[name.lower()]
+
+
+@dataclass(frozen=True)
+class Spread:
+    """How recommendations spread over the catalogue.
+
+    Attributes:
+        coverage: share of the items that are recommended to somebody.
+        gini: of the recommendations over all items; 0: all equally often, 1: one item only.
+        popularity: mean train count of a recommended item.
+    """
+
+    coverage: float
+    gini: float
+    popularity: float
+
+    @classmethod
+    def of(cls, rankings: Rankings, train_counts: np.ndarray, items: np.ndarray) -> Spread:
+        """Of whole lists.
+
+        Args:
+            rankings: cut at the depth in question.
+            train_counts: train pairs of every item id [n_items].
+            items: ids that could be recommended.
+        """
+        shown = rankings.items[rankings.items >= 0]
+        times = np.sort(np.bincount(shown, minlength=len(train_counts))[items])
+        place = np.arange(1, len(times) + 1)
+        gini = float((2 * place - len(times) - 1) @ times / (len(times) * max(times.sum(), 1)))
+        return cls(float((times > 0).mean()), gini, float(train_counts[shown].mean()) if len(shown) else 0.0)
+
+
+def equal_groups(values: np.ndarray, n_groups: int) -> np.ndarray:
+    """Groups of nearly equal size in order of a value, int64 like `values`; equal values are never parted."""
+    cuts = np.quantile(values, np.linspace(0, 1, n_groups + 1)[1:-1], method="inverted_cdf") if len(values) else []
+    return np.searchsorted(np.unique(cuts), values, side="left")
+
+
+def recall_of_pairs(rankings: Rankings, truth: PairSet, n_users: int) -> np.ndarray:
+    """Which pairs of a truth are recommended, bool [n_pairs]."""
+    rows, columns = np.nonzero(rankings.items >= 0)
+    width = int(max(rankings.items.max(initial=0), truth.items.max(initial=0))) + 1
+    shown = sp.csr_array(
+        (np.ones(len(rows), dtype=bool), (rankings.users[rows], rankings.items[rows, columns])), (n_users, width)
+    )
+    return np.asarray(shown[truth.users, truth.items]).ravel().astype(bool)

@@ -1,0 +1,1 @@
+"""Comparisons: several arms on the same splits and seeds, what they differ in, and whether that is chance."""

@@ -1,0 +1,210 @@
+"""One run of an experiment, in a process of its own: train, rank test once, write what the comparison needs.
+
+`python -m recbole_dtlns.glue.compare.cell FOLDER` reads FOLDER/cell.json. FOLDER/result.json is written last: a folder
+that holds it is done.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import sys
+import threading
+import time
+from dataclasses import asdict
+from pathlib import Path
+from statistics import median
+
+import numpy as np
+import pandas as pd
+from recbole.data.dataset import Dataset
+
+from recbole_dtlns.errors import DTLNSError
+from recbole_dtlns.evaluation.rankings import METRICS, Rankings, Spread, equal_groups, recall_of_pairs
+from recbole_dtlns.glue.compare.experiment import Cell
+from recbole_dtlns.glue.compare.explanation import explain
+from recbole_dtlns.glue.config import DTLNSConfig
+from recbole_dtlns.glue.dataset import canonical_train, observed_pairs
+from recbole_dtlns.glue.preparation import prepare, to_recbole_ids
+from recbole_dtlns.glue.run_data import purged_of_evaluation
+from recbole_dtlns.glue.runner import Run, assemble_run, write_file
+from recbole_dtlns.glue.trainer import BEST, LAST
+from recbole_dtlns.item_sets import Forbidden, Observed, PairSet
+
+CELL, RESULT, PER_USER, RUN_FILE, QRELS = "cell.json", "result.json", "per_user.parquet", "run.trec", "qrels.trec"
+EXPLANATION, FAILURE = "explanation.json", "failure.txt"
+AUTHORS = "authors mask: "  # in front of a metric that leaks
+_GROUPS = 5
+
+
+def run_cell(cell: Cell, folder: Path) -> None:
+    """Train and evaluate; what an interrupted run left in the folder is continued.
+
+    Args:
+        cell: what to run.
+        folder: for its files; result.json is written last.
+
+    Raises:
+        DTLNSError: the run cannot be done; the message says why.
+    """
+    keys = {**cell.keys, "checkpoint_dir": str(folder / "train"), "show_progress": False}
+    latest = max(folder.glob(f"train/*/{LAST}"), key=lambda file: file.stat().st_mtime, default=None)
+    if latest is not None and (latest.parent / BEST).exists():
+        keys["resume_from"] = str(latest.parent)
+    began = time.perf_counter()
+    run = assemble_run(DTLNSConfig(cell.model, cell.dataset, config_dict=keys))
+    prepared = time.perf_counter()
+    score, valid = run.trainer.fit(run.data.train_loader, run.data.valid_loader)
+    trained = time.perf_counter()
+    masked = _authors_mask(cell, run)
+    hidden = run.hidden
+    most = max(run.config["topk"])
+    rankings = run.trainer.rank(run.data.test_loader, most + _most_per_user(masked) + _most_per_user(hidden))
+    table = _per_user(run, rankings, masked, most)
+    table.to_parquet(folder / PER_USER, index=False)
+    kept = rankings.without(hidden, most)
+    _write_run_file(folder / RUN_FILE, kept, run.parts[2], cell.arm)
+    _write_qrels(folder / QRELS, run.parts[2])
+    if run.preparation is not None:
+        found = explain(run.preparation, run.parts[0], observed_pairs(run.parts[1]))
+        write_file(folder / EXPLANATION, json.dumps(found, default=float))
+    curve = run.trainer.curve
+    content = {
+        **{key: value for key, value in asdict(cell).items() if key != "keys"},
+        "digest": cell.digest,
+        "leaking": run.config.settings.leaking,
+        "valid_metric": run.config["valid_metric"],
+        "best_valid_score": score,
+        "valid": {name: float(value) for name, value in (valid or {}).items()},
+        "test": _means(table, [str(name) for name in table.columns if "@" in str(name)]),
+        "recovered": _recovered(rankings, run),
+        "spread": asdict(_spread(kept, run.parts[0])),
+        "item_groups": _item_groups(kept, run.parts),
+        "curve": curve,
+        "best_epoch": _best_epoch(run),
+        "seconds_per_epoch": median(entry["seconds"] for entry in curve) if curve else None,
+        "seconds": {"preparation": prepared - began, "training": trained - prepared},
+    }
+    write_file(folder / RESULT, json.dumps(content, indent=1, default=float))
+
+
+def _authors_mask(cell: Cell, run: Run) -> PairSet:
+    """The judge's positives purged of validation and test pairs: what the published evaluation masks. This leaks."""
+    nothing = np.array([], dtype=np.int64)
+    if cell.authors_mask is None:
+        return Forbidden.of(nothing, nothing)
+    keys = {**cell.authors_mask, "seed": cell.seed}
+    settings = DTLNSConfig(cell.model, cell.dataset, config_dict=keys).settings
+    train = canonical_train(run.parts[0])
+    positives = prepare(settings, train, run.parts[0]).relabelling.forbidden
+    return purged_of_evaluation(to_recbole_ids(positives, train, run.parts[0]), run.parts[1:])
+
+
+def _per_user(run: Run, rankings: Rankings, masked: PairSet, most: int) -> pd.DataFrame:
+    """One row per test user: token, train pairs, every metric, and every metric again under the authors' mask."""
+    train, test = run.parts[0], run.parts[2]
+    names = [name for name in run.config["metrics"] if name.lower() in METRICS]
+    truth, ks = observed_pairs(test), run.config["topk"]
+    history = np.bincount(observed_pairs(train).users, minlength=train.user_num)
+    columns = {
+        "user_id": train.id2token(train.uid_field, rankings.users),
+        "history": history[rankings.users],
+        **rankings.without(run.hidden, most).metrics(truth, names, ks),
+    }
+    if len(masked):
+        leaking = rankings.without(masked.union(run.hidden), most).metrics(truth, names, ks)
+        columns |= {f"{AUTHORS}{name}": values for name, values in leaking.items()}
+    return pd.DataFrame(columns)
+
+
+def _means(table: pd.DataFrame, names: list[str]) -> dict[str, float]:
+    return {name: float(table[name].mean()) for name in names}
+
+
+def _recovered(rankings: Rankings, run: Run) -> float | None:
+    """Share of the hidden train positives of test users that are in their lists, before these are masked."""
+    mine = np.isin(run.hidden.users, rankings.users)
+    if not mine.any():
+        return None
+    hidden = Observed.of(run.hidden.users[mine], run.hidden.items[mine])
+    most = max(run.config["topk"])
+    shown = Rankings(rankings.users, rankings.items[:, :most], rankings.scores[:, :most])
+    return float(recall_of_pairs(shown, hidden, run.parts[0].user_num).mean())
+
+
+def _spread(rankings: Rankings, train: Dataset) -> Spread:
+    counts = np.bincount(observed_pairs(train).items, minlength=train.item_num)
+    return Spread.of(rankings, counts, np.arange(1, train.item_num))
+
+
+def _item_groups(rankings: Rankings, parts: list[Dataset]) -> list[dict[str, float]]:
+    """Share of the test pairs that are recommended, by how often the item occurs in train."""
+    truth = observed_pairs(parts[2])
+    counts = np.bincount(observed_pairs(parts[0]).items, minlength=parts[0].item_num)[truth.items]
+    found = recall_of_pairs(rankings, truth, parts[0].user_num)
+    groups = equal_groups(counts, _GROUPS)
+    return [
+        {
+            "least": int(counts[groups == group].min()),
+            "most": int(counts[groups == group].max()),
+            "pairs": int((groups == group).sum()),
+            "found": float(found[groups == group].mean()),
+        }
+        for group in np.unique(groups)
+    ]
+
+
+def _best_epoch(run: Run) -> int | None:
+    evaluated = [entry for entry in run.trainer.curve if "valid" in entry]
+    if not evaluated:
+        return None
+    metric, sign = run.config["valid_metric"].lower(), 1 if run.config["valid_metric_bigger"] else -1
+    return max(evaluated, key=lambda entry: sign * entry["valid"].get(metric, -np.inf))["epoch"]
+
+
+def _most_per_user(pairs: PairSet) -> int:
+    return int(np.bincount(pairs.users).max(initial=0)) if len(pairs) else 0
+
+
+def _write_run_file(path: Path, rankings: Rankings, test: Dataset, tag: str) -> None:
+    """TREC's format: user Q0 item rank score tag. Scores fall with the rank, so readers that sort keep the order."""
+    users = test.id2token(test.uid_field, rankings.users)
+    items = test.id2token(test.iid_field, np.maximum(rankings.items, 0))
+    label = "-".join(tag.split())
+    lines = []
+    for row, user in enumerate(users):
+        depth = int((rankings.items[row] >= 0).sum())
+        lines += [f"{user} Q0 {items[row, place]} {place + 1} {depth - place} {label}" for place in range(depth)]
+    write_file(path, "\n".join([*lines, ""]))
+
+
+def _write_qrels(path: Path, test: Dataset) -> None:
+    truth = observed_pairs(test)
+    users, items = test.id2token(test.uid_field, truth.users), test.id2token(test.iid_field, truth.items)
+    write_file(path, "".join(f"{user} 0 {item} 1\n" for user, item in zip(users, items, strict=True)))
+
+
+def _end_with(parent: int) -> None:
+    """A comparison that is killed leaves nothing running."""
+    while os.getppid() == parent:
+        time.sleep(1)
+    os._exit(1)
+
+
+def main() -> int:
+    """Run the cell of a folder; 2 for an error that its failure.txt explains."""
+    threading.Thread(target=_end_with, args=[os.getppid()], daemon=True).start()
+    folder = Path(sys.argv[1]).resolve()
+    cell = Cell(**json.loads((folder / CELL).read_text()))
+    with contextlib.chdir(folder):  # RecBole writes log/ and log_tensorboard/ where it is
+        try:
+            run_cell(cell, folder)
+        except DTLNSError as error:
+            write_file(folder / FAILURE, str(error))
+            return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

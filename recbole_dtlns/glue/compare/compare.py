@@ -1,0 +1,162 @@
+"""Run the cells of an experiment, each in a process of its own, as many at once as there are cores; then compare."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import IO
+
+from filelock import FileLock
+
+from recbole_dtlns.errors import ConfigError, TrialError
+from recbole_dtlns.glue.compare.cell import CELL, FAILURE, RESULT
+from recbole_dtlns.glue.compare.experiment import Cell, Experiment, read_experiment
+from recbole_dtlns.glue.compare.results import Comparison, collect
+from recbole_dtlns.glue.runner import write_file
+
+logger = logging.getLogger("recbole_dtlns")
+
+CELLS, LOG = "cells", "log.txt"
+
+
+def compare(
+    experiment: str | Path,
+    model: str | None = None,
+    dataset: str | None = None,
+    config_files: Sequence[str | Path] = (),
+    *,
+    output: str | Path | None = None,
+    jobs: int | None = None,
+    arguments: Sequence[str] = (),
+    say: Callable[[str], object] = print,
+) -> Comparison:
+    """Run an experiment, or what is left of it, and compare its arms.
+
+    What was done before with the same settings, data and seed is not done again: an interrupted comparison goes on
+    when it is started again, and an arm added to the file is all that runs.
+
+    Args:
+        experiment: a yaml file, or the name of one that the package brings.
+        model, dataset: in place of the file's.
+        config_files: RecBole config files that all arms share.
+        output: folder; default `compare_runs/<name of the experiment>-<dataset>`.
+        jobs: runs at once; default: one per core, or one where a GPU is used.
+        arguments: `--key=value` for all arms.
+        say: told of every run.
+
+    Raises:
+        ConfigError: the experiment is wrong; nothing was run.
+        TrialError: some runs failed; the others are finished, kept and compared.
+    """
+    plan = read_experiment(experiment, model, dataset, config_files, arguments)
+    folder = Path(output or Path("compare_runs") / f"{plan.name}-{plan.cells[0].dataset}").resolve()
+    write_file(folder / "experiment.json", json.dumps(asdict(plan), indent=1, default=str))
+    todo = [cell for cell in plan.cells if not (_folder(folder, cell) / RESULT).exists()]
+    done = len(plan.cells) - len(todo)
+    at_once = jobs or _jobs(plan)
+    if at_once < 1:
+        raise ConfigError(f"jobs must be at least 1, not {jobs}")
+    say(f"{plan.name}: {len(plan.cells)} runs, {done} of them done before; {at_once} at once; files in {folder}")
+    failed = _run_all(todo, folder, at_once, say)
+    found = collect(plan, folder, [_folder(folder, cell) for cell in plan.cells if cell not in failed])
+    if failed:
+        text = "\n".join(f"  {cell.title}: {reason}" for cell, reason in failed.items())
+        raise TrialError(
+            f"{len(failed)} of {len(plan.cells)} runs failed; the others are compared in {folder / 'comparison.md'}. "
+            f"Started again, only these run:\n{text}"
+        )
+    return found
+
+
+def _folder(folder: Path, cell: Cell) -> Path:
+    return folder / CELLS / cell.folder_name
+
+
+def _jobs(plan: Experiment) -> int:
+    uses_gpu = plan.cells[0].config()["device"].type != "cpu"
+    return 1 if uses_gpu else max(1, len(os.sched_getaffinity(0)))
+
+
+def _run_all(todo: list[Cell], folder: Path, jobs: int, say: Callable[[str], object]) -> dict[Cell, str]:
+    """Returns the cells that failed, with the reason."""
+    failed: dict[Cell, str] = {}
+    processes = _Processes(threads=max(1, len(os.sched_getaffinity(0)) // jobs))
+    with ThreadPoolExecutor(jobs) as pool:
+        running = {pool.submit(processes.run, cell, _folder(folder, cell)): cell for cell in todo}
+        try:
+            for done, future in enumerate(as_completed(running), start=1):
+                cell = running[future]
+                seconds, reason = future.result()
+                if reason:
+                    failed[cell] = reason
+                say(f"[{done}/{len(todo)}] {cell.title}: {f'FAILED: {reason}' if reason else f'{seconds:.0f} s'}")
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            processes.stop()
+            raise
+    return failed
+
+
+class _Processes:
+    """The running cells; they end with this process, however it ends."""
+
+    def __init__(self, threads: int) -> None:
+        self._environment = {**os.environ, "OMP_NUM_THREADS": str(threads), "PYTHONUNBUFFERED": "1"}
+        self._running: set[subprocess.Popen[bytes]] = set()
+        self._lock = threading.Lock()
+        self._stopped = False
+
+    def stop(self) -> None:
+        with self._lock:
+            self._stopped = True
+            for process in self._running:
+                process.terminate()
+
+    def run(self, cell: Cell, folder: Path) -> tuple[float, str]:
+        """Run a cell; returns its seconds, and why it failed ("" if it did not)."""
+        folder.mkdir(parents=True, exist_ok=True)
+        began = time.perf_counter()
+        with FileLock(folder / "running.lock"):  # another comparison may be at it
+            if (folder / RESULT).exists():
+                return time.perf_counter() - began, ""
+            (folder / FAILURE).unlink(missing_ok=True)
+            write_file(folder / CELL, json.dumps(asdict(cell), indent=1))
+            with (folder / LOG).open("ab") as log, self._started(folder, log) as process:
+                code = process.wait()
+        seconds = time.perf_counter() - began
+        if (folder / RESULT).exists():
+            return seconds, ""
+        return seconds, _reason(folder, code)
+
+    @contextmanager
+    def _started(self, folder: Path, log: IO[bytes]) -> Iterator[subprocess.Popen[bytes]]:
+        command = [sys.executable, "-m", "recbole_dtlns.glue.compare.cell", str(folder)]
+        with self._lock:
+            if self._stopped:
+                raise KeyboardInterrupt
+            process = subprocess.Popen(command, env=self._environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+            self._running.add(process)
+        try:
+            yield process
+        finally:
+            with self._lock:
+                self._running.discard(process)
+
+
+def _reason(folder: Path, code: int) -> str:
+    if (folder / FAILURE).exists():
+        return (folder / FAILURE).read_text()
+    if code < 0:
+        return f"killed by signal {-code} (9: perhaps out of memory; try --jobs=1); log: {folder / LOG}"
+    lines = (folder / LOG).read_text(errors="replace").strip().splitlines()
+    return f"{lines[-1] if lines else f'exit status {code}'} (log: {folder / LOG})"

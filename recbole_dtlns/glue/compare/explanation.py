@@ -1,0 +1,144 @@
+"""What the stages before training found, as plain data for the report: trees, verdicts, relabelled items.
+
+It is made after training and evaluation; only then are validation pairs looked at, to say which verdicts came true.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from recbole.data.dataset import Dataset
+
+from recbole_dtlns.glue.preparation import Preparation
+from recbole_dtlns.interactions import TrainInteractions
+from recbole_dtlns.item_sets import Observed
+from recbole_dtlns.judge.audit import equal_bins
+from recbole_dtlns.judge.contract import Label, Question
+from recbole_dtlns.judge.history import TreeSimilarity, over_history
+from recbole_dtlns.tree.item_tree import ItemTree
+
+_EXAMPLES = 8  # users whose relabelled items are shown
+_SHOWN = 6  # items of each, and of each leaf
+_MOST_NODES = 1500  # of a tree; deeper levels are left out
+_TITLES = ("title", "movie_title", "name", "item_name", "book_title", "product_name")
+
+
+def explain(preparation: Preparation, train: Dataset, valid: Observed) -> dict[str, Any]:
+    """Plain data on a run's preparation.
+
+    Args:
+        preparation: of the run.
+        train: the train split, which holds the items' features.
+        valid: the validation pairs, in RecBole's ids.
+
+    Returns:
+        `summary` (text), `trees` (nodes by tree), `overlap` (share called positive by similarity to the history),
+        `reliability` (stated probability and share found in validation), `examples` (users and their relabelled items).
+    """
+    names = item_names(preparation.train, train)
+    return {
+        "summary": preparation.summary(),
+        "trees": {
+            "structure": _nodes(preparation.structure, names),
+            "semantic": _nodes(preparation.semantic, names),
+        },
+        "overlap": _overlap(preparation),
+        "reliability": _reliability(preparation, train, valid),
+        "examples": _examples(preparation, names),
+    }
+
+
+def item_names(train: TrainInteractions, dataset: Dataset) -> np.ndarray:
+    """A title of every canonical item where the data set has titles, else its token; str [n_items]."""
+    features = dataset.get_item_feature()
+    field = next((name for name in _TITLES if name in features.interaction), None)
+    tokens = train.item_tokens.astype(object)
+    if field is None:
+        return tokens
+    ids = dataset.token2id(dataset.iid_field, train.item_tokens)
+    words = dataset.field2id_token[field]
+    rows = features[field][ids].numpy()
+    titles = [" ".join(str(words[word]) for word in np.atleast_1d(row) if word) for row in rows]
+    return np.array([title or token for title, token in zip(titles, tokens, strict=True)], dtype=object)
+
+
+def _nodes(tree: ItemTree, names: np.ndarray) -> list[dict[str, Any]]:
+    """Every node as its path, parent's path, number of items and some of their names; level by level from the root."""
+    nodes: list[dict[str, Any]] = [{"path": "", "parent": None, "items": tree.n_items, "some": []}]
+    for depth in range(1, tree.digits.shape[1] + 1):
+        reaching = np.flatnonzero((tree.digits[:, :depth] >= 0).all(axis=1))
+        prefixes, node, counts = np.unique(
+            tree.digits[reaching, :depth], axis=0, return_inverse=True, return_counts=True
+        )
+        if len(nodes) + len(prefixes) > _MOST_NODES:
+            break
+        members = reaching[np.argsort(node.ravel(), kind="stable")]
+        starts = np.cumsum(counts) - counts
+        for prefix, start, count in zip(prefixes.tolist(), starts, counts.tolist(), strict=True):
+            path = "-".join(map(str, prefix))
+            some = names[members[start : start + min(count, _SHOWN)]].tolist()
+            nodes.append({"path": path, "parent": path.rpartition("-")[0], "items": count, "some": some})
+    return nodes
+
+
+def _overlap(preparation: Preparation) -> dict[str, list[dict[str, float]]]:
+    """By tree: of the candidates with about the same similarity to the history, how many there are and are positive."""
+    question = _question(preparation)
+    positive = preparation.verdicts.label == Label.POSITIVE
+    measures = {"structure": TreeSimilarity(preparation.structure), "semantic": TreeSimilarity(preparation.semantic)}
+    found = {}
+    for (name, _), similarity in zip(measures.items(), over_history(question, *measures.values()), strict=True):
+        rows = []
+        for level in np.unique(np.round(similarity[similarity >= 0], 2)):
+            here = np.round(similarity, 2) == level
+            rows.append({"similarity": level, "candidates": here.sum(), "positive": positive[here].mean()})
+        found[name] = rows
+    return found
+
+
+def _reliability(preparation: Preparation, train: Dataset, valid: Observed) -> list[dict[str, float]]:
+    """Of the candidates given about the same probability, the share that are validation pairs."""
+    candidates, probability = preparation.candidates, preparation.verdicts.probability
+    known = ~np.isnan(probability)
+    users = train.token2id(train.uid_field, preparation.train.user_tokens)[candidates.users]
+    items = train.token2id(train.iid_field, preparation.train.item_tokens)[candidates.items]
+    came_true = np.isin(users * train.item_num + items, valid.users * train.item_num + valid.items)
+    bins = equal_bins(probability[known], came_true[known])
+    return [{"stated": stated, "found": found, "candidates": count} for stated, found, count in bins]
+
+
+def _examples(preparation: Preparation, names: np.ndarray) -> list[dict[str, Any]]:
+    """Some users with the items they have and those that were relabelled, best first."""
+    positives, candidates, train = preparation.relabelling.positives, preparation.candidates, preparation.train
+    users = np.unique(positives.users)
+    chosen = users[np.linspace(0, len(users) - 1, min(_EXAMPLES, len(users))).astype(int)] if len(users) else users
+    found = []
+    for user in chosen:
+        added = set(positives.items[positives.users == user].tolist())
+        rows = [row for row in np.flatnonzero(candidates.users == user) if int(candidates.items[row]) in added]
+        history = train.matrix.indices[train.matrix.indptr[user] : train.matrix.indptr[user + 1]]
+        found.append(
+            {
+                "user": str(train.user_tokens[user]),
+                "history": len(history),
+                "has": names[history[:_SHOWN]].tolist(),
+                "relabelled": [
+                    {
+                        "item": names[candidates.items[row]],
+                        "rank": int(candidates.ranks[row]) + 1,
+                        "probability": _number(preparation.verdicts.probability[row]),
+                    }
+                    for row in rows[:_SHOWN]
+                ],
+            }
+        )
+    return found
+
+
+def _number(value: float) -> float | None:
+    return None if np.isnan(value) else float(value)
+
+
+def _question(preparation: Preparation) -> Question:
+    return Question(preparation.train, preparation.candidates, preparation.structure, preparation.semantic)

@@ -1,0 +1,234 @@
+"""The figures of a comparison; each takes rows of comparison.json, or an explanation."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import plotly.graph_objects as go
+
+from recbole_dtlns.pages import wrapped
+
+Row = dict[str, Any]
+_PER_ROW = 46  # pixels of a bar and its label
+
+
+def bars_height(rows: Sequence[Row]) -> int:
+    """Pixels for one bar per row."""
+    return 110 + _PER_ROW * len(rows)
+
+
+def values(rows: Sequence[Row], metric: str) -> go.Figure:
+    """Test metric of every arm, with the deviation over seeds."""
+    figure = go.Figure(
+        go.Bar(
+            x=[row["test"][metric]["mean"] for row in rows],
+            y=_names(rows),
+            error_x={"array": [row["test"][metric]["sd"] or 0 for row in rows]},
+            text=[f"{row['test'][metric]['mean']:.4f}" for row in rows],
+            textposition="inside",
+            insidetextanchor="start",
+            orientation="h",
+            marker_color=[
+                "#b9c4d0" if row["reference"] else "#c0504d" if row["leaking"] else "#4c78a8" for row in rows
+            ],
+        )
+    )
+    figure.update_layout(yaxis={"autorange": "reversed"}, xaxis={"title": f"{metric} on test", "rangemode": "tozero"})
+    return figure
+
+
+def differences(rows: Sequence[Row], metric: str, baseline: str) -> go.Figure:
+    """Difference to the baseline with its bootstrap interval; filled where it is significant."""
+    tested = [row for row in rows if metric in row["tests"]]
+    tests = [row["tests"][metric] for row in tested]
+    figure = go.Figure(
+        go.Scatter(
+            x=[test["difference"] for test in tests],
+            y=_names(tested),
+            mode="markers",
+            marker={
+                "size": 12,
+                "color": "#4c78a8",
+                "symbol": ["circle" if test["p_holm"] < 0.05 else "circle-open" for test in tests],
+            },
+            error_x={
+                "symmetric": False,
+                "array": [test["high"] - test["difference"] for test in tests],
+                "arrayminus": [test["difference"] - test["low"] for test in tests],
+            },
+            hovertext=[f"p {test['p_holm']:.2g} after Holm" for test in tests],
+        )
+    )
+    figure.add_vline(x=0, line_dash="dash", line_color="grey")
+    figure.update_layout(
+        yaxis={"autorange": "reversed"}, xaxis={"title": f"{metric}: difference to {baseline}", "nticks": 5}
+    )
+    return figure
+
+
+def learning_curves(rows: Sequence[Row], metric: str) -> go.Figure:
+    """Validation metric by epoch, first seed."""
+    figure = go.Figure()
+    for row in rows:
+        points = [entry for entry in row["curve"] if metric.lower() in entry.get("valid", {})]
+        if len(points) > 1:
+            figure.add_scatter(
+                x=[point["epoch"] + 1 for point in points],
+                y=[point["valid"][metric.lower()] for point in points],
+                name=row["arm"],
+                mode="lines",
+            )
+    figure.update_layout(xaxis={"title": "epoch"}, yaxis={"title": f"{metric} on validation"})
+    return figure
+
+
+def sweep(rows: Sequence[Row], key: str, metric: str) -> go.Figure:
+    """Test metric along a swept key; one line per combination of the other swept keys."""
+    lines: dict[str, list[tuple[float, Row]]] = {}
+    for row in rows:
+        others = ", ".join(
+            f"{name.removeprefix('dtlns_')} {value}" for name, value in row["swept"].items() if name != key
+        )
+        lines.setdefault(others or metric, []).append((row["swept"][key], row))
+    figure = go.Figure()
+    for name, points in lines.items():
+        figure.add_scatter(
+            x=[str(value) for value, _ in points],
+            y=[row["test"][metric]["mean"] for _, row in points],
+            error_y={"array": [row["test"][metric]["sd"] or 0 for _, row in points]},
+            name=name,
+            mode="lines+markers",
+            showlegend=len(lines) > 1,
+        )
+    figure.update_layout(xaxis={"title": key, "type": "category"}, yaxis={"title": f"{metric} on test"})
+    return figure
+
+
+def leaks(rows: Sequence[Row], metric: str) -> go.Figure:
+    """The same models under the honest and under the published mask."""
+    figure = go.Figure()
+    for title, field, colour in (
+        ("only observed items masked", "test", "#4c78a8"),
+        ("LEAKING", "authors_mask", "#c0504d"),
+    ):
+        figure.add_bar(
+            x=[row[field][metric]["mean"] for row in rows],
+            y=_names(rows),
+            orientation="h",
+            name=title,
+            marker_color=colour,
+        )
+    figure.update_layout(yaxis={"autorange": "reversed"}, xaxis={"title": f"{metric} on test"}, barmode="group")
+    return figure
+
+
+def user_groups(rows: Sequence[Row], metric: str) -> go.Figure:
+    """Test metric by the length of the users' train histories."""
+    figure = go.Figure()
+    for row in rows:
+        groups = row["user_groups"]
+        figure.add_scatter(
+            x=[_range(group) for group in groups],
+            y=[group[metric] for group in groups],
+            name=row["arm"],
+            mode="lines+markers",
+        )
+    figure.update_layout(
+        xaxis={"title": "train items of a user", "type": "category"}, yaxis={"title": metric, "rangemode": "tozero"}
+    )
+    return figure
+
+
+def item_groups(rows: Sequence[Row]) -> go.Figure:
+    """Share of the test pairs found, by the popularity of their items."""
+    figure = go.Figure()
+    for row in rows:
+        groups = row["item_groups"]
+        figure.add_scatter(
+            x=[_range(group) for group in groups],
+            y=[group["found"] for group in groups],
+            name=row["arm"],
+            mode="lines+markers",
+        )
+    figure.update_layout(
+        xaxis={"title": "train users of an item", "type": "category"},
+        yaxis={"title": "share of test pairs found", "tickformat": ".0%", "rangemode": "tozero"},
+    )
+    return figure
+
+
+def spread(rows: Sequence[Row]) -> go.Figure:
+    """How much of the catalogue is recommended, and how popular the recommended items are."""
+    figure = go.Figure()
+    for row in rows:
+        figure.add_scatter(
+            x=[row["spread"]["coverage"]], y=[row["spread"]["popularity"]], name=row["arm"], marker={"size": 12}
+        )
+    figure.update_traces(mode="markers")
+    figure.update_layout(
+        xaxis={"title": "share of items recommended", "tickformat": ".0%", "rangemode": "tozero"},
+        yaxis={"title": "mean train users of a recommended item", "rangemode": "tozero"},
+    )
+    return figure
+
+
+def tree(nodes: Sequence[dict[str, Any]]) -> go.Figure:
+    """An item tree that opens level by level."""
+    figure = go.Figure(
+        go.Sunburst(
+            ids=[node["path"] or "root" for node in nodes],
+            labels=[node["path"] or "all items" for node in nodes],
+            parents=["" if node["parent"] is None else node["parent"] or "root" for node in nodes],
+            values=[node["items"] for node in nodes],
+            branchvalues="total",
+            customdata=["<br>".join(wrapped(str(name), 40) for name in node["some"]) for node in nodes],
+            hovertemplate="%{label}: %{value} items<br>%{customdata}<extra></extra>",
+            maxdepth=3,
+        )
+    )
+    return figure
+
+
+def overlap(by_tree: dict[str, list[dict[str, float]]]) -> go.Figure:
+    """Share of candidates called positive, by their similarity to the user's history."""
+    figure = go.Figure()
+    for name, levels in by_tree.items():
+        figure.add_scatter(
+            x=[level["similarity"] for level in levels],
+            y=[level["positive"] for level in levels],
+            text=[f"{level['candidates']} candidates" for level in levels],
+            name=f"{name} tree",
+            mode="lines+markers",
+        )
+    figure.update_layout(
+        xaxis={"title": "similarity to the nearest item of the history", "range": [-0.03, 1.03]},
+        yaxis={"title": "share called positive", "tickformat": ".0%", "range": [-0.03, 1.03]},
+    )
+    return figure
+
+
+def reliability(bins: Sequence[dict[str, float]]) -> go.Figure:
+    """Stated probability against the share of candidates that are validation pairs."""
+    figure = go.Figure(
+        go.Scatter(
+            x=[point["stated"] for point in bins],
+            y=[point["found"] for point in bins],
+            text=[f"{point['candidates']} candidates" for point in bins],
+            mode="lines+markers",
+        )
+    )
+    figure.update_layout(
+        xaxis={"title": "probability stated by the judge", "rangemode": "tozero"},
+        yaxis={"title": "share that are validation pairs", "tickformat": ".1%", "rangemode": "tozero"},
+    )
+    return figure
+
+
+def _names(rows: Sequence[Row]) -> list[str]:
+    return [wrapped(("LEAKING: " if row["leaking"] else "") + row["arm"]) for row in rows]
+
+
+def _range(group: dict[str, float]) -> str:
+    least, most = round(group["least"]), round(group["most"])
+    return str(least) if least == most else f"{least}-{most}"

@@ -1,0 +1,288 @@
+"""What an experiment found: one row per arm and split, with tests against the baseline, as table and plain data."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from statistics import mean, stdev
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from recbole_dtlns.errors import TrialError
+from recbole_dtlns.evaluation.rankings import equal_groups
+from recbole_dtlns.evaluation.significance import PairedTest, holm, paired_test
+from recbole_dtlns.glue.compare.cell import AUTHORS, EXPLANATION, PER_USER, RESULT
+from recbole_dtlns.glue.compare.experiment import Experiment
+from recbole_dtlns.glue.runner import write_file
+
+JSON, TABLE, USERS = "comparison.json", "comparison.md", "per_user.parquet"
+_GROUPS = 4
+
+
+@dataclass(frozen=True)
+class Result:
+    """What one cell wrote.
+
+    Attributes:
+        folder: of the cell.
+        content: its result.json.
+        users: its per_user.parquet, indexed by user token.
+    """
+
+    folder: Path
+    content: dict[str, Any]
+    users: pd.DataFrame
+
+    @classmethod
+    def read(cls, folder: Path) -> Result:
+        content = json.loads((folder / RESULT).read_text())
+        return cls(folder, content, pd.read_parquet(folder / PER_USER).set_index("user_id"))
+
+    @property
+    def seed(self) -> int:
+        return self.content["seed"]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The arms of an experiment side by side.
+
+    Attributes:
+        folder: holds comparison.md, comparison.json, per_user.parquet and the cells.
+        content: of comparison.json: `experiment`, and one of `rows` per arm and split.
+    """
+
+    folder: Path
+    content: dict[str, Any]
+
+    def text(self) -> str:
+        """The comparison as Markdown."""
+        return "\n".join(_markdown(self.content))
+
+
+def collect(experiment: Experiment, folder: Path, cells: Sequence[Path]) -> Comparison:
+    """Read the finished cells, test every arm against the baseline, and write the comparison.
+
+    Raises:
+        TrialError: no cell is finished.
+    """
+    results = [Result.read(cell) for cell in cells if (cell / RESULT).exists()]
+    if not results:
+        raise TrialError(f"all runs of {experiment.name} failed: see log.txt in the folders under {folder / 'cells'}")
+    names = [f"{metric}@{k}" for metric in experiment.metrics for k in experiment.topk]
+    rows = []
+    for split in experiment.splits:
+        here = [result for result in results if result.content["split"] == split]
+        by_arm = {arm.name: [one for one in here if one.content["arm"] == arm.name] for arm in experiment.arms}
+        of_split = [
+            {**_row(by_arm[arm.name], names, folder), "settings": arm.keys}
+            for arm in experiment.arms
+            if by_arm[arm.name]
+        ]
+        baseline = by_arm.get(experiment.baseline)
+        if baseline:
+            _add_tests(of_split, by_arm, baseline, names, experiment)
+        rows += of_split
+    content = {
+        "experiment": {
+            "name": experiment.name,
+            "about": experiment.about,
+            "dataset": experiment.cells[0].dataset,
+            "baseline": experiment.baseline,
+            "seeds": list(experiment.seeds),
+            "splits": list(experiment.splits),
+            "test": experiment.test,
+            "metrics": names,
+            "valid_metric": experiment.valid_metric,
+            "runs": len(experiment.cells),
+            "finished": len(results),
+            "users": {split: _n_users(results, split) for split in experiment.splits},
+        },
+        "rows": rows,
+    }
+    found = Comparison(folder, content)
+    write_file(folder / JSON, json.dumps(content, indent=1))
+    write_file(folder / TABLE, f"{found.text()}\n")
+    columns = [result.content for result in results]
+    users = [
+        result.users.reset_index().assign(arm=cell["arm"], split=cell["split"], seed=cell["seed"])
+        for result, cell in zip(results, columns, strict=True)
+    ]
+    pd.concat(users, ignore_index=True).to_parquet(folder / USERS, index=False)
+    return found
+
+
+def _n_users(results: list[Result], split: str) -> int:
+    return max((len(result.users) for result in results if result.content["split"] == split), default=0)
+
+
+def _row(results: list[Result], names: list[str], folder: Path) -> dict[str, Any]:
+    """One arm on one split: means and deviations over its seeds."""
+    first = results[0].content
+    explanation = results[0].folder / EXPLANATION
+    return {
+        "arm": first["arm"],
+        "split": first["split"],
+        "model": first["model"],
+        "reference": first["reference"],
+        "leaking": first["leaking"],
+        "swept": first["swept"],
+        "seeds": [result.seed for result in results],
+        "test": {name: _spread_over_seeds([result.content["test"][name] for result in results]) for name in names},
+        "authors_mask": {
+            name: _spread_over_seeds([result.content["test"][AUTHORS + name] for result in results])
+            for name in names
+            if AUTHORS + name in first["test"]
+        },
+        "valid": _spread_over_seeds([result.content["best_valid_score"] or 0.0 for result in results]),
+        "best_epoch": _mean_or_none([result.content["best_epoch"] for result in results]),
+        "seconds_per_epoch": _mean_or_none([result.content["seconds_per_epoch"] for result in results]),
+        "recovered": _mean_or_none([result.content["recovered"] for result in results]),
+        "spread": {key: mean(result.content["spread"][key] for result in results) for key in first["spread"]},
+        "item_groups": first["item_groups"],
+        "user_groups": _user_groups(_by_user(results, [*names, "history"]), names),
+        "curve": first["curve"],
+        "tests": {},
+        "explanation": str(explanation.relative_to(folder)) if explanation.exists() else None,
+    }
+
+
+def _spread_over_seeds(values: list[float]) -> dict[str, Any]:
+    return {"mean": mean(values), "sd": stdev(values) if len(values) > 1 else None, "by_seed": values}
+
+
+def _mean_or_none(values: list[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return mean(known) if known else None
+
+
+def _by_user(results: list[Result], names: list[str], seeds: set[int] | None = None) -> pd.DataFrame:
+    """Mean over seeds of every user's values, indexed by user."""
+    chosen = [result.users[names] for result in results if seeds is None or result.seed in seeds]
+    return pd.concat(chosen).groupby(level=0).mean()
+
+
+def _user_groups(users: pd.DataFrame, names: list[str]) -> list[dict[str, Any]]:
+    history = users["history"].to_numpy()
+    groups = equal_groups(history, _GROUPS)
+    return [
+        {
+            "least": float(history[groups == group].min()),
+            "most": float(history[groups == group].max()),
+            "users": int((groups == group).sum()),
+            **{name: float(users[name].to_numpy()[groups == group].mean()) for name in names},
+        }
+        for group in np.unique(groups)
+    ]
+
+
+def _add_tests(
+    rows: list[dict[str, Any]],
+    by_arm: dict[str, list[Result]],
+    baseline: list[Result],
+    names: list[str],
+    experiment: Experiment,
+) -> None:
+    """Test every honest arm against the baseline, metric by metric, and correct for all tests of the split."""
+    tests: list[tuple[dict[str, Any], str, PairedTest]] = []
+    for row in rows:
+        if row["arm"] == experiment.baseline or row["leaking"]:
+            continue
+        model, base = _pair(by_arm[row["arm"]], baseline, names)
+        for name in names:
+            found = paired_test(model[name].to_numpy(), base[name].to_numpy(), experiment.test)
+            tests.append((row, name, found))
+    for (row, name, found), p in zip(tests, holm([found.p for _, _, found in tests]), strict=True):
+        base_mean = mean(result.content["test"][name] for result in baseline)
+        relative = row["test"][name]["mean"] / base_mean - 1 if base_mean else None
+        row["tests"][name] = {**replace(found, p_holm=p).plain(), "relative": relative}
+
+
+def _pair(model: list[Result], baseline: list[Result], names: list[str]) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Users' means over the seeds that both have; a result that stands for all seeds is compared with all."""
+    alike = any(result.content["for_all_seeds"] for result in [*model, *baseline])
+    seeds = None if alike else {result.seed for result in model} & {result.seed for result in baseline}
+    first, second = _by_user(model, names, seeds), _by_user(baseline, names, seeds)
+    users = first.index.intersection(second.index)
+    return first.loc[users], second.loc[users]
+
+
+def _markdown(content: dict[str, Any]) -> list[str]:
+    experiment = content["experiment"]
+    names = experiment["metrics"]
+    lines = [f"# {experiment['name']}: {experiment['about'] or experiment['dataset']}", ""]
+    lines += [
+        f"Data set {experiment['dataset']}; seeds {', '.join(map(str, experiment['seeds']))}; the epoch is chosen by "
+        f"{experiment['valid_metric']} on validation, test is read once; all items are ranked, only observed ones are "
+        "masked.",
+        f"Mean ± standard deviation over seeds. In brackets the change against {experiment['baseline']}; * p < .05, ** "
+        f"p < .01: {experiment['test']} test paired by user, two-sided, Holm-corrected over all tests of a split.",
+    ]
+    for split in experiment["splits"]:
+        rows = [row for row in content["rows"] if row["split"] == split]
+        lines += ["", f"## Split: {split} ({experiment['users'][split]} test users)", ""]
+        lines += _table(rows, names)
+        if any(row["authors_mask"] for row in rows):
+            lines += ["", "### LEAKING: the same models under the published evaluation mask, no results", ""]
+            lines += _leaks(rows, names)
+    if experiment["finished"] < experiment["runs"]:
+        lines += ["", f"{experiment['runs'] - experiment['finished']} of {experiment['runs']} runs are missing."]
+    return lines
+
+
+def _table(rows: list[dict[str, Any]], names: list[str]) -> list[str]:
+    head = ["", *names, "wins/ties/losses", "s/epoch", "best epoch"]
+    cells = []
+    for row in rows:
+        test = row["tests"].get(names[0])
+        counts = f"{test['wins']}/{test['ties']}/{test['losses']}" if test else ""
+        own = [_value(row, name) for name in names]
+        cells.append([_title(row), *own, counts, _number(row["seconds_per_epoch"], ".2f"), _epochs(row)])
+    return _aligned([head, *cells])
+
+
+def _leaks(rows: list[dict[str, Any]], names: list[str]) -> list[str]:
+    cells = [["", *names]]
+    for row in rows:
+        if row["authors_mask"]:
+            own = []
+            for name in names:
+                leaking, honest = row["authors_mask"][name]["mean"], row["test"][name]["mean"]
+                own.append(f"{leaking:.4f} ({leaking / honest - 1:+.1%})" if honest else f"{leaking:.4f}")
+            cells.append([row["arm"], *own])
+    return _aligned(cells)
+
+
+def _aligned(cells: list[list[str]]) -> list[str]:
+    widths = [max(len(row[place]) for row in cells) for place in range(len(cells[0]))]
+    lines = [f"| {' | '.join(f'{cell:<{width}}' for cell, width in zip(row, widths, strict=True))} |" for row in cells]
+    return [lines[0], f"|{'|'.join('-' * (width + 2) for width in widths)}|", *lines[1:]]
+
+
+def _title(row: dict[str, Any]) -> str:
+    return f"LEAKING: {row['arm']}" if row["leaking"] else row["arm"]
+
+
+def _value(row: dict[str, Any], name: str) -> str:
+    value, test = row["test"][name], row["tests"].get(name)
+    text = f"{value['mean']:.4f}" + (f" ± {value['sd']:.4f}" if value["sd"] is not None else "")
+    if not test or test["relative"] is None:
+        return text
+    return f"{text} ({test['relative']:+.1%}{stars(test['p_holm'])})"
+
+
+def stars(p: float) -> str:
+    """** below .01, * below .05."""
+    return "**" if p < 0.01 else "*" if p < 0.05 else ""
+
+
+def _number(value: float | None, form: str) -> str:
+    return "" if value is None else format(value, form)
+
+
+def _epochs(row: dict[str, Any]) -> str:
+    return "" if row["best_epoch"] is None or row["reference"] else f"{row['best_epoch'] + 1:.0f}"

@@ -1,0 +1,91 @@
+"""Oracle and property: paired tests find differences that are there, in the right direction, and none that are not."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from recbole_dtlns.errors import ConfigError
+from recbole_dtlns.evaluation.significance import TESTS, holm, paired_test
+
+
+def noisy(shift: float, users: int = 400, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """A model that is better than the baseline by `shift` for the mean user."""
+    random = np.random.default_rng(seed)
+    baseline = random.random(users)
+    return baseline + shift + random.normal(0, 0.1, users), baseline
+
+
+@pytest.mark.parametrize("test", TESTS)
+@pytest.mark.parametrize("shift", [0.05, -0.05])
+def test_a_difference_that_is_there_is_found_in_its_direction(test: str, shift: float) -> None:
+    model, baseline = noisy(shift)
+    found = paired_test(model, baseline, test)
+    assert found.p < 0.001
+    assert np.sign(found.difference) == np.sign(found.low) == np.sign(found.high) == np.sign(shift)
+    assert (found.wins > found.losses) == (shift > 0)
+
+
+@pytest.mark.parametrize("test", TESTS)
+def test_a_worse_model_is_not_called_better(test: str) -> None:
+    """The error of one-sided tests on the wrong side: here both sides count, whichever model comes first."""
+    model, baseline = noisy(-0.05)
+    ours, mirrored = paired_test(model, baseline, test), paired_test(baseline, model, test)
+    assert ours.difference == pytest.approx(-mirrored.difference)
+    assert ours.difference < 0 < mirrored.difference
+    assert (ours.wins, ours.losses) == (mirrored.losses, mirrored.wins)
+    assert max(ours.p, mirrored.p) < 0.001
+
+
+@pytest.mark.parametrize("test", TESTS)
+def test_the_level_is_kept_where_nothing_differs(test: str) -> None:
+    """Of 200 comparisons of equals, about a twentieth are below .05."""
+    p = [paired_test(*noisy(0.0, users=60, seed=seed), test, resamples=399).p for seed in range(200)]
+    assert 2 <= sum(value < 0.05 for value in p) <= 20
+
+
+def test_the_permutation_test_is_exact_where_all_flips_can_be_tried() -> None:
+    """Five users, all better: 2 of 32 sign patterns are as extreme."""
+    model = np.array([0.1, 0.2, 0.3, 0.4, 0.5])
+    assert paired_test(model, np.zeros(5)).p == pytest.approx(2 / 32)
+
+
+def test_wilcoxon_is_scipys() -> None:
+    model, baseline = noisy(0.01)
+    expected = stats.wilcoxon(model, baseline, zero_method="pratt").pvalue
+    assert paired_test(model, baseline, "wilcoxon").p == pytest.approx(expected)
+
+
+def test_the_interval_covers_the_true_mean_about_as_often_as_it_says() -> None:
+    covered = 0
+    for seed in range(200):
+        found = paired_test(*noisy(0.02, users=80, seed=seed), confidence=0.9, resamples=399)
+        covered += found.low <= 0.02 <= found.high
+    assert 165 <= covered <= 193
+
+
+def test_users_without_a_value_are_left_out_and_ties_are_counted() -> None:
+    found = paired_test(np.array([1.0, 0.5, np.nan, 0.2]), np.array([0.0, 0.5, 0.1, 0.4]))
+    assert (found.wins, found.ties, found.losses) == (1, 1, 1)
+    assert found.difference == pytest.approx(0.8 / 3)
+
+
+def test_equal_models_differ_by_nothing() -> None:
+    values = np.arange(10.0)
+    found = paired_test(values, values)
+    assert (found.p, found.difference, found.ties) == (1.0, 0.0, 10)
+
+
+def test_holm_is_the_textbooks() -> None:
+    """Holm 1979: .01 x 4, .02 x 3, .03 x 2 (not below the one before), .04 x 1 (likewise)."""
+    assert holm([0.03, 0.01, 0.04, 0.02]) == pytest.approx([0.06, 0.04, 0.06, 0.06])
+    assert holm([0.5, 0.9]) == [1.0, 1.0]
+    assert holm([]) == []
+
+
+def test_what_cannot_be_compared_is_refused() -> None:
+    with pytest.raises(ConfigError, match="same users"):
+        paired_test(np.zeros(3), np.zeros(4))
+    with pytest.raises(ConfigError, match="permutation, wilcoxon"):
+        paired_test(np.zeros(3), np.ones(3), "t")  # type: ignore[arg-type]
