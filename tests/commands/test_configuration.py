@@ -33,7 +33,7 @@ WRONG = [
     ({"dtlns_relabel_weight": 0}, "dtlns_relabel_weight: .*greater than 0"),
     ({"dtlns_candidates": 2.5}, "dtlns_candidates: .*integer"),
     ({"dtlns_tree_balance": "best"}, "dtlns_tree_balance: .*'regret', 'none' or 'authors'"),
-    ({"dtlns_preset": "cleen"}, "unknown preset 'cleen'.*authors, clean, off.*'clean'"),
+    ({"dtlns_preset": "cleen"}, "unknown preset 'cleen'.*authors, best, clean, off.*'clean'"),
     ({"dtlns_teacher": "EASY"}, "unknown teacher 'EASY'.*EASE, ItemKNN, checkpoint.*'EASE'"),
     ({"dtlns_judge": "structual"}, "unknown judge 'structual'.*structural.*Did you mean 'structural'"),
     ({"dtlns_sampler": "dtnls"}, "unknown sampler 'dtnls'.*recbole.*'dtlns'"),

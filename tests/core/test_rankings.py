@@ -81,7 +81,7 @@ def test_removing_after_ranking_equals_masking_before(seed: int) -> None:
 
 
 def test_unknown_metrics_are_refused_by_name() -> None:
-    with pytest.raises(ConfigError, match="'auc'.*recall, ndcg"):
+    with pytest.raises(ConfigError, match=r"'auc'.*recall, ndcg"):
         lists([5]).metrics(pairs((1, 5)), ["auc"], [1])
 
 

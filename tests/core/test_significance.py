@@ -77,6 +77,13 @@ def test_equal_models_differ_by_nothing() -> None:
     assert (found.p, found.difference, found.ties) == (1.0, 0.0, 10)
 
 
+def test_one_user_proves_nothing() -> None:
+    found = paired_test(np.array([0.3, 0.5, 0.1]), np.array([0.3, 0.2, 0.1]))
+    assert found.p == 1.0
+    assert found.low == 0.0 < found.high
+    assert (found.wins, found.ties, found.losses) == (1, 2, 0)
+
+
 def test_holm_is_the_textbooks() -> None:
     """Holm 1979: .01 x 4, .02 x 3, .03 x 2 (not below the one before), .04 x 1 (likewise)."""
     assert holm([0.03, 0.01, 0.04, 0.02]) == pytest.approx([0.06, 0.04, 0.06, 0.06])

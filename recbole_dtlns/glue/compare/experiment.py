@@ -280,6 +280,8 @@ def _arms(file: _File, model: str | None, name: str) -> list[Arm]:
     arms = []
     for title, given in file.arms.items():
         keys = dict(given or {})
+        if keys.get(f"{PREFIX}preset") is False:  # as YAML reads a bare off
+            keys[f"{PREFIX}preset"] = "off"
         used, sweep = keys.pop("model", model), keys.pop("sweep", {})
         if used is None:
             raise ConfigError(f"{name}: the arm '{title}' has no model: add 'model: NAME' to it or to the file")

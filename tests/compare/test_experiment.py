@@ -1,0 +1,131 @@
+"""What an experiment file means, and that a wrong one stops before any work, saying where and what to do."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from block_data import block_pairs, split_pairs, write_splits
+
+from recbole_dtlns.errors import ConfigError, DTLNSError
+from recbole_dtlns.glue.compare.experiment import Experiment, read_experiment, shipped_experiments
+
+
+@pytest.fixture
+def tiny() -> dict[str, Any]:
+    return write_splits(Path("data"), "tiny", *split_pairs(*block_pairs()))
+
+
+def experiment(tiny: dict[str, Any], arguments: tuple[str, ...] = (), **keys: Any) -> Experiment:
+    content = {"model": "BPR", "dataset": "tiny", "seeds": [1, 2], "arms": {"plain": {"dtlns_preset": "off"}}, **keys}
+    content["settings"] = {**tiny, "metrics": ["Recall", "NDCG"], "valid_metric": "NDCG@10", **keys.get("settings", {})}
+    Path("mine.yaml").write_text(yaml.safe_dump(content, sort_keys=False))
+    return read_experiment("mine.yaml", arguments=arguments)
+
+
+def test_every_arm_split_and_seed_is_a_run(tiny: dict[str, Any]) -> None:
+    found = experiment(tiny, arms={"a": None, "b": {"model": "LightGCN"}}, splits={"x": {}, "y": {"dtlns_seed": 7}})
+    runs = {(cell.arm, cell.split, cell.seed) for cell in found.cells if not cell.reference}
+    assert runs == {(arm, split, seed) for arm in "ab" for split in "xy" for seed in (1, 2)}
+    assert {cell.model for cell in found.cells if cell.arm == "b"} == {"LightGCN"}
+    assert found.baseline == "a"
+
+
+def test_references_stand_beside_and_run_once_where_a_seed_changes_nothing(tiny: dict[str, Any]) -> None:
+    cells = experiment(tiny).cells
+    assert [(cell.arm, cell.seed) for cell in cells if cell.reference] == [("Pop", 1), ("ItemKNN", 1), ("EASE", 1)]
+    # A random split needs one file of all pairs, which is not there; nothing is loaded before the first run.
+    args = {"split": {"RS": [8, 1, 1]}, "order": "RO", "mode": "full"}
+    found = experiment(tiny, splits={"x": {"benchmark_filename": None, "eval_args": args}})
+    assert sum(cell.reference for cell in found.cells) == 6
+
+
+def test_references_have_the_settings_of_the_teachers(tiny: dict[str, Any]) -> None:
+    cells = experiment(tiny, settings={"dtlns_teacher_ease_reg": 7.0, "dtlns_sampler": "dns"}).cells
+    ease = next(cell for cell in cells if cell.arm == "EASE")
+    assert ease.keys["reg_weight"] == 7.0
+    assert not ease.config().settings.active
+
+
+def test_the_order_of_settings_is_shared_split_arm(tiny: dict[str, Any]) -> None:
+    found = experiment(
+        tiny,
+        ("--learning_rate=0.5", "--epochs=9"),
+        settings={"learning_rate": 0.1, "embedding_size": 8, "epochs": 1},
+        splits={"x": {"embedding_size": 16, "epochs": 2}},
+        arms={"a": {"embedding_size": 32}},
+    )
+    keys = found.cells[0].keys
+    assert (keys["learning_rate"], keys["embedding_size"], keys["epochs"], keys["seed"]) == (0.5, 32, 2, 1)
+
+
+def test_a_sweep_makes_an_arm_of_every_combination(tiny: dict[str, Any]) -> None:
+    sweep = {"dtlns_alpha_co": [0, 0.5], "dtlns_alpha_se": [0.1]}
+    found = experiment(tiny, arms={"x": {"sweep": sweep}})
+    assert [arm.name for arm in found.arms if not arm.reference] == [
+        "x (alpha_co=0, alpha_se=0.1)",
+        "x (alpha_co=0.5, alpha_se=0.1)",
+    ]
+    assert found.cells[1].swept == {"dtlns_alpha_co": 0.5, "dtlns_alpha_se": 0.1}
+
+
+def test_a_run_is_known_by_its_settings_and_data(tiny: dict[str, Any]) -> None:
+    before = {cell.arm: cell.digest for cell in experiment(tiny, arms={"a": None, "b": {"epochs": 5}}).cells}
+    changed = {cell.arm: cell.digest for cell in experiment(tiny, arms={"a": None, "b": {"epochs": 6}}).cells}
+    assert before["a"] == changed["a"]
+    assert before["b"] != changed["b"]
+
+
+def test_relative_paths_are_those_of_where_the_comparison_starts(tiny: dict[str, Any]) -> None:
+    keys = experiment(tiny).cells[0].keys
+    assert Path(keys["data_path"]).is_absolute()
+    assert Path(keys["dtlns_cache_dir"]).is_absolute()
+
+
+def test_off_without_quotes_is_the_preset_off(tiny: dict[str, Any]) -> None:
+    """YAML reads it as False."""
+    found = experiment(tiny, arms={"plain": {"dtlns_preset": False}})
+    assert found.cells[0].config().settings.preset == "off"
+
+
+@pytest.mark.parametrize(
+    ("keys", "message"),
+    [
+        ({"arm": {}}, "unknown key 'arm'.*Did you mean 'arms'"),
+        ({"arms": {}}, "arms: dictionary should have at least 1 item"),
+        ({"arms": {"x": {"dtlns_sampler": "dnz"}}}, "unknown sampler 'dnz'.*dns"),
+        ({"arms": {"x": {"learning_rat": 1}}}, "arm 'x'.*'learning_rat'.*learning_rate"),
+        ({"arms": {"x": {"model": "LightGNC"}}}, "LightGNC.*Did you mean 'LightGCN'"),
+        ({"arms": {"x": {"model": "EASE", "dtlns_sampler": "dns"}}}, "EASE takes neither"),
+        ({"baseline": "plian"}, "'plian' is no arm.*Did you mean 'plain'"),
+        ({"splits": ["randm"]}, "unknown split 'randm'.*Did you mean 'random'"),
+        ({"settings": {"seed": 3}}, "'seed' belongs to the comparison"),
+        ({"settings": {"metrics": ["GAUC"]}}, "at least one of the metrics recall, ndcg"),
+        ({"settings": {"eval_args": {"mode": "uni100"}}}, "ranks all items"),
+        ({"references": ["Popp"]}, "references.0"),
+        ({"seeds": []}, "seeds"),
+    ],
+)
+def test_mistakes_are_named(tiny: dict[str, Any], keys: dict[str, Any], message: str) -> None:
+    with pytest.raises(DTLNSError, match=re.compile(message, re.DOTALL)):
+        experiment(tiny, **keys)
+
+
+def test_a_missing_file_and_an_unknown_name_are_told_apart() -> None:
+    with pytest.raises(ConfigError, match=r"no experiment file there\.yaml"):
+        read_experiment("there.yaml")
+    with pytest.raises(DTLNSError, match=r"unknown experiment 'tree'.*Did you mean 'trees'"):
+        read_experiment("tree", dataset="ml-100k")
+    with pytest.raises(ConfigError, match="names no dataset"):
+        read_experiment("trees")
+
+
+@pytest.mark.parametrize("name", shipped_experiments())
+def test_shipped_experiments_run_on_any_data(name: str) -> None:
+    found = read_experiment(name, dataset="ml-100k")
+    assert found.about
+    assert len({cell.digest for cell in found.cells}) == len(found.cells), "two arms are the same"
+    assert {"Pop", "ItemKNN", "EASE"} < {arm.name for arm in found.arms}
