@@ -7,10 +7,14 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from recbole_dtlns import __version__, compat
 from recbole_dtlns.errors import ConfigError, DTLNSError
 from recbole_dtlns.glue.doctor import report
+
+if TYPE_CHECKING:
+    from recbole_dtlns.glue.compare.results import Comparison
 
 _AUDITED = "always,random,rank,structural,calibrated"
 _CONTROLLED = ("structural", "calibrated")  # on shuffled and random paths too: they cost nothing
@@ -125,12 +129,17 @@ def _tune(given: argparse.Namespace, run: tuple[str | None, str | None, list[str
 def _compare(given: argparse.Namespace, run: tuple[str | None, str | None, list[str]], rest: list[str]) -> None:
     from recbole_dtlns.glue.compare.compare import compare
     from recbole_dtlns.glue.compare.experiment import shipped_experiments
-    from recbole_dtlns.glue.compare.report import write_report
 
     if given.experiment == "list":
         print("\n".join(f"{name:<12} {about}" for name, about in shipped_experiments().items()))
         return
     found = compare(given.experiment, *run, output=given.output, jobs=given.jobs, arguments=rest)
+    _show(found)
+
+
+def _show(found: Comparison) -> None:
+    from recbole_dtlns.glue.compare.report import write_report
+
     print(f"\n{found.text()}\n\nfiles: {found.folder}\nreport: {write_report([found.folder])}")
 
 
@@ -143,11 +152,12 @@ def _run(given: argparse.Namespace, rest: list[str]) -> int:
     compat.require_recbole()
     # Imported only now, so that `doctor` and the message above work where RecBole is missing.
     from recbole_dtlns.glue import judging
-    from recbole_dtlns.glue.demo import run_demo
     from recbole_dtlns.glue.runner import prepare_only, run_recbole_dtlns
 
     if given.command == "demo":
-        run_demo(given.output)
+        from recbole_dtlns.glue.compare.compare import compare
+
+        _show(compare("demo", output=given.output))
         return 0
     if given.command == "report":
         from recbole_dtlns.glue.compare.report import write_report

@@ -12,7 +12,8 @@ import plotly.graph_objects as go
 
 from recbole_dtlns.errors import ConfigError
 from recbole_dtlns.glue.compare import figures
-from recbole_dtlns.glue.compare.results import JSON, stars
+from recbole_dtlns.glue.compare.results import JSON
+from recbole_dtlns.glue.compare.tables import results_table
 from recbole_dtlns.glue.runner import write_file
 from recbole_dtlns.pages import draw, page, table
 
@@ -95,9 +96,9 @@ def _split(rows: list[dict[str, Any]], split: str, experiment: dict[str, Any], d
         f"<p>{experiment['users'][split]} test users; means and standard deviations over seeds. The percentage is the "
         f"change against <b>{html.escape(baseline)}</b>. * p &lt; .05, ** p &lt; .01: {experiment['test']} test paired "
         "by user, two-sided, corrected by Holm's method for all tests of this table. Without a star the difference "
-        "may be chance.</p>"
+        "may be chance. Better/equal/worse: users. The best epoch is the mean over seeds.</p>"
     )
-    yield _results_table(rows, names)
+    yield table(*results_table(rows, names))
     yield drawn(figures.values(rows, main), figures.bars_height(rows))
     if any(row["tests"] for row in rows):
         yield "<h3>Is the difference real?</h3>"
@@ -137,25 +138,6 @@ def _split(rows: list[dict[str, Any]], split: str, experiment: dict[str, Any], d
     yield "<h3>What is recommended?</h3>"
     yield "<p>To the right: more of the catalogue is recommended to somebody. Higher: more popular items are.</p>"
     yield drawn(figures.spread(shown), 520)
-
-
-def _results_table(rows: list[dict[str, Any]], names: list[str]) -> str:
-    cells = []
-    for row in rows:
-        cell = [("LEAKING: " if row["leaking"] else "") + row["arm"]]
-        for name in names:
-            value, test = row["test"][name], row["tests"].get(name)
-            text = f"{value['mean']:.4f}" + (f" ± {value['sd']:.4f}" if value["sd"] is not None else "")
-            if test and test["relative"] is not None:
-                text += f" ({test['relative']:+.1%}{stars(test['p_holm'])})"
-            cell.append(text)
-        first = row["tests"].get(names[0])
-        cell.append(f"{first['wins']} / {first['ties']} / {first['losses']}" if first else "")
-        cell.append("" if row["seconds_per_epoch"] is None else f"{row['seconds_per_epoch']:.2f}")
-        cell.append("" if row["best_epoch"] is None or row["reference"] else f"{row['best_epoch'] + 1:.0f}")
-        cells.append(cell)
-    counts = f"users better / equal / worse in {names[0]}"
-    return table(["arm", *names, counts, "seconds per epoch", "best epoch"], cells)
 
 
 def _sweeps(rows: list[dict[str, Any]], main: str, drawn: Drawn) -> Iterator[str]:

@@ -17,6 +17,7 @@ from recbole_dtlns.evaluation.rankings import equal_groups
 from recbole_dtlns.evaluation.significance import PairedTest, holm, paired_test
 from recbole_dtlns.glue.compare.cell import AUTHORS, EXPLANATION, PER_USER, RESULT
 from recbole_dtlns.glue.compare.experiment import Experiment
+from recbole_dtlns.glue.compare.tables import markdown
 from recbole_dtlns.glue.runner import write_file
 
 JSON, TABLE, USERS = "comparison.json", "comparison.md", "per_user.parquet"
@@ -61,7 +62,7 @@ class Comparison:
 
     def text(self) -> str:
         """The comparison as Markdown."""
-        return "\n".join(_markdown(self.content))
+        return "\n".join(markdown(self.content))
 
 
 def collect(experiment: Experiment, folder: Path, cells: Sequence[Path]) -> Comparison:
@@ -209,80 +210,3 @@ def _pair(model: list[Result], baseline: list[Result], names: list[str]) -> tupl
     first, second = _by_user(model, names, seeds), _by_user(baseline, names, seeds)
     users = first.index.intersection(second.index)
     return first.loc[users], second.loc[users]
-
-
-def _markdown(content: dict[str, Any]) -> list[str]:
-    experiment = content["experiment"]
-    names = experiment["metrics"]
-    lines = [f"# {experiment['name']}: {experiment['about'] or experiment['dataset']}", ""]
-    lines += [
-        f"Data set {experiment['dataset']}; seeds {', '.join(map(str, experiment['seeds']))}; the epoch is chosen by "
-        f"{experiment['valid_metric']} on validation, test is read once; all items are ranked, only observed ones are "
-        "masked.",
-        f"Mean ± standard deviation over seeds. In brackets the change against {experiment['baseline']}; * p < .05, ** "
-        f"p < .01: {experiment['test']} test paired by user, two-sided, Holm-corrected over all tests of a split.",
-    ]
-    for split in experiment["splits"]:
-        rows = [row for row in content["rows"] if row["split"] == split]
-        lines += ["", f"## Split: {split} ({experiment['users'][split]} test users)", ""]
-        lines += _table(rows, names)
-        if any(row["authors_mask"] for row in rows):
-            lines += ["", "### LEAKING: the same models under the published evaluation mask, no results", ""]
-            lines += _leaks(rows, names)
-    if experiment["finished"] < experiment["runs"]:
-        lines += ["", f"{experiment['runs'] - experiment['finished']} of {experiment['runs']} runs are missing."]
-    return lines
-
-
-def _table(rows: list[dict[str, Any]], names: list[str]) -> list[str]:
-    head = ["", *names, "wins/ties/losses", "s/epoch", "best epoch"]
-    cells = []
-    for row in rows:
-        test = row["tests"].get(names[0])
-        counts = f"{test['wins']}/{test['ties']}/{test['losses']}" if test else ""
-        own = [_value(row, name) for name in names]
-        cells.append([_title(row), *own, counts, _number(row["seconds_per_epoch"], ".2f"), _epochs(row)])
-    return _aligned([head, *cells])
-
-
-def _leaks(rows: list[dict[str, Any]], names: list[str]) -> list[str]:
-    cells = [["", *names]]
-    for row in rows:
-        if row["authors_mask"]:
-            own = []
-            for name in names:
-                leaking, honest = row["authors_mask"][name]["mean"], row["test"][name]["mean"]
-                own.append(f"{leaking:.4f} ({leaking / honest - 1:+.1%})" if honest else f"{leaking:.4f}")
-            cells.append([row["arm"], *own])
-    return _aligned(cells)
-
-
-def _aligned(cells: list[list[str]]) -> list[str]:
-    widths = [max(len(row[place]) for row in cells) for place in range(len(cells[0]))]
-    lines = [f"| {' | '.join(f'{cell:<{width}}' for cell, width in zip(row, widths, strict=True))} |" for row in cells]
-    return [lines[0], f"|{'|'.join('-' * (width + 2) for width in widths)}|", *lines[1:]]
-
-
-def _title(row: dict[str, Any]) -> str:
-    return f"LEAKING: {row['arm']}" if row["leaking"] else row["arm"]
-
-
-def _value(row: dict[str, Any], name: str) -> str:
-    value, test = row["test"][name], row["tests"].get(name)
-    text = f"{value['mean']:.4f}" + (f" ± {value['sd']:.4f}" if value["sd"] is not None else "")
-    if not test or test["relative"] is None:
-        return text
-    return f"{text} ({test['relative']:+.1%}{stars(test['p_holm'])})"
-
-
-def stars(p: float) -> str:
-    """** below .01, * below .05."""
-    return "**" if p < 0.01 else "*" if p < 0.05 else ""
-
-
-def _number(value: float | None, form: str) -> str:
-    return "" if value is None else format(value, form)
-
-
-def _epochs(row: dict[str, Any]) -> str:
-    return "" if row["best_epoch"] is None or row["reference"] else f"{row['best_epoch'] + 1:.0f}"
