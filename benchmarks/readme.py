@@ -1,4 +1,4 @@
-"""Puts the tables of `benchmarks/results/` into the README, between the comments that name them."""
+"""Puts measured tables into the README and into docs/evidence.md, between the comments that name their files."""
 
 from __future__ import annotations
 
@@ -6,19 +6,24 @@ import re
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-PLACE = re.compile(r"(<!-- benchmarks/results/(\w+)\.md -->\n).*?(<!-- end -->)", re.DOTALL)
+PAGES = ("README.md", "docs/evidence.md")
+PLACE = re.compile(r"(<!-- ((?:benchmarks|docs)/[\w/.-]+\.md) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
 def filled(text: str) -> str:
     """The text with every named place filled from its file."""
 
     def table(found: re.Match[str]) -> str:
-        content = (ROOT / "benchmarks" / "results" / f"{found[2]}.md").read_text()
-        return f"{found[1]}\n{content}\n{found[3]}"
+        return f"{found[1]}\n{_without_heading((ROOT / found[2]).read_text())}\n{found[3]}"
 
     return PLACE.sub(table, text)
 
 
+def _without_heading(text: str) -> str:
+    return re.sub(r"\A# .*\n+", "", text).replace("\n## ", "\n#### ").replace("\n### ", "\n#### ")
+
+
 if __name__ == "__main__":
-    readme = ROOT / "README.md"
-    readme.write_text(filled(readme.read_text()))
+    for name in PAGES:
+        page = ROOT / name
+        page.write_text(filled(page.read_text()))

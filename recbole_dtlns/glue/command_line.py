@@ -128,7 +128,7 @@ def _tune(given: argparse.Namespace, run: tuple[str | None, str | None, list[str
 
 def _compare(given: argparse.Namespace, run: tuple[str | None, str | None, list[str]], rest: list[str]) -> None:
     from recbole_dtlns.glue.compare.compare import compare
-    from recbole_dtlns.glue.compare.experiment import shipped_experiments
+    from recbole_dtlns.glue.compare.experiment_file import shipped_experiments
 
     if given.experiment == "list":
         print("\n".join(f"{name:<12} {about}" for name, about in shipped_experiments().items()))

@@ -11,7 +11,8 @@ import yaml
 from block_data import block_pairs, split_pairs, write_splits
 
 from recbole_dtlns.errors import ConfigError, DTLNSError
-from recbole_dtlns.glue.compare.experiment import Experiment, read_experiment, shipped_experiments
+from recbole_dtlns.glue.compare.experiment import Experiment
+from recbole_dtlns.glue.compare.experiment_file import read_experiment, shipped_experiments
 
 
 @pytest.fixture
@@ -48,6 +49,15 @@ def test_references_have_the_settings_of_the_teachers(tiny: dict[str, Any]) -> N
     ease = next(cell for cell in cells if cell.arm == "EASE")
     assert ease.keys["reg_weight"] == 7.0
     assert not ease.config().settings.active
+
+
+def test_a_trained_teacher_stands_beside_its_arm(tiny: dict[str, Any]) -> None:
+    """With the epochs that it has as a teacher, chosen by nobody; it is no teacher where nothing is prepared."""
+    taught = {"dtlns_teacher": "LightGCN", "dtlns_teacher_epochs": 3}
+    found = experiment(tiny, arms={"x": taught, "y": taught, "z": {"dtlns_preset": "off", "dtlns_teacher": "NeuMF"}})
+    assert [arm.name for arm in found.arms if arm.reference] == ["Pop", "ItemKNN", "EASE", "LightGCN"]
+    cells = [cell for cell in found.cells if cell.arm == "LightGCN"]
+    assert [(cell.seed, cell.keys["epochs"], cell.keys["eval_step"]) for cell in cells] == [(1, 3, 0), (2, 3, 0)]
 
 
 def test_the_order_of_settings_is_shared_split_arm(tiny: dict[str, Any]) -> None:

@@ -75,7 +75,7 @@ def run_cell(cell: Cell, folder: Path) -> None:
         "digest": cell.digest,
         "leaking": run.config.settings.leaking,
         "valid_metric": run.config["valid_metric"],
-        "best_valid_score": score,
+        "best_valid_score": score if valid else None,
         "valid": {name: float(value) for name, value in (valid or {}).items()},
         "test": _means(table, [str(name) for name in table.columns if "@" in str(name)]),
         "recovered": _recovered(rankings, run),

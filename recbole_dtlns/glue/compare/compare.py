@@ -20,7 +20,8 @@ from filelock import FileLock
 
 from recbole_dtlns.errors import ConfigError, TrialError
 from recbole_dtlns.glue.compare.cell import CELL, FAILURE, RESULT
-from recbole_dtlns.glue.compare.experiment import Cell, Experiment, read_experiment
+from recbole_dtlns.glue.compare.experiment import Cell, Experiment
+from recbole_dtlns.glue.compare.experiment_file import read_experiment
 from recbole_dtlns.glue.compare.results import Comparison, collect
 from recbole_dtlns.glue.runner import write_file
 

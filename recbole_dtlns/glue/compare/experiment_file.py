@@ -1,0 +1,262 @@
+"""Experiment files: read, and checked before any work."""
+
+from __future__ import annotations
+
+import importlib.resources
+import itertools
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from recbole_dtlns.errors import ConfigError, UnknownNameError
+from recbole_dtlns.evaluation.rankings import METRICS
+from recbole_dtlns.glue.compare.experiment import Arm, Cell, Experiment
+from recbole_dtlns.glue.config import DTLNSConfig
+from recbole_dtlns.glue.models import check_model
+from recbole_dtlns.glue.run_data import check_negative_sampling
+from recbole_dtlns.glue.settings import PREFIX
+from recbole_dtlns.registry import nearest
+from recbole_dtlns.teacher.table import TEACHERS
+
+_PARTS = {"split": {"RS": [0.8, 0.1, 0.1]}, "group_by": "user", "mode": "full"}
+SPLITS: dict[str, dict[str, Any]] = {
+    "given": {},
+    "random": {"eval_args": {**_PARTS, "order": "RO"}},
+    "time": {"eval_args": {**_PARTS, "order": "TO"}},
+    "presplit": {"benchmark_filename": ["train", "valid", "test"]},
+}
+# By name: the model, and which of its keys have the values of the teacher's.
+REFERENCES: dict[str, tuple[str, dict[str, str]]] = {
+    "Pop": ("recbole_dtlns.glue.compare.popularity:Popularity", {}),
+    "ItemKNN": ("ItemKNN", {"k": "dtlns_teacher_knn_k", "shrink": "dtlns_teacher_knn_shrink"}),
+    "EASE": ("EASE", {"reg_weight": "dtlns_teacher_ease_reg"}),
+}
+_WITHOUT_SEED = [model for model, _ in REFERENCES.values()]  # equal for all seeds where the split is
+
+
+class _File(BaseModel):
+    """The keys of an experiment file."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    about: str = ""
+    model: str | None = None
+    dataset: str | None = None
+    seeds: list[int] = Field(default_factory=lambda: [2020, 2021, 2022], min_length=1)
+    splits: list[str] | dict[str, dict[str, Any]] = Field(default_factory=lambda: ["given"], min_length=1)
+    settings: dict[str, Any] = Field(default_factory=dict)
+    arms: dict[str, dict[str, Any] | None] = Field(min_length=1)
+    baseline: str | None = None
+    references: list[Literal["Pop", "ItemKNN", "EASE"]] = Field(default=["Pop", "ItemKNN", "EASE"])
+    authors_mask: dict[str, Any] | None = None
+    test: Literal["permutation", "wilcoxon"] = "permutation"
+
+
+def read_experiment(
+    experiment: str | Path,
+    model: str | None = None,
+    dataset: str | None = None,
+    config_files: Sequence[str | Path] = (),
+    arguments: Sequence[str] = (),
+) -> Experiment:
+    """Read and check an experiment.
+
+    Args:
+        experiment: a yaml file, or the name of one that the package brings (`shipped_experiments`).
+        model, dataset: in place of the file's.
+        config_files: RecBole config files that all arms share; the experiment's own settings win.
+        arguments: `--key=value`, for all arms; they win over the experiment's shared settings, not over an arm's own.
+
+    Raises:
+        ConfigError: a key or value is wrong; the message names it.
+        DTLNSError: some arm cannot run with its settings.
+    """
+    name, content = _read_yaml(str(experiment))
+    try:
+        file = _File.model_validate(content)
+    except ValidationError as error:
+        raise ConfigError(f"{name}: {'; '.join(map(_explain, error.errors()))}") from None
+    dataset = dataset or file.dataset
+    if dataset is None:
+        raise ConfigError(f"{name} names no dataset: add 'dataset: NAME', or give --dataset=NAME")
+    arms = _arms(file, model or file.model, name)
+    base = DTLNSConfig(arms[0].model, dataset, config_files, file.settings, arguments)
+    shared = base.portable()
+    for key, advice in base.undocumented_keys().items():
+        raise ConfigError(f"{name}: neither RecBole nor recbole_dtlns knows the key '{key}'.{advice}")
+    for key in ("seed", "checkpoint_dir", "resume_from"):
+        if key in shared:
+            raise ConfigError(f"{name}: '{key}' belongs to the comparison; give seeds: [...] beside settings")
+    arms += _references(file.references, arms, base, dataset)
+    splits = _splits(file.splits, name)
+    baseline = file.baseline or arms[0].name
+    if baseline not in [arm.name for arm in arms]:
+        raise ConfigError(f"{name}: the baseline '{baseline}' is no arm.{nearest(baseline, [a.name for a in arms])}")
+    mask = None if file.authors_mask is None else _portable_mask(file.authors_mask, arms[0].model, dataset, shared)
+    cells = tuple(_cells(arms, splits, file.seeds, dataset, shared, mask))
+    topk = base["topk"] if isinstance(base["topk"], list) else [base["topk"]]
+    checked = Experiment(
+        name=name,
+        about=file.about,
+        arms=tuple(arms),
+        baseline=baseline,
+        seeds=tuple(file.seeds),
+        splits=splits,
+        test=file.test,
+        metrics=tuple(metric.lower() for metric in base["metrics"] if metric.lower() in METRICS),
+        topk=tuple(topk),
+        valid_metric=base["valid_metric"],
+        cells=cells,
+    )
+    _check(checked)
+    return checked
+
+
+def shipped_experiments() -> dict[str, str]:
+    """Names of the package's own experiments, with the question that each asks."""
+    folder = importlib.resources.files("recbole_dtlns.properties") / "experiments"
+    files = sorted((file for file in folder.iterdir() if file.name.endswith(".yaml")), key=lambda file: file.name)
+    return {file.name.removesuffix(".yaml"): yaml.safe_load(file.read_text())["about"] for file in files}
+
+
+def _read_yaml(experiment: str) -> tuple[str, Any]:
+    shipped = importlib.resources.files("recbole_dtlns.properties") / "experiments" / f"{experiment}.yaml"
+    path = Path(experiment)
+    if path.suffix in (".yaml", ".yml"):
+        if not path.is_file():
+            raise ConfigError(f"there is no experiment file {path} (looked in {Path.cwd()})")
+        text = path.read_text(encoding="utf-8")
+    elif shipped.is_file():
+        text = shipped.read_text(encoding="utf-8")
+    else:
+        names = list(shipped_experiments())
+        raise UnknownNameError(
+            f"unknown experiment '{experiment}'. Give a .yaml file, or one of: {', '.join(names)}."
+            f"{nearest(experiment, names)}"
+        )
+    try:
+        content = yaml.load(text, Loader=_number_reader())
+    except yaml.YAMLError as error:
+        raise ConfigError(f"experiment '{experiment}' is not valid yaml: {error}") from None
+    if not isinstance(content, dict):
+        raise ConfigError(f"experiment '{experiment}' holds no 'key: value' lines")
+    return path.stem, content
+
+
+def _number_reader() -> type[yaml.SafeLoader]:
+    """Reads 1e-3 as a number, as RecBole does and YAML 1.1 does not."""
+
+    class Loader(yaml.SafeLoader):
+        pass
+
+    number = re.compile(r"^[-+]?(\d[\d_]*\.?\d*|\.\d+)[eE][-+]?\d+$")
+    Loader.add_implicit_resolver("tag:yaml.org,2002:float", number, list("-+0123456789."))
+    return Loader
+
+
+def _explain(detail: Any) -> str:
+    key = ".".join(str(part) for part in detail["loc"])
+    if detail["type"] == "extra_forbidden":
+        return f"unknown key '{key}'.{nearest(key, list(_File.model_fields))} Keys: {', '.join(_File.model_fields)}"
+    return f"{key}: {detail['msg'][0].lower()}{detail['msg'][1:]}"
+
+
+def _arms(file: _File, model: str | None, name: str) -> list[Arm]:
+    arms = []
+    for title, given in file.arms.items():
+        keys = dict(given or {})
+        if keys.get(f"{PREFIX}preset") is False:  # as YAML reads a bare off
+            keys[f"{PREFIX}preset"] = "off"
+        used, sweep = keys.pop("model", model), keys.pop("sweep", {})
+        if used is None:
+            raise ConfigError(f"{name}: the arm '{title}' has no model: add 'model: NAME' to it or to the file")
+        for values in itertools.product(*sweep.values()):
+            point = dict(zip(sweep, values, strict=True))
+            place = ", ".join(f"{key.removeprefix(PREFIX)}={value}" for key, value in point.items())
+            arms.append(Arm(f"{title} ({place})" if point else title, used, {**keys, **point}, swept=point or None))
+    return arms
+
+
+def _references(names: list[str], arms: list[Arm], base: DTLNSConfig, dataset: str) -> list[Arm]:
+    """The closed-form models with the settings that they have as teachers, and every trained teacher of the arms."""
+    found = []
+    for name in names:
+        model, shared_with_teacher = REFERENCES[name]
+        keys = {key: base[teacher_key] for key, teacher_key in shared_with_teacher.items()}
+        found.append(Arm(_free(name, "reference", arms), model, {f"{PREFIX}preset": "off", **keys}, reference=True))
+    for arm in arms:
+        settings = DTLNSConfig(arm.model, dataset, config_dict={**base.portable(), **arm.keys}).settings
+        trained = settings.prepares and settings.teacher not in (*TEACHERS.names(), "checkpoint")
+        if trained and settings.teacher not in [one.model for one in found]:
+            given = DTLNSConfig(settings.teacher, dataset, settings.teacher_config_files).portable()
+            epochs = {"epochs": settings.teacher_epochs, "eval_step": 0}  # as a teacher: nothing chooses the epoch
+            keys = {f"{PREFIX}preset": "off", **given, **epochs, "data_path": base.portable()["data_path"]}
+            found.append(Arm(_free(settings.teacher, "teacher", arms), settings.teacher, keys, reference=True))
+    return found
+
+
+def _free(name: str, role: str, arms: list[Arm]) -> str:
+    return name if name not in [arm.name for arm in arms] else f"{name} ({role})"
+
+
+def _splits(given: list[str] | dict[str, dict[str, Any]], name: str) -> dict[str, dict[str, Any]]:
+    if isinstance(given, dict):
+        return given
+    for split in given:
+        if split not in SPLITS:
+            raise ConfigError(
+                f"{name}: unknown split '{split}'. Choices: {', '.join(SPLITS)}, or your own as 'name: {{settings}}'."
+                f"{nearest(split, SPLITS)}"
+            )
+    return {split: SPLITS[split] for split in given}
+
+
+def _portable_mask(keys: dict[str, Any], model: str, dataset: str, shared: dict[str, Any]) -> dict[str, Any]:
+    return DTLNSConfig(model, dataset, config_dict={**shared, **keys}).portable()
+
+
+def _cells(
+    arms: list[Arm],
+    splits: dict[str, dict[str, Any]],
+    seeds: list[int],
+    dataset: str,
+    shared: dict[str, Any],
+    mask: dict[str, Any] | None,
+) -> Iterator[Cell]:
+    for split, of_split in splits.items():
+        for seed in seeds:
+            for arm in arms:
+                keys = {**shared, **of_split, **arm.keys, "seed": seed}
+                if arm.reference:  # nothing of DTL-NS reaches it, and the file's settings are for the arms' models
+                    kept = {f"{PREFIX}preset", f"{PREFIX}cache_dir", f"{PREFIX}hide_train", f"{PREFIX}seed"}
+                    keys = {key: value for key, value in keys.items() if key in kept or not key.startswith(PREFIX)}
+                config = DTLNSConfig(arm.model, dataset, config_dict=keys)
+                for_all = arm.reference and arm.model in _WITHOUT_SEED and not _random_split(config)
+                if for_all and seed != seeds[0]:
+                    continue
+                own = (config.model_name, dataset, config.portable())
+                yield Cell(arm.name, split, seed, *own, mask, arm.reference, arm.swept, for_all)
+
+
+def _random_split(config: DTLNSConfig) -> bool:
+    return config["benchmark_filename"] is None and config["eval_args"]["order"] == "RO"
+
+
+def _check(experiment: Experiment) -> None:
+    if not experiment.metrics:
+        raise ConfigError(f"a comparison needs at least one of the metrics {', '.join(METRICS)}: set metrics")
+    for cell in experiment.cells:
+        config = cell.config()
+        for key, advice in config.undocumented_keys().items():
+            raise ConfigError(f"arm '{cell.arm}': neither RecBole nor recbole_dtlns knows the key '{key}'.{advice}")
+        check_model(config.model_class, config.settings)
+        check_negative_sampling(config, config.settings)
+        if config["eval_args"]["mode"] not in ("full", {"valid": "full", "test": "full"}):
+            raise ConfigError(
+                f"arm '{cell.arm}': a comparison ranks all items: set eval_args.mode to full, not "
+                f"{config['eval_args']['mode']}"
+            )
