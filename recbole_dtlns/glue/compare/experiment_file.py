@@ -181,7 +181,7 @@ def _arms(file: _File, model: str | None, name: str) -> list[Arm]:
     return arms
 
 
-def _references(names: list[str], arms: list[Arm], base: DTLNSConfig, dataset: str) -> list[Arm]:
+def _references(names: Sequence[str], arms: list[Arm], base: DTLNSConfig, dataset: str) -> list[Arm]:
     """The closed-form models with the settings that they have as teachers, and every trained teacher of the arms."""
     found = []
     for name in names:
