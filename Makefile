@@ -31,8 +31,9 @@ install: $(VENV)/.installed
 demo: install
 	$(BIN)/recbole-dtlns demo
 
+# Each worker has a thread of its own; a file's tests stay together, for what they share is made once.
 test: lint
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
 test-matrix: $(VENV)/.test-tools
 	$(BIN)/python -m pytest -m matrix

@@ -144,7 +144,9 @@ def test_relabelling_takes_the_top_false_negatives(top: int, bridged: Blocks) ->
         best = candidates.items[(candidates.users == user) & own].tolist()
         assert set(best) == bridged.missing_items(user)
         assert set(found.forbidden.items[found.forbidden.users == user].tolist()) == set(best)
-        assert set(found.positives.items[found.positives.users == user].tolist()) == set(best[: top or None])
+        mine = found.positives.users == user
+        places = dict(zip(found.positives.items[mine].tolist(), found.positives.place[mine].tolist(), strict=True))
+        assert places == {item: place for place, item in enumerate(best[: top or None])}
 
 
 def test_false_negatives_are_never_drawn_and_the_hardest_negative_is_the_nearest(bridged: Blocks) -> None:

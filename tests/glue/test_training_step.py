@@ -188,6 +188,22 @@ def test_rows_count_by_their_weight(tiny: dict[str, Any]) -> None:
         assert float(step(batch)) == pytest.approx(float((weights * by_row).mean()), rel=1e-5)
 
 
+def test_later_places_weigh_less(tiny: dict[str, Any]) -> None:
+    """The k-th best of a user's added rows weighs weight / k ** decay, whatever the ids of the items."""
+    run = train(
+        "BPR", tiny, dtlns_judge="always", dtlns_relabel_top=4, dtlns_relabel_weight=0.6, dtlns_relabel_decay=2.0
+    )
+    candidates, canonical, part = run.preparation.candidates, run.preparation.train, run.train
+    users = part.token2id("user_id", canonical.user_tokens)[candidates.users]
+    items = part.token2id("item_id", canonical.item_tokens)[candidates.items]
+    rank = dict(zip(zip(users.tolist(), items.tolist(), strict=True), candidates.ranks.tolist(), strict=True))
+    rows = run.data.train_loader.positives_of(np.arange(len(part), run.data.train_loader.sample_size))
+    pairs = zip(rows["user_id"].tolist(), rows["item_id"].tolist(), strict=True)
+    expected = [0.6 / (1 + rank[pair]) ** 2 for pair in pairs]
+    assert len(set(expected)) == 4
+    assert rows[WEIGHT].tolist() == pytest.approx(expected)
+
+
 @pytest.mark.parametrize("parts", [1, 2], ids=["one loss", "a tuple of losses"])
 def test_weights_by_hand(parts: int) -> None:
     """Rows 1, 2, 3, 4 with weights 1, 0.5, 1, 0.5: (1 + 1 + 3 + 2) / 4."""
