@@ -164,7 +164,7 @@ def check_model(model_class: type, settings: Any) -> None:
             f"dtlns_loss: sampled_softmax needs one vector per user and item: {name} {able.no_layers}. Models that "
             f"have them: {_names('layers')}"
         )
-    if settings.loss != "model" and not able.bpr_term:
+    if settings.loss not in ("model", "auto") and not able.bpr_term:
         raise UnsupportedModelError(
             f"{name} has no BPR term that dtlns_loss: {settings.loss} could take the place of: set dtlns_loss to "
             f"model. Models that have one: {_names('bpr_term')}"

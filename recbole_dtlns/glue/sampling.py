@@ -94,23 +94,23 @@ def make_sampling(config: Any, train: Dataset, train_loader: Any, preparation: P
     reads_layers = isinstance(sampler, LayerSampler) or settings.loss == "sampled_softmax"
     return Sampling(
         sampler,
-        _objective(settings, train, train_loader.negatives, preparation, config["device"]),
+        _objective(config, train, train_loader.negatives, preparation),
         layers if reads_layers else None,
     )
 
 
-def _objective(
-    settings: DTLNSSettings, train: Dataset, sampler: DTLNSSampler, preparation: Preparation | None, device: Any
-) -> Objective | None:
-    if settings.loss == "model":
+def _objective(config: Any, train: Dataset, sampler: DTLNSSampler, preparation: Preparation | None) -> Objective | None:
+    settings: DTLNSSettings = config.settings
+    loss = settings.loss_for(capability(config.model_class).bpr_term)
+    if loss == "model":
         return None
     weights = None
     if settings.loss_debiased:
         assert preparation is not None, "a debiased loss needs a judge"
         judged = to_recbole_ids(preparation.judged, preparation.train, train)
-        weights = NegativeWeights(judged, train.item_num, device)
-    if settings.loss != "sampled_softmax":
-        return Objective(row_loss(settings.loss, settings.loss_temperature), negative_weights=weights)
+        weights = NegativeWeights(judged, train.item_num, config["device"])
+    if loss != "sampled_softmax":
+        return Objective(row_loss(loss, settings.loss_temperature), negative_weights=weights)
     if isinstance(sampler.pool, PopularityPool):
         probability = sampler.pool.probability
     else:

@@ -146,7 +146,7 @@ class DTLNSSettings(BaseModel):
     pool_depths: list[int] = Field(default_factory=lambda: [2], min_length=1)
     pool_file: str | None = None
 
-    loss: Literal["model", "bpr", "sum_exp", "softmax", "sampled_softmax"] = "model"
+    loss: Literal["model", "auto", "bpr", "sum_exp", "softmax", "sampled_softmax"] = "model"
     loss_temperature: float = Field(1.0, gt=0)
     loss_shared: int = Field(1024, ge=1)
     loss_debiased: bool = False
@@ -211,14 +211,14 @@ class DTLNSSettings(BaseModel):
             raise ConfigError("dtlns_pool: file and dtlns_pool_file, a table of user_id and item_id, go together")
         if min(self.pool_depths) < 0:
             raise ConfigError("dtlns_pool_depths must hold numbers from 0 on")
-        if self.loss != "model" and not self.selects:
+        if self.loss not in ("model", "auto") and not self.selects:
             raise ConfigError(f"dtlns_loss: {self.loss} needs a dtlns_sampler other than recbole")
         if self.loss == "sampled_softmax" and (not self.drawn_once or self.pool_used not in _SHAREABLE):
             raise ConfigError(
                 "dtlns_loss: sampled_softmax takes negatives that a batch shares, so there is none to choose: set "
                 "dtlns_sampler to rns (uniform ones) or popularity, with dtlns_pool: uniform or popularity"
             )
-        if self.loss_debiased and self.loss == "model":
+        if self.loss_debiased and self.loss in ("model", "auto"):
             raise ConfigError("dtlns_loss_debiased weighs negatives one by one: set dtlns_loss to bpr, for example")
 
     @property
@@ -245,6 +245,10 @@ class DTLNSSettings(BaseModel):
     def pool_used(self) -> str:
         """Name of the pool that candidates are drawn from."""
         return "popularity" if self.sampler == "popularity" else self.pool
+
+    def loss_for(self, bpr_term: bool) -> str:
+        """The loss of a model, which has a BPR term or not."""
+        return self.loss if self.loss != "auto" else "bpr" if bpr_term and self.selects else "model"
 
     @property
     def makes_vectors(self) -> bool:
