@@ -16,7 +16,7 @@ from tiny_runs import Run, observed, train
 from recbole_dtlns.errors import UnsupportedModelError
 from recbole_dtlns.glue.dataloader import WEIGHT
 from recbole_dtlns.glue.models import resolve_model
-from recbole_dtlns.glue.preparation import judged_in_recbole_ids
+from recbole_dtlns.glue.preparation import to_recbole_ids
 from recbole_dtlns.glue.sparse_products import FastSparseProducts
 from recbole_dtlns.glue.training_step import TrainingStep
 from recbole_dtlns.negatives.layers import LayerChoice, LayerNegatives, LayerSampler
@@ -63,7 +63,7 @@ def test_losses_over_two_negatives_by_hand(loss: str, model: str, debiased: bool
     probability = {}
     if debiased:
         assert run.preparation is not None
-        judged = judged_in_recbole_ids(run.preparation.judged, run.preparation.train, run.train)
+        judged = to_recbole_ids(run.preparation.judged, run.preparation.train, run.train)
         probability = dict(zip(zip(judged.users, judged.items, strict=True), judged.probability, strict=True))
         drawn = set(zip(users.flatten().tolist(), negatives.flatten().tolist(), strict=True))
         assert any(probability.get(pair, 0) > 0.01 for pair in drawn), "some negative is doubtful"
@@ -97,6 +97,15 @@ def test_bpr_in_place_of_the_models_own_trains_the_same(tiny: dict[str, Any]) ->
     )
     for name, weight in own.state_dict().items():
         assert torch.allclose(weight, ours.state_dict()[name], atol=1e-4), name
+
+
+@pytest.mark.parametrize(("model", "loss"), [("BPR", "bpr"), ("NeuMF", "model"), ("SGL", "model")])
+def test_auto_is_bpr_where_the_model_has_such_a_term(model: str, loss: str, tiny: dict[str, Any]) -> None:
+    keys = {"dtlns_preset": "best", "dtlns_n_candidates": 3, "epochs": 2}
+    auto, named = train(model, tiny, **keys), train(model, tiny, **keys, dtlns_loss=loss)
+    assert auto.config.settings.loss == "auto"
+    assert auto.result["test_result"] == named.result["test_result"]
+    assert (auto.trainer.sampling.objective is None) == (loss == "model")
 
 
 @pytest.mark.parametrize("model", ["BPR", "LightGCN"])

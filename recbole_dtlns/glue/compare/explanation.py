@@ -90,9 +90,10 @@ def _overlap(preparation: Preparation) -> dict[str, list[dict[str, float]]]:
     found = {}
     for (name, _), similarity in zip(measures.items(), over_history(question, *measures.values()), strict=True):
         rows = []
-        for level in np.unique(np.round(similarity[similarity >= 0], 2)):
-            here = np.round(similarity, 2) == level
-            rows.append({"similarity": level, "candidates": here.sum(), "positive": positive[here].mean()})
+        rounded = np.round(similarity.astype(float), 2)
+        for level in np.unique(rounded[rounded >= 0]).tolist():
+            here = rounded == level
+            rows.append({"similarity": level, "candidates": int(here.sum()), "positive": float(positive[here].mean())})
         found[name] = rows
     return found
 
