@@ -71,7 +71,9 @@ def run_cell(cell: Cell, folder: Path) -> None:
         write_file(folder / EXPLANATION, json.dumps(found, default=float))
     curve = run.trainer.curve
     content = {
-        **{key: value for key, value in asdict(cell).items() if key != "keys"},
+        "arm": cell.arm,
+        "split": cell.split,
+        "seed": cell.seed,
         "digest": cell.digest,
         "leaking": run.config.settings.leaking,
         "valid_metric": run.config["valid_metric"],

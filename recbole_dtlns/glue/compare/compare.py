@@ -62,14 +62,15 @@ def compare(
     plan = read_experiment(experiment, model, dataset, config_files, arguments)
     folder = Path(output or Path("compare_runs") / f"{plan.name}-{plan.cells[0].dataset}").resolve()
     write_file(folder / "experiment.json", json.dumps(asdict(plan), indent=1, default=str))
-    todo = [cell for cell in plan.cells if not (_folder(folder, cell) / RESULT).exists()]
+    folders = {cell: _folder(folder, cell) for cell in plan.cells}
+    todo = {cell: path for cell, path in folders.items() if not (path / RESULT).exists()}
     done = len(plan.cells) - len(todo)
     at_once = jobs or _jobs(plan)
     if at_once < 1:
         raise ConfigError(f"jobs must be at least 1, not {jobs}")
     say(f"{plan.name}: {len(plan.cells)} runs, {done} of them done before; {at_once} at once; files in {folder}")
-    failed = _run_all(todo, folder, at_once, say)
-    found = collect(plan, folder, [_folder(folder, cell) for cell in plan.cells if cell not in failed])
+    failed = _run_all(todo, at_once, say)
+    found = collect(plan, folder, folders)
     if failed:
         text = "\n".join(f"  {cell.title}: {reason}" for cell, reason in failed.items())
         raise TrialError(
@@ -80,7 +81,8 @@ def compare(
 
 
 def _folder(folder: Path, cell: Cell) -> Path:
-    return folder / CELLS / cell.folder_name
+    """Of a run with the same digest, whatever the arm was called then, or a new one."""
+    return next((folder / CELLS).glob(f"*_{cell.digest}"), folder / CELLS / cell.folder_name)
 
 
 def _jobs(plan: Experiment) -> int:
@@ -88,12 +90,12 @@ def _jobs(plan: Experiment) -> int:
     return 1 if uses_gpu else max(1, len(os.sched_getaffinity(0)))
 
 
-def _run_all(todo: list[Cell], folder: Path, jobs: int, say: Callable[[str], object]) -> dict[Cell, str]:
+def _run_all(todo: dict[Cell, Path], jobs: int, say: Callable[[str], object]) -> dict[Cell, str]:
     """Returns the cells that failed, with the reason."""
     failed: dict[Cell, str] = {}
     processes = _Processes(threads=max(1, len(os.sched_getaffinity(0)) // jobs))
     with ThreadPoolExecutor(jobs) as pool:
-        running = {pool.submit(processes.run, cell, _folder(folder, cell)): cell for cell in todo}
+        running = {pool.submit(processes.run, cell, path): cell for cell, path in todo.items()}
         try:
             for done, future in enumerate(as_completed(running), start=1):
                 cell = running[future]

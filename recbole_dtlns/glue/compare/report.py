@@ -72,7 +72,7 @@ def _comparison(folder: Path, content: dict[str, Any], drawn: Drawn) -> Iterator
             yield from _split(rows, split, experiment, drawn)
     explained = [row for row in content["rows"] if row["explanation"]]
     if explained:
-        best = max(explained, key=lambda row: row["valid"]["mean"])
+        best = max(explained, key=lambda row: row["valid"]["mean"] or 0.0)
         found = json.loads((folder / best["explanation"]).read_text())
         yield from _preparation(best["arm"], found, drawn)
 
@@ -98,7 +98,7 @@ def _split(rows: list[dict[str, Any]], split: str, experiment: dict[str, Any], d
         "by user, two-sided, corrected by Holm's method for all tests of this table. Without a star the difference "
         "may be chance. Better/equal/worse: users. The best epoch is the mean over seeds.</p>"
     )
-    yield table(*results_table(rows, names))
+    yield table(*results_table(rows, names, experiment["valid_metric"]))
     yield drawn(figures.values(rows, main), figures.bars_height(rows))
     if any(row["tests"] for row in rows):
         yield "<h3>Is the difference real?</h3>"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import mean, stdev
@@ -16,7 +16,7 @@ from recbole_dtlns.errors import TrialError
 from recbole_dtlns.evaluation.rankings import equal_groups
 from recbole_dtlns.evaluation.significance import PairedTest, holm, paired_test
 from recbole_dtlns.glue.compare.cell import AUTHORS, EXPLANATION, PER_USER, RESULT
-from recbole_dtlns.glue.compare.experiment import Experiment
+from recbole_dtlns.glue.compare.experiment import Cell, Experiment
 from recbole_dtlns.glue.compare.tables import markdown
 from recbole_dtlns.glue.runner import write_file
 
@@ -29,23 +29,21 @@ class Result:
     """What one cell wrote.
 
     Attributes:
+        cell: which.
         folder: of the cell.
         content: its result.json.
         users: its per_user.parquet, indexed by user token.
     """
 
+    cell: Cell
     folder: Path
     content: dict[str, Any]
     users: pd.DataFrame
 
     @classmethod
-    def read(cls, folder: Path) -> Result:
+    def read(cls, cell: Cell, folder: Path) -> Result:
         content = json.loads((folder / RESULT).read_text())
-        return cls(folder, content, pd.read_parquet(folder / PER_USER).set_index("user_id"))
-
-    @property
-    def seed(self) -> int:
-        return self.content["seed"]
+        return cls(cell, folder, content, pd.read_parquet(folder / PER_USER).set_index("user_id"))
 
 
 @dataclass(frozen=True)
@@ -65,20 +63,25 @@ class Comparison:
         return "\n".join(markdown(self.content))
 
 
-def collect(experiment: Experiment, folder: Path, cells: Sequence[Path]) -> Comparison:
+def collect(experiment: Experiment, folder: Path, cells: Mapping[Cell, Path]) -> Comparison:
     """Read the finished cells, test every arm against the baseline, and write the comparison.
+
+    Args:
+        experiment: the whole experiment.
+        folder: of the comparison.
+        cells: the folder of each cell; those without a result are left out.
 
     Raises:
         TrialError: no cell is finished.
     """
-    results = [Result.read(cell) for cell in cells if (cell / RESULT).exists()]
+    results = [Result.read(cell, path) for cell, path in cells.items() if (path / RESULT).exists()]
     if not results:
         raise TrialError(f"all runs of {experiment.name} failed: see log.txt in the folders under {folder / 'cells'}")
     names = [f"{metric}@{k}" for metric in experiment.metrics for k in experiment.topk]
     rows = []
     for split in experiment.splits:
-        here = [result for result in results if result.content["split"] == split]
-        by_arm = {arm.name: [one for one in here if one.content["arm"] == arm.name] for arm in experiment.arms}
+        here = [result for result in results if result.cell.split == split]
+        by_arm = {arm.name: [one for one in here if one.cell.arm == arm.name] for arm in experiment.arms}
         of_split = [
             {**_row(by_arm[arm.name], names, folder), "settings": arm.keys}
             for arm in experiment.arms
@@ -108,38 +111,37 @@ def collect(experiment: Experiment, folder: Path, cells: Sequence[Path]) -> Comp
     found = Comparison(folder, content)
     write_file(folder / JSON, json.dumps(content, indent=1))
     write_file(folder / TABLE, f"{found.text()}\n")
-    columns = [result.content for result in results]
     users = [
-        result.users.reset_index().assign(arm=cell["arm"], split=cell["split"], seed=cell["seed"])
-        for result, cell in zip(results, columns, strict=True)
+        result.users.reset_index().assign(arm=result.cell.arm, split=result.cell.split, seed=result.cell.seed)
+        for result in results
     ]
     pd.concat(users, ignore_index=True).to_parquet(folder / USERS, index=False)
     return found
 
 
 def _n_users(results: list[Result], split: str) -> int:
-    return max((len(result.users) for result in results if result.content["split"] == split), default=0)
+    return max((len(result.users) for result in results if result.cell.split == split), default=0)
 
 
 def _row(results: list[Result], names: list[str], folder: Path) -> dict[str, Any]:
     """One arm on one split: means and deviations over its seeds."""
-    first = results[0].content
+    cell, first = results[0].cell, results[0].content
     explanation = results[0].folder / EXPLANATION
     return {
-        "arm": first["arm"],
-        "split": first["split"],
-        "model": first["model"],
-        "reference": first["reference"],
+        "arm": cell.arm,
+        "split": cell.split,
+        "model": cell.model,
+        "reference": cell.reference,
         "leaking": first["leaking"],
-        "swept": first["swept"],
-        "seeds": [result.seed for result in results],
+        "swept": cell.swept,
+        "seeds": [result.cell.seed for result in results],
         "test": {name: _spread_over_seeds([result.content["test"][name] for result in results]) for name in names},
         "authors_mask": {
             name: _spread_over_seeds([result.content["test"][AUTHORS + name] for result in results])
             for name in names
             if AUTHORS + name in first["test"]
         },
-        "valid": _spread_over_seeds([result.content["best_valid_score"] or 0.0 for result in results]),
+        "valid": _spread_over_seeds([result.content["best_valid_score"] for result in results]),
         "best_epoch": _mean_or_none([result.content["best_epoch"] for result in results]),
         "seconds_per_epoch": _mean_or_none([result.content["seconds_per_epoch"] for result in results]),
         "recovered": _mean_or_none([result.content["recovered"] for result in results]),
@@ -152,7 +154,9 @@ def _row(results: list[Result], names: list[str], folder: Path) -> dict[str, Any
     }
 
 
-def _spread_over_seeds(values: list[float]) -> dict[str, Any]:
+def _spread_over_seeds(values: list[Any]) -> dict[str, Any]:
+    if None in values:
+        return {"mean": None, "sd": None, "by_seed": values}
     return {"mean": mean(values), "sd": stdev(values) if len(values) > 1 else None, "by_seed": values}
 
 
@@ -163,7 +167,7 @@ def _mean_or_none(values: list[float | None]) -> float | None:
 
 def _by_user(results: list[Result], names: list[str], seeds: set[int] | None = None) -> pd.DataFrame:
     """Mean over seeds of every user's values, indexed by user."""
-    chosen = [result.users[names] for result in results if seeds is None or result.seed in seeds]
+    chosen = [result.users[names] for result in results if seeds is None or result.cell.seed in seeds]
     return pd.concat(chosen).groupby(level=0).mean()
 
 
@@ -205,8 +209,8 @@ def _add_tests(
 
 def _pair(model: list[Result], baseline: list[Result], names: list[str]) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Users' means over the seeds that both have; a result that stands for all seeds is compared with all."""
-    alike = any(result.content["for_all_seeds"] for result in [*model, *baseline])
-    seeds = None if alike else {result.seed for result in model} & {result.seed for result in baseline}
+    alike = any(result.cell.for_all_seeds for result in [*model, *baseline])
+    seeds = None if alike else {result.cell.seed for result in model} & {result.cell.seed for result in baseline}
     first, second = _by_user(model, names, seeds), _by_user(baseline, names, seeds)
     users = first.index.intersection(second.index)
     return first.loc[users], second.loc[users]

@@ -7,21 +7,24 @@ from typing import Any
 Row = dict[str, Any]
 
 
-def results_table(rows: list[Row], names: list[str]) -> tuple[list[str], list[list[str]]]:
+def results_table(rows: list[Row], names: list[str], valid_metric: str) -> tuple[list[str], list[list[str]]]:
     """Head and rows of the main table: every metric with its deviation over seeds and its change against the baseline.
 
     Args:
         rows: of one split.
         names: of the metrics.
+        valid_metric: what the epoch was chosen by.
     """
-    head = ["arm", *names, f"better/equal/worse {names[0]}", "s/epoch", "best epoch"]
+    head = ["arm", f"{valid_metric} on validation", *names, f"better/equal/worse {names[0]}", "s/epoch", "best epoch"]
     cells = []
     for row in rows:
         test = row["tests"].get(names[0])
         counts = f"{test['wins']}/{test['ties']}/{test['losses']}" if test else ""
         seconds = "" if row["seconds_per_epoch"] is None else f"{row['seconds_per_epoch']:.2f}"
         epoch = "" if row["best_epoch"] is None or row["reference"] else f"{row['best_epoch'] + 1:.0f}"
-        cells.append([_title(row), *(_value(row, name) for name in names), counts, seconds, epoch])
+        cells.append(
+            [_title(row), _over_seeds(row["valid"]), *(_value(row, name) for name in names), counts, seconds, epoch]
+        )
     return head, cells
 
 
@@ -40,7 +43,7 @@ def markdown(content: dict[str, Any]) -> list[str]:
     for split in experiment["splits"]:
         rows = [row for row in content["rows"] if row["split"] == split]
         lines += ["", f"## Split: {split} ({experiment['users'][split]} test users)", ""]
-        head, cells = results_table(rows, names)
+        head, cells = results_table(rows, names, experiment["valid_metric"])
         lines += _aligned([head, *cells])
         if any(row["authors_mask"] for row in rows):
             lines += ["", "### LEAKING: the same models under the published evaluation mask, no results", ""]
@@ -74,10 +77,16 @@ def _title(row: dict[str, Any]) -> str:
 
 def _value(row: dict[str, Any], name: str) -> str:
     value, test = row["test"][name], row["tests"].get(name)
-    text = f"{value['mean']:.4f}" + (f" ± {value['sd']:.4f}" if value["sd"] is not None else "")
+    text = _over_seeds(value)
     if not test or test["relative"] is None:
         return text
     return f"{text} ({test['relative']:+.1%}{_stars(test['p_holm'])})"
+
+
+def _over_seeds(value: dict[str, Any]) -> str:
+    if value["mean"] is None:
+        return ""
+    return f"{value['mean']:.4f}" + (f" ± {value['sd']:.4f}" if value["sd"] is not None else "")
 
 
 def _stars(p: float) -> str:
