@@ -101,7 +101,11 @@ def test_the_epoch_is_chosen_on_validation(finished: Finished) -> None:
 def test_what_is_done_is_not_done_again_and_a_new_arm_runs_alone(finished: Finished) -> None:
     path, found, _ = finished
     content = yaml.safe_load(path.read_text())
-    content["arms"]["dns"] = {"dtlns_preset": "off", "dtlns_sampler": "dns"}
+    content["arms"] = {
+        "renamed": content["arms"]["plain RecBole"],
+        "DTL-NS": content["arms"]["DTL-NS"],
+        "dns": {"dtlns_preset": "off", "dtlns_sampler": "dns"},
+    }
     path.with_name("more.yaml").write_text(yaml.safe_dump(content, sort_keys=False))
     times = {file: file.stat().st_mtime_ns for file in found.folder.glob("cells/*/result.json")}
     said: list[str] = []
@@ -110,6 +114,7 @@ def test_what_is_done_is_not_done_again_and_a_new_arm_runs_alone(finished: Finis
     assert len(said) == 2
     assert {file: file.stat().st_mtime_ns for file in times} == times
     assert row(again, DTL_NS)["test"] == row(found, DTL_NS)["test"]
+    assert row(again, "renamed")["test"] == row(found, "plain RecBole")["test"]
 
 
 def test_one_failing_run_costs_no_other(finished: Finished) -> None:
