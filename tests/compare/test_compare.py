@@ -15,7 +15,7 @@ import pandas as pd
 import pytest
 import yaml
 
-from recbole_dtlns.errors import TrialError
+from recbole_dtlns.errors import ConfigError, TrialError
 from recbole_dtlns.evaluation.significance import paired_test
 from recbole_dtlns.glue.compare.compare import compare
 from recbole_dtlns.glue.compare.results import Comparison
@@ -115,6 +115,12 @@ def test_what_is_done_is_not_done_again_and_a_new_arm_runs_alone(finished: Finis
     assert {file: file.stat().st_mtime_ns for file in times} == times
     assert row(again, DTL_NS)["test"] == row(found, DTL_NS)["test"]
     assert row(again, "renamed")["test"] == row(found, "plain RecBole")["test"]
+
+
+def test_no_runs_at_once_are_refused_before_any_work(finished: Finished) -> None:
+    with pytest.raises(ConfigError, match="jobs must be at least 1, not 0"):
+        compare(finished[0], jobs=0)
+    assert not Path("compare_runs").exists()
 
 
 def test_one_failing_run_costs_no_other(finished: Finished) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import yaml
 from block_data import block_pairs, split_pairs, write_splits
 
 from recbole_dtlns.errors import ConfigError, DTLNSError
+from recbole_dtlns.glue.compare.cell import run_cell
 from recbole_dtlns.glue.compare.experiment import Experiment
 from recbole_dtlns.glue.compare.experiment_file import read_experiment, shipped_experiments
 
@@ -139,3 +141,16 @@ def test_shipped_experiments_run_on_any_data(name: str) -> None:
     assert found.about
     assert len({cell.digest for cell in found.cells}) == len(found.cells), "two arms are the same"
     assert {"Pop", "ItemKNN", "EASE"} < {arm.name for arm in found.arms}
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("name", shipped_experiments())
+def test_every_arm_of_a_shipped_experiment_trains(name: str, tiny: dict[str, Any]) -> None:
+    """One epoch of each, in this process; a mistake in a file would show only here."""
+    quick = {**tiny, "epochs": 1, "train_batch_size": 512}
+    found = read_experiment(name, dataset="tiny", arguments=[f"--{key}={value}" for key, value in quick.items()])
+    for number, cell in enumerate(cell for cell in found.cells if cell.seed == found.seeds[0]):
+        folder = Path(f"run-{number}").resolve()
+        folder.mkdir()
+        run_cell(replace(cell, keys={**cell.keys, "benchmark_filename": ["train", "valid", "test"]}), folder)
+        assert (folder / "result.json").exists()

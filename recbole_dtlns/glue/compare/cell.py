@@ -89,6 +89,8 @@ def run_cell(cell: Cell, folder: Path) -> None:
         "seconds": {"preparation": prepared - began, "training": trained - prepared},
     }
     write_file(folder / RESULT, json.dumps(content, indent=1, default=float))
+    for unneeded in folder.glob(f"train/*/{LAST}"):  # nothing is left to continue
+        unneeded.unlink()
 
 
 def _authors_mask(cell: Cell, run: Run) -> PairSet:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import os
 import subprocess
 import sys
@@ -24,8 +23,6 @@ from recbole_dtlns.glue.compare.experiment import Cell, Experiment
 from recbole_dtlns.glue.compare.experiment_file import read_experiment
 from recbole_dtlns.glue.compare.results import Comparison, collect
 from recbole_dtlns.glue.runner import write_file
-
-logger = logging.getLogger("recbole_dtlns")
 
 CELLS, LOG = "cells", "log.txt"
 
@@ -59,15 +56,15 @@ def compare(
         ConfigError: the experiment is wrong; nothing was run.
         TrialError: some runs failed; the others are finished, kept and compared.
     """
+    if jobs is not None and jobs < 1:
+        raise ConfigError(f"jobs must be at least 1, not {jobs}")
     plan = read_experiment(experiment, model, dataset, config_files, arguments)
     folder = Path(output or Path("compare_runs") / f"{plan.name}-{plan.cells[0].dataset}").resolve()
     write_file(folder / "experiment.json", json.dumps(asdict(plan), indent=1, default=str))
     folders = {cell: _folder(folder, cell) for cell in plan.cells}
     todo = {cell: path for cell, path in folders.items() if not (path / RESULT).exists()}
     done = len(plan.cells) - len(todo)
-    at_once = jobs or _jobs(plan)
-    if at_once < 1:
-        raise ConfigError(f"jobs must be at least 1, not {jobs}")
+    at_once = _jobs(plan) if jobs is None else jobs
     say(f"{plan.name}: {len(plan.cells)} runs, {done} of them done before; {at_once} at once; files in {folder}")
     failed = _run_all(todo, at_once, say)
     found = collect(plan, folder, folders)
@@ -87,13 +84,17 @@ def _folder(folder: Path, cell: Cell) -> Path:
 
 def _jobs(plan: Experiment) -> int:
     uses_gpu = plan.cells[0].config()["device"].type != "cpu"
-    return 1 if uses_gpu else max(1, len(os.sched_getaffinity(0)))
+    return 1 if uses_gpu else _cores()
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _run_all(todo: dict[Cell, Path], jobs: int, say: Callable[[str], object]) -> dict[Cell, str]:
     """Returns the cells that failed, with the reason."""
     failed: dict[Cell, str] = {}
-    processes = _Processes(threads=max(1, len(os.sched_getaffinity(0)) // jobs))
+    processes = _Processes(threads=max(1, _cores() // jobs))
     with ThreadPoolExecutor(jobs) as pool:
         running = {pool.submit(processes.run, cell, path): cell for cell, path in todo.items()}
         try:
