@@ -25,6 +25,7 @@ th:first-child, td:first-child {{ text-align: left; }}
 p, li {{ line-height: 1.5; }}
 h2 {{ margin-top: 2.5rem; }}
 pre {{ background: #f6f6f6; padding: .7rem; overflow-x: auto; }}
+@media (max-width: 600px) {{ th:first-child, td:first-child {{ white-space: normal; min-width: 7rem; }} }}
 .warning {{ border-left: 4px solid #c00; padding-left: .8rem; }}
 </style>
 <script>{plotly}</script>

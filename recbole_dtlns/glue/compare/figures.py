@@ -62,7 +62,8 @@ def differences(rows: Sequence[Row], metric: str, baseline: str) -> go.Figure:
     )
     figure.add_vline(x=0, line_dash="dash", line_color="grey")
     figure.update_layout(
-        yaxis={"autorange": "reversed"}, xaxis={"title": f"{metric}: difference to {baseline}", "nticks": 5}
+        yaxis={"autorange": "reversed"},
+        xaxis={"title": wrapped(f"{metric}: difference to {baseline}", 34), "nticks": 5},
     )
     return figure
 
