@@ -97,10 +97,22 @@ def test_relative_paths_are_those_of_where_the_comparison_starts(tiny: dict[str,
     assert Path(keys["dtlns_cache_dir"]).is_absolute()
 
 
-def test_off_without_quotes_is_the_preset_off(tiny: dict[str, Any]) -> None:
-    """YAML reads it as False."""
-    found = experiment(tiny, arms={"plain": {"dtlns_preset": False}})
+def test_off_without_quotes_is_a_name(tiny: dict[str, Any]) -> None:
+    """YAML 1.1 reads it as False."""
+    experiment(tiny)
+    text = Path("mine.yaml").read_text().replace("plain:", "off:").replace("'off'", "off")
+    Path("mine.yaml").write_text(text)
+    found = read_experiment("mine.yaml")
+    assert found.arms[0].name == "off"
     assert found.cells[0].config().settings.preset == "off"
+    assert found.cells[0].config()["metrics"] == ["Recall", "NDCG"]
+
+
+def test_an_arm_that_is_written_twice_is_refused(tiny: dict[str, Any]) -> None:
+    experiment(tiny)
+    Path("mine.yaml").write_text(Path("mine.yaml").read_text().replace("arms:", "arms:\n  plain: {}"))
+    with pytest.raises(ConfigError, match=r"mine\.yaml.*plain is written twice"):
+        read_experiment("mine.yaml")
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.resources
 import itertools
-import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -19,6 +18,7 @@ from recbole_dtlns.glue.config import DTLNSConfig
 from recbole_dtlns.glue.models import check_model
 from recbole_dtlns.glue.run_data import check_negative_sampling
 from recbole_dtlns.glue.settings import PREFIX
+from recbole_dtlns.glue.yaml_file import read_yaml
 from recbole_dtlns.registry import nearest
 from recbole_dtlns.teacher.table import TEACHERS
 
@@ -138,24 +138,7 @@ def _read_yaml(experiment: str) -> tuple[str, Any]:
             f"unknown experiment '{experiment}'. Give a .yaml file, or one of: {', '.join(names)}."
             f"{nearest(experiment, names)}"
         )
-    try:
-        content = yaml.load(text, Loader=_number_reader())
-    except yaml.YAMLError as error:
-        raise ConfigError(f"experiment '{experiment}' is not valid yaml: {error}") from None
-    if not isinstance(content, dict):
-        raise ConfigError(f"experiment '{experiment}' holds no 'key: value' lines")
-    return path.stem, content
-
-
-def _number_reader() -> type[yaml.SafeLoader]:
-    """Reads 1e-3 as a number, as RecBole does and YAML 1.1 does not."""
-
-    class Loader(yaml.SafeLoader):
-        pass
-
-    number = re.compile(r"^[-+]?(\d[\d_]*\.?\d*|\.\d+)[eE][-+]?\d+$")
-    Loader.add_implicit_resolver("tag:yaml.org,2002:float", number, list("-+0123456789."))
-    return Loader
+    return path.stem, read_yaml(text, f"experiment '{experiment}'", "key: value")
 
 
 def _explain(detail: Any) -> str:
@@ -169,8 +152,6 @@ def _arms(file: _File, model: str | None, name: str) -> list[Arm]:
     arms = []
     for title, given in file.arms.items():
         keys = dict(given or {})
-        if keys.get(f"{PREFIX}preset") is False:  # as YAML reads a bare off
-            keys[f"{PREFIX}preset"] = "off"
         used, sweep = keys.pop("model", model), keys.pop("sweep", {})
         if used is None:
             raise ConfigError(f"{name}: the arm '{title}' has no model: add 'model: NAME' to it or to the file")

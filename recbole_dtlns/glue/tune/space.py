@@ -5,14 +5,12 @@ from __future__ import annotations
 import ast
 import importlib.resources
 import math
-import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from recbole_dtlns.errors import ConfigError
+from recbole_dtlns.glue.yaml_file import read_yaml
 from recbole_dtlns.registry import nearest
 
 # How many numbers each of Ray's distributions takes; the last of three is the step.
@@ -112,31 +110,7 @@ def parse_space(content: dict[str, Any], where: str = "space") -> list[Parameter
 
 
 def _yaml(path: Path, text: str) -> list[Parameter]:
-    try:
-        content = yaml.load(text, Loader=_Loader)
-    except yaml.YAMLError as error:
-        raise ConfigError(f"the search space {path} is not valid yaml: {error}") from None
-    if not isinstance(content, dict):
-        raise ConfigError(f"the search space {path} holds no 'key: {{distribution: arguments}}' lines")
-    return parse_space(content, str(path))
-
-
-class _Loader(yaml.SafeLoader):
-    """Reads 1e-4 as a number, as RecBole's config files do, and refuses a key that is written twice."""
-
-    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
-        keys = [self.construct_object(key) for key, _ in node.value]
-        for key in keys:
-            if keys.count(key) > 1:
-                raise yaml.YAMLError(f"{key} is written twice{node.start_mark}")
-        return super().construct_mapping(node, deep)
-
-
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float",
-    re.compile(r"^[-+]?(?:[0-9][0-9_]*\.?[0-9_]*|\.[0-9_]+)(?:[eE][-+]?[0-9]+)$"),
-    list("-+0123456789."),
-)
+    return parse_space(read_yaml(text, f"the search space {path}", "key: {distribution: arguments}"), str(path))
 
 
 def _lines(path: Path, text: str) -> list[Parameter]:
