@@ -1,4 +1,4 @@
-# make demo          compare plain RecBole with DTL-NS on ml-100k
+# make demo          compare plain RecBole with DTL-NS on ml-100k (5 to 10 minutes)
 # make test          lint, types and tests
 # make test-matrix   every sampler with the slow models too, one epoch each on ml-100k
 # make test-vllm     tests of the vLLM judge, in an environment of their own (.venv-llm)

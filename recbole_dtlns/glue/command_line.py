@@ -72,7 +72,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     page.add_argument("folders", nargs="+", metavar="FOLDER", help="of a comparison")
     page.add_argument("--output", help="file (default report.html in the first folder)")
     commands.add_parser("doctor", help="print versions, devices and what is missing")
-    demo = commands.add_parser("demo", help="compare plain RecBole with DTL-NS on ml-100k (3 to 6 minutes)")
+    demo = commands.add_parser("demo", help="compare plain RecBole with DTL-NS on ml-100k (5 to 10 minutes)")
     demo.add_argument("--output", default="demo_runs", help="folder for runs, log and table (default demo_runs)")
     given, rest = parser.parse_known_args(arguments)
     try:
