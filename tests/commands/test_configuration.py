@@ -50,7 +50,7 @@ WRONG = [
     ({"dtlns_pool_file": "pool.tsv"}, "dtlns_pool: file and dtlns_pool_file"),
     ({"dtlns_pool_depths": []}, "dtlns_pool_depths: .*at least 1 item"),
     ({"dtlns_loss": "sampled_softmax"}, "takes negatives that a batch shares.*set dtlns_sampler to rns"),
-    ({"dtlns_loss": "bprr"}, "dtlns_loss: input should be 'model', 'bpr'"),
+    ({"dtlns_loss": "bprr"}, "dtlns_loss: input should be 'model', 'auto', 'bpr'"),
     ({"dtlns_loss_debiased": True}, "dtlns_loss_debiased weighs negatives one by one: set dtlns_loss to bpr"),
 ]
 

@@ -18,7 +18,9 @@ from recbole_dtlns.tree.item_tree import ItemTree
 PROMPT = Prompt("pair", "", "{structure_history},{semantic_history}:{structure},{semantic}", "", "yes", "no")
 SURE = 0.9  # probability of the answer that the rule gives
 FIRST, SECOND, LONGEST = range(6, 10), range(6), 3  # digits of a code at each level; items of a history
-STEPS, BATCH, EXAMPLES = 500, 64, 12_000
+MOST_STEPS, BATCH, EXAMPLES = 4000, 64, 12_000
+COOLING = 200  # last steps, with a falling rate
+LEAST_LOSS = 0.325  # the entropy of an answer of probability SURE
 
 
 def rule(history: list[str], candidate: str) -> bool:
@@ -61,8 +63,13 @@ def save_trained_llama(folder: str | Path, seed: int = 0) -> Path:
         )
     )
     optimizer = torch.optim.AdamW(network.parameters(), lr=2e-3, weight_decay=0.01)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 4e-3, total_steps=STEPS)
-    for _ in range(STEPS):
+    losses: list[float] = []
+    left = COOLING
+    # When it understands depends on the last digits of a sum, so on the processor; it is trained until it does.
+    while left:
+        if len(losses) > MOST_STEPS or (losses and np.mean(losses[-50:]) < 1.05 * LEAST_LOSS) or left < COOLING:
+            left -= 1
+        optimizer.param_groups[0]["lr"] = 2e-3 * min(1.0, (1 + len(losses)) / 100) * left / COOLING
         rows = torch.randint(len(texts), (BATCH,))
         logits = network(
             input_ids=ids[rows], attention_mask=mask[rows], position_ids=positions[rows], logits_to_keep=1
@@ -72,7 +79,7 @@ def save_trained_llama(folder: str | Path, seed: int = 0) -> Path:
         loss.backward()
         torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
         optimizer.step()
-        schedule.step()
+        losses.append(loss.item())
     network.save_pretrained(folder)
     return Path(folder)
 
