@@ -10,7 +10,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import scipy.sparse as sp
 
 from recbole_dtlns.errors import ConfigError, DataError
 from recbole_dtlns.item_sets import PairSet
@@ -36,7 +35,7 @@ class Rankings:
         Raises:
             DataError: some list was not recorded deep enough for that.
         """
-        gone = self._is_in(removed) | (self.items < 0)
+        gone = self.hits(removed) | (self.items < 0)
         ended = (self.items < 0).any(axis=1)
         if ((~gone).sum(axis=1)[~ended] < depth).any():
             raise DataError(f"lists of {self.items.shape[1]} items are too short to remove pairs and keep {depth}")
@@ -46,9 +45,15 @@ class Rankings:
         items = np.where(left, -1, self.items[rows, order])
         return Rankings(self.users, items, np.where(left, -np.inf, self.scores[rows, order]).astype(np.float32))
 
-    def hits(self, truth: PairSet) -> np.ndarray:
+    def hits(self, pairs: PairSet) -> np.ndarray:
         """Which recommendations are in a set of pairs, bool [U, depth]."""
-        return self._is_in(truth)
+        shown, asked = self._keys(pairs)
+        return np.isin(shown, asked) & (self.items >= 0)
+
+    def found(self, pairs: PairSet) -> np.ndarray:
+        """Which pairs are recommended, bool [n_pairs]."""
+        shown, asked = self._keys(pairs)
+        return np.isin(asked, shown[self.items >= 0])
 
     def metrics(self, truth: PairSet, names: Sequence[str], ks: Sequence[int]) -> dict[str, np.ndarray]:
         """Metrics of every user.
@@ -68,10 +73,10 @@ class Rankings:
         wanted[wanted == 0] = np.nan
         return {f"{name.lower()}@{k}": _metric(name)(hits[:, :k], wanted) for name in names for k in ks}
 
-    def _is_in(self, pairs: PairSet) -> np.ndarray:
+    def _keys(self, pairs: PairSet) -> tuple[np.ndarray, np.ndarray]:
+        """One number for every recommendation and for every pair, equal for equal pairs."""
         width = int(max(self.items.max(initial=0), pairs.items.max(initial=0))) + 1
-        keys = self.users[:, None] * width + self.items
-        return np.isin(keys, pairs.users * width + pairs.items) & (self.items >= 0)
+        return self.users[:, None] * width + self.items, pairs.users * width + pairs.items
 
 
 def _recall(hits: np.ndarray, wanted: np.ndarray) -> np.ndarray:
@@ -146,13 +151,3 @@ def equal_groups(values: np.ndarray, n_groups: int) -> np.ndarray:
     """Groups of nearly equal size in order of a value, int64 like `values`; equal values are never parted."""
     cuts = np.quantile(values, np.linspace(0, 1, n_groups + 1)[1:-1], method="inverted_cdf") if len(values) else []
     return np.searchsorted(np.unique(cuts), values, side="left")
-
-
-def recall_of_pairs(rankings: Rankings, truth: PairSet, n_users: int) -> np.ndarray:
-    """Which pairs of a truth are recommended, bool [n_pairs]."""
-    rows, columns = np.nonzero(rankings.items >= 0)
-    width = int(max(rankings.items.max(initial=0), truth.items.max(initial=0))) + 1
-    shown = sp.csr_array(
-        (np.ones(len(rows), dtype=bool), (rankings.users[rows], rankings.items[rows, columns])), (n_users, width)
-    )
-    return np.asarray(shown[truth.users, truth.items]).ravel().astype(bool)

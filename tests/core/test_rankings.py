@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from recbole_dtlns.errors import ConfigError, DataError
-from recbole_dtlns.evaluation.rankings import Rankings, Spread, equal_groups, recall_of_pairs
+from recbole_dtlns.evaluation.rankings import Rankings, Spread, equal_groups
 from recbole_dtlns.item_sets import Observed
 
 
@@ -100,5 +100,5 @@ def test_groups_are_of_nearly_equal_size_and_never_part_equal_values() -> None:
 
 
 def test_pairs_are_found_in_their_own_users_list() -> None:
-    found = recall_of_pairs(lists([5, 6], [7, -1]), pairs((1, 5), (1, 7), (2, 7), (3, 5)), n_users=4)
+    found = lists([5, 6], [7, -1]).found(pairs((1, 5), (1, 7), (2, 7), (3, 5)))
     assert found.tolist() == [True, False, True, False]

@@ -21,7 +21,7 @@ import pandas as pd
 from recbole.data.dataset import Dataset
 
 from recbole_dtlns.errors import DTLNSError
-from recbole_dtlns.evaluation.rankings import METRICS, Rankings, Spread, equal_groups, recall_of_pairs
+from recbole_dtlns.evaluation.rankings import METRICS, Rankings, Spread, equal_groups
 from recbole_dtlns.glue.compare.experiment import Cell
 from recbole_dtlns.glue.compare.explanation import explain
 from recbole_dtlns.glue.config import DTLNSConfig
@@ -30,7 +30,7 @@ from recbole_dtlns.glue.preparation import prepare, to_recbole_ids
 from recbole_dtlns.glue.run_data import purged_of_evaluation
 from recbole_dtlns.glue.runner import Run, assemble_run, write_file
 from recbole_dtlns.glue.trainer import BEST, LAST
-from recbole_dtlns.item_sets import Forbidden, Observed, PairSet
+from recbole_dtlns.item_sets import Forbidden, PairSet
 
 CELL, RESULT, PER_USER, RUN_FILE, QRELS = "cell.json", "result.json", "per_user.parquet", "run.trec", "qrels.trec"
 EXPLANATION, FAILURE = "explanation.json", "failure.txt"
@@ -61,9 +61,12 @@ def run_cell(cell: Cell, folder: Path) -> None:
     hidden = run.hidden
     most = max(run.config["topk"])
     rankings = run.trainer.rank(run.data.test_loader, most + _most_per_user(masked) + _most_per_user(hidden))
-    table = _per_user(run, rankings, masked, most)
-    table.to_parquet(folder / PER_USER, index=False)
     kept = rankings.without(hidden, most)
+    table = _per_user(run, kept)
+    if len(masked):
+        leaking = _metrics(run, rankings.without(masked.union(hidden), most))
+        table = table.assign(**{f"{AUTHORS}{name}": values for name, values in leaking.items()})
+    table.to_parquet(folder / PER_USER, index=False)
     _write_run_file(folder / RUN_FILE, kept, run.parts[2], cell.arm)
     _write_qrels(folder / QRELS, run.parts[2])
     if run.preparation is not None:
@@ -105,21 +108,17 @@ def _authors_mask(cell: Cell, run: Run) -> PairSet:
     return purged_of_evaluation(to_recbole_ids(positives, train, run.parts[0]), run.parts[1:])
 
 
-def _per_user(run: Run, rankings: Rankings, masked: PairSet, most: int) -> pd.DataFrame:
-    """One row per test user: token, train pairs, every metric, and every metric again under the authors' mask."""
-    train, test = run.parts[0], run.parts[2]
+def _per_user(run: Run, rankings: Rankings) -> pd.DataFrame:
+    """One row per test user: token, number of train pairs, and every metric."""
+    train = run.parts[0]
+    history = np.bincount(observed_pairs(train).users, minlength=train.user_num)[rankings.users]
+    tokens = train.id2token(train.uid_field, rankings.users)
+    return pd.DataFrame({"user_id": tokens, "history": history, **_metrics(run, rankings)})
+
+
+def _metrics(run: Run, rankings: Rankings) -> dict[str, np.ndarray]:
     names = [name for name in run.config["metrics"] if name.lower() in METRICS]
-    truth, ks = observed_pairs(test), run.config["topk"]
-    history = np.bincount(observed_pairs(train).users, minlength=train.user_num)
-    columns = {
-        "user_id": train.id2token(train.uid_field, rankings.users),
-        "history": history[rankings.users],
-        **rankings.without(run.hidden, most).metrics(truth, names, ks),
-    }
-    if len(masked):
-        leaking = rankings.without(masked.union(run.hidden), most).metrics(truth, names, ks)
-        columns |= {f"{AUTHORS}{name}": values for name, values in leaking.items()}
-    return pd.DataFrame(columns)
+    return rankings.metrics(observed_pairs(run.parts[2]), names, run.config["topk"])
 
 
 def _means(table: pd.DataFrame, names: list[str]) -> dict[str, float]:
@@ -131,10 +130,9 @@ def _recovered(rankings: Rankings, run: Run) -> float | None:
     mine = np.isin(run.hidden.users, rankings.users)
     if not mine.any():
         return None
-    hidden = Observed.of(run.hidden.users[mine], run.hidden.items[mine])
     most = max(run.config["topk"])
     shown = Rankings(rankings.users, rankings.items[:, :most], rankings.scores[:, :most])
-    return float(recall_of_pairs(shown, hidden, run.parts[0].user_num).mean())
+    return float(shown.found(run.hidden.where(mine)).mean())
 
 
 def _spread(rankings: Rankings, train: Dataset) -> Spread:
@@ -146,7 +144,7 @@ def _item_groups(rankings: Rankings, parts: list[Dataset]) -> list[dict[str, flo
     """Share of the test pairs that are recommended, by how often the item occurs in train."""
     truth = observed_pairs(parts[2])
     counts = np.bincount(observed_pairs(parts[0]).items, minlength=parts[0].item_num)[truth.items]
-    found = recall_of_pairs(rankings, truth, parts[0].user_num)
+    found = rankings.found(truth)
     groups = equal_groups(counts, _GROUPS)
     return [
         {

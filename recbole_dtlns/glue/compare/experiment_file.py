@@ -5,10 +5,10 @@ from __future__ import annotations
 import importlib.resources
 import itertools
 from collections.abc import Iterator, Sequence
+from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from recbole_dtlns.errors import ConfigError, UnknownNameError
@@ -97,9 +97,11 @@ def read_experiment(
     if baseline not in [arm.name for arm in arms]:
         raise ConfigError(f"{name}: the baseline '{baseline}' is no arm.{nearest(baseline, [a.name for a in arms])}")
     mask = None if file.authors_mask is None else _portable_mask(file.authors_mask, arms[0].model, dataset, shared)
-    cells = tuple(_cells(arms, splits, file.seeds, dataset, shared, mask))
+    metrics = tuple(metric.lower() for metric in base["metrics"] if metric.lower() in METRICS)
+    if not metrics:
+        raise ConfigError(f"a comparison needs at least one of the metrics {', '.join(METRICS)}: set metrics")
     topk = base["topk"] if isinstance(base["topk"], list) else [base["topk"]]
-    checked = Experiment(
+    return Experiment(
         name=name,
         about=file.about,
         arms=tuple(arms),
@@ -107,24 +109,27 @@ def read_experiment(
         seeds=tuple(file.seeds),
         splits=splits,
         test=file.test,
-        metrics=tuple(metric.lower() for metric in base["metrics"] if metric.lower() in METRICS),
+        metrics=metrics,
         topk=tuple(topk),
         valid_metric=base["valid_metric"],
-        cells=cells,
+        cells=tuple(_cells(arms, splits, file.seeds, dataset, shared, mask)),
     )
-    _check(checked)
-    return checked
 
 
 def shipped_experiments() -> dict[str, str]:
     """Names of the package's own experiments, with the question that each asks."""
-    folder = importlib.resources.files("recbole_dtlns.properties") / "experiments"
-    files = sorted((file for file in folder.iterdir() if file.name.endswith(".yaml")), key=lambda file: file.name)
-    return {file.name.removesuffix(".yaml"): yaml.safe_load(file.read_text())["about"] for file in files}
+    files = sorted((file for file in _shipped().iterdir() if file.name.endswith(".yaml")), key=lambda file: file.name)
+    return {
+        file.name.removesuffix(".yaml"): read_yaml(file.read_text(), file.name, "key: value")["about"] for file in files
+    }
+
+
+def _shipped() -> Traversable:
+    return importlib.resources.files("recbole_dtlns.properties") / "experiments"
 
 
 def _read_yaml(experiment: str) -> tuple[str, Any]:
-    shipped = importlib.resources.files("recbole_dtlns.properties") / "experiments" / f"{experiment}.yaml"
+    shipped = _shipped() / f"{experiment}.yaml"
     path = Path(experiment)
     if path.suffix in (".yaml", ".yml"):
         if not path.is_file():
@@ -216,6 +221,7 @@ def _cells(
                     kept = {f"{PREFIX}preset", f"{PREFIX}cache_dir", f"{PREFIX}hide_train", f"{PREFIX}seed"}
                     keys = {key: value for key, value in keys.items() if key in kept or not key.startswith(PREFIX)}
                 config = DTLNSConfig(arm.model, dataset, config_dict=keys)
+                _check(arm.name, config)
                 for_all = arm.reference and arm.model in _WITHOUT_SEED and not _random_split(config)
                 if for_all and seed != seeds[0]:
                     continue
@@ -227,17 +233,12 @@ def _random_split(config: DTLNSConfig) -> bool:
     return config["benchmark_filename"] is None and config["eval_args"]["order"] == "RO"
 
 
-def _check(experiment: Experiment) -> None:
-    if not experiment.metrics:
-        raise ConfigError(f"a comparison needs at least one of the metrics {', '.join(METRICS)}: set metrics")
-    for cell in experiment.cells:
-        config = cell.config()
-        for key, advice in config.undocumented_keys().items():
-            raise ConfigError(f"arm '{cell.arm}': neither RecBole nor recbole_dtlns knows the key '{key}'.{advice}")
-        check_model(config.model_class, config.settings)
-        check_negative_sampling(config, config.settings)
-        if config["eval_args"]["mode"] not in ("full", {"valid": "full", "test": "full"}):
-            raise ConfigError(
-                f"arm '{cell.arm}': a comparison ranks all items: set eval_args.mode to full, not "
-                f"{config['eval_args']['mode']}"
-            )
+def _check(arm: str, config: DTLNSConfig) -> None:
+    for key, advice in config.undocumented_keys().items():
+        raise ConfigError(f"arm '{arm}': neither RecBole nor recbole_dtlns knows the key '{key}'.{advice}")
+    check_model(config.model_class, config.settings)
+    check_negative_sampling(config, config.settings)
+    if config["eval_args"]["mode"] not in ("full", {"valid": "full", "test": "full"}):
+        raise ConfigError(
+            f"arm '{arm}': a comparison ranks all items: set eval_args.mode to full, not {config['eval_args']['mode']}"
+        )

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from recbole.data.dataset import Dataset
 
-from recbole_dtlns.glue.preparation import Preparation
+from recbole_dtlns.glue.preparation import Preparation, to_recbole_ids
 from recbole_dtlns.interactions import TrainInteractions
 from recbole_dtlns.item_sets import Observed
 from recbole_dtlns.judge.audit import equal_bins
@@ -100,12 +100,9 @@ def _overlap(preparation: Preparation) -> dict[str, list[dict[str, float]]]:
 
 def _reliability(preparation: Preparation, train: Dataset, valid: Observed) -> list[dict[str, float]]:
     """Of the candidates given about the same probability, the share that are validation pairs."""
-    candidates, probability = preparation.candidates, preparation.verdicts.probability
-    known = ~np.isnan(probability)
-    users = train.token2id(train.uid_field, preparation.train.user_tokens)[candidates.users]
-    items = train.token2id(train.iid_field, preparation.train.item_tokens)[candidates.items]
-    came_true = np.isin(users * train.item_num + items, valid.users * train.item_num + valid.items)
-    bins = equal_bins(probability[known], came_true[known])
+    judged = to_recbole_ids(preparation.judged, preparation.train, train)
+    came_true = np.isin(judged.users * train.item_num + judged.items, valid.users * train.item_num + valid.items)
+    bins = equal_bins(judged.probability, came_true)
     return [{"stated": stated, "found": found, "candidates": count} for stated, found, count in bins]
 
 
