@@ -115,7 +115,7 @@ class DTLNSSettings(BaseModel):
 
     relabel_exclude: bool = True
     relabel_add: bool = True
-    relabel_weight: float = Field(0.3, gt=0, le=1)
+    relabel_weight: float = Field(0.3, gt=0)
     relabel_decay: float = Field(0.0, ge=0)
     relabel_top: int = Field(5, ge=0)
     relabel_order: Literal["rank", "probability"] = "rank"

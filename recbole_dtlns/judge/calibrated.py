@@ -28,7 +28,7 @@ class CalibratedJudge:
         seed: of the choice of hidden pairs.
     """
 
-    version = 2
+    version = 3
     keeps_verdicts = False
 
     def __init__(self, hide: float, lift: float, seed: int) -> None:

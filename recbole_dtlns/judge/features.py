@@ -6,6 +6,7 @@ import numpy as np
 
 from recbole_dtlns.judge.contract import Question
 from recbole_dtlns.judge.history import CoOccurrence, TreeSimilarity, over_history
+from recbole_dtlns.judge.spectral import spectral_scores
 
 FEATURES = (
     "structure_overlap",
@@ -15,6 +16,8 @@ FEATURES = (
     "rank",
     "popularity",
     "co_occurrence",
+    "co_occurrence_rank",
+    "spectral_rank",
     "history_length",
 )
 
@@ -27,10 +30,13 @@ def pair_features(question: Question) -> np.ndarray:
     - `rank`: log(1 + the teacher's rank);
     - `popularity`, `history_length`: log(1 + train count) of item and user, less its mean over all items and users, so
       that hiding some pairs does not shift it;
-    - `co_occurrence`: sum of the item graph's weights between candidate and history, over history length.
+    - `co_occurrence`: sum of the item graph's weights between candidate and history, over history length;
+    - `co_occurrence_rank`, `spectral_rank`: log(1 + the rank) that these weights, and a low-pass filter of the
+      interaction graph (`spectral_scores`), would give the candidate among the user's candidates. Teachers that err
+      otherwise than the one that chose the candidates are worth more together than the best of them.
 
     Returns:
-        float32 [n_pairs, 8].
+        float32 [n_pairs, 10].
     """
     candidates, matrix = question.candidates, question.train.matrix
     users, items = candidates.users, candidates.items
@@ -48,6 +54,16 @@ def pair_features(question: Question) -> np.ndarray:
         np.log1p(candidates.ranks),
         (np.log1p(popularity) - np.log1p(popularity).mean())[items],
         together / np.maximum(lengths[users], 1),
+        np.log1p(_ranks(users, together)),
+        np.log1p(_ranks(users, spectral_scores(question.train, users, items))),
         (np.log1p(lengths) - np.log1p(lengths).mean())[users],
     )
     return np.stack(columns, axis=1).astype(np.float32)
+
+
+def _ranks(users: np.ndarray, scores: np.ndarray) -> np.ndarray:
+    """Rank of every pair by its score among its user's pairs, from 0; of equal ones in the order given."""
+    order = np.lexsort((-scores, users))  # stable
+    ranks = np.empty(len(users), dtype=np.int64)
+    ranks[order] = np.arange(len(users)) - np.searchsorted(users, users)
+    return ranks

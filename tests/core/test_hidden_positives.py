@@ -69,6 +69,12 @@ def test_features_are_what_their_names_say(question: Question) -> None:
         assert features["co_occurrence"][row] == pytest.approx(graph[history, item].sum() / len(history), rel=1e-4)
         assert features["popularity"][row] == pytest.approx(counts[item] - counts.mean(), abs=1e-5)
         assert features["history_length"][row] == pytest.approx(0, abs=1e-5)  # all users have equally many
+        rivals = np.flatnonzero(candidates.users == user)
+        together = features["co_occurrence"][rivals]
+        before = (together > features["co_occurrence"][row]) | (
+            (together == features["co_occurrence"][row]) & (rivals < row)
+        )
+        assert features["co_occurrence_rank"][row] == pytest.approx(np.log1p(before.sum()))
         overlap = question.structure.similarity(np.full(len(history), item), history).max()
         assert features["structure_overlap"][row] == pytest.approx(overlap)
     assert features["score_gap"][candidates.ranks == 0] == pytest.approx(0)
