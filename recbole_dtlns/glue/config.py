@@ -40,6 +40,22 @@ _FILES = ("_file", "_files", "_paths", "_checkpoint", "_labels", "_dir")
 _RECBOLE_MODEL_YAMLS = Path(recbole.__file__).parent / "properties" / "model"
 
 
+def preset_file(preset: str) -> Traversable:
+    """The YAML file of a preset.
+
+    Raises:
+        UnknownNameError: there is none of this name.
+    """
+    folder = importlib.resources.files("recbole_dtlns.properties") / "presets"
+    file = folder / f"{preset}.yaml"
+    if not file.is_file():
+        presets = sorted(file.name.removesuffix(".yaml") for file in folder.iterdir())
+        raise UnknownNameError(
+            f"unknown preset '{preset}'. Choices: {', '.join(presets)}.{nearest(str(preset), presets)}"
+        )
+    return file
+
+
 class DTLNSConfig(Config):
     """`recbole.config.Config` plus the `dtlns_*` keys, checked, as `settings`.
 
@@ -116,13 +132,7 @@ class DTLNSConfig(Config):
         if self.external_config_dict.get(f"{PREFIX}preset") is False:  # as YAML reads a bare off
             self.external_config_dict[f"{PREFIX}preset"] = "off"
         preset = self.external_config_dict.get(f"{PREFIX}preset", "clean")
-        preset_file = properties / "presets" / f"{preset}.yaml"
-        if not preset_file.is_file():
-            presets = sorted(file.name.removesuffix(".yaml") for file in (properties / "presets").iterdir())
-            raise UnknownNameError(
-                f"unknown preset '{preset}'. Choices: {', '.join(presets)}.{nearest(str(preset), presets)}"
-            )
-        for file in (properties / "dtlns.yaml", preset_file):
+        for file in (properties / "dtlns.yaml", preset_file(preset)):
             self._overlay(file)
         self.internal_config_dict[f"{PREFIX}preset"] = preset
 

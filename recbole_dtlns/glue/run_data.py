@@ -90,7 +90,7 @@ def dtlns_run_data(
             DTLNSSampler(train, _leave_one_item(blocked, train), config["seed"], make_pool),
             positives if settings.relabel_add else PseudoPositives.of(nothing, nothing),
             lambda place: settings.relabel_weight / (1.0 + place) ** settings.relabel_decay,
-            settings.drawn,
+            settings.drawn(canonical.n_items),
             settings.warmup_epochs,
             shuffle=config["shuffle"],
         )

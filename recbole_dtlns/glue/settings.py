@@ -123,6 +123,7 @@ class DTLNSSettings(BaseModel):
 
     sampler: str = "dtlns"
     n_candidates: Count = Schedule.constant(10)
+    hardest_rank: int = Field(1, ge=1)
     alpha_co: Weight = Schedule.constant(0.1)
     alpha_se: Weight = Schedule.constant(0.3)
     tree_terms: bool = False
@@ -236,10 +237,9 @@ class DTLNSSettings(BaseModel):
         """Whether the negative is what was drawn, so that one candidate is enough."""
         return self.sampler in ("rns", "popularity", RECBOLE_SAMPLER)
 
-    @property
-    def drawn(self) -> Schedule:
-        """Candidates drawn for every negative, by epoch."""
-        return Schedule.constant(1) if self.drawn_once else self.n_candidates
+    def drawn(self, n_items: int) -> Schedule:
+        """Candidates drawn for every negative out of a catalogue of this size, by epoch."""
+        return Schedule.constant(1) if self.drawn_once else self.n_candidates.at_most(max(1, n_items // self.hardest_rank))
 
     @property
     def pool_used(self) -> str:

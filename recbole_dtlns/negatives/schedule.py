@@ -52,6 +52,10 @@ class Schedule:
         """The value in an epoch as a number of things, rounded, at least 1."""
         return max(1, round(self.at(epoch)))
 
+    def at_most(self, most: float) -> Schedule:
+        """The same points, none of them above `most`; between them it stays linear."""
+        return Schedule(tuple((epoch, min(value, most)) for epoch, value in self.points))
+
     @property
     def values(self) -> list[float]:
         return [value for _, value in self.points]

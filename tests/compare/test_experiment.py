@@ -12,9 +12,11 @@ import yaml
 from block_data import block_pairs, split_pairs, write_splits
 
 from recbole_dtlns.errors import ConfigError, DTLNSError
+from recbole_dtlns.glue.compare import experiment as experiment_module
 from recbole_dtlns.glue.compare.cell import run_cell
 from recbole_dtlns.glue.compare.experiment import Experiment
 from recbole_dtlns.glue.compare.experiment_file import read_experiment, shipped_experiments
+from recbole_dtlns.glue.config import preset_file
 
 
 @pytest.fixture
@@ -89,6 +91,23 @@ def test_a_run_is_known_by_its_settings_and_data(tiny: dict[str, Any]) -> None:
     changed = {cell.arm: cell.digest for cell in experiment(tiny, arms={"a": None, "b": {"epochs": 6}}).cells}
     assert before["a"] == changed["a"]
     assert before["b"] != changed["b"]
+
+
+def test_a_run_under_an_earlier_preset_is_another_run(
+    tiny: dict[str, Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    arms = {"a": {"dtlns_preset": "best"}, "b": {"dtlns_preset": "off"}}
+    before = {cell.arm: cell.digest for cell in experiment(tiny, arms=arms).cells}
+    shipped = preset_file("best").read_text()
+    earlier = tmp_path / "best.yaml"
+    earlier.write_text(f"# a remark\n{shipped}")
+    monkeypatch.setattr(
+        experiment_module, "preset_file", lambda name: earlier if name == "best" else preset_file(name)
+    )
+    assert {cell.arm: cell.digest for cell in experiment(tiny, arms=arms).cells} == before
+    earlier.write_text(f"{shipped}dtlns_relabel_graph: True\n")
+    changed = {cell.arm: cell.digest for cell in experiment(tiny, arms=arms).cells}
+    assert changed["a"] != before["a"] and changed["b"] == before["b"]
 
 
 def test_relative_paths_are_those_of_where_the_comparison_starts(tiny: dict[str, Any]) -> None:

@@ -55,6 +55,13 @@ def test_known_schedules(points: dict[int, float], expected: dict[int, float]) -
     assert {epoch: schedule.at(epoch) for epoch in expected} == pytest.approx(expected)
 
 
+@given(POINTS, VALUE)
+def test_no_value_is_above_the_bound(points: dict[int, float], most: float) -> None:
+    bounded = Schedule.read(points).at_most(most)
+    assert {epoch: bounded.at(epoch) for epoch in points} == {epoch: min(v, most) for epoch, v in points.items()}
+    assert all(bounded.at(epoch) <= most + 1e-9 for epoch in range(45))
+
+
 @given(VALUE, st.integers(0, 1000))
 def test_a_number_is_a_constant(value: float, epoch: int) -> None:
     """In every epoch, and it is written as a number again."""

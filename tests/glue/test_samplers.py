@@ -147,6 +147,7 @@ ORACLES = [
         "rns",
         {},
     ),
+    ("a bound of all items is rns", {"dtlns_sampler": "dns", "dtlns_hardest_rank": 10**6}, "rns", {}),
 ]
 
 
@@ -165,6 +166,13 @@ def test_candidates_follow_the_schedule(tiny: dict[str, Any]) -> None:
     run = train("BPR", tiny, dtlns_n_candidates={2: 2, 6: 10}, dtlns_warmup_epochs=1)
     widths = {epoch: {made[CANDIDATES].shape[1] for made, _ in one_epoch(run, epoch)} for epoch in (0, 1, 2, 4, 6, 9)}
     assert widths == {0: {1}, 1: {2}, 2: {2}, 4: {6}, 6: {10}, 9: {10}}
+
+
+def test_candidates_are_bounded_by_the_catalogue(tiny: dict[str, Any]) -> None:
+    run = train("BPR", tiny, dtlns_n_candidates={0: 2, 6: 10**6}, dtlns_hardest_rank=8)
+    n_items = len(run.parts[0].inter_feat["item_id"].unique())
+    widths = [{made[CANDIDATES].shape[1] for made, _ in one_epoch(run, epoch)} for epoch in (0, 6)]
+    assert widths == [{2}, {n_items // 8}] and n_items // 8 > 2
 
 
 @pytest.mark.parametrize("sampler", ["srns", "dens", "mixgcf", "dns_mn"])

@@ -10,7 +10,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
-from recbole_dtlns.glue.config import DTLNSConfig
+import yaml
+
+from recbole_dtlns.glue.config import DTLNSConfig, preset_file
 from recbole_dtlns.glue.settings import PREFIX
 
 
@@ -58,7 +60,7 @@ class Cell:
 
     @property
     def digest(self) -> str:
-        """Of all that the result depends on: settings, and the content of the files they name."""
+        """Of all that the result depends on: settings, and the content of the preset and the files they name."""
         volatile = (f"{PREFIX}cache_dir", "data_path", "use_gpu", "gpu_id")
         keys = {key: value for key, value in self.keys.items() if key not in volatile}
         mask = {key: value for key, value in (self.authors_mask or {}).items() if key not in volatile}
@@ -69,6 +71,7 @@ class Cell:
             "dataset": self.dataset,
             "seed": self.seed,
             "keys": keys,
+            "preset": yaml.safe_load(preset_file(keys.get(f"{PREFIX}preset", "clean")).read_text()),
             "authors_mask": mask,
             "files": sorted(_file_digest(file) for file in files if file.is_file()),
         }
