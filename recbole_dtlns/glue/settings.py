@@ -239,7 +239,9 @@ class DTLNSSettings(BaseModel):
 
     def drawn(self, n_items: int) -> Schedule:
         """Candidates drawn for every negative out of a catalogue of this size, by epoch."""
-        return Schedule.constant(1) if self.drawn_once else self.n_candidates.at_most(max(1, n_items // self.hardest_rank))
+        if self.drawn_once:
+            return Schedule.constant(1)
+        return self.n_candidates.at_most(max(1, n_items // self.hardest_rank))
 
     @property
     def pool_used(self) -> str:

@@ -101,9 +101,7 @@ def test_a_run_under_an_earlier_preset_is_another_run(
     shipped = preset_file("best").read_text()
     earlier = tmp_path / "best.yaml"
     earlier.write_text(f"# a remark\n{shipped}")
-    monkeypatch.setattr(
-        experiment_module, "preset_file", lambda name: earlier if name == "best" else preset_file(name)
-    )
+    monkeypatch.setattr(experiment_module, "preset_file", lambda name: earlier if name == "best" else preset_file(name))
     assert {cell.arm: cell.digest for cell in experiment(tiny, arms=arms).cells} == before
     earlier.write_text(f"{shipped}dtlns_relabel_graph: True\n")
     changed = {cell.arm: cell.digest for cell in experiment(tiny, arms=arms).cells}

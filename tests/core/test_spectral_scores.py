@@ -32,9 +32,10 @@ def test_scores_are_those_of_the_definition(train: TrainInteractions) -> None:
 
 def test_missing_items_of_the_own_block_score_above_all_others(train: TrainInteractions) -> None:
     users, items = all_pairs(train)
-    own = np.array([token[1] for token in train.user_tokens])[users] == np.array(
-        [token[1] for token in train.item_tokens]
-    )[items]
+    own = (
+        np.array([token[1] for token in train.user_tokens])[users]
+        == np.array([token[1] for token in train.item_tokens])[items]
+    )
     missing = train.matrix.toarray()[users, items] == 0
     scores = spectral_scores(train, users, items)
     assert scores[own & missing].min() > scores[~own].max() + 0.1

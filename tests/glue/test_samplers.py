@@ -170,7 +170,7 @@ def test_candidates_follow_the_schedule(tiny: dict[str, Any]) -> None:
 
 def test_candidates_are_bounded_by_the_catalogue(tiny: dict[str, Any]) -> None:
     run = train("BPR", tiny, dtlns_n_candidates={0: 2, 6: 10**6}, dtlns_hardest_rank=8)
-    n_items = len(run.parts[0].inter_feat["item_id"].unique())
+    n_items = len(run.data.model_dataset.inter_feat["item_id"].unique())
     widths = [{made[CANDIDATES].shape[1] for made, _ in one_epoch(run, epoch)} for epoch in (0, 6)]
     assert widths == [{2}, {n_items // 8}] and n_items // 8 > 2
 
