@@ -33,7 +33,7 @@ class DistilledJudge:
         seed: of the sample.
     """
 
-    version = 1
+    version = 2
     keeps_verdicts = True
 
     def __init__(
