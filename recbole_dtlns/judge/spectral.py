@@ -17,7 +17,8 @@ def spectral_scores(train: TrainInteractions, users: np.ndarray, items: np.ndarr
 
     With R' = D_u^-1/2 R D_i^-1/2 and V its leading right singular vectors, user u's scores are
     (R D_i^-1/2)_u V V^T D_i^1/2: what of the history passes the lowest frequencies. The paper keeps 256 vectors for
-    tens of thousands of items; fewer items or users get fewer vectors, because all vectors would let all pass.
+    tens of thousands of items; fewer items or users get fewer vectors, because all vectors would let all pass. Memory
+    is that of a few dense arrays [n_users + n_items, vectors].
 
     Args:
         train: the train interactions.

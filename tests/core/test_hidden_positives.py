@@ -14,6 +14,7 @@ from recbole_dtlns.judge.contract import Label, Question, Verdicts
 from recbole_dtlns.judge.controls import ConstantJudge, RandomJudge, RankJudge
 from recbole_dtlns.judge.features import FEATURES, pair_features
 from recbole_dtlns.judge.hidden import hide_positives
+from recbole_dtlns.judge.spectral import spectral_scores
 from recbole_dtlns.teacher.closed_form import EASE
 from recbole_dtlns.teacher.contract import top_candidates
 from recbole_dtlns.tree.build import TreeShape, build_tree
@@ -63,6 +64,7 @@ def test_features_are_what_their_names_say(question: Question) -> None:
     train, candidates = question.train, question.candidates
     graph = item_graph(train).toarray()
     counts = np.log1p(train.matrix.sum(axis=0))
+    spectral = spectral_scores(train, candidates.users, candidates.items)
     for row in np.random.default_rng(0).integers(0, len(candidates), 25):
         user, item = candidates.users[row], candidates.items[row]
         history = train.matrix[[user]].indices
@@ -70,11 +72,9 @@ def test_features_are_what_their_names_say(question: Question) -> None:
         assert features["popularity"][row] == pytest.approx(counts[item] - counts.mean(), abs=1e-5)
         assert features["history_length"][row] == pytest.approx(0, abs=1e-5)  # all users have equally many
         rivals = np.flatnonzero(candidates.users == user)
-        together = features["co_occurrence"][rivals]
-        before = (together > features["co_occurrence"][row]) | (
-            (together == features["co_occurrence"][row]) & (rivals < row)
-        )
-        assert features["co_occurrence_rank"][row] == pytest.approx(np.log1p(before.sum()))
+        for name, score in (("co_occurrence_rank", features["co_occurrence"]), ("spectral_rank", spectral)):
+            before = (score[rivals] > score[row]) | ((score[rivals] == score[row]) & (rivals < row))
+            assert features[name][row] == pytest.approx(np.log1p(before.sum()))
         overlap = question.structure.similarity(np.full(len(history), item), history).max()
         assert features["structure_overlap"][row] == pytest.approx(overlap)
     assert features["score_gap"][candidates.ranks == 0] == pytest.approx(0)
