@@ -9,17 +9,14 @@ mask on the published Sports data: train and validation pairs are masked, test p
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import torch
 from reporting import machine, table, write_results
 from sklearn.utils.extmath import randomized_svd
-from sports_question import add_argument, sports_train
+from sports_question import add_argument, sports_pairs, sports_train
 
 from recbole_dtlns.evaluation.rankings import Rankings
-from recbole_dtlns.interactions import TrainInteractions
 from recbole_dtlns.item_sets import Observed
 from recbole_dtlns.teacher.closed_form import EASE
 
@@ -32,7 +29,7 @@ def main() -> None:
     add_argument(parser)
     folder = parser.parse_args().sports
     train = sports_train(folder)
-    valid, test = (_pairs(folder, part, train) for part in ("valid", "test"))
+    valid, test = (sports_pairs(folder, part, train) for part in ("valid", "test"))
     seen = Observed.of(*train.histories()).union(valid)
     scores = np.asarray(EASE(100.0, 8).fit(train).scores(np.arange(train.n_users)), dtype=np.float32)
     scores[np.isneginf(scores)] = 0
@@ -44,14 +41,6 @@ def main() -> None:
     rows = [[name, *(f"{value:.4f}" for value in found.values())] for name, found in results.items()]
     markdown = table(["dimensions of EASE's scores", "recall@20", "ndcg@20"], rows)
     write_results("low_rank", {"machine": machine(torch.get_num_threads()), "test": results}, markdown)
-
-
-def _pairs(folder: Path, part: str, train: TrainInteractions) -> Observed:
-    users, items = pd.read_csv(folder / f"sports.{part}.inter", sep="\t", dtype=str).iloc[:, :2].to_numpy().T
-    user_ids = pd.Index(train.user_tokens).get_indexer(users)
-    item_ids = pd.Index(train.item_tokens).get_indexer(items)
-    known = (user_ids >= 0) & (item_ids >= 0)
-    return Observed.of(user_ids[known], item_ids[known])
 
 
 def _metrics(scores: np.ndarray, seen: Observed, test: Observed) -> dict[str, float]:

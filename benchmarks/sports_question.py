@@ -8,6 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from recbole_dtlns.interactions import TrainInteractions
+from recbole_dtlns.item_sets import Observed
 from recbole_dtlns.judge.contract import Question
 from recbole_dtlns.teacher.candidate_file import read_candidates
 from recbole_dtlns.teacher.closed_form import ItemKNN
@@ -26,6 +27,15 @@ def sports_train(folder: Path) -> TrainInteractions:
         raise SystemExit(f"the published Sports data is not at {folder}: name its folder with --sports")
     pairs = pd.read_csv(folder / "sports.train.inter", sep="\t", dtype=str).iloc[:, :2].to_numpy().T
     return TrainInteractions.from_tokens(*pairs)
+
+
+def sports_pairs(folder: Path, part: str, train: TrainInteractions) -> Observed:
+    """The pairs of the validation or test part whose user and item the train part has."""
+    users, items = pd.read_csv(folder / f"sports.{part}.inter", sep="\t", dtype=str).iloc[:, :2].to_numpy().T
+    user_ids = pd.Index(train.user_tokens).get_indexer(users)
+    item_ids = pd.Index(train.item_tokens).get_indexer(items)
+    known = (user_ids >= 0) & (item_ids >= 0)
+    return Observed.of(user_ids[known], item_ids[known])
 
 
 def sports_question(folder: Path) -> Question:
