@@ -13,7 +13,7 @@ import argparse
 from pathlib import Path
 
 import pandas as pd
-from sports_question import add_argument
+from sports_question import add_argument, token_pairs
 
 
 def main() -> None:
@@ -21,16 +21,12 @@ def main() -> None:
     parser.add_argument("output", type=Path)
     add_argument(parser)
     arguments = parser.parse_args()
-    candidates = _pairs(arguments.sports / "candidates.tsv")
-    answers = pd.concat(_pairs(arguments.sports / f"sports.{part}.inter") for part in ("valid", "test"))
+    candidates = token_pairs(arguments.sports / "candidates.tsv")
+    answers = pd.concat(token_pairs(arguments.sports / f"sports.{part}.inter") for part in ("valid", "test"))
     positive = candidates.merge(answers.drop_duplicates(), how="left", indicator=True)
     positive = positive.loc[positive["_merge"] == "left_only", ["user_id", "item_id"]]
     positive.assign(label="positive").to_csv(arguments.output, sep="\t", index=False)
     print(f"{len(candidates) - len(positive)} of {len(candidates)} candidates left out: {arguments.output}")
-
-
-def _pairs(file: Path) -> pd.DataFrame:
-    return pd.read_csv(file, sep="\t", dtype=str).iloc[:, :2].set_axis(["user_id", "item_id"], axis=1)
 
 
 if __name__ == "__main__":

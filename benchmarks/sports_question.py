@@ -25,13 +25,17 @@ def add_argument(parser: argparse.ArgumentParser) -> None:
 def sports_train(folder: Path) -> TrainInteractions:
     if not folder.is_dir():
         raise SystemExit(f"the published Sports data is not at {folder}: name its folder with --sports")
-    pairs = pd.read_csv(folder / "sports.train.inter", sep="\t", dtype=str).iloc[:, :2].to_numpy().T
-    return TrainInteractions.from_tokens(*pairs)
+    return TrainInteractions.from_tokens(*token_pairs(folder / "sports.train.inter").to_numpy().T)
+
+
+def token_pairs(file: Path) -> pd.DataFrame:
+    """user_id and item_id, the first two columns of every file there, as tokens."""
+    return pd.read_csv(file, sep="\t", dtype=str).iloc[:, :2].set_axis(["user_id", "item_id"], axis=1)
 
 
 def sports_pairs(folder: Path, part: str, train: TrainInteractions) -> Observed:
     """The pairs of the validation or test part whose user and item the train part has."""
-    users, items = pd.read_csv(folder / f"sports.{part}.inter", sep="\t", dtype=str).iloc[:, :2].to_numpy().T
+    users, items = token_pairs(folder / f"sports.{part}.inter").to_numpy().T
     user_ids = pd.Index(train.user_tokens).get_indexer(users)
     item_ids = pd.Index(train.item_tokens).get_indexer(items)
     known = (user_ids >= 0) & (item_ids >= 0)
