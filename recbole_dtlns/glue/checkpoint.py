@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
+import logging
 import pickle
 import random
+import struct
 import warnings
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -16,20 +20,30 @@ import torch
 from recbole_dtlns.artefact_store import write_atomically
 from recbole_dtlns.errors import CheckpointError
 
-FORMAT = 1
+logger = logging.getLogger("recbole_dtlns")
+
+FORMAT = 2
+_UNSEALED_FORMAT = 1  # of version 0.1: without a checksum
+_NO_COMMENT = b"\0\0"  # a zip file's last bytes: the length of its comment
+_SEAL = b"recbole_dtlns sha256:"
+_OF_A_RUN = (
+    *("train_fingerprint", "numbering", "protocol", "leaking", "chosen_on_validation", "model", "config"),
+    *("epoch", "cur_step", "best_valid_score", "best_valid_result", "state_dict", "other_parameter", "optimizers"),
+    *("random", "loader", "sampler", "past"),
+)
 _ARRAY, _SPARSE = "__array__", "__sparse__"
 
 
 def save_checkpoint(path: Path, content: dict[str, Any]) -> None:
-    """Write tensors and plain data atomically.
+    """Write tensors and plain data atomically, with a checksum over every byte.
 
     Raises:
         CheckpointError: the file cannot be written.
     """
     buffer = io.BytesIO()
-    torch.save({"format": FORMAT, **content}, buffer)
+    torch.save({**content, "format": FORMAT}, buffer)
     try:
-        write_atomically(path, buffer.getvalue())
+        write_atomically(path, _sealed(buffer.getvalue()))
     except OSError as error:
         raise CheckpointError(
             f"cannot write the checkpoint {path} ({error.strerror}): free space or permissions there, "
@@ -44,22 +58,84 @@ def load_checkpoint(path: str | Path, device: torch.device | str = "cpu") -> dic
         CheckpointError: the file is missing, damaged, or one of RecBole's own pickles.
     """
     path = Path(path)
-    if not path.exists():
-        raise CheckpointError(f"checkpoint {path} does not exist (looked from {Path.cwd()})")
+    advice = "delete it, and resume from another checkpoint or train again"
+    try:
+        payload, is_sealed = _unsealed(path.read_bytes())
+    except FileNotFoundError as error:
+        raise CheckpointError(f"checkpoint {path} does not exist (looked from {Path.cwd()})") from error
+    except OSError as error:
+        raise CheckpointError(f"cannot read the checkpoint {path} ({error.strerror})") from error
+    except _Damaged as error:
+        raise CheckpointError(f"checkpoint {path} is damaged ({error}): {advice}") from error
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="Detected pickle protocol")  # foreign files: refused below
-            content = torch.load(path, map_location=device, weights_only=True)
+            content = torch.load(io.BytesIO(payload), map_location=device, weights_only=True)
     except pickle.UnpicklingError as error:
         raise CheckpointError(
             f"{path} is not a checkpoint of recbole_dtlns: it holds pickled objects, as RecBole's own checkpoints do, "
             "and loading those runs whatever code is in them. Train the model again with recbole_dtlns"
         ) from error
-    except (RuntimeError, EOFError, ValueError, KeyError, OSError) as error:
-        raise CheckpointError(f"checkpoint {path} is damaged and cannot be read: {error}") from error
-    if not isinstance(content, dict) or content.get("format") != FORMAT:
+    except (RuntimeError, EOFError, ValueError, KeyError) as error:
+        # torch's own text would advise to load without its safeguards
+        raise CheckpointError(f"checkpoint {path} is damaged and cannot be read: {advice}") from error
+    if not isinstance(content, dict) or content.get("format") not in (_UNSEALED_FORMAT, FORMAT):
         raise CheckpointError(f"{path} was not written by this version of recbole_dtlns")
+    if not is_sealed:
+        if content["format"] == FORMAT:
+            raise CheckpointError(f"checkpoint {path} is damaged or was edited (its checksum is missing): {advice}")
+        logger.warning("%s holds no checksum, as version 0.1 wrote it: damage to it would go unnoticed", path)
     return content
+
+
+def load_run(path: str | Path, device: torch.device | str = "cpu") -> dict[str, Any]:
+    """Read the checkpoint of a run, whose weights must be numbers.
+
+    Raises:
+        CheckpointError: as `load_checkpoint`, or the file holds no run, or weights that are NaN.
+    """
+    content = load_checkpoint(path, device)
+    missing = [key for key in _OF_A_RUN if key not in content]
+    if missing:
+        raise CheckpointError(
+            f"{path} holds no run that could be continued or evaluated ({', '.join(missing)} missing): give the "
+            "best.pth or last.pth of a run folder"
+        )
+    for name, value in content["state_dict"].items():
+        if isinstance(value, torch.Tensor) and value.is_floating_point() and bool(torch.isnan(value).any()):
+            raise CheckpointError(
+                f"the weights {name} in {path} are NaN: its training had gone astray. Train again, with a lower "
+                "learning_rate"
+            )
+    return content
+
+
+class _Damaged(Exception):
+    """A file that is not as it was written."""
+
+
+def _sealed(payload: bytes) -> bytes:
+    """torch's zip file with its SHA-256 as the comment in which zip files may end."""
+    comment = _SEAL + hashlib.sha256(payload).hexdigest().encode()
+    return payload[: -len(_NO_COMMENT)] + struct.pack("<H", len(comment)) + comment
+
+
+def _unsealed(content: bytes) -> tuple[bytes, bool]:
+    """A file's zip part and whether it had a checksum, which is compared; without one, at least the zip file's own."""
+    start, seal, digest = content.rpartition(_SEAL)
+    if seal:
+        payload = start[: -len(_NO_COMMENT)] + _NO_COMMENT
+        if hashlib.sha256(payload).hexdigest().encode() != digest:
+            raise _Damaged("its content does not match its checksum")
+        return payload, True
+    try:
+        with zipfile.ZipFile(io.BytesIO(content)) as parts:
+            broken = parts.testzip()
+    except (zipfile.BadZipFile, EOFError, ValueError, NotImplementedError, RuntimeError, struct.error) as error:
+        raise _Damaged(f"no checkpoint, or only a part of one: {error}") from error
+    if broken is not None:
+        raise _Damaged(f"{broken} in it does not match its checksum")
+    return content, False
 
 
 def random_state() -> dict[str, Any]:

@@ -33,7 +33,7 @@ from recbole_dtlns.glue.run_data import (
 )
 from recbole_dtlns.glue.run_log import open_log
 from recbole_dtlns.glue.sampling import make_sampling
-from recbole_dtlns.glue.trainer import DTLNSTrainerMixin, build_trainer
+from recbole_dtlns.glue.trainer import SETTINGS, DTLNSTrainerMixin, build_trainer
 from recbole_dtlns.interactions import TrainInteractions
 from recbole_dtlns.item_sets import Observed
 
@@ -202,7 +202,7 @@ def _open_run_folder(config: DTLNSConfig) -> Path:
     leak = "LEAKING-" if config.settings.leaking else ""
     name = f"{leak}{config['model']}-{config['dataset']}-{get_local_time()}-{secrets.token_hex(2)}"
     folder = Path(config["checkpoint_dir"]) / name
-    write_file(folder / "config.yaml", yaml.safe_dump(config.plain(), sort_keys=True, allow_unicode=True))
+    write_file(folder / SETTINGS, yaml.safe_dump(config.plain(), sort_keys=True, allow_unicode=True))
     logger.info("run folder: %s", folder)
     return folder
 
@@ -232,11 +232,12 @@ def _prepare_if_asked(config: DTLNSConfig, train: TrainInteractions, train_datas
     return preparation
 
 
-def write_file(path: Path, text: str) -> None:
+def write_file(path: Path, content: str | bytes) -> None:
     """Write a result; the error of a folder that cannot be written names it."""
     try:
-        write_atomically(path, text.encode())
+        write_atomically(path, content.encode() if isinstance(content, str) else content)
     except OSError as error:
         raise ArtefactError(
-            f"cannot write {path} ({error.strerror}): set checkpoint_dir to a folder you can write to"
+            f"cannot write {path} ({error.strerror}): free space or permissions there, or name another folder "
+            "(checkpoint_dir for a run, --output for what a command writes)"
         ) from error

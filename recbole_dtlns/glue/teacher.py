@@ -21,7 +21,7 @@ from recbole.utils import get_trainer, init_seed
 
 from recbole_dtlns.compat import quiet_recbole
 from recbole_dtlns.errors import CheckpointError
-from recbole_dtlns.glue.checkpoint import from_plain, load_checkpoint
+from recbole_dtlns.glue.checkpoint import from_plain, load_run
 from recbole_dtlns.glue.config import DTLNSConfig
 from recbole_dtlns.glue.dataset import DTLNSDataset, numbering
 from recbole_dtlns.glue.reproducibility import reproducible_training
@@ -129,7 +129,7 @@ class CheckpointTeacher:
     def __init__(self, path: str, train_dataset: Dataset) -> None:
         self.path = Path(path)
         self.dataset = train_dataset
-        self.checkpoint = load_checkpoint(self.path)
+        self.checkpoint = load_run(self.path)
 
     def inputs(self) -> dict[str, Any]:
         return {"teacher": "checkpoint", "sha256": hashlib.sha256(self.path.read_bytes()).hexdigest()}

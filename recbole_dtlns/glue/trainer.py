@@ -16,12 +16,13 @@ from recbole.model.abstract_recommender import AbstractRecommender
 from recbole.trainer import Trainer
 from recbole.utils import get_trainer
 
+from recbole_dtlns.artefact_store import remove_leftovers
 from recbole_dtlns.compat import quiet_recbole
 from recbole_dtlns.errors import CheckpointError
 from recbole_dtlns.evaluation.rankings import Rankings
 from recbole_dtlns.glue.checkpoint import (
     from_plain,
-    load_checkpoint,
+    load_run,
     random_state,
     restore_random_state,
     save_checkpoint,
@@ -36,7 +37,7 @@ from recbole_dtlns.glue.training_step import LossFunction, Sampling, TrainingSte
 
 logger = logging.getLogger("recbole_dtlns")
 
-BEST, LAST = "best.pth", "last.pth"
+BEST, LAST, SETTINGS = "best.pth", "last.pth", "config.yaml"
 LEARNT_BY_SAMPLER = "dtlns_sampler"
 
 
@@ -183,14 +184,22 @@ class DTLNSTrainerMixin(Trainer):
         Epochs done before and after add up to the same result as one run without interruption. The best model so far
         is carried into this run's folder; the folder resumed from is not written to.
 
+        Where that run was ended before it had saved anything, this one starts at the beginning.
+
         Raises:
-            CheckpointError: a file is missing, or belongs to another model or other train pairs.
+            CheckpointError: a file is missing or damaged, or belongs to another model or other train pairs.
         """
         path = Path(resume_file)
+        folder = path if path.is_dir() else path.parent
+        for name in (BEST, LAST):
+            remove_leftovers(folder / name)
         if path.is_dir():
             path = path / (LAST if (path / LAST).exists() else BEST)  # without validation only the latter is written
-        state = load_checkpoint(path, self.device)
-        best = state if path.name == BEST else load_checkpoint(path.parent / BEST, self.device)
+        if not path.exists() and (folder / SETTINGS).exists() and not any(folder.glob("*.pth")):
+            logger.warning("%s holds no checkpoint: nothing was saved there yet. Starting at the beginning", folder)
+            return
+        state = load_run(path, self.device)
+        best = state if path.name == BEST else load_run(folder / BEST, self.device)
         if state["model"] != self.config["model"]:
             raise CheckpointError(f"{path} holds a {state['model']}, this run trains {self.config['model']}")
         for key, what in (
@@ -220,7 +229,7 @@ class DTLNSTrainerMixin(Trainer):
         if self.sampling.sampler is not None:
             self.sampling.sampler.load_state_dict(state["sampler"])
         self._past_state = state["past"]
-        save_checkpoint(Path(self.saved_model_file), {key: value for key, value in best.items() if key != "format"})
+        save_checkpoint(Path(self.saved_model_file), best)
         if self.cur_step > self.stopping_step:
             logger.info("the run resumed from had stopped early; nothing is left to train")
             self.start_epoch = self.epochs
@@ -245,7 +254,7 @@ class DTLNSTrainerMixin(Trainer):
     ) -> Any:
         """Evaluate as RecBole does; the best model is read from our own checkpoint."""
         if load_best_model and eval_data:
-            state = load_checkpoint(model_file or self.saved_model_file, self.device)
+            state = load_run(model_file or self.saved_model_file, self.device)
             self.model.load_state_dict(state["state_dict"])
             self.model.load_other_parameter(from_plain(state["other_parameter"]))
         with quiet_recbole():

@@ -279,6 +279,7 @@ def test_a_process_killed_on_the_way_leaves_nothing_that_is_read(
     again = store.get_or_build("stage", 1, {"a": 1}, lambda: ({"x": np.arange(100_000)}, {"n": 1}))
     assert not again.reused
     assert not caplog.records, "a leftover of the killed process is not even looked at"
+    assert not list(Path("store").rglob(".*")), "and it is gone"
     assert store.get_or_build("stage", 1, {"a": 1}, refuse).digest == again.digest
     assert ask(store, refuse).reused
 

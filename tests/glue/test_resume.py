@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,9 @@ import torch
 from recbole.trainer import Trainer
 from tiny_runs import FORKS, PLAIN, same_tensors, train
 
+from recbole_dtlns.artefact_store import replacing
 from recbole_dtlns.errors import CheckpointError
-from recbole_dtlns.glue.checkpoint import from_plain, load_checkpoint, save_checkpoint, to_plain
+from recbole_dtlns.glue.checkpoint import from_plain, load_checkpoint, load_run, save_checkpoint, to_plain
 
 # NGCF draws dropout masks, so it shows whether the random state continues too.
 MODELS = {"BPR": {}, "NGCF": {"hidden_size_list": [16], "node_dropout": 0.1, "message_dropout": 0.1}, "NeuMF": {}}
@@ -178,3 +180,142 @@ def test_another_size_is_refused(tiny: dict[str, Any]) -> None:
     folder = train("BPR", tiny).folder
     with pytest.raises(CheckpointError, match="does not fit"):
         train("BPR", tiny, epochs=2, embedding_size=8, resume_from=str(folder))
+
+
+def tampered(change: Callable[[dict[str, Any]], object]) -> Callable[[Path], object]:
+    """As somebody would do it who loads the file with torch and saves it again."""
+
+    def apply(path: Path) -> None:
+        content = torch.load(path, weights_only=True)
+        change(content)
+        torch.save(content, path)
+
+    return apply
+
+
+def zeroed(path: Path) -> None:
+    """4 KiB of the item embedding."""
+    weights = torch.load(path, weights_only=True)["state_dict"]["item_embedding.weight"].numpy().tobytes()
+    content = path.read_bytes()
+    assert weights in content
+    path.write_bytes(content.replace(weights[:4096], bytes(4096)))
+
+
+def flipped(at: Callable[[bytes], int]) -> Callable[[Path], object]:
+    def apply(path: Path) -> None:
+        content = bytearray(path.read_bytes())
+        content[at(content)] ^= 1
+        path.write_bytes(content)
+
+    return apply
+
+
+DAMAGE: dict[str, Callable[[Path], object]] = {
+    "zeroed weights": zeroed,
+    "emptied": lambda path: path.write_bytes(b""),
+    "half": lambda path: path.write_bytes(path.read_bytes()[: path.stat().st_size // 2]),
+    "without its last byte": lambda path: path.write_bytes(path.read_bytes()[:-1]),
+    "one byte more": lambda path: path.write_bytes(path.read_bytes() + b"0"),
+    "a bit of its plain data": flipped(lambda content: content.index(b"best_valid_score") + 20),
+    "a bit of its first header": flipped(lambda content: 5),
+    "a bit of its table of contents": flipped(lambda content: content.rindex(b"PK\1\2") + 20),
+    "a bit of its checksum": flipped(lambda content: len(content) - 1),
+    "a bit of the mark of its checksum": flipped(lambda content: content.rindex(b"sha256")),
+    "another file": lambda path: path.write_text("no checkpoint at all"),
+    "another epoch, saved with torch": tampered(lambda content: content.update(epoch=0)),
+    "scaled weights, saved with torch": tampered(
+        lambda content: content["state_dict"]["item_embedding.weight"].mul_(1.5)
+    ),
+}
+
+
+def test_damage_to_any_byte_of_a_checkpoint_is_noticed(tiny: dict[str, Any]) -> None:
+    """And torch's advice to trust such files is not repeated."""
+    path = train("BPR", tiny, embedding_size=64).folder / "last.pth"
+    whole = path.read_bytes()
+    for kind, damage in DAMAGE.items():
+        path.write_bytes(whole)
+        damage(path)
+        with pytest.raises(CheckpointError, match=r"last\.pth is damaged.*delete it, and resume from another") as found:
+            print(kind, sorted(load_run(path)))
+        assert "weights_only" not in str(found.value), kind
+
+
+@pytest.mark.parametrize("name", ["best.pth", "last.pth"])
+def test_a_damaged_checkpoint_neither_goes_on_nor_teaches(name: str, tiny: dict[str, Any]) -> None:
+    folder = train("BPR", tiny, embedding_size=64).folder
+    zeroed(folder / name)
+    with pytest.raises(CheckpointError, match=f"{name} is damaged"):
+        train("BPR", tiny, epochs=2, embedding_size=64, resume_from=str(folder))
+    taught = {"dtlns_teacher": "checkpoint", "dtlns_teacher_checkpoint": str(folder / name)}
+    with pytest.raises(CheckpointError, match=f"{name} is damaged"):
+        train("BPR", tiny, **taught)
+
+
+def test_a_damaged_best_model_is_not_evaluated(tiny: dict[str, Any]) -> None:
+    run = train("BPR", tiny, embedding_size=64)
+    zeroed(run.folder / "best.pth")
+    with pytest.raises(CheckpointError, match=r"best\.pth is damaged"):
+        run.trainer.evaluate(run.data.test_loader)
+
+
+def test_a_checkpoint_of_an_earlier_version_is_continued_with_a_warning(
+    tiny: dict[str, Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = train("BPR", tiny, embedding_size=64).folder
+    for name in ("best.pth", "last.pth"):
+        tampered(lambda content: content.update(format=1))(folder / name)
+    train("BPR", tiny, epochs=2, embedding_size=64, resume_from=str(folder))
+    assert "last.pth holds no checksum, as version 0.1 wrote it" in caplog.text
+    zeroed(folder / "last.pth")
+    with pytest.raises(CheckpointError, match=r"last\.pth is damaged"):
+        load_run(folder / "last.pth")
+
+
+def test_a_checkpoint_without_a_run_is_refused(tiny: dict[str, Any]) -> None:
+    save_checkpoint(Path("empty.pth"), {})
+    with pytest.raises(CheckpointError, match=r"empty\.pth holds no run that could be continued.*state_dict.*missing"):
+        train("BPR", tiny, resume_from="empty.pth")
+
+
+def test_weights_that_are_no_numbers_are_refused(tiny: dict[str, Any]) -> None:
+    folder = train("BPR", tiny).folder
+    content = load_checkpoint(folder / "best.pth")
+    content["state_dict"]["user_embedding.weight"][0, 0] = float("nan")
+    save_checkpoint(folder / "best.pth", content)
+    for file in (folder, folder / "best.pth"):
+        with pytest.raises(
+            CheckpointError, match=r"weights user_embedding\.weight in .*best\.pth are NaN.*learning_rate"
+        ):
+            train("BPR", tiny, epochs=2, resume_from=str(file))
+
+
+@pytest.mark.parametrize("named", ["", "last.pth"])
+def test_a_run_that_ended_before_it_saved_anything_starts_again(
+    named: str, tiny: dict[str, Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = train("BPR", tiny).folder
+    for file in folder.glob("*.pth"):
+        file.unlink()
+    again = train("BPR", tiny, epochs=2, resume_from=str(folder / named))
+    assert "nothing was saved there yet. Starting at the beginning" in caplog.text
+    whole = train("BPR", tiny, epochs=2)
+    assert same_tensors(weights(again.folder), weights(whole.folder))
+
+
+def test_a_folder_of_no_run_is_refused(tiny: dict[str, Any]) -> None:
+    Path("elsewhere").mkdir()
+    with pytest.raises(CheckpointError, match=r"elsewhere/best\.pth does not exist"):
+        train("BPR", tiny, resume_from="elsewhere")
+
+
+def test_what_a_kill_left_half_written_is_removed_when_the_run_goes_on(tiny: dict[str, Any]) -> None:
+    folder = train("BPR", tiny).folder
+    killed = folder / f".last.pth.{'0' * 16}"
+    killed.write_bytes(b"half")
+    (folder / ".last.pth.mine").touch()
+    with replacing(folder / "best.pth") as living:  # another process goes on there
+        train("BPR", tiny, epochs=2, resume_from=str(folder))
+        assert not killed.exists()
+        assert Path(living.name).exists()
+    assert (folder / ".last.pth.mine").exists()
