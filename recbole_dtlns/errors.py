@@ -33,6 +33,14 @@ class CheckpointError(DTLNSError):
     """A checkpoint is missing, damaged, or belongs to another model or data set."""
 
 
+class DivergedError(DTLNSError):
+    """Training cannot go on: its loss became NaN or infinite."""
+
+
+class ContractError(DTLNSError):
+    """A sampler, pool or judge needs what it was not given, because it did not ask for it."""
+
+
 class UnsupportedModelError(DTLNSError):
     """DTL-NS was asked to do something for a model that the model cannot take."""
 

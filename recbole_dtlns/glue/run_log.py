@@ -8,7 +8,10 @@ from typing import Any
 
 from recbole.utils import init_logger
 
+logger = logging.getLogger("recbole_dtlns")
+
 _opened: list[logging.Handler] = []
+_said: set[str] = set()
 
 
 def open_log(config: Any) -> None:
@@ -22,6 +25,7 @@ def open_log(config: Any) -> None:
     Args:
         config: the run's configuration.
     """
+    _said.clear()
     root = logging.getLogger()
     while _opened:
         handler = _opened.pop()
@@ -35,3 +39,10 @@ def open_log(config: Any) -> None:
     finally:
         root.handlers = _opened + others  # ours first: RecBole names TensorBoard's folder after the first file
         sys.stdout, sys.stderr = streams
+
+
+def warn_once(message: str) -> None:
+    """Warn of what is true of a whole run, which is met again and again in it, the first time only."""
+    if message not in _said:
+        _said.add(message)
+        logger.warning(message)

@@ -151,7 +151,11 @@ def assemble_run(config: DTLNSConfig) -> Run:
     sampling = make_sampling(config, parts[0], data.train_loader, preparation)
     trainer = build_trainer(config, network, folder, sampling, provenance)
     if config["resume_from"]:
-        trainer.resume_checkpoint(config["resume_from"])
+        try:
+            trainer.resume_checkpoint(config["resume_from"])
+        except BaseException:
+            trainer.tensorboard.close()
+            raise
     return Run(config, folder, data, parts, hidden, preparation, trainer)
 
 

@@ -13,8 +13,9 @@ from recbole.data.interaction import Interaction
 from recbole.model.abstract_recommender import AbstractRecommender
 
 from recbole_dtlns.glue.dataloader import DTLNSTrainDataLoader
-from recbole_dtlns.glue.models import capability
+from recbole_dtlns.glue.models import Layers, capability
 from recbole_dtlns.glue.propagation import deterministic_layers, propagation_shared, vectors
+from recbole_dtlns.glue.run_log import warn_once
 from recbole_dtlns.negatives.products import candidate_scores
 
 
@@ -23,7 +24,7 @@ class Scorer:
 
     Where a score is the product of two vectors, the vectors are multiplied, instead of repeating the user for every
     candidate as `predict` needs it. That both agree is checked at the first batch; if they do not (somebody's model
-    inherits from a built-in one and scores otherwise), `predict` is used.
+    inherits from a built-in one and scores otherwise), `predict` is used, and the run's log says so.
 
     Args:
         model: the RecBole model.
@@ -44,14 +45,18 @@ class Scorer:
         if not self._checked:
             self._checked = True
             expected = self._predicted(users, items)
-            if not torch.allclose(self._multiplied(users, items), expected, rtol=1e-3, atol=1e-5):
+            if not torch.allclose(self._multiplied(self._layers, users, items), expected, rtol=1e-3, atol=1e-5):
                 self._layers = None
+                name = type(self.model).__name__
+                warn_once(
+                    f"{name}'s predict gives other scores than the product of its two vectors: candidates are scored "
+                    f"by predict, which is slower. If that is not meant, mend predict or forward of {name}"
+                )
             return expected
-        return self._multiplied(users, items)
+        return self._multiplied(self._layers, users, items)
 
-    def _multiplied(self, users: torch.Tensor, items: torch.Tensor) -> torch.Tensor:
-        assert self._layers is not None
-        user_table, item_table = vectors(self.model, self._layers)
+    def _multiplied(self, layers: Layers, users: torch.Tensor, items: torch.Tensor) -> torch.Tensor:
+        user_table, item_table = vectors(self.model, layers)
         return candidate_scores(user_table[users], item_table, items)
 
     def _predicted(self, users: torch.Tensor, items: torch.Tensor) -> torch.Tensor:

@@ -24,6 +24,7 @@ from recbole_dtlns.errors import CheckpointError
 from recbole_dtlns.glue.checkpoint import from_plain, load_run
 from recbole_dtlns.glue.config import DTLNSConfig
 from recbole_dtlns.glue.dataset import DTLNSDataset, numbering
+from recbole_dtlns.glue.divergence import StopsWhenDiverged
 from recbole_dtlns.glue.reproducibility import reproducible_training
 from recbole_dtlns.glue.settings import DTLNSSettings
 from recbole_dtlns.interactions import TrainInteractions
@@ -73,7 +74,11 @@ class RecBoleTeacher:
         return {"teacher": self.settings.teacher, "config": resolved, "profile_users": _PROFILE_USERS}
 
     def fit(self, train: TrainInteractions) -> FittedTeacher:
-        """Train, and read scores and item vectors off the model."""
+        """Train, and read scores and item vectors off the model.
+
+        Raises:
+            DivergedError: its loss became NaN or infinite.
+        """
         with tempfile.TemporaryDirectory(prefix="recbole_dtlns-teacher-") as folder, _no_tensorboard(), quiet_recbole():
             _write_atomic_file(Path(folder) / "teacher" / "teacher.inter", train)
             config = self._config(folder)
@@ -84,7 +89,8 @@ class RecBoleTeacher:
             sampler = Sampler("train", [dataset], distribution if distribution != "none" else "uniform")
             loader = get_dataloader(config, "train")(config, dataset, sampler.set_phase("train"), shuffle=True)
             model = config.model_class(config, dataset).to(config["device"])
-            trainer = get_trainer(config["MODEL_TYPE"], config["model"])(config, model)
+            base = get_trainer(config["MODEL_TYPE"], config["model"])
+            trainer = type(f"Teacher{base.__name__}", (_StopsWhenDiverged, base), {})(config, model)
             logger.info("training the teacher %s for %d epochs", config["model"], config["epochs"])
             with reproducible_training(config):
                 trainer.fit(loader, None, verbose=False, saved=False, show_progress=False)
@@ -111,6 +117,11 @@ class RecBoleTeacher:
                 "worker": 0,
             },
         )
+
+
+class _StopsWhenDiverged(StopsWhenDiverged):
+    def _what_to_lower(self) -> str:
+        return f"the teacher's {super()._what_to_lower()} in a file that dtlns_teacher_config_files names"
 
 
 class CheckpointTeacher:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from contextlib import closing, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,6 @@ import numpy as np
 import torch
 from recbole.evaluator.collector import Collector, DataStruct
 from recbole.model.abstract_recommender import AbstractRecommender
-from recbole.trainer import Trainer
 from recbole.utils import get_trainer
 
 from recbole_dtlns.artefact_store import remove_leftovers
@@ -29,6 +28,7 @@ from recbole_dtlns.glue.checkpoint import (
     to_plain,
 )
 from recbole_dtlns.glue.dataloader import DTLNSTrainDataLoader
+from recbole_dtlns.glue.divergence import StopsWhenDiverged
 from recbole_dtlns.glue.models import capability
 from recbole_dtlns.glue.reproducibility import reproducible_training
 from recbole_dtlns.glue.scoring import PastModels
@@ -41,7 +41,7 @@ BEST, LAST, SETTINGS = "best.pth", "last.pth", "config.yaml"
 LEARNT_BY_SAMPLER = "dtlns_sampler"
 
 
-class DTLNSTrainerMixin(Trainer):
+class DTLNSTrainerMixin(StopsWhenDiverged):
     """Put in front of RecBole's trainer class for a model, keeping that class's own ways.
 
     Attributes:
@@ -70,7 +70,11 @@ class DTLNSTrainerMixin(Trainer):
         show_progress: bool = False,
         callback_fn: Callable[[int, float], None] | None = None,
     ) -> tuple[float, dict[str, float] | None]:
-        """Train as RecBole does, and write `last.pth` after every evaluation."""
+        """Train as RecBole does, and write `last.pth` after every evaluation.
+
+        Raises:
+            DivergedError: the loss became NaN or infinite.
+        """
         self._train_data = train_data
         self.provenance = {**self.provenance, "chosen_on_validation": bool(valid_data) and self.eval_step > 0}
         if self._loader_state is not None:
@@ -82,12 +86,18 @@ class DTLNSTrainerMixin(Trainer):
             if callback_fn is not None:
                 callback_fn(epoch, score)
 
-        with quiet_recbole(), reproducible_training(self.config):
+        # RecBole never closes TensorBoard's writer, which is a thread and an open file.
+        with closing(self.tensorboard), quiet_recbole(), reproducible_training(self.config):
             best = super().fit(train_data, valid_data, verbose, saved, show_progress, after_evaluation)
         if saved and not Path(self.saved_model_file).exists():  # there was no epoch, or none that RecBole saves
             epoch = max(self.train_loss_dict, default=self.start_epoch - 1)
             self._save_state(epoch, Path(self.saved_model_file), self.best_valid_result)
         return best
+
+    def _what_to_lower(self) -> str:
+        settings = self.config.settings
+        also = f" or dtlns_relabel_weight (now {settings.relabel_weight:g})"
+        return super()._what_to_lower() + (also if settings.relabel_add and settings.relabel_weight > 1 else "")
 
     def _build_optimizer(self, **kwargs: Any) -> torch.optim.Optimizer:
         optimizer = super()._build_optimizer(**kwargs)

@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from recbole.model.general_recommender import BPR
 from tiny_runs import train
 
 
@@ -57,3 +59,20 @@ def test_standard_streams_are_not_wrapped_once_per_run(tiny: dict[str, Any]) -> 
 def test_recboles_key_state_sets_how_much_is_written(state: str, speaks: bool, tiny: dict[str, Any]) -> None:
     train("BPR", tiny, state=state)
     assert bool(logs("BPR")[0]) == speaks
+
+
+class Otherwise(BPR):
+    """Scores otherwise than the class it inherits from."""
+
+    def predict(self, interaction: Any) -> torch.Tensor:
+        return super().predict(interaction).tanh()
+
+
+@pytest.mark.parametrize("sampler", ["dns", "srns"])
+def test_scoring_by_predict_is_said_once_in_every_run(sampler: str, tiny: dict[str, Any]) -> None:
+    """However many epochs, and models of past epochs, find out that the two ways of scoring differ."""
+    for seed in (1, 2):
+        train(Otherwise, tiny, dtlns_sampler=sampler, epochs=3, learning_rate=0.5, seed=seed)
+    train("BPR", tiny, dtlns_sampler=sampler, epochs=3, learning_rate=0.5)
+    told = [text.count("candidates are scored by predict") for text in (*logs("Otherwise"), *logs("BPR"))]
+    assert told == [1, 1, 0]

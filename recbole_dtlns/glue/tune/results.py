@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -112,5 +113,6 @@ def _test(plan: Plan, best: Any, folder: Path) -> dict[str, float]:
         shutil.copy(Path(saved) / BEST, folder / BEST)
     keys = {**plan.keys, **best.config, "checkpoint_dir": str(folder / "test"), "state": "WARNING"}
     run = assemble_run(DTLNSConfig(plan.model, plan.dataset, config_dict=keys))
-    found = run.trainer.evaluate(run.data.test_loader, model_file=folder / BEST)
+    with closing(run.trainer.tensorboard):
+        found = run.trainer.evaluate(run.data.test_loader, model_file=folder / BEST)
     return {name: float(value) for name, value in found.items()}
