@@ -71,6 +71,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     page = commands.add_parser("report", help="one HTML page of finished comparisons, which opens offline")
     page.add_argument("folders", nargs="+", metavar="FOLDER", help="of a comparison")
     page.add_argument("--output", help="file (default report.html in the first folder)")
+    _add_convert(commands)
     commands.add_parser("doctor", help="print versions, devices and what is missing")
     demo = commands.add_parser("demo", help="compare plain RecBole with DTL-NS on ml-100k (5 to 10 minutes)")
     demo.add_argument("--output", default="demo_runs", help="folder for runs, log and table (default demo_runs)")
@@ -83,6 +84,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("recbole-dtlns: interrupted; what was computed is kept", file=sys.stderr)
         return 130
+
+
+def _add_convert(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    purpose = "write a table of interactions, such as a .csv file, as a data set that RecBole reads"
+    command = commands.add_parser("convert", help=purpose, description=purpose, allow_abbrev=False)
+    command.add_argument("table", help="a file whose first line names its columns")
+    command.add_argument("--user", required=True, metavar="COLUMN", help="its column of users")
+    command.add_argument("--item", required=True, metavar="COLUMN", help="its column of items")
+    command.add_argument("--time", metavar="COLUMN", help="its column of times: numbers or dates")
+    command.add_argument("--rating", metavar="COLUMN", help="its column of ratings")
+    command.add_argument("--min-rating", type=float, help="leave out rows rated below")
+    command.add_argument("--date-format", help="of the times, as in %%d/%%m/%%Y, where it is not plain")
+    command.add_argument("--encoding", help="of the file (default: UTF-8, UTF-16 or cp1252, whichever reads it)")
+    command.add_argument("--output", required=True, help="folder of the data set, as in dataset/shop")
 
 
 def _add_tune_options(command: argparse.ArgumentParser) -> None:
@@ -144,10 +159,16 @@ def _show(found: Comparison) -> None:
 
 
 def _run(given: argparse.Namespace, rest: list[str]) -> int:
-    if given.command in ("doctor", "demo", "report") and rest:
+    if given.command in ("doctor", "demo", "report", "convert") and rest:
         raise ConfigError(f"{given.command} does not take {' '.join(rest)}")
     if given.command == "doctor":
         print(report())
+        return 0
+    if given.command == "convert":
+        from recbole_dtlns.glue.convert import convert
+
+        options = {name: value for name, value in vars(given).items() if name != "command"}
+        print(convert(**options).text())
         return 0
     compat.require_recbole()
     # Imported only now, so that `doctor` and the message above work where RecBole is missing.

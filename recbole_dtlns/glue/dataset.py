@@ -14,8 +14,9 @@ import torch
 from recbole.data.dataset import Dataset
 from recbole.data.dataset import dataset as recbole_dataset
 from recbole.data.interaction import Interaction, cat_interactions
-from recbole.utils import FeatureType
+from recbole.utils import FeatureSource, FeatureType
 
+from recbole_dtlns.atomic_file import read_header, tolerant
 from recbole_dtlns.compat import quiet_recbole
 from recbole_dtlns.errors import DataError
 from recbole_dtlns.interactions import TrainInteractions
@@ -36,6 +37,27 @@ class DTLNSDataset(Dataset):
     def _from_scratch(self) -> None:
         with _sequences_of_pandas_2():
             super()._from_scratch()
+
+    def _load_feat(self, filepath: str, source: Any) -> pd.DataFrame | None:
+        """As RecBole does, but the first line is checked before, and a byte-order mark is no part of it."""
+        wanted, unwanted = self._get_load_and_unload_col(source)
+        if wanted == set():
+            return super()._load_feat(filepath, source)
+        encoding = self.config["encoding"]
+        header = read_header(filepath, self.config["field_separator"], encoding)
+        if source == FeatureSource.INTERACTION:
+            for key, field in (("USER_ID_FIELD", self.uid_field), ("ITEM_ID_FIELD", self.iid_field)):
+                if field not in header:
+                    raise DataError(
+                        f"{filepath} has no column {field}; it has {', '.join(header)}. Rename one, or set {key}"
+                    )
+                if (wanted and field not in wanted) or (unwanted and field in unwanted):
+                    raise DataError(f"load_col or unload_col leaves out {field}, which every model needs")
+        self.config["encoding"] = tolerant(encoding)
+        try:
+            return super()._load_feat(filepath, source)
+        finally:
+            self.config["encoding"] = encoding
 
     def _fill_nan(self) -> None:
         for name in self.feat_name_list:

@@ -198,3 +198,53 @@ def test_all_users_with_a_train_item_get_candidates(tiny: dict[str, Any]) -> Non
     assert run.preparation is not None
     users = run.preparation.artefacts["teacher"].arrays["users"]
     assert set(users.tolist()) == set(range(run.preparation.train.n_users))
+
+
+# --- files that are no atomic files ---
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("user_id,item_id\na,x\n", r"first line is 'user_id,item_id'. It must .*recbole-dtlns convert"),
+        ("user_id:token,item_id:token\na,x\n", r"with tabs between them, such as 'user_id:token\\t"),
+        ("user_id\titem_id\na\tx\n", r"'user_id\\titem_id'.*\(token, token_seq, float, float_seq\)"),
+        ("user_id:token:x\titem_id:token\na\tx\n", r"must name every column and its type"),
+        ("user_id:string\titem_id:token\na\tx\n", r"user_id:string; the types are token"),
+        ("user_id:token\tuser_id:token\na\tx\n", r"names a column twice"),
+        ("user:token\titem_id:token\na\tx\n", r"no column user_id; it has user, item_id.*USER_ID_FIELD"),
+        ("user_id:token\tproduct:token\na\tx\n", r"no column item_id.*ITEM_ID_FIELD"),
+        ("user_id:token\titem_id:token", r"no rows below it"),
+        ("", r"must name every column and its type"),
+        ("user_id:token\titem_id:token\nJ\xfcrgen\tx\n", r"not text in UTF-8"),
+    ],
+)
+def test_a_file_that_is_no_atomic_file_is_told_what_it_must_read(text: str, message: str) -> None:
+    path = Path("data/odd/odd.inter")
+    path.parent.mkdir(parents=True)
+    path.write_bytes(text.encode("latin-1"))
+    with pytest.raises(DataError, match=message) as raised:
+        train("BPR", INTER_ONLY, dataset="odd")
+    assert "data/odd/odd.inter" in str(raised.value)
+
+
+def test_an_item_file_is_checked_where_it_is_loaded() -> None:
+    settings = settings_of(SEVERAL)
+    Path("data/odd/odd.item").write_text("item_id,title\ni1,A lamp\n")
+    with pytest.raises(DataError, match=r"odd.item is no atomic file.*title:token_seq"):
+        train("BPR", {**settings, "load_col": {**INTER_ONLY["load_col"], "item": ["item_id"]}}, dataset="odd")
+    assert train("BPR", settings, dataset="odd").result["test_result"]
+
+
+def test_users_and_items_cannot_be_left_unloaded() -> None:
+    with pytest.raises(DataError, match="leaves out user_id, which every model needs"):
+        train("BPR", {**settings_of(SEVERAL), "load_col": {"inter": ["item_id"]}}, dataset="odd")
+
+
+def test_a_byte_order_mark_changes_nothing() -> None:
+    """Excel and Windows write one; the same data is the same data."""
+    settings = settings_of(SEVERAL)
+    before = train("BPR", settings, dataset="odd").result
+    path = Path("data/odd/odd.inter")
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+    assert train("BPR", settings, dataset="odd").result["test_result"] == before["test_result"]

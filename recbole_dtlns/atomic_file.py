@@ -1,0 +1,90 @@
+"""RecBole's atomic files: tables whose first line names every column and its type, as in `user_id:token`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+
+from recbole_dtlns.errors import DataError
+
+FIELD_TYPES = ("token", "token_seq", "float", "float_seq")
+TITLES = ("title", "movie_title", "name", "item_name", "book_title", "product_name")
+_SHOWN = 120  # characters of a wrong first line
+
+
+def tolerant(encoding: str | None) -> str:
+    """The encoding (default UTF-8), without the byte-order mark that Excel and Windows put before UTF-8."""
+    return encoding if encoding and encoding.lower().replace("_", "-") not in ("utf-8", "utf8") else "utf-8-sig"
+
+
+def read_header(path: str | Path, separator: str = "\t", encoding: str | None = None) -> dict[str, str]:
+    """The type of every column.
+
+    Args:
+        path: the file.
+        separator: between columns.
+        encoding: of the text, default UTF-8; a byte-order mark is no part of it.
+
+    Returns:
+        types by name, in the order of the columns.
+
+    Raises:
+        DataError: the first line is no such header, or no line follows; the message says what it must read.
+    """
+    try:
+        with Path(path).open(encoding=tolerant(encoding)) as file:
+            line, has_rows = file.readline().rstrip("\n"), bool(file.readline())
+    except UnicodeError as error:
+        raise DataError(
+            f"{path} is not text in {encoding or 'UTF-8'} ({error}): set encoding, or write it anew in UTF-8"
+        ) from error
+    columns = [column.split(":") for column in line.split(separator)]
+    if any(len(parts) != 2 or not parts[0] for parts in columns):
+        raise DataError(_no_header(path, line, separator))
+    header: dict[str, str] = dict(columns)
+    if wrong := [f"{name}:{kind}" for name, kind in header.items() if kind not in FIELD_TYPES]:
+        raise DataError(f"{path}: its first line has {', '.join(wrong)}; the types are {', '.join(FIELD_TYPES)}")
+    if len(header) < len(columns):
+        raise DataError(f"{path}: its first line names a column twice: {line}")
+    if not has_rows:
+        raise DataError(f"{path} has a first line, and no rows below it")
+    return header
+
+
+def _no_header(path: str | Path, line: str, separator: str) -> str:
+    name, between = Path(path), "tabs" if separator == "\t" else repr(separator)
+    wanted = separator.join(("user_id:token", "item_id:token", "timestamp:float"))
+    if name.suffix == ".item":
+        wanted = separator.join(("item_id:token", "title:token_seq", "price:float"))
+    return (
+        f"{path} is no atomic file of RecBole's: its first line is {line[:_SHOWN]!r}. It must name every column and "
+        f"its type ({', '.join(FIELD_TYPES)}), with {between} between them, such as {wanted!r}. To make such files of "
+        "a table: recbole-dtlns convert TABLE --user=COLUMN --item=COLUMN --time=COLUMN --output=dataset/"
+        f"{name.name.split('.')[0]}"
+    )
+
+
+def read_titles(path: str | Path, key: str, separator: str = "\t", encoding: str | None = None) -> dict[str, str]:
+    """Titles of items by token, from the first of the columns `TITLES` that a .item file has; empty where it has none.
+
+    Args:
+        path: the .item file.
+        key: its column of item tokens.
+        separator, encoding: as for `read_header`.
+
+    Raises:
+        DataError: the file cannot be read, or has no column of item tokens.
+    """
+    header = read_header(path, separator, encoding)
+    title = next((name for name in TITLES if name in header), None)
+    if title is None:
+        return {}
+    if key not in header:
+        raise DataError(f"{path} has no column {key}; its columns are {', '.join(header)}")
+    columns = [f"{name}:{header[name]}" for name in (key, title)]
+    try:
+        frame = pd.read_csv(path, sep=separator, usecols=columns, dtype=str, encoding=tolerant(encoding)).dropna()
+    except (OSError, ValueError) as error:
+        raise DataError(f"cannot read {path}: {error}") from error
+    return dict(zip(frame[columns[0]], frame[columns[1]], strict=True))
