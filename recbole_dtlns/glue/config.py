@@ -11,15 +11,16 @@ from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any
 
-import recbole
-import yaml
 from recbole.config import Config
 
 from recbole_dtlns.artefact_store import cache_folder
 from recbole_dtlns.errors import ConfigError, UnknownNameError
+from recbole_dtlns.glue.known_keys import READ_UNDOCUMENTED, RECBOLE_MODEL_YAMLS, keys_of_all_models, meant
 from recbole_dtlns.glue.models import resolve_model
+from recbole_dtlns.glue.recbole_values import check_recbole_values
 from recbole_dtlns.glue.settings import PREFIX, DTLNSSettings
 from recbole_dtlns.registry import nearest
+from recbole_dtlns.yaml_file import read_yaml_file
 
 # RecBole derives these from the other keys and the machine. Given from outside they would break it: a `local_rank`, for
 # example, makes it join a group of processes.
@@ -36,8 +37,8 @@ _DERIVED = frozenset(
         "test_neg_sample_args",
     }
 )
+_ALLOW_UNKNOWN = "allow_unknown_keys"
 _FILES = ("_file", "_files", "_paths", "_checkpoint", "_labels", "_dir")
-_RECBOLE_MODEL_YAMLS = Path(recbole.__file__).parent / "properties" / "model"
 
 
 def preset_file(preset: str) -> Traversable:
@@ -91,16 +92,13 @@ class DTLNSConfig(Config):
     def _load_config_files(self, file_list: list[str | Path]) -> dict[str, Any]:
         merged: dict[str, Any] = {}
         for file in file_list:
-            try:
-                content = super()._load_config_files([file])
-            except FileNotFoundError:
-                raise ConfigError(f"config file '{file}' does not exist (looked in {Path.cwd()})") from None
-            except (TypeError, ValueError):
-                raise ConfigError(f"config file '{file}' holds no 'key: value' lines") from None
-            except yaml.YAMLError as error:
-                raise ConfigError(f"config file '{file}' is not valid yaml: {error}") from None
-            merged.update(content)
+            what = f"config file '{file}'"
+            content = read_yaml_file(file, what, "key: value", words_are_booleans=True)
+            merged.update(_with_text_keys(content, what))
         return merged
+
+    def _load_variable_config_dict(self, config_dict: dict[str, Any]) -> dict[str, Any]:
+        return super()._load_variable_config_dict(_with_text_keys(config_dict, "config_dict"))
 
     def _convert_config_dict(self, config_dict: dict[str, Any]) -> dict[str, Any]:
         return {key: _literal(value) if isinstance(value, str) else value for key, value in config_dict.items()}
@@ -108,6 +106,8 @@ class DTLNSConfig(Config):
     def _load_cmd_line(self) -> dict[str, Any]:
         given: dict[str, str] = {}
         for argument in self._arguments:
+            if argument == f"--{_ALLOW_UNKNOWN}":
+                argument = f"--{_ALLOW_UNKNOWN}=True"
             key, separator, value = argument.removeprefix("--").partition("=")
             if not argument.startswith("--") or not separator:
                 raise ConfigError(f"cannot read the argument '{argument}': write --key=value")
@@ -121,11 +121,14 @@ class DTLNSConfig(Config):
             raise ConfigError("no model given: use --model=NAME, a config file, or the argument model=")
         if dataset is None and "dataset" not in self.external_config_dict:
             raise ConfigError("no dataset given: use --dataset=NAME, a config file, or the argument dataset=")
+        data = dataset if dataset is not None else self.external_config_dict["dataset"]
+        if not isinstance(data, str):
+            raise ConfigError(f"dataset: must be a name, not {data!r}")
         return super()._get_model_and_dataset(resolve_model(named), dataset)
 
     def _load_internal_config_dict(self, model: str, model_class: type, dataset: str) -> None:
         documented = [
-            base.__name__ for base in model_class.__mro__ if (_RECBOLE_MODEL_YAMLS / f"{base.__name__}.yaml").is_file()
+            base.__name__ for base in model_class.__mro__ if (RECBOLE_MODEL_YAMLS / f"{base.__name__}.yaml").is_file()
         ]
         super()._load_internal_config_dict(documented[0] if documented else model, model_class, dataset)
         properties = importlib.resources.files("recbole_dtlns.properties")
@@ -135,6 +138,21 @@ class DTLNSConfig(Config):
         for file in (properties / "dtlns.yaml", preset_file(preset)):
             self._overlay(file)
         self.internal_config_dict[f"{PREFIX}preset"] = preset
+
+    def _get_final_config_dict(self) -> dict[str, Any]:
+        final = super()._get_final_config_dict()
+        documented = {key: value for key, value in self.internal_config_dict.items() if not key.startswith(PREFIX)}
+        self._refuse_mistyped_keys(final[_ALLOW_UNKNOWN])
+        check_recbole_values(final, documented)
+        return final
+
+    def _refuse_mistyped_keys(self, allowed: bool) -> None:
+        of_this_run = self._documented_keys() | READ_UNDOCUMENTED
+        for key in self.undocumented_keys():
+            if allowed is not True and (close := meant(key, of_this_run)) is not None:
+                raise ConfigError(
+                    f"unknown key '{key}'. Did you mean '{close}'? If your model reads '{key}', add --{_ALLOW_UNKNOWN}"
+                )
 
     def _overlay(self, file: Traversable) -> None:
         with importlib.resources.as_file(file) as path:
@@ -149,14 +167,21 @@ class DTLNSConfig(Config):
         super()._init_device()
 
     def undocumented_keys(self) -> dict[str, str]:
-        """Keys given from outside that no yaml of RecBole or of this package knows, with the nearest known one."""
-        known = {*self.internal_config_dict, *(key for group in self.parameters.values() for key in group)}
-        known |= {"model", "dataset", "config_files", "nproc", "ip", "port", "world_size", "group_offset"}
-        unknown = [key for key in self.external_config_dict if key not in known]
-        if unknown:  # settings of other models may share a config file
-            for file in sorted(_RECBOLE_MODEL_YAMLS.glob("*.yaml")):
-                known |= set(yaml.load(file.read_text(), Loader=self.yaml_loader) or {})
-        return {key: nearest(key, sorted(known)) for key in unknown if key not in known}
+        """Keys given from outside that neither RecBole nor this package reads, with the nearest known one."""
+        known = self._known_keys()
+        given = [key for key in self.external_config_dict if key not in known and not key.startswith(PREFIX)]
+        return {key: nearest(key, sorted(known)) for key in given}
+
+    def unallowed_keys(self) -> dict[str, str]:
+        """Undocumented keys, for those who refuse them all; none where `allow_unknown_keys` is set."""
+        return {} if self[_ALLOW_UNKNOWN] else self.undocumented_keys()
+
+    def _known_keys(self) -> set[str]:
+        return self._documented_keys() | READ_UNDOCUMENTED | keys_of_all_models()
+
+    def _documented_keys(self) -> set[str]:
+        """RecBole's for any model, this model's, and this package's."""
+        return {*self.internal_config_dict, *(key for group in self.parameters.values() for key in group)}
 
     @property
     def model_name(self) -> str:
@@ -186,6 +211,13 @@ class DTLNSConfig(Config):
         given = {key: _plain(value) for key, value in sorted(self.final_config_dict.items()) if key not in _DERIVED}
         given["data_path"] = str(Path(given["data_path"]).parent)  # RecBole has appended the name of the data set
         return given
+
+
+def _with_text_keys(content: dict[Any, Any] | None, where: str) -> dict[str, Any]:
+    for key in content or {}:
+        if not isinstance(key, str):
+            raise ConfigError(f"{where}: the key {key!r} is no name; write it in quotes, or leave it out")
+    return content or {}
 
 
 def _resolved(path: Any) -> str:

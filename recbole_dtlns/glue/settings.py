@@ -48,7 +48,9 @@ Weight = Annotated[Schedule, _READ, AfterValidator(partial(_at_least, 0)), _WRIT
 class DTLNSSettings(BaseModel):
     """One field per `dtlns_*` key; `properties/dtlns.yaml` says what each means."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, arbitrary_types_allowed=True)
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, validate_default=True, arbitrary_types_allowed=True, allow_inf_nan=False
+    )
 
     preset: Literal["clean", "best", "authors", "off"] = "clean"
     protocol: Literal["clean", "authors"] = "clean"

@@ -11,11 +11,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from recbole_dtlns.errors import ConfigError
 from recbole_dtlns.registry import nearest
+from recbole_dtlns.yaml_file import read_yaml
 
 Code = tuple[str, str]  # of one item: in the structure tree, in the semantic tree
 Message = dict[str, str]  # role and content, as chat templates take them
@@ -97,20 +97,19 @@ class Prompt:
         else:
             source = Path(name)
         try:
-            content = yaml.safe_load(source.read_text(encoding="utf-8"))
-            found = _PromptFile(**content)
+            text = source.read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
             raise ConfigError(
                 f"cannot read the prompt file {name} ({error}); dtlns_judge_prompt is pair, user, or a file"
             ) from error
+        try:
+            found = _PromptFile.model_validate(read_yaml(text, f"the prompt file {name}", "field: text"))
         except ValidationError as error:
             problems = "; ".join(
                 f"{'.'.join(map(str, each['loc'])) or 'file'}: {each['msg'].removeprefix('Value error, ')}"
                 for each in error.errors()
             )
             raise ConfigError(f"the prompt file {name} is not usable: {problems}") from None
-        except (yaml.YAMLError, TypeError, ValueError) as error:  # ValueError: a date that there is not
-            raise ConfigError(f"the prompt file {name} is not a yaml mapping: {error}") from error
         return cls(**found.model_dump())
 
     @property

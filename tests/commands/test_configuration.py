@@ -6,12 +6,14 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import yaml
 from recbole.model.general_recommender import BPR
 
-from recbole_dtlns.errors import ConfigError, DTLNSError, UnknownNameError, UnsupportedModelError
+from recbole_dtlns.errors import ConfigError, DTLNSError, InstallationError, UnknownNameError, UnsupportedModelError
 from recbole_dtlns.glue.config import DTLNSConfig
+from recbole_dtlns.glue.models import CAPABILITIES
 from recbole_dtlns.glue.runner import run_recbole_dtlns
 from recbole_dtlns.negatives.schedule import Schedule
 
@@ -31,6 +33,7 @@ WRONG = [
     ({"dtlns_alpha_co": {0: 0.1, "ten": 0.2}}, "dtlns_alpha_co: write a number, or a number per epoch such as"),
     ({"dtlns_n_candidates": {0: 0, 9: 10}}, "dtlns_n_candidates: must be at least 1 in every epoch"),
     ({"dtlns_relabel_weight": 0}, "dtlns_relabel_weight: .*greater than 0"),
+    ({"dtlns_relabel_weight": float("inf")}, "dtlns_relabel_weight: .*finite"),
     ({"dtlns_candidates": 2.5}, "dtlns_candidates: .*integer"),
     ({"dtlns_tree_balance": "best"}, "dtlns_tree_balance: .*'regret', 'none' or 'authors'"),
     ({"dtlns_preset": "cleen"}, "unknown preset 'cleen'.*authors, best, clean, off.*'clean'"),
@@ -59,6 +62,79 @@ WRONG = [
 def test_wrong_settings_are_named_with_the_way_out(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         configure(**settings)
+
+
+RECBOLE_WRONG = [
+    ({"epochs": -3}, "epochs: .*greater than or equal to 0, not -3"),
+    ({"learning_rate": "fast"}, "learning_rate: .*number, not 'fast'"),
+    ({"learning_rate": -0.1}, "learning_rate: .*greater than or equal to 0, not -0.1"),
+    ({"learning_rate": 1e300}, "learning_rate: .*less than or equal to 1000000"),
+    ({"learning_rate": float("inf")}, "learning_rate: .*finite"),
+    ({"embedding_size": -4}, "embedding_size: must be a whole number above 0, not -4"),
+    ({"reg_weight": "none"}, "reg_weight: must be a number, not 'none'"),
+    ({"stopping_step": "x"}, "stopping_step: .*integer, not 'x'"),
+    ({"seed": -1}, "seed: .*greater than or equal to 0, not -1"),
+    ({"topk": [0]}, "topk.0: .*greater than or equal to 1, not 0"),
+    ({"topk": []}, "topk: .*at least 1 item"),
+    ({"metrics": ["Recal"]}, "metrics.0: must be one of RecBole's metrics.* not 'Recal'. Did you mean 'recall'"),
+    ({"metrics": ["AUC", "Recall"]}, "AUC, Recall hold metrics of rankings and of values"),
+    ({"metrics": "AUC"}, "AUC cannot be computed with eval_args.mode: full"),
+    ({"valid_metric": 5}, "valid_metric: .*string, not 5"),
+    ({"eval_args": 5}, "eval_args: must be a mapping of its own keys to values, not 5"),
+    ({"eval_args": {"splt": {"RS": [0.8, 0.1, 0.1]}}}, "unknown key 'eval_args.splt'. Did you mean 'split'"),
+    ({"eval_args": {"split": {"RS": [0.8, 0.3, -0.1]}}}, "eval_args.split: the shares of RS must not be below 0"),
+    ({"eval_args": {"mode": "ful"}}, "eval_args.mode: must be full, labeled"),
+    ({"train_neg_sample_args": {"distribution": "unifrom"}}, "train_neg_sample_args.distribution: .*'uniform'"),
+    ({"load_col": 7}, "load_col: write the fields of each file"),
+    ({"user_inter_num_interval": "[5,"}, "user_inter_num_interval: write an interval such as"),
+    ({"USER_ID_FIELD": 4}, "USER_ID_FIELD: must be text, not 4"),
+    ({"use_gpu": "maybe"}, "use_gpu: must be True or False, not 'maybe'"),
+    ({"learner": "adm"}, "learner: must be one of adam,"),
+    ({1: 2}, "config_dict: the key 1 is no name"),
+]
+
+
+@pytest.mark.parametrize(("settings", "message"), RECBOLE_WRONG, ids=[str(keys) for keys, _ in RECBOLE_WRONG])
+def test_wrong_values_of_recboles_keys_are_named_before_any_work(settings: dict[Any, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        DTLNSConfig("LightGCN", "ml-100k", config_dict=settings)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"topk": 5},
+        {"topk": (5, np.int64(10))},
+        {"metrics": "recall"},
+        {"metrics": "AUC", "valid_metric": "AUC", "eval_args": {"mode": "labeled"}},
+        {"load_col": None},
+        {"load_col": {"inter": "*"}},
+        {"user_inter_num_interval": "[5,inf);(0,2]"},
+        {"TIME_FIELD": None},
+        {"train_neg_sample_args": None},
+        {"eval_args": {"split": {"LS": "valid_and_test"}, "order": "TO", "group_by": None}},
+        {"data_path": Path("data")},
+        {"reg_weight": 0},
+        {"gpu_id": (0, 1), "use_gpu": False},
+        {"learner": "SGD", "state": "Info"},
+    ],
+    ids=str,
+)
+def test_what_recbole_takes_is_taken(settings: dict[str, Any]) -> None:
+    DTLNSConfig("LightGCN", "ml-100k", config_dict=settings)
+
+
+@pytest.mark.parametrize("model", CAPABILITIES)
+def test_the_written_configuration_of_every_model_is_read_again(model: str) -> None:
+    """With RecBole's own defaults, and with what RecBole has made of them."""
+    written = DTLNSConfig(model, "ml-100k").plain()
+    assert DTLNSConfig(config_dict=written).plain() == written
+
+
+def test_a_missing_package_of_a_setting_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "wandb", None)
+    with pytest.raises(InstallationError, match="log_wandb: True needs the package wandb: pip install wandb"):
+        configure(log_wandb=True)
 
 
 CONTRADICTIONS = [
@@ -150,7 +226,24 @@ def test_arguments_of_the_process_are_not_ours(monkeypatch: pytest.MonkeyPatch) 
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [(None, "does not exist"), ("a: [", "not valid yaml"), ("- a\n- b\n", "no 'key: value'"), ("", "no 'key: value'")],
+    [
+        (None, "does not exist"),
+        ("a: [", "my.yaml', line 1, is not valid yaml"),
+        ("- a\n- b\n", "no 'key: value'"),
+        ("", "no 'key: value'"),
+        ("epochs: 1\nseed: 3\nepochs: 2\n", "my.yaml', line 3, .*epochs is written twice"),
+        ("eval_args: {order: RO, order: TO}", "line 1, .*order is written twice"),
+        ("epochs: 1\n1: 2\n", "my.yaml'.*the key 1 is no name"),
+        ("comment: !!python/name:os.system", "line 1, .*could not determine a constructor"),
+        (
+            "a0: &a0 [1]\n" + "".join(f"a{n + 1}: &a{n + 1} [{f'*a{n},' * 9}]\n" for n in range(9)),
+            "its aliases stand for",
+        ),
+        ("a: &a [*a]", "its aliases stand for"),
+        ("[" * 5000, "nested too deeply"),
+        ("day: 2020-13-45", "not valid yaml"),
+    ],
+    ids=lambda value: str(value)[:40],
 )
 def test_config_files_that_cannot_be_read(content: str | None, message: str, tmp_path: Path) -> None:
     file = tmp_path / "my.yaml"
@@ -188,9 +281,14 @@ def test_use_gpu_false_means_the_cpu() -> None:
     assert config["device"].type == "cpu" and config["gpu_id"] == ""
 
 
-def test_a_key_that_nobody_documents_is_named() -> None:
-    config = configure(learning_rat=0.1, n_layers=2, dtlns_alpha_co=0.2)
-    assert config.undocumented_keys() == {"learning_rat": " Did you mean 'learning_rate'?"}
+def test_config_files_mean_what_they_mean_to_recbole(tmp_path: Path) -> None:
+    """Its words for truth, its numbers, and merged mappings."""
+    file = tmp_path / "my.yaml"
+    file.write_text(
+        "use_gpu: no\nlearning_rate: 1e-4\nfrom: &from {order: TO}\neval_args: {<<: *from, group_by: user}\n"
+    )
+    config = DTLNSConfig("BPR", "ml-100k", [file])
+    assert (config["use_gpu"], config["learning_rate"], config["eval_args"]["order"]) == (False, 1e-4, "TO")
 
 
 def test_the_config_of_a_run_runs_again(tmp_path: Path) -> None:

@@ -137,25 +137,25 @@ BROKEN = {
     "answers read alike": ({**PAIR, "negative": "'Yes.'"}, "positive and negative must be two different answers"),
     "an answer that is nothing": ({**PAIR, "negative": '"'}, "positive and negative must be two different answers"),
     "no answers": ({**PAIR, "positive": ""}, "positive and negative must be two different answers"),
-    "yaml's own yes": (
-        "shape: pair\nuser: a\npositive: yes\nnegative: 'no'",
+    "an answer that is no text": (
+        "shape: pair\nuser: a\npositive: 1\nnegative: 0",
         "positive: Input should be a valid string",
     ),
     "unknown field": ({**PAIR, "sistem": "x"}, "sistem: Extra inputs are not permitted"),
     "unknown shape": ({**PAIR, "shape": "list"}, "shape: Input should be 'pair' or 'user'"),
     "no user message": ({"shape": "pair"}, "user: Field required"),
-    "not yaml": ("user: [", "is not a yaml mapping"),
-    "an impossible date": ("user: 2020-13-45", "is not a yaml mapping"),
-    "a list": ("- a", "is not a yaml mapping"),
-    "numbers as keys": ("1: a", "is not a yaml mapping"),
-    "empty": ("", "is not a yaml mapping"),
+    "not yaml": ("user: [", "is not valid yaml"),
+    "an impossible date": ("user: 2020-13-45", "is not valid yaml"),
+    "a list": ("- a", "holds no 'field: text' lines"),
+    "numbers as keys": ("1: a", "1: Keys should be strings"),
+    "empty": ("", "holds no 'field: text' lines"),
 }
 
 
 @pytest.mark.parametrize(("content", "problem"), BROKEN.values(), ids=BROKEN.keys())
 def test_a_broken_prompt_file_is_refused(content: object, problem: str) -> None:
     """Before anything is asked, with the file's name and what is wrong with it."""
-    with pytest.raises(ConfigError, match=rf"prompt file prompt\.yaml .*{problem}"):
+    with pytest.raises(ConfigError, match=rf"prompt file prompt\.yaml.* {problem}"):
         Prompt.load(prompt_file(content))
 
 

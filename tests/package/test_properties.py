@@ -21,6 +21,7 @@ DOCUMENTED = ROOT / "properties" / "dtlns.yaml"
 def test_every_key_is_documented_with_its_default() -> None:
     documented = yaml.safe_load(DOCUMENTED.read_text())
     assert documented.pop("resume_from") is None
+    assert documented.pop("allow_unknown_keys") is False
     checked = {f"{PREFIX}{name}": value for name, value in DTLNSSettings().model_dump().items()}
     assert documented == checked
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.resources
 import itertools
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any, Literal
@@ -18,9 +19,9 @@ from recbole_dtlns.glue.config import DTLNSConfig
 from recbole_dtlns.glue.models import check_model
 from recbole_dtlns.glue.run_data import check_negative_sampling
 from recbole_dtlns.glue.settings import PREFIX
-from recbole_dtlns.glue.yaml_file import read_yaml
 from recbole_dtlns.registry import nearest
 from recbole_dtlns.teacher.table import TEACHERS
+from recbole_dtlns.yaml_file import read_yaml
 
 _PARTS = {"split": {"RS": [0.8, 0.1, 0.1]}, "group_by": "user", "mode": "full"}
 SPLITS: dict[str, dict[str, Any]] = {
@@ -84,9 +85,10 @@ def read_experiment(
     if dataset is None:
         raise ConfigError(f"{name} names no dataset: add 'dataset: NAME', or give --dataset=NAME")
     arms = _arms(file, model or file.model, name)
-    base = DTLNSConfig(arms[0].model, dataset, config_files, file.settings, arguments)
+    with _named(name):
+        base = DTLNSConfig(arms[0].model, dataset, config_files, file.settings, arguments)
     shared = base.portable()
-    for key, advice in base.undocumented_keys().items():
+    for key, advice in base.unallowed_keys().items():
         raise ConfigError(f"{name}: neither RecBole nor recbole_dtlns knows the key '{key}'.{advice}")
     for key in ("seed", "checkpoint_dir", "resume_from"):
         if key in shared:
@@ -114,6 +116,15 @@ def read_experiment(
         valid_metric=base["valid_metric"],
         cells=tuple(_cells(arms, splits, file.seeds, dataset, shared, mask)),
     )
+
+
+@contextmanager
+def _named(place: str) -> Iterator[None]:
+    """Errors in settings say whose they are."""
+    try:
+        yield
+    except ConfigError as error:
+        raise type(error)(f"{place}: {error}") from None
 
 
 def shipped_experiments() -> dict[str, str]:
@@ -175,7 +186,8 @@ def _references(names: Sequence[str], arms: list[Arm], base: DTLNSConfig, datase
         keys = {key: base[teacher_key] for key, teacher_key in shared_with_teacher.items()}
         found.append(Arm(_free(name, "reference", arms), model, {f"{PREFIX}preset": "off", **keys}, reference=True))
     for arm in arms:
-        settings = DTLNSConfig(arm.model, dataset, config_dict={**base.portable(), **arm.keys}).settings
+        with _named(f"arm '{arm.name}'"):
+            settings = DTLNSConfig(arm.model, dataset, config_dict={**base.portable(), **arm.keys}).settings
         trained = settings.prepares and settings.teacher not in (*TEACHERS.names(), "checkpoint")
         if trained and settings.teacher not in [one.model for one in found]:
             given = DTLNSConfig(settings.teacher, dataset, settings.teacher_config_files).portable()
@@ -220,7 +232,8 @@ def _cells(
                 if arm.reference:  # nothing of DTL-NS reaches it, and the file's settings are for the arms' models
                     kept = {f"{PREFIX}preset", f"{PREFIX}cache_dir", f"{PREFIX}hide_train", f"{PREFIX}seed"}
                     keys = {key: value for key, value in keys.items() if key in kept or not key.startswith(PREFIX)}
-                config = DTLNSConfig(arm.model, dataset, config_dict=keys)
+                with _named(f"arm '{arm.name}'"):
+                    config = DTLNSConfig(arm.model, dataset, config_dict=keys)
                 _check(arm.name, config)
                 for_all = arm.reference and arm.model in _WITHOUT_SEED and not _random_split(config)
                 if for_all and seed != seeds[0]:
@@ -234,7 +247,7 @@ def _random_split(config: DTLNSConfig) -> bool:
 
 
 def _check(arm: str, config: DTLNSConfig) -> None:
-    for key, advice in config.undocumented_keys().items():
+    for key, advice in config.unallowed_keys().items():
         raise ConfigError(f"arm '{arm}': neither RecBole nor recbole_dtlns knows the key '{key}'.{advice}")
     check_model(config.model_class, config.settings)
     check_negative_sampling(config, config.settings)
