@@ -53,6 +53,7 @@ bench: install
 	$(BIN)/python benchmarks/trees.py
 	$(BIN)/python benchmarks/graph_bounds.py
 	$(BIN)/python benchmarks/growth.py
+	$(BIN)/python benchmarks/samples.py
 	$(BIN)/python benchmarks/readme.py
 
 bench-tune: $(VENV)/.test-tools

@@ -1,4 +1,4 @@
-"""Puts measured tables into the README and into docs/evidence.md, between the comments that name their files."""
+"""Puts tables and samples of output into the README and docs/evidence.md, between comments that name their files."""
 
 from __future__ import annotations
 

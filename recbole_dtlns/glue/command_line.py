@@ -16,8 +16,8 @@ from recbole_dtlns.glue.doctor import report
 if TYPE_CHECKING:
     from recbole_dtlns.glue.compare.results import Comparison
 
-_AUDITED = "always,random,rank,structural,calibrated"
-_CONTROLLED = ("structural", "calibrated")  # on shuffled and random paths too: they cost nothing
+AUDITED = "always,random,rank,structural,calibrated"
+CONTROLLED = ("structural", "calibrated")  # on shuffled and random paths too: they cost nothing
 _RUN_OPTIONS = """RecBole's flags, one per setting: --key=value
   --model=NAME            RecBole general recommender or package.module:Class
   --dataset=NAME          data set under data_path; RecBole ships ml-100k
@@ -59,7 +59,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if name == "export":
             command.add_argument("--output", default="requests.jsonl", help="file for the requests")
         if name == "audit":
-            command.add_argument("--judges", default=_AUDITED, help=f"judges, separated by commas (default {_AUDITED})")
+            command.add_argument("--judges", default=AUDITED, help=f"judges, separated by commas (default {AUDITED})")
             command.add_argument("--controls", help="those of them to ask again with shuffled and random paths")
             command.add_argument("--output", default="audit.json", help="file for the scores; .html beside it")
         if name == "tune":
@@ -217,7 +217,7 @@ def _audit(given: argparse.Namespace, run: tuple[str | None, str | None, list[st
     from recbole_dtlns.judge.audit_picture import audit_page
 
     judges = given.judges.split(",")
-    controls = [name for name in judges if name in _CONTROLLED] if given.controls is None else given.controls.split(",")
+    controls = [name for name in judges if name in CONTROLLED] if given.controls is None else given.controls.split(",")
     scores = audit_judges(judges, *run, controls=controls, arguments=rest)
     output = Path(given.output)
     write_file(output, json.dumps(scores.plain(), indent=2))

@@ -1,0 +1,86 @@
+"""Writes the samples of output that the README shows, as the commands give them; a few seconds each."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from recbole_dtlns import audit_judges, prepare_only
+from recbole_dtlns.artefact_store import write_atomically
+from recbole_dtlns.glue.command_line import AUDITED, CONTROLLED
+from recbole_dtlns.glue.convert import convert
+
+RESULTS = Path(__file__).parent / "results"
+SHOWN_ROWS = 4
+
+
+def prepare_sample() -> str:
+    """`recbole-dtlns prepare --model=LightGCN --dataset=ml-100k`, with nothing prepared before."""
+    found = prepare_only("LightGCN", "ml-100k", config_dict={"show_progress": False})
+    return _block(found.summary())
+
+
+def audit_sample() -> str:
+    """`recbole-dtlns audit --model=LightGCN --dataset=ml-100k`."""
+    judges = AUDITED.split(",")
+    scores = audit_judges(judges, "LightGCN", "ml-100k", config_dict={"show_progress": False}, controls=CONTROLLED)
+    return _block(scores.table())
+
+
+def convert_sample() -> str:
+    """A made table of a shop, the command that converts it, and the settings that this writes."""
+    _made_shop().to_csv("shop.csv", index=False)
+    table = Path("shop.csv").read_text().splitlines()
+    command = (
+        "recbole-dtlns convert shop.csv --user=customer --item=product --time=bought --rating=stars --min-rating=4"
+    )
+    said = convert("shop.csv", "customer", "product", "dataset/shop", "bought", "stars", 4.0).text()
+    settings = Path("dataset/shop/shop.yaml").read_text().rstrip()
+    return "\n\n".join(
+        (
+            "`shop.csv`:",
+            _block("\n".join([*table[:SHOWN_ROWS], "..."])),
+            _block(f"{command} \\\n    --output=dataset/shop\n\n{said}"),
+            "`dataset/shop/shop.yaml`, to be changed as you like:",
+            _block(settings, "yaml"),
+        )
+    )
+
+
+def _made_shop() -> pd.DataFrame:
+    random = np.random.default_rng(7)
+    customers, products = random.zipf(1.3, 4000) % 300, random.zipf(1.2, 4000) % 200
+    days = pd.Timestamp("2024-01-01") + pd.to_timedelta(np.sort(random.integers(0, 31536000, 4000)), unit="s")
+    return pd.DataFrame(
+        {
+            "customer": [f"c{number:03d}" if number else "" for number in customers],
+            "product": [f"b{number:04d}" for number in products],
+            "bought": days.strftime("%Y-%m-%d %H:%M:%S"),
+            "stars": random.integers(2, 6, 4000),
+            "title": [f"Lamp No. {number}, brass" for number in products],
+            "price": (products * 0.5 + 9.99).round(2),
+        }
+    )
+
+
+def _block(text: str, language: str = "") -> str:
+    return f"```{language}\n{text}\n```"
+
+
+SAMPLES: dict[str, Callable[[], str]] = {
+    "prepare": prepare_sample,
+    "audit": audit_sample,
+    "convert": convert_sample,
+}
+
+if __name__ == "__main__":
+    with tempfile.TemporaryDirectory() as folder:
+        os.chdir(folder)
+        os.environ["RECBOLE_DTLNS_CACHE"] = str(Path(folder) / "cache")
+        for name, sample in SAMPLES.items():
+            write_atomically(RESULTS / f"sample_{name}.md", f"{sample()}\n".encode())
