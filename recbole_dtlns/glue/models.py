@@ -51,6 +51,7 @@ class Capability:
         layers: how negatives can be made of its embeddings; None where they cannot.
         no_layers: why they cannot; empty where the model takes no negatives at all.
         bpr_term: its loss holds RecBole's `BPRLoss`, which another ranking loss can take the place of.
+        sums_rows: its loss is a sum over the rows of a batch, where others take the mean.
     """
 
     negatives: bool
@@ -60,6 +61,7 @@ class Capability:
     layers: Layers | None = None
     no_layers: str = ""
     bpr_term: bool = False
+    sums_rows: bool = False
 
 
 _NO_NEGATIVES = "trains on whole user histories; its loss has no negative items"
@@ -73,7 +75,7 @@ CAPABILITIES: dict[str, Capability] = {
     "AsymKNN": Capability(False, True, _CLOSED_FORM),
     "BPR": Capability(True, False, layers=Layers("mean"), bpr_term=True),
     "CDAE": Capability(False, True, _NO_NEGATIVES),
-    "ConvNCF": Capability(True, False, no_layers=_NETWORK),
+    "ConvNCF": Capability(True, False, no_layers=_NETWORK, sums_rows=True),
     "DGCF": Capability(True, True, layers=Layers("mean", _nothing), bpr_term=True),
     "DMF": Capability(True, True, no_layers=_NETWORK),
     "DiffRec": Capability(False, True, _NO_NEGATIVES, _LOSSES_BY_STEP),
@@ -104,7 +106,7 @@ CAPABILITIES: dict[str, Capability] = {
     "RaCT": Capability(False, True, _NO_NEGATIVES, ("update",)),
     "Random": Capability(False, False, "does not learn"),
     "RecVAE": Capability(False, True, _NO_NEGATIVES),
-    "SGL": Capability(True, True, layers=Layers("mean", _train_graph)),
+    "SGL": Capability(True, True, layers=Layers("mean", _train_graph), sums_rows=True),
     "SLIMElastic": Capability(False, True, _CLOSED_FORM),
     "SimpleX": Capability(True, True, no_layers=_HISTORY),
     "SpectralCF": Capability(True, True, layers=Layers("concat", _nothing), bpr_term=True),

@@ -11,6 +11,7 @@ import torch
 from recbole.data.interaction import Interaction
 from recbole.model.abstract_recommender import AbstractRecommender
 from recbole.model.loss import BPRLoss
+from torch import nn
 
 from recbole_dtlns.errors import UnsupportedModelError
 from recbole_dtlns.glue.dataloader import CHOSEN, WEIGHT, DTLNSTrainDataLoader
@@ -57,7 +58,13 @@ class RankingLoss:
     def __init__(
         self, model: AbstractRecommender, loader: DTLNSTrainDataLoader, objective: Objective, pooling: Pooling = "mean"
     ) -> None:
-        self._term = _bpr_term(model)
+        term = bpr_term(model)
+        if term is None:
+            raise UnsupportedModelError(
+                f"{type(model).__name__} holds no BPRLoss, or several, so dtlns_loss cannot take its place: set "
+                "dtlns_loss to model"
+            )
+        self._term = term
         self._loader = loader
         self._objective = objective
         self._pooling = pooling
@@ -118,14 +125,32 @@ class RankingLoss:
         return cross_entropy(positive, scores, log_weights, objective.temperature)
 
 
-def _bpr_term(model: AbstractRecommender) -> BPRLoss:
+def bpr_term(model: nn.Module) -> BPRLoss | None:
+    """The one `BPRLoss` that a model holds; None where it holds none, or several."""
     found = [module for module in model.modules() if isinstance(module, BPRLoss)]
-    if len(found) != 1:
-        raise UnsupportedModelError(
-            f"{type(model).__name__} has {len(found) or 'no'} BPRLoss, so dtlns_loss cannot take its place: set "
-            "dtlns_loss to model"
-        )
-    return found[0]
+    return found[0] if len(found) == 1 else None
+
+
+@contextmanager
+def rows_weighed(term: BPRLoss, weights: torch.Tensor) -> Iterator[None]:
+    """Within the context, a model's BPR term is the mean over rows of weight times loss.
+
+    Args:
+        term: the model's own.
+        weights: of the rows of the batch, float [B].
+    """
+
+    def mean_loss(positive: torch.Tensor, negative: torch.Tensor) -> torch.Tensor:
+        losses = -torch.log(term.gamma + torch.sigmoid(positive - negative))
+        if losses.numel() != len(weights):
+            raise UnsupportedModelError(
+                f"a BPRLoss was given {losses.numel()} scores for {len(weights)} rows, so the rows of added positives "
+                "cannot be weighed: set dtlns_relabel_add to False"
+            )
+        return (weights * losses.reshape(-1)).mean()
+
+    with _replaced(term, mean_loss):
+        yield
 
 
 @contextmanager

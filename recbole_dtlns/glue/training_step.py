@@ -13,9 +13,9 @@ from recbole.model.abstract_recommender import AbstractRecommender
 from recbole.utils import InputType
 
 from recbole_dtlns.glue.dataloader import CANDIDATES, CHOSEN, UNIFORM, WEIGHT, DTLNSTrainDataLoader
-from recbole_dtlns.glue.models import Layers
+from recbole_dtlns.glue.models import Layers, capability
 from recbole_dtlns.glue.propagation import LayerReader, propagation_shared, virtual_items
-from recbole_dtlns.glue.ranking_loss import Objective, RankingLoss, Tables
+from recbole_dtlns.glue.ranking_loss import Objective, RankingLoss, Tables, bpr_term, rows_weighed
 from recbole_dtlns.glue.scoring import PastModels, Scorer
 from recbole_dtlns.negatives.layers import LayerChoice, LayerSampler, pool
 from recbole_dtlns.negatives.selection import Choice, NegativeSampler
@@ -68,6 +68,7 @@ class TrainingStep:
         self.loss_function = loss_function
         self._scorer = Scorer(model, loader)
         self._past = past
+        self._bpr_term = bpr_term(model)
         self._layers = sampling.layers
         self._reader = LayerReader(model, sampling.layers) if sampling.layers else None
         pooling = sampling.layers.pooling if sampling.layers else "mean"
@@ -165,21 +166,26 @@ class TrainingStep:
         return (made.loss * interaction[WEIGHT]).mean() if WEIGHT in interaction else made.loss.mean()
 
     def _weighted_loss(self, interaction: Interaction) -> Losses:
-        """The mean over rows of weight times loss.
+        """The model's own loss, with rows weighed.
 
-        RecBole's losses are means over their batch, so rows are grouped by weight: a group of n of N rows
-        contributes weight * n / N times its own loss. Exact for every loss that is a mean of row losses; a term
-        that couples rows (contrastive ones) is taken within each group.
+        A row's weight belongs to its ranking loss: what a model adds for the whole batch (regularisation, contrastive
+        terms) counts as without weights, as under every other `dtlns_loss`. Models without a BPR term give one number
+        for all, so their rows are grouped by weight: a group of n of N rows contributes weight * n / N times its own
+        loss (weight times, where the model sums over rows), and what is added is taken within each group.
         """
         if WEIGHT not in interaction:
             return self.loss_function(interaction)
         weights = interaction[WEIGHT]
         interaction.drop(WEIGHT)
+        if self._bpr_term is not None:
+            with rows_weighed(self._bpr_term, weights):
+                return self.loss_function(interaction)
+        sums = capability(type(self.model)).sums_rows
         total: Losses = None
         for weight in weights.unique().tolist():
             rows = weights == weight
             group = Interaction({field: values[rows] for field, values in interaction.interaction.items()})
-            share = weight * int(rows.sum()) / len(weights)
+            share = weight if sums else weight * int(rows.sum()) / len(weights)
             total = _weighted_sum(total, self.loss_function(group), share)
         return total
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -17,9 +18,11 @@ from recbole_dtlns.errors import UnsupportedModelError
 from recbole_dtlns.glue.dataloader import WEIGHT
 from recbole_dtlns.glue.models import resolve_model
 from recbole_dtlns.glue.preparation import to_recbole_ids
+from recbole_dtlns.glue.ranking_loss import Objective
 from recbole_dtlns.glue.sparse_products import FastSparseProducts
 from recbole_dtlns.glue.training_step import TrainingStep
 from recbole_dtlns.negatives.layers import LayerChoice, LayerNegatives, LayerSampler
+from recbole_dtlns.negatives.losses import bpr
 
 NO_RELABELLING = {"dtlns_relabel_add": False, "dtlns_relabel_exclude": False}
 LAYERED = {"BPR": {}, "LightGCN": {"n_layers": 2}, "NGCF": {"hidden_size_list": [8, 4], "message_dropout": 0.0}}
@@ -97,6 +100,24 @@ def test_bpr_in_place_of_the_models_own_trains_the_same(tiny: dict[str, Any]) ->
     )
     for name, weight in own.state_dict().items():
         assert torch.allclose(weight, ours.state_dict()[name], atol=1e-4), name
+
+
+@pytest.mark.parametrize("model", ["BPR", "LightGCN", "NGCF", "SpectralCF", "DGCF", "NCL"])
+def test_weights_are_of_the_ranking_loss_alone(model: str, tiny: dict[str, Any]) -> None:
+    """Be the BPR term the model's own or ours: regularisation and contrast are those of rows without weights."""
+    run = train(
+        model, {**tiny, **LAYERED[model]}, dtlns_relabel_weight=0.25, dtlns_sampler="rns", reg_weight=0.1, epochs=2
+    )
+    batch, losses = next(iter(run.data.train_loader)), {}
+    assert sorted(batch[WEIGHT].unique().tolist()) == [0.25, 1.0]
+    for loss in ("model", "bpr"):
+        given = type(batch)({field: values.clone() for field, values in batch.interaction.items()})
+        sampling = replace(run.trainer.sampling, objective=None if loss == "model" else Objective(bpr))
+        network = run.trainer.model.train()
+        torch.manual_seed(0)
+        found = TrainingStep(network, run.data.train_loader, sampling, network.calculate_loss)(given)
+        losses[loss] = (sum(found) if isinstance(found, tuple) else found).item()
+    assert losses["model"] == pytest.approx(losses["bpr"], rel=1e-5)
 
 
 @pytest.mark.parametrize(("model", "loss"), [("BPR", "bpr"), ("NeuMF", "model"), ("SGL", "model")])

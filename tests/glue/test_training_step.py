@@ -9,8 +9,11 @@ import numpy as np
 import pytest
 import torch
 from recbole.data.interaction import Interaction
+from recbole.model.general_recommender import BPR
+from test_zoo import SMALL
 from tiny_runs import PLAIN, Run, as_set, observed, relabelled, same_tensors, train
 
+from recbole_dtlns.errors import UnsupportedModelError
 from recbole_dtlns.glue.dataloader import CANDIDATES, UNIFORM, WEIGHT
 from recbole_dtlns.glue.models import resolve_model
 from recbole_dtlns.glue.preparation import tree_positions
@@ -233,13 +236,49 @@ def test_weights_reach_pointwise_blocks(tiny: dict[str, Any]) -> None:
         assert float(loss) == pytest.approx(expected, rel=1e-5)
 
 
-def test_weight_one_is_the_loss_of_the_joint_batch(tiny: dict[str, Any]) -> None:
-    run = train("LightGCN", tiny, dtlns_relabel_weight=1.0, n_layers=1)
+@pytest.mark.parametrize("name", ["BPR", "LightGCN", "SGL"])
+def test_weight_one_is_the_loss_of_the_joint_batch(name: str, tiny: dict[str, Any]) -> None:
+    """To the last bit, gradients too."""
+    run = train(name, tiny, dtlns_relabel_weight=1.0, n_layers=1)
     model, batch = run.trainer.model, next(iter(run.data.train_loader))
     joint = Interaction({field: values.clone() for field, values in batch.interaction.items() if field != WEIGHT})
+
+    def gradients(loss: torch.Tensor) -> list[torch.Tensor]:
+        model.zero_grad()
+        loss.backward()
+        return [loss.detach(), *(weight.grad.clone() for weight in model.parameters())]
+
+    with torch.random.fork_rng():
+        stepped = gradients(TrainingStep(model, run.data.train_loader, Sampling(), model.calculate_loss)(batch))
+    assert same_tensors(stepped, gradients(model.calculate_loss(joint)))
+
+
+@pytest.mark.parametrize("name", ["SGL", "ConvNCF"])
+def test_rows_count_by_their_weight_where_a_model_sums_over_rows(name: str, tiny: dict[str, Any]) -> None:
+    """The rows of a batch, each with its weight, add up as the rows alone do."""
+    keys = {"ssl_weight": 0.0, "reg_weight": 0.0, "reg_weights": [0.0, 0.0], "dropout_prob": 0.0}
+    run = train(name, {**tiny, **SMALL.get(name, {})}, dtlns_relabel_weight=0.25, dtlns_relabel_top=0, **keys)
+    loader, model = run.data.train_loader, run.trainer.model.eval()
+    batch = next(iter(loader))
+    rows = [
+        Interaction({field: values[row : row + 1] for field, values in batch.interaction.items() if field != WEIGHT})
+        for row in range(len(batch))
+    ]
     with torch.no_grad():
-        stepped = TrainingStep(model, run.data.train_loader, Sampling(), model.calculate_loss)(batch)
-        assert float(stepped) == pytest.approx(float(model.calculate_loss(joint)), rel=1e-5)
+        expected = sum(float(w) * float(model.calculate_loss(row)) for w, row in zip(batch[WEIGHT], rows, strict=True))
+        assert float(TrainingStep(model, loader, Sampling(), model.calculate_loss)(batch)) == pytest.approx(
+            expected, rel=1e-4
+        )
+
+
+def test_a_bpr_term_over_something_else_than_rows_is_not_weighed_in_silence(tiny: dict[str, Any]) -> None:
+    class OverPairs(BPR):
+        def calculate_loss(self, interaction: Interaction) -> torch.Tensor:
+            score = self.predict(interaction)
+            return self.loss(score[:, None], score[None])
+
+    with pytest.raises(UnsupportedModelError, match=r"65536 scores for 256 rows.*dtlns_relabel_add"):
+        train(OverPairs, tiny, dtlns_sampler="rns")
 
 
 @pytest.mark.parametrize(("model", "propagations"), [("LightGCN", 1), ("NGCF", 1), ("SpectralCF", 1), ("SGL", 3)])

@@ -159,6 +159,31 @@ def test_a_batch_with_a_single_added_row(model: str, tiny: dict[str, Any]) -> No
     total.backward()
 
 
+@pytest.mark.parametrize("model", WITH_NEGATIVES)
+def test_the_table_says_whose_loss_is_a_sum_over_rows(model: str, tiny: dict[str, Any]) -> None:
+    """The same rows twice: a sum doubles, a mean does not change."""
+    fixed = {
+        "reg_weight": 0.0,
+        "reg_weights": [0.0] * (3 if model == "NAIS" else 2),
+        "ssl_weight": 0.0,
+        "cor_weight": 0.0,
+        "proto_reg": 0.0,
+    }
+    fixed |= {"dropout_prob": 0.0, "dropout": 0.0, "message_dropout": 0.0, "node_dropout": 0.0}
+    run = train(model, {**tiny, **SMALL.get(model, {}), **fixed}, dtlns_relabel_add=False)
+    batch, network = next(iter(run.data.train_loader)), run.trainer.model.eval()
+
+    def loss(times: int) -> float:
+        repeated = {field: torch.cat([values] * times) for field, values in batch.interaction.items()}
+        random.seed(0)  # LINE's order
+        torch.manual_seed(0)
+        with torch.no_grad(), quiet_recbole():
+            found = network.calculate_loss(Interaction(repeated))
+        return float(sum(found) if isinstance(found, tuple) else found)
+
+    assert loss(2) / loss(1) == pytest.approx(2.0 if CAPABILITIES[model].sums_rows else 1.0, rel=0.02)
+
+
 @pytest.mark.parametrize("model", [name for name in CAPABILITIES if name not in ("Pop", "Random")])
 def test_two_and_two_epochs_equal_four(model: str, tiny: dict[str, Any]) -> None:
     """Annealing steps, second optimizers, shuffled lists: what RecBole's own checkpoints forget."""
