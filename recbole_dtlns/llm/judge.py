@@ -209,12 +209,14 @@ class LLMJudge:
         with closing(engine.answer(requests)) as replies:
             for position, reply in replies:
                 request = requests[position]
-                answers = read_reply(self.prompt, reply, len(request.keys))
-                # Known since the first reply, where it had to be found out.
+                kept = asked.of_one_model(reply)
+                answers = read_reply(self.prompt, kept, len(request.keys))
+                # Both are known since the first reply, where they had to be found out.
                 asked.mode = shard.header["mode"] = engine.mode
-                if reply.lasting:
+                shard.header["answered_by"] = asked.answered_by
+                if kept.lasting:
                     shard.append(list(request.keys), answers)
-                asked.count(request, answers, reply.detail or reply.text or "")
+                asked.count(request, answers, kept.detail or kept.text or "")
                 waiting.discard(position)
                 advance()
         if waiting:

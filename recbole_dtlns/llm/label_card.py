@@ -31,6 +31,7 @@ def verdict_set_card(identity: Mapping[str, Any], stored: StoredVerdicts, last: 
         "model": identity["model"],
         "revision": identity["revision"] or "not stated",
         "prompt (SHA-256)": identity["prompt"],
+        "answered by, as the server says": last["answered_by"],
         **_counts(verdicts),
         "tokens computed": int(np.sum(rows["tokens"], dtype=np.int64)),
         "damaged rows left out": stored.damaged,

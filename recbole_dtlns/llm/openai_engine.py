@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 import logging
 import math
@@ -9,16 +10,18 @@ import os
 import re
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from queue import SimpleQueue
 from threading import Thread
 from typing import Any
 
 from recbole_dtlns.errors import ConfigError, EngineError
+from recbole_dtlns.judge.contract import Label
+from recbole_dtlns.llm.bounded_http import bounded_http
 from recbole_dtlns.llm.chat_model import ChatTokenizer
 from recbole_dtlns.llm.engine import optional_import
 from recbole_dtlns.llm.prompt import Prompt
-from recbole_dtlns.llm.reply import Reason, Reply, label_probability
+from recbole_dtlns.llm.reply import Reason, Reply, label_probability, read_reply
 from recbole_dtlns.llm.requests import Request
 
 logger = logging.getLogger("recbole_dtlns")
@@ -28,6 +31,9 @@ _TOP_LOGPROBS = 20
 _TEXT_TOKENS = 16
 _TOKENS_PER_NUMBER = 4
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_ESCAPES = 16  # backslashes before a character: a text quoted four times over
+_LOOKED_AT = 1 << 16  # characters of what a server sent
+_SHOWN = 500  # of them
 
 
 @dataclass(frozen=True)
@@ -38,7 +44,7 @@ class Server:
         base_url: such as http://localhost:8000/v1; None for OpenAI's own.
         api_key_env: name of the environment variable that holds the key; None when the server needs none.
         concurrency: requests under way at once.
-        timeout: of one attempt, in seconds.
+        timeout: of one attempt, from connecting to the reply's last byte, in seconds.
         retries: further attempts after 408, 409, 429, 5xx and connection faults, with growing, jittered pauses; a
             `retry-after` of the server is kept to.
         arguments: further fields of every request; null removes a field.
@@ -74,9 +80,9 @@ class Server:
         return value
 
     def without_key(self, text: object) -> str:
-        """A message that a server sent, which may repeat the key."""
-        secret = self._secret()
-        return str(text).replace(secret, "***") if secret else str(text)
+        """The beginning of what a server sent, without the key that it may repeat, however quoted."""
+        secret, beginning = self._secret(), str(text)[:_LOOKED_AT]
+        return re.sub(_quoted(secret), "***", beginning) if secret else beginning
 
     def _secret(self) -> str:
         return os.environ.get(self.api_key_env or "", "").strip()  # a line break from a file is not part of it
@@ -112,13 +118,14 @@ class OpenAIEngine:
     @contextmanager
     def start(self, prompt: Prompt) -> Iterator[_Running]:
         library = optional_import("openai", self.name, INSTALL)
-        client = library.OpenAI(
-            api_key=self.server.key(),
-            base_url=self.server.base_url,
-            timeout=self.server.timeout,
-            max_retries=self.server.retries,
-        )
-        with client:
+        key = self.server.key()
+        with bounded_http(library, self.server.timeout) as http:
+            try:
+                client = library.OpenAI(
+                    api_key=key, base_url=self.server.base_url, max_retries=self.server.retries, http_client=http
+                )
+            except ValueError as error:
+                raise ConfigError(f"dtlns_judge_base_url: '{self.server.base_url}' is no address ({error})") from None
             yield _Running(library, client, self, prompt)
 
     def encoder(self) -> Callable[[Request], list[int]] | None:
@@ -174,6 +181,7 @@ def request_body(model: str, request: Request, mode: str, arguments: Mapping[str
 
 def read_completion(request: Request, mode: str, body: Mapping[str, Any]) -> Reply:
     """The reply in a chat completion, as plain data; what is not one is a reply with a reason."""
+    model = _name(body)
     try:
         choice = body["choices"][0]
         usage = body.get("usage") or {}
@@ -186,14 +194,14 @@ def read_completion(request: Request, mode: str, body: Mapping[str, Any]) -> Rep
             likely = [(str(each["token"]), float(each["logprob"])) for each in first]
             probability = _probability(request.prompt, likely)
             if probability is None:
-                return Reply(reason=Reason.NO_LABEL_TOKEN, detail=str(text), tokens=tokens)
-            return Reply(probability=probability, tokens=tokens)
+                return Reply(reason=Reason.NO_LABEL_TOKEN, detail=str(text), tokens=tokens, model=model)
+            return Reply(probability=probability, tokens=tokens, model=model)
         if not isinstance(text, str):
             raise TypeError("the message has no content")
     except (KeyError, IndexError, TypeError, ValueError, AttributeError, OverflowError) as error:
-        detail = f"not a chat completion ({type(error).__name__}: {error}): {json.dumps(body, default=str)[:200]}"
-        return Reply(reason=Reason.MALFORMED, detail=detail, lasting=False)
-    return Reply(text=_constrained(text) if mode == "constrained choice" else text, tokens=tokens)
+        detail = f"not a chat completion ({type(error).__name__}: {error}): {json.dumps(body, default=str)}"
+        return Reply(reason=Reason.MALFORMED, detail=detail, lasting=False, model=model)
+    return Reply(text=_constrained(text) if mode == "constrained choice" else text, tokens=tokens, model=model)
 
 
 class _Running:
@@ -255,31 +263,69 @@ class _Running:
         return reply
 
     def _ask(self, request: Request) -> Reply:
+        """The reply, with nothing of the key in what may be shown of it."""
+        reply = self._asked(request)
+        if all(answer.label != Label.ABSTAIN for answer in read_reply(request.prompt, reply, len(request.candidates))):
+            return replace(reply, model=self._masked(reply.model))  # an answer is read, not shown
+        return replace(
+            reply, model=self._masked(reply.model), text=self._masked(reply.text), detail=self._shown(reply.detail)
+        )
+
+    def _masked(self, text: str | None) -> str | None:
+        return None if text is None else self.server.without_key(text)
+
+    def _shown(self, text: object) -> str:
+        """What a message shows of it; cut last, or a part of the key could be left at the end."""
+        return self.server.without_key(text)[:_SHOWN]
+
+    def _asked(self, request: Request) -> Reply:
         library = self.library
         body = request_body(self.model, request, self.mode, self.server.arguments)
         try:
             completion = self.client.post("/chat/completions", body=body, cast_to=object)
         except library.APIStatusError as error:
             status = error.status_code
-            message = self.server.without_key(error.message)
+            message = self._shown(error.message)
             if status in (400, 422) and not self._probed and self.mode != "text":
                 raise _NotTaken(message) from None
+            if 300 <= status < 400:
+                place = self._shown(error.response.headers.get("location", "an address that it does not name"))
+                raise EngineError(
+                    f"{self._where()} sends requests on to {place} (HTTP {status}), and prompts go to no address that "
+                    "was not named: if it is right, set dtlns_judge_base_url to it"
+                ) from None
             if status in (408, 409, 429) or status >= 500:
                 return Reply(reason=Reason.FAILED, detail=f"HTTP {status}: {message}", lasting=False)
             raise EngineError(
                 f"{self._where()} refused the request with HTTP {status}: {message}. {_advice(status)}"
             ) from None
         except library.APIConnectionError as error:  # connection faults and timeouts
-            detail = self.server.without_key(f"{error} ({error.__cause__})")
+            detail = self._shown(f"{error} ({error.__cause__})")
             if not self._probed:
                 raise EngineError(f"cannot reach {self._where()}: {detail}; check dtlns_judge_base_url") from None
             return Reply(reason=Reason.FAILED, detail=detail, lasting=False)
         except (library.APIResponseValidationError, ValueError, RecursionError) as error:
-            return Reply(reason=Reason.MALFORMED, detail=self.server.without_key(error), lasting=False)
+            return Reply(reason=Reason.MALFORMED, detail=str(error), lasting=False)
         return read_completion(request, self.mode, completion)
 
     def _where(self) -> str:
         return self.server.base_url or "the OpenAI server"
+
+
+def _quoted(secret: str) -> str:
+    """Pattern of a key as it is, or as JSON, HTML, addresses and Python write it, and one inside the other."""
+    spelled = (
+        rf"(?:{re.escape(each)}|{re.escape(html.escape(each))}|&#0*{ord(each)};|(?i:%{ord(each):02x}|u{ord(each):04x}"
+        rf"|x{ord(each):02x}|&#x0*{ord(each):x};))"
+        for each in secret
+    )
+    return "".join(rf"\\{{0,{_ESCAPES}}}{each}" for each in spelled)
+
+
+def _name(body: Any) -> str | None:
+    """The model that a completion names, in plain characters."""
+    named = body.get("model") if isinstance(body, Mapping) else None
+    return ascii(named)[1:-1] if isinstance(named, str) and named else None
 
 
 def _taken(reply: tuple[int, Reply | BaseException]) -> tuple[int, Reply]:

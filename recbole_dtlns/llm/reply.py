@@ -49,6 +49,7 @@ class Reply:
         detail: what went wrong, for examples in messages.
         tokens: computed for the request: prompt tokens that were not in a prefix cache, and generated ones.
         lasting: False when asking again may help (the server failed); such an abstention is not stored.
+        model: the name under which a server says that it answered; None where the engine knows its model itself.
     """
 
     probability: float | None = None
@@ -57,6 +58,7 @@ class Reply:
     detail: str = ""
     tokens: int = 0
     lasting: bool = True
+    model: str | None = None
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,8 @@
 
 A verdict set is a folder: `set.json` says which model and prompt it belongs to, `LABELS.md` is its label card, and
 every process that adds verdicts appends to a shard of its own, `*.verdicts`. A shard is a header of 1024 bytes (JSON:
-engine, mode, model, revision, prompt) and rows of 32 bytes, each with a checksum:
+engine, mode, model, revision, prompt, and the name under which a server answered) and rows of 32 bytes, each with a
+checksum:
 
 =======  =========================================================
 bytes    content (little endian)
@@ -136,6 +137,11 @@ class VerdictStore:
         kept[1:] = first[1:] != first[:-1]
         return StoredVerdicts(rows if kept.all() else rows[kept], damaged)
 
+    def answered_by(self) -> str | None:
+        """The name under which a server gave the first verdicts; None where there are none, or it gave no name."""
+        named = (_read_header(shard).get("answered_by") for shard in sorted(self.folder.glob("*.verdicts")))
+        return next((name for name in named if name), None)
+
     def writer(self, engine: str, mode: str) -> ShardWriter:
         """A new shard for this process's verdicts."""
         self._make_folder()
@@ -232,6 +238,16 @@ def _pack(key: bytes, answer: Answer) -> bytes:
         "<fBBHI", answer.probability, answer.label, answer.reason, 0, min(answer.tokens, 0xFFFFFFFF)
     )
     return row + zlib.crc32(row).to_bytes(4, "little")
+
+
+def _read_header(path: Path) -> dict[str, Any]:
+    """The header of a shard; empty where it is damaged, which costs no verdict."""
+    with path.open("rb") as file:
+        try:
+            header = json.loads(file.read(HEADER_BYTES))
+        except ValueError:
+            header = {}
+    return header if isinstance(header, dict) else {}
 
 
 def _read_shard(path: Path) -> tuple[np.ndarray, int]:

@@ -458,6 +458,7 @@ def test_the_label_card_counts_the_verdicts() -> None:
         "model": "a/model",
         "revision": "not stated",
         "prompt (SHA-256)": Prompt.load("pair").digest,
+        "answered by, as the server says": "not stated",
         "verdicts": "24",
         "negative": "0",
         "positive": "18",

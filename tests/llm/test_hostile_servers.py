@@ -1,0 +1,255 @@
+"""Servers that repeat the key, never finish, send too much, send prompts elsewhere, or answer as another model."""
+
+from __future__ import annotations
+
+import json
+import logging
+import traceback
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from questions import random_question
+from raw_server import RawServer, completion, http
+
+from recbole_dtlns.errors import DTLNSError, EngineError, JudgeError
+from recbole_dtlns.llm.bounded_http import LARGEST_REPLY
+from recbole_dtlns.llm.judge import LLMJudge
+from recbole_dtlns.llm.openai_engine import OpenAIEngine, Server
+from recbole_dtlns.llm.prompt import Prompt
+from recbole_dtlns.llm.verdict_store import HEADER_BYTES
+
+KEY = 'sk-canary/01<23>"45\\67+89'  # with all that JSON, HTML, addresses and Python write otherwise
+SPELLINGS = ("sk-canary", "canary/01", "canary%2F01", "canary\\/01")
+
+
+def judge(server: RawServer, shape: str = "pair", revision: str | None = None, **reach: Any) -> LLMJudge:
+    reach = {"timeout": 20.0, "retries": 0, "concurrency": 2, **reach}
+    engine = OpenAIEngine("a-model", Server(server.url, **reach), revision)
+    return LLMJudge(engine, Prompt.load(shape), "store")
+
+
+# ---------------------------------------------------------------- the key
+
+
+def places(content: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    """Where a value of plain data stands: every field, and every field's name."""
+    yield path
+    children = content.items() if isinstance(content, dict) else enumerate(content) if isinstance(content, list) else ()
+    for name, child in children:
+        yield from places(child, (*path, name))
+
+
+def planted(content: Any, path: tuple[Any, ...]) -> Any:
+    """The same data with the key in one place."""
+    if not path:
+        return f"Bearer {KEY}"
+    copy = dict(content) if isinstance(content, dict) else list(content)
+    copy[path[0]] = planted(content[path[0]], path[1:])
+    return copy
+
+
+def assert_not_shown(shown: str, caplog: pytest.LogCaptureFixture) -> None:
+    written = "".join(path.read_text(errors="replace") for path in Path().rglob("*") if path.is_file())
+    logged = "".join(record.getMessage() + str(record.exc_text or "") for record in caplog.records)
+    for where, text in (("error or verdicts", shown), ("log", logged), ("files", written)):
+        found = [spelling for spelling in SPELLINGS if spelling in text]
+        assert not found, f"the key stands in {where}: {text}"
+
+
+def ask(server: RawServer, shape: str) -> str:
+    """All that a run shows: its verdicts or the error with its traceback."""
+    asked = judge(server, shape, api_key_env="CANARY_KEY")
+    try:
+        shown = str(asked.judge(random_question(n_users=8)))
+    except DTLNSError as error:
+        shown = "".join(traceback.format_exception(error))
+    return shown + repr(asked.engine.server) + str(asked.inputs())
+
+
+@pytest.fixture
+def with_key(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
+    monkeypatch.setenv("CANARY_KEY", KEY)
+    caplog.set_level(logging.DEBUG)  # of every library
+    return caplog
+
+
+STATUSES = [200, 201, 202, 204, 206, 299, 300, 301, 302, 303, 304, 307, 308]
+STATUSES += [400, 401, 402, 403, 404, 405, 408, 409, 413, 418, 422, 425, 429, 451, 499, 500, 501, 502, 503, 504, 529]
+HOLDING_THE_KEY = {
+    "an error object": {"error": {"message": f"wrong key {KEY}", "type": KEY, "code": KEY}},
+    "a text": f"Incorrect API key provided: {KEY}",
+    "an HTML page": f"<html><body>Authorization: Bearer {KEY}</body></html>",
+    "JSON as PHP writes it": json.dumps({"error": f"key {KEY}"}).replace("/", "\\/"),
+    "a key at the cut": {"error": {"message": "x" * 170 + KEY}},
+    "broken JSON": '{"error": "' + KEY,
+}
+
+
+@pytest.mark.parametrize("status", STATUSES)
+def test_no_status_brings_the_key_out(status: int, with_key: pytest.LogCaptureFixture) -> None:
+    """Whatever body, status line or header repeats it, at the first request or later."""
+    headers = (
+        f'WWW-Authenticate: Bearer realm="{KEY}"\r\nLocation: http://127.0.0.1:9/?{KEY}\r\nX-Request-Id: {KEY}\r\n'
+    )
+    for body in HOLDING_THE_KEY.values():
+        for good in (0, 3):
+            kind = "text/html" if isinstance(body, str) and body.startswith("<") else "application/json"
+            bad = http(status, body, headers, KEY, kind)
+            replies = iter([*[http(200, completion())] * good, *[bad] * 40])
+            with RawServer(lambda _, replies=replies: [next(replies)]) as server:
+                shown = ask(server, "pair")
+            assert_not_shown(shown, with_key)
+
+
+@pytest.mark.parametrize("shape", ["pair", "user"])
+@pytest.mark.parametrize("path", list(places(completion())), ids=lambda path: ".".join(map(str, path)) or "whole")
+def test_no_field_of_a_reply_brings_the_key_out(
+    path: tuple[Any, ...], shape: str, with_key: pytest.LogCaptureFixture
+) -> None:
+    """A model or gateway that echoes the key where an answer, a name or a number should stand."""
+    with RawServer(lambda _: [http(200, planted(completion(), path))]) as server:
+        assert_not_shown(ask(server, shape), with_key)
+
+
+def test_a_key_that_is_also_an_answer_does_not_spoil_the_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Servers without keys are given any word for one; what is read as an answer is not shown, so it stays."""
+    monkeypatch.setenv("CANARY_KEY", "yes")
+    plain = completion()
+    del plain["choices"][0]["logprobs"]
+    with RawServer(lambda _: [http(200, plain)]) as server:
+        verdicts = judge(server, api_key_env="CANARY_KEY").judge(random_question(n_users=2))
+    assert verdicts.counts()["positive"] == 8
+
+
+# ---------------------------------------------------------------- time and size
+
+
+@pytest.mark.parametrize("part", ["headers", "body"])
+def test_a_reply_that_drips_ends_with_the_attempt(part: str) -> None:
+    """Every byte comes in time, and the reply would take minutes: the time is for the whole attempt."""
+    whole = http(200, completion(), headers="X-Filler: " + "x" * 4000 + "\r\n")
+    fast = 0 if part == "headers" else whole.index(b"\r\n\r\n") + 4
+    pieces = [whole[:fast], *(bytes([byte]) for byte in whole[fast:])]
+    with RawServer(lambda _: pieces, pause=0.05) as server:
+        with pytest.raises(EngineError, match=r"no whole reply within 0\.3 seconds"):
+            judge(server, timeout=0.3, retries=1).judge(random_question(n_users=1))
+        assert server.requests == 2
+        assert server.whole == 0
+
+
+def endless() -> Iterator[bytes]:
+    yield b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n"
+    while True:
+        yield b"10000\r\n" + b" " * 0x10000 + b"\r\n"
+
+
+@pytest.mark.parametrize("status", [200, 500])
+def test_a_reply_without_end_is_read_no_further_than_an_answer_can_be(status: int) -> None:
+    """Neither time nor memory goes into it; an error's body is a reply too."""
+    announced = f"HTTP/1.1 {status} Odd\r\nContent-Length: 99999999999\r\n\r\n".encode()
+    for pieces in (endless(), [announced, *[b" " * 0x10000] * 10_000]):
+        with RawServer(lambda _, pieces=pieces: pieces) as server:
+            with pytest.raises(EngineError, match="the reply is larger than 4 MiB"):
+                judge(server).judge(random_question(n_users=1))
+            assert server.sent < 8 * LARGEST_REPLY  # what was under way is not counted
+
+
+def test_a_compressed_reply_is_refused() -> None:
+    """A few bytes of it may stand for any number."""
+    with (
+        RawServer(lambda _: [http(200, completion(), "Content-Encoding: gzip\r\n")]) as server,
+        pytest.raises(EngineError, match="the server sent a compressed reply, though none was asked for"),
+    ):
+        judge(server).judge(random_question(n_users=1))
+
+
+# ---------------------------------------------------------------- elsewhere
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+def test_a_prompt_goes_to_no_other_server(status: int) -> None:
+    """A redirect is an error that names the address, and nobody is asked there."""
+    with RawServer(lambda _: [http(200, completion())]) as other:
+        move = http(status, "", f"Location: {other.url}/chat/completions\r\n")
+        with RawServer(lambda _: [move]) as server:
+            with pytest.raises(EngineError, match=rf"sends requests on to {other.url}.*HTTP {status}"):
+                judge(server, retries=2).judge(random_question(n_users=1))
+            assert server.requests == 1
+        assert other.requests == 0
+
+
+# ---------------------------------------------------------------- another model
+
+
+def header() -> dict[str, Any]:
+    (shard,) = Path("store").rglob("*.verdicts")
+    found: dict[str, Any] = json.loads(shard.read_bytes()[:HEADER_BYTES])
+    return found
+
+
+def test_a_model_that_answers_under_another_name_is_recorded_under_it(caplog: pytest.LogCaptureFixture) -> None:
+    """In the shard, the label card and the facts, with a warning; the answers are not asked again."""
+    question = random_question(n_users=6)
+    with RawServer(lambda _: [http(200, completion(model="a-model-2026-08-06"))]) as server:
+        verdicts = judge(server).judge(question)
+        assert "'a-model' was asked for, and the server answers as 'a-model-2026-08-06'" in caplog.text
+        assert header()["answered_by"] == verdicts.facts["answered_by"] == "a-model-2026-08-06"
+        assert "a-model-2026-08-06" in next(Path("store").rglob("LABELS.md")).read_text()
+        asked = server.requests
+        judge(server).judge(question)
+        assert server.requests == asked
+
+
+@pytest.mark.parametrize(("name", "revision"), [("a-model", None), ("state-7", "state-7")])
+def test_the_name_that_was_asked_for_is_no_news(
+    name: str, revision: str | None, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Nor is that of the revision."""
+    with RawServer(lambda _: [http(200, completion(model=name))]) as server:
+        judge(server, revision=revision).judge(random_question(n_users=1))
+    assert "was asked for" not in caplog.text
+
+
+def test_a_stray_answer_of_another_model_is_not_kept() -> None:
+    """It is an abstention that the next run asks again; a set is of one model."""
+    question = random_question(n_users=10)
+    with RawServer(lambda _: [http(200, completion(model="other" if server.requests == 7 else "a-model"))]) as server:
+        verdicts = judge(server, concurrency=1).judge(question)
+        assert verdicts.counts()["abstain"] == 1
+        assert verdicts.abstained == {"not answered": 1}
+        assert judge(server).judge(question).counts()["abstain"] == 0
+        assert server.requests == 41
+
+
+def test_verdicts_of_two_models_do_not_share_a_set() -> None:
+    """A server that has loaded another model since is told at its first answer, unless a revision keeps them apart."""
+    first, more = random_question(n_users=3), random_question(n_users=12, seed=1)
+    with RawServer(
+        lambda _: [http(200, completion(model="a-model-1" if server.requests <= 12 else "a-model-2"))]
+    ) as server:
+        judge(server).judge(first)
+        with pytest.raises(EngineError, match=r"answered as 'a-model-2', and as 'a-model-1' before.*judge_revision"):
+            judge(server).judge(more)
+        assert server.requests == 13
+        assert judge(server, revision="a-model-2").judge(more).counts()["abstain"] == 0
+
+
+def test_too_many_strays_stop_the_run() -> None:
+    """A gateway that deals requests to several models."""
+    with (
+        RawServer(lambda _: [http(200, completion(model=f"model-{server.requests % 2}"))]) as server,
+        pytest.raises(JudgeError, match="the server answered as 'model-0', and as 'model-1' before"),
+    ):
+        judge(server, concurrency=1).judge(random_question(n_users=30, n_items=80))
+
+
+@pytest.mark.parametrize("name", ["x" * 5000, "\u2028\u00e4" * 400, 'a"\\b' * 300, ""])
+def test_any_name_fits_into_a_shard(name: str) -> None:
+    """The header keeps its length, so the verdicts behind it are found."""
+    with RawServer(lambda _: [http(200, completion(model=name))]) as server:
+        asked = judge(server)
+        assert asked.judge(random_question(n_users=3)).counts()["positive"] == 12
+    assert len(asked.store().read()) == 12
+    assert asked.store().read().damaged == 0
