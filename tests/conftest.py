@@ -2,13 +2,28 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from processes import Children
 
 SPORTS = Path(__file__).resolve().parents[2] / "shared" / "sports"
+
+
+def pytest_collection_finish() -> None:
+    """What all tests share is not looked at by every `gc.collect` below, which so takes milliseconds."""
+    gc.collect()
+    gc.freeze()
+
+
+@pytest.fixture(autouse=True)
+def nothing_left_open() -> Iterator[None]:
+    """Files and sockets left open are reported for the test that left them, not for a later one."""
+    yield
+    gc.collect()
 
 
 @pytest.fixture(autouse=True)
@@ -22,6 +37,14 @@ def empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Pa
         if isinstance(handler, logging.FileHandler):
             root.removeHandler(handler)
             handler.close()
+
+
+@pytest.fixture
+def children() -> Iterator[Children]:
+    """Starts processes, and ends those that are left."""
+    started = Children()
+    yield started
+    started.end()
 
 
 @pytest.fixture

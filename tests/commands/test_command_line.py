@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
-import sys
-import time
-from functools import partial
 from pathlib import Path
 
 import pytest
+from processes import PATIENCE, Children, wait_for
 
 from recbole_dtlns.glue.checkpoint import load_checkpoint
 from recbole_dtlns.glue.command_line import main
@@ -80,45 +77,33 @@ def test_the_config_is_written_before_work_starts() -> None:
     assert (next(Path("saved").iterdir()) / "config.yaml").exists()
 
 
-def test_a_killed_run_leaves_nothing_that_disturbs_the_next() -> None:
+LONG = ["train", "--model=BPR", "--dataset=ml-100k", "--eval_batch_size=400000", "--show_progress=False"]
+LONG += ["--stopping_step=10000"]
+
+
+def training(children: Children) -> subprocess.Popen[str]:
+    process = children.command(*LONG, "--epochs=10000", log="errors.txt")
+    wait_for(lambda: list(Path("saved").glob("*/best.pth")), "a checkpoint is written", process)
+    return process
+
+
+def test_a_killed_run_leaves_nothing_that_disturbs_the_next(children: Children) -> None:
     """kill -9 in the middle, then the same command again."""
-    command = [sys.executable, "-W", "ignore", "-m", "recbole_dtlns.glue.command_line", "train", "--model=BPR"]
-    command += ["--dataset=ml-100k", "--eval_batch_size=400000", "--show_progress=False"]
-    killed = subprocess.Popen([*command, "--epochs=500"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    deadline = time.monotonic() + 60
-    while not list(Path("saved").glob("*/best.pth")) and time.monotonic() < deadline:
-        time.sleep(0.1)
-    os.kill(killed.pid, signal.SIGKILL)
+    killed = training(children)
+    killed.kill()
     killed.wait()
     stopped = next(Path("saved").iterdir())
     assert not (stopped / "result.json").exists()
     done_epochs = max(load_checkpoint(path)["epoch"] for path in stopped.glob("*.pth")) + 1
-    done = subprocess.run(
-        [*command, f"--epochs={done_epochs + 2}", f"--resume_from={stopped}"],
-        check=False,
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stderr
+    done = children.command(*LONG, f"--epochs={done_epochs + 2}", f"--resume_from={stopped}")
+    assert done.wait(PATIENCE) == 0, Path("log.txt").read_text()
     assert len(list(Path("saved").glob("*/result.json"))) == 1
 
 
-def test_ctrl_c_ends_with_one_line() -> None:
-    command = [sys.executable, "-W", "ignore", "-m", "recbole_dtlns.glue.command_line", "train", "--model=BPR"]
-    command += ["--dataset=ml-100k", "--eval_batch_size=400000", "--show_progress=False", "--epochs=500"]
-    with Path("errors.txt").open("w") as errors:
-        # Where the tests run in the background of a shell, their children would ignore the signal.
-        stopped = subprocess.Popen(
-            command,
-            stdout=subprocess.DEVNULL,
-            stderr=errors,
-            preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),
-        )
-        deadline = time.monotonic() + 60
-        while not list(Path("saved").glob("*/best.pth")) and time.monotonic() < deadline:
-            time.sleep(0.1)
-        stopped.send_signal(signal.SIGINT)
-        assert stopped.wait(timeout=30) == 130
+def test_ctrl_c_ends_with_one_line(children: Children) -> None:
+    stopped = training(children)
+    stopped.send_signal(signal.SIGINT)
+    assert stopped.wait(PATIENCE) == 130
     said = Path("errors.txt").read_text()
     assert said.strip().splitlines()[-1] == "recbole-dtlns: interrupted; what was computed is kept"
     assert "Traceback" not in said

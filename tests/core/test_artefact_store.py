@@ -6,8 +6,6 @@ import errno
 import logging
 import os
 import signal
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from processes import PATIENCE, Children
 from safetensors.numpy import save
 
 from recbole_dtlns import artefact_store
@@ -253,9 +252,9 @@ print(artefact.digest, artefact.reused, flush=True)
 """
 
 
-def child(in_build: str = "pass", before: str = "") -> subprocess.Popen:
-    code = CHILD.format(in_build=in_build, before=before)
-    return subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+def building(in_build: str = "pass", before: str = "") -> str:
+    """The code of a process that builds an artefact."""
+    return CHILD.format(in_build=in_build, before=before)
 
 
 KILLED = {
@@ -269,11 +268,11 @@ KILLED = {
 
 @pytest.mark.parametrize("moment", KILLED)
 def test_a_process_killed_on_the_way_leaves_nothing_that_is_read(
-    moment: str, store: ArtefactStore, stored: Path, caplog: pytest.LogCaptureFixture
+    moment: str, store: ArtefactStore, stored: Path, caplog: pytest.LogCaptureFixture, children: Children
 ) -> None:
     """kill -9 while an artefact is made: no file under its name, the lock is free, and other artefacts are intact."""
-    process = child(**KILLED[moment])
-    _, errors = process.communicate(timeout=60)
+    process = children.code(building(**KILLED[moment]))
+    _, errors = process.communicate(timeout=PATIENCE)
     assert process.returncode == -signal.SIGKILL, errors
     assert list(Path("store").rglob("*.safetensors")) == [stored]
     again = store.get_or_build("stage", 1, {"a": 1}, lambda: ({"x": np.arange(100_000)}, {"n": 1}))
@@ -284,24 +283,25 @@ def test_a_process_killed_on_the_way_leaves_nothing_that_is_read(
     assert ask(store, refuse).reused
 
 
-def test_a_process_killed_after_writing_has_written(store: ArtefactStore) -> None:
+def test_a_process_killed_after_writing_has_written(store: ArtefactStore, children: Children) -> None:
     """kill -9 right after the file got its name: it is whole, and reused."""
-    process = child(before="replace = os.replace; os.replace = lambda old, new: (replace(old, new), die())")
-    _, errors = process.communicate(timeout=60)
+    code = building(before="replace = os.replace; os.replace = lambda old, new: (replace(old, new), die())")
+    process = children.code(code)
+    _, errors = process.communicate(timeout=PATIENCE)
     assert process.returncode == -signal.SIGKILL, errors
     found = store.get_or_build("stage", 1, {"a": 1}, refuse)
     np.testing.assert_array_equal(found.arrays["x"], np.arange(100_000))
 
 
-def test_two_processes_that_ask_at_once_compute_once() -> None:
+def test_two_processes_that_ask_at_once_compute_once(children: Children) -> None:
     """One computes while the other waits for it, and both get the same result."""
     meet = """
 Path(f"here{os.getpid()}").touch()
 while len(list(Path().glob("here*"))) < 2:
     time.sleep(0.005)
 """
-    processes = [child(in_build="time.sleep(0.3)", before=meet) for _ in range(2)]
-    answers = [process.communicate(timeout=60) for process in processes]
+    processes = [children.code(building(in_build="time.sleep(0.3)", before=meet)) for _ in range(2)]
+    answers = [process.communicate(timeout=PATIENCE) for process in processes]
     assert [process.returncode for process in processes] == [0, 0], answers
     assert Path("built").read_text() == "x"
     digests, reused = zip(*(output.split() for output, _ in answers), strict=True)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import gc
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +22,3 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def tiny() -> dict[str, Any]:
     """Config keys of the block data, written into the test's folder."""
     return write_tiny()
-
-
-@pytest.fixture(autouse=True)
-def nothing_left_open() -> Iterator[None]:
-    """Files left open are reported for the test that left them, not for a later one."""
-    yield
-    gc.collect()

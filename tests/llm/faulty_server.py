@@ -8,11 +8,13 @@ import math
 import socket
 import struct
 import threading
-import time
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Self
+
+from processes import PATIENCE
 
 Fault = Callable[[str, int], str | None]  # prompt, how often it was seen before -> name of a fault
 
@@ -31,6 +33,13 @@ def chosen(prompt: str) -> list[int]:
     return [number for number, line in enumerate(lines, start=1) if truth(line.split(": ")[1]) >= 0.5]
 
 
+def end_of_requests() -> None:
+    """Wait for the threads that ask a server: a run that stops does not wait for them, and their sockets are open."""
+    for thread in threading.enumerate():
+        if thread.name.startswith("asking-"):
+            thread.join(PATIENCE)
+
+
 class FaultyServer:
     """A context manager.
 
@@ -43,7 +52,8 @@ class FaultyServer:
         answered: how often each prompt was answered.
         modes: how often each mode was asked in.
         requests: how many came in.
-        most_at_once: requests under way at the same time.
+        at_once: requests that have come in and have not begun to be answered.
+        most_at_once: the most of them so far.
     """
 
     def __init__(
@@ -70,10 +80,12 @@ class FaultyServer:
         return self
 
     def __exit__(self, *error: object) -> None:
+        """When this returns, no thread and no socket of the server is left."""
         self.closing.set()
         self._server.shutdown()
-        self._server.server_close()
         self._thread.join()
+        self._server.hang_up()
+        self._server.server_close()
 
     def completion(self, body: dict[str, Any], prompt: str) -> dict[str, Any]:
         """What a model would say."""
@@ -98,9 +110,26 @@ class FaultyServer:
 
 class _Quiet(ThreadingHTTPServer):
     told: FaultyServer
-    daemon_threads = True
-    block_on_close = False
+    daemon_threads = False  # so that closing waits for them
     request_queue_size = 256
+
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self._open: set[socket.socket] = set()
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        self._open.add(request)
+        super().process_request(request, client_address)
+
+    def shutdown_request(self, request: Any) -> None:
+        self._open.discard(request)
+        super().shutdown_request(request)
+
+    def hang_up(self) -> None:
+        """End the connections that clients keep open; their threads wait for the next request."""
+        for connection in self._open.copy():
+            with suppress(OSError):  # it was closed meanwhile
+                connection.shutdown(socket.SHUT_RDWR)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """A client that was killed is no error here."""
@@ -123,12 +152,11 @@ class _Handler(BaseHTTPRequestHandler):
             told.seen[prompt] += 1
             told.at_once += 1
             told.most_at_once = max(told.most_at_once, told.at_once)
-        try:
-            time.sleep(told.delay)
-            self._answer(told, body, prompt, told.fault(prompt, before))
-        finally:
-            with told.lock:
-                told.at_once -= 1
+        told.closing.wait(told.delay)
+        fault = told.fault(prompt, before)
+        with told.lock:  # before a byte is sent: then the client may start its next request
+            told.at_once -= 1
+        self._answer(told, body, prompt, fault)
 
     def _answer(self, told: FaultyServer, body: dict[str, Any], prompt: str, fault: str | None) -> None:
         if "logprobs" in body and told.logprobs is False:
@@ -141,10 +169,11 @@ class _Handler(BaseHTTPRequestHandler):
                 told.answered[prompt] += 1
             return self._send(200, whole)
         if fault == "hang":
-            told.closing.wait(60)
+            told.closing.wait()
         elif fault == "reset":
             self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             self.connection.close()
+            self.close_connection = True  # the reset is sent when the last file of the socket is closed
         elif fault == "half a body":
             self._send(200, whole, part=0.5)
         elif fault == "html":

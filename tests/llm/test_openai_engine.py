@@ -9,19 +9,19 @@ import random
 import re
 import signal
 import subprocess
-import sys
+import threading
 import time
 import traceback
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from faulty_server import TOKENS, FaultyServer, truth
+from faulty_server import TOKENS, FaultyServer, end_of_requests, truth
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from processes import PATIENCE, Children, wait_for
 from questions import random_question
 
 from recbole_dtlns.errors import ConfigError, EngineError, JudgeError
@@ -39,7 +39,7 @@ RETRIED = ["429", "500", "503", "408", "409", "reset", "half a body", "hang"]
 
 
 def judge(server: FaultyServer, shape: str = "pair", limits: Limits | None = None, **reach: Any) -> LLMJudge:
-    reach = {"timeout": 0.4, "retries": 3, "concurrency": 8, **reach}
+    reach = {"timeout": PATIENCE, "retries": 3, "concurrency": 8, **reach}
     engine = OpenAIEngine("a-model", Server(server.url, **reach))
     return LLMJudge(engine, PROMPTS[shape], "store", limits=limits)
 
@@ -73,10 +73,13 @@ def hash_share(prompt: str) -> float:
 def test_a_fault_that_passes_changes_no_verdict(fault: str) -> None:
     """Asked again after a pause: the verdicts are those of a faultless server, and each answer counts once."""
     question = random_question(n_users=4)
+    # On a busy machine a good answer can be later than this limit too, and is then asked for again.
+    limit: dict[str, Any] = {"timeout": 1, "retries": 20} if fault == "hang" else {}
     with FaultyServer(fault=sometimes(fault)) as server:
-        asked = judge(server)
+        asked = judge(server, **limit)
         assert_is_the_truth(asked.judge(question), asked, question)
-        assert len(server.answered) == server.answered.total() == 16
+        assert len(server.answered) == 16
+        assert limit or server.answered.total() == 16
         assert server.requests > 16
 
 
@@ -237,7 +240,7 @@ def test_too_many_malformed_replies_stop_the_run_with_examples(takes: dict[str, 
     ) as server:
         with pytest.raises(JudgeError) as caught:
             judge(server, concurrency=4).judge(question)
-        time.sleep(0.3)
+        end_of_requests()
         assert server.requests < 60
     message = str(caught.value)
     assert re.search(r"\d+ of \d+ verdicts are abstentions, more than dtlns_judge_max_abstain_rate \(10%\)", message)
@@ -396,10 +399,16 @@ def test_a_variable_that_is_not_set_is_named(monkeypatch: pytest.MonkeyPatch) ->
 def test_requests_are_under_way_at_once_but_no_more_than_allowed() -> None:
     """Concurrency is what makes a server fast, and its limit is what keeps it alive."""
     question = random_question(n_users=12, n_items=200)
-    with FaultyServer(delay=0.1) as server:
-        start = time.monotonic()
-        judge(server, concurrency=6, timeout=5).judge(question)
-        assert time.monotonic() - start < 0.1 * 48 / 2
+    six = threading.Event()
+
+    def together(prompt: str, before: int) -> None:
+        """No answer until six requests wait for one; the first request, which finds the mode, comes alone."""
+        if server.at_once == 6:
+            six.set()
+        assert server.requests == 1 or six.wait(PATIENCE)
+
+    with FaultyServer(fault=together) as server:
+        judge(server, concurrency=6).judge(question)
         assert server.most_at_once == 6
         assert server.answered.total() == 48
 
@@ -428,69 +437,58 @@ from questions import random_question
 from recbole_dtlns.llm.judge import LLMJudge, Limits
 from recbole_dtlns.llm.openai_engine import OpenAIEngine, Server
 from recbole_dtlns.llm.prompt import Prompt
-server = Server(sys.argv[1], concurrency=5, timeout=float(sys.argv[2]))
+server = Server(sys.argv[1], concurrency=5, timeout=1e4)
 judge = LLMJudge(OpenAIEngine("a-model", server), Prompt.load("pair"), "store")
 print("asking", flush=True)
 judge.judge(random_question(n_users=100, n_items=300))
 """
 
 
-def client(server: FaultyServer, timeout: float = 60) -> subprocess.Popen[str]:
-    code = CLIENT.format(path=[str(Path(__file__).parent)])
-    # Where the tests run in the background of a shell, their children would ignore the signal of Ctrl-C.
-    return subprocess.Popen(
-        [sys.executable, "-c", code, server.url, str(timeout)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),
-    )
+def client(server: FaultyServer, children: Children) -> subprocess.Popen[str]:
+    return children.code(CLIENT.format(path=[str(Path(__file__).parent)]), server.url)
 
 
-def wait_for(condition: Callable[[], bool], process: subprocess.Popen[str]) -> None:
-    end = time.monotonic() + 60
-    while not condition():
-        assert process.poll() is None, process.communicate()
-        assert time.monotonic() < end
-        time.sleep(0.005)
-
-
-def test_a_killed_run_goes_on_where_it_was() -> None:
+def test_a_killed_run_goes_on_where_it_was(children: Children) -> None:
     """kill -9 at random moments: kept answers are not asked again, only those under way; the whole set is right."""
     question = random_question(n_users=100, n_items=300)
     moment = random.Random(1)
     kills = 0
     with FaultyServer(delay=0.01) as server:
         for part in (40, 130, 230):
-            process = client(server)
-            wait_for(lambda part=part: server.answered.total() >= part, process)
+            killed = threading.Event()
+
+            def slow(prompt: str, before: int, part: int = part, killed: threading.Event = killed) -> None:
+                """No run ends before it is killed: sixty answers later at most, the server waits for that."""
+                if server.answered.total() >= part + 60:
+                    killed.wait(PATIENCE)
+
+            server.fault = slow
+            process = client(server, children)
+            wait_for(lambda part=part: server.answered.total() >= part, "some requests are answered", process)
             time.sleep(moment.uniform(0, 0.05))
             process.kill()
             process.communicate()
+            killed.set()
             kills += 1
-            time.sleep(0.1)
             store = judge(server).store().read()
             assert len(store) >= server.answered.total() - 5 * kills
             assert store.damaged == 0
         assert server.answered.total() < 400, "killed on the way"
-        asked = judge(server, timeout=60)
+        asked = judge(server)
         assert_is_the_truth(asked.judge(question), asked, question)
         assert len(server.answered) == 400
         assert server.answered.total() <= 400 + 5 * kills
 
 
 @pytest.mark.parametrize("hanging", [False, True], ids=["answering", "hanging"])
-def test_an_interrupted_run_keeps_its_answers_and_ends(hanging: bool) -> None:
-    """Ctrl-C: says how many verdicts are kept, and does not wait for a server that hangs."""
-    fault = (lambda prompt, before: "hang" if server.requests > 50 else None) if hanging else None
-    with FaultyServer(delay=0.01, fault=fault) as server:
-        process = client(server)
-        wait_for(lambda: server.requests >= 55, process)
-        time.sleep(0.1)
+def test_an_interrupted_run_keeps_its_answers_and_ends(hanging: bool, children: Children) -> None:
+    """Ctrl-C: says how many verdicts are kept, and does not wait for a server that hangs until the test is over."""
+    last = 50 if hanging else 300
+    with FaultyServer(delay=0.01, fault=lambda prompt, before: "hang" if server.requests > last else None) as server:
+        process = client(server, children)
+        wait_for(lambda: server.requests > 50, "many requests have come in", process)
         process.send_signal(signal.SIGINT)
-        start = time.monotonic()
-        _, errors = process.communicate(timeout=30)
-        assert time.monotonic() - start < 3
+        _, errors = process.communicate(timeout=PATIENCE)
         assert process.returncode in (-signal.SIGINT, 130, 1), errors
         assert errors.rstrip().endswith("KeyboardInterrupt")
         kept = len(judge(server).store().read())

@@ -6,9 +6,6 @@ import json
 import logging
 import random
 import re
-import signal
-import subprocess
-import sys
 import time
 import zlib
 from collections.abc import Generator, Iterator, Sequence
@@ -20,6 +17,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from processes import PATIENCE, Children, wait_for
 from questions import random_question
 
 from recbole_dtlns.errors import ArtefactError
@@ -220,40 +218,37 @@ import sys
 sys.path[:0] = {path!r}
 from test_verdict_store import IDENTITY, answer, key
 from recbole_dtlns.llm.verdict_store import VerdictStore
-with VerdictStore("store", IDENTITY).writer("engine", "mode") as shard:
-    print("ready", flush=True)
+with VerdictStore("store", IDENTITY).writer("engine", "mode") as shard, open("reported", "w") as reported:
     number = int(sys.argv[1])
     while True:
         group = range(number, number + number % 3 + 1)
         shard.append([key(each) for each in group], [answer(each) for each in group])
         number = group.stop
-        print(number, flush=True)
+        print(number, file=reported, flush=True)
 """
 
 
-def child(code: str, *arguments: object) -> subprocess.Popen[str]:
-    path = [str(Path(__file__).parent)]
-    return subprocess.Popen(
-        [sys.executable, "-c", code.format(path=path), *map(str, arguments)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+def here(code: str) -> str:
+    """The code of a process that imports from this file."""
+    return code.format(path=[str(folder) for folder in Path(__file__).parents[:2]])
 
 
-def test_what_a_killed_process_appended_is_there(store: VerdictStore, caplog: pytest.LogCaptureFixture) -> None:
+def test_what_a_killed_process_appended_is_there(
+    store: VerdictStore, caplog: pytest.LogCaptureFixture, children: Children
+) -> None:
     """kill -9 at random moments: every append that returned is whole, each key once, and nothing else appears."""
     moment = random.Random(0)
     expected: set[int] = set()
     start = 0
+    reported = Path("reported")  # a file is what it was at the kill, however slow its reader is; a pipe is not
     for _ in range(6):
-        process = child(WRITER, start)
-        assert process.stdout is not None
-        assert process.stdout.readline() == "ready\n", process.communicate()
+        reported.unlink(missing_ok=True)
+        process = children.code(here(WRITER), start)
+        wait_for(lambda: reported.exists() and reported.stat().st_size > 100, "verdicts are appended", process)
         time.sleep(moment.uniform(0, 0.05))
         process.kill()
-        reported, _ = process.communicate()
-        end = max(map(int, re.findall(r"(\d+)\n", reported)), default=start)
+        process.communicate()
+        end = max(map(int, re.findall(r"(\d+)\n", reported.read_text())))
         found = numbers_in(store)
         assert set(range(start, end)) <= found
         late = found - expected - set(range(start, end))  # the row that was written but not yet reported
@@ -286,10 +281,10 @@ except ArtefactError as error:
 @pytest.mark.parametrize(
     "room", [600, HEADER_BYTES, HEADER_BYTES + 13, HEADER_BYTES + 32 * 40, HEADER_BYTES + 32 * 40 + 31]
 )
-def test_a_full_disk_stops_with_a_plain_error(room: int, store: VerdictStore) -> None:
+def test_a_full_disk_stops_with_a_plain_error(room: int, store: VerdictStore, children: Children) -> None:
     """In the header, between rows and inside one: rows before stay, the error says what to do, and a rerun goes on."""
     write(store, [2000])
-    output, errors = child(FULL, room).communicate(timeout=60)
+    output, errors = children.code(here(FULL), room).communicate(timeout=PATIENCE)
     count, _, message = output.partition(" ")
     assert int(count) == max(0, room - HEADER_BYTES) // 32, errors
     assert re.fullmatch(r"cannot write .*\.verdicts \(.*\): free space there, or set dtlns_cache_dir to .*\n", message)
@@ -382,10 +377,10 @@ print(judge.judge(random_question()).counts())
 """
 
 
-def test_two_processes_at_once_ask_nothing_twice() -> None:
+def test_two_processes_at_once_ask_nothing_twice(children: Children) -> None:
     """The second one waits for the first, and then finds its verdicts."""
-    processes = [child(ASKER, number) for number in range(2)]
-    answers = [process.communicate(timeout=60) for process in processes]
+    processes = [children.code(here(ASKER), number) for number in range(2)]
+    answers = [process.communicate(timeout=PATIENCE) for process in processes]
     assert [process.returncode for process in processes] == [0, 0], answers
     assert [output for output, _ in answers] == [answers[0][0]] * 2
     assert "'positive': 24" in answers[0][0]
@@ -402,7 +397,7 @@ def test_a_process_that_waits_says_so(store: VerdictStore, caplog: pytest.LogCap
         assert "another process is asking the same model: waiting for it to finish" in caplog.text
 
 
-def test_the_lock_of_a_killed_process_is_free(store: VerdictStore) -> None:
+def test_the_lock_of_a_killed_process_is_free(store: VerdictStore, children: Children) -> None:
     """kill -9 while asking: the next run starts at once."""
     code = """
 import sys, time
@@ -411,16 +406,15 @@ from test_verdict_store import IDENTITY
 from recbole_dtlns.llm.verdict_store import VerdictStore
 with VerdictStore("store", IDENTITY).lock():
     print("locked", flush=True)
-    time.sleep(60)
+    time.sleep(1e4)
 """
-    process = child(code)
+    process = children.code(here(code))
     assert process.stdout is not None
     assert process.stdout.readline() == "locked\n"
-    process.send_signal(signal.SIGKILL)
+    process.kill()
     process.communicate()
-    started = time.monotonic()
-    with store.lock():
-        assert time.monotonic() - started < 5
+    with store.lock().acquire(timeout=0):
+        pass
 
 
 # ---------------------------------------------------------------- asking again, and the label card

@@ -7,13 +7,13 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
 import yaml
+from processes import PATIENCE, wait_for
 from searches import QUICK, epochs_by_trial, search
 
 pytest.importorskip("ray", reason="Ray is not installed; make test-tune installs it")
@@ -32,7 +32,7 @@ def test_a_trial_moves_on_when_its_node_is_lost(empty_folder: Path) -> None:
 
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
     worker = cluster.add_node(num_cpus=1)
-    events = empty_folder / "tune_runs" / "lost" / "tensorboard"
+    folder = empty_folder / "tune_runs" / "lost"
     found: list[Any] = []
 
     def work() -> None:
@@ -42,17 +42,16 @@ def test_a_trial_moves_on_when_its_node_is_lost(empty_folder: Path) -> None:
     searching = threading.Thread(target=work)
     try:
         searching.start()
-        wait_for(lambda: len(list(events.glob("*"))) == 2, "both trials report", 120)
-        time.sleep(2)
+        wait_for(lambda: reported(folder, 3) == 2, "both trials report")
         cluster.remove_node(worker, allow_graceful=False)
-        searching.join(400)
+        searching.join(PATIENCE)
         assert not searching.is_alive()
     finally:
         ray.shutdown()
         cluster.shutdown()
     assert found[0].table["epoch"].tolist() == [25, 25]
     assert (found[0].table["error"] == "").all()
-    counts = epochs_by_trial(empty_folder / "tune_runs" / "lost")
+    counts = epochs_by_trial(folder)
     repeated = [sum(count - 1 for count in trial.values()) for trial in counts.values()]
     assert sum(repeated) <= 3, f"epochs since the last checkpoint at most: {counts}"
 
@@ -67,8 +66,8 @@ def test_a_killed_search_goes_on(empty_folder: Path) -> None:
     folder = empty_folder / "tune_runs" / "BPR-ml-100k"
     with Path("first.txt").open("w") as out:
         driver = subprocess.Popen(first, stdout=out, stderr=out, start_new_session=True)
-        wait_for(lambda: len(list((folder / "tensorboard").glob("*"))) >= 2, "the second trial reports", 200)
-        time.sleep(1.5)
+        wait_for(lambda: reported(folder, 15) == 1 and reported(folder, 2) == 2, "the second trial reports")
+        wait_for(lambda: "trial 1 " in Path("first.txt").read_text(), "the first trial is told of")
         os.kill(driver.pid, signal.SIGKILL)
         driver.wait()
     before = epochs_by_trial(folder)
@@ -88,8 +87,6 @@ def test_a_killed_search_goes_on(empty_folder: Path) -> None:
     assert best["dtlns_n_candidates"] in (4, 6, 8)
 
 
-def wait_for(condition: Any, what: str, seconds: float) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, f"waited {seconds} s in vain until {what}"
-        time.sleep(0.1)
+def reported(folder: Path, epochs: int) -> int:
+    """Trials that have reported so many epochs."""
+    return sum(len(counts) >= epochs for counts in epochs_by_trial(folder).values())
