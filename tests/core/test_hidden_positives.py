@@ -53,6 +53,15 @@ def test_hiding_parts_the_pairs_and_leaves_ids_and_every_user(question: Question
     assert not np.array_equal(hidden, hide_positives(train, 0.25, seed=4)[1])
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_every_user_keeps_one_pair_and_no_more_where_nearly_all_are_hidden(seed: int) -> None:
+    train = block_interactions(blocks=2, users=5, items=8, missing=3)
+    reduced, hidden = hide_positives(train, 0.999, seed)
+    assert np.diff(reduced.matrix.indptr).tolist() == [1] * train.n_users
+    assert len(hidden) == train.matrix.nnz - train.n_users
+    assert (np.diff(hidden) > 0).all(), "sorted, and none twice"
+
+
 def test_users_with_one_pair_have_nothing_to_hide() -> None:
     lonely = TrainInteractions.from_tokens(np.array(["a", "b"]), np.array(["x", "y"]))
     with pytest.raises(DataError, match="every user has only one"):

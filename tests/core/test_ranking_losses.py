@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from recbole_dtlns.item_sets import JudgedPairs, PairSet
 from recbole_dtlns.negatives.false_negatives import NegativeWeights
-from recbole_dtlns.negatives.losses import bpr, softmax, sum_exp
+from recbole_dtlns.negatives.losses import bpr, cross_entropy, row_loss, softmax, sum_exp
 from recbole_dtlns.negatives.shared_negatives import SharedNegatives, expanded
 
 SCORE = st.floats(-5, 5)
@@ -42,6 +42,30 @@ def test_losses_are_their_formulas(rows: Any) -> None:
             math.log(1 + sum(v * math.exp((s - s_p) / 0.5) for s, v in row)),
         )
         assert [float(loss[place]) for loss in found] == pytest.approx(expected, abs=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("bpr", lambda s_p, rest: sum(v * math.log1p(math.exp(s - s_p)) for s, v in rest) / len(rest)),
+        ("sum_exp", lambda s_p, rest: math.log(1 + sum(v * math.exp(s - s_p) for s, v in rest))),
+        ("softmax", lambda s_p, rest: math.log(1 + sum(v * math.exp((s - s_p) / 0.25) for s, v in rest))),
+    ],
+)
+@pytest.mark.parametrize("weighted", [False, True])
+def test_losses_by_their_names(name: str, expected: Any, weighted: bool) -> None:
+    """The temperature is for `softmax` alone; without weights every negative has one."""
+    rows = [(0.5, [(1.0, 0.2), (-1.0, 0.9)]), (-0.2, [(0.3, 1.0), (0.1, 0.5)])]
+    positive, negatives, weights = tensors(rows)
+    found = row_loss(name, temperature=0.25)(positive, negatives, weights if weighted else None)
+    plain = [(s_p, [(s, v if weighted else 1.0) for s, v in rest]) for s_p, rest in rows]
+    assert found.tolist() == pytest.approx([expected(s_p, rest) for s_p, rest in plain])
+
+
+def test_cross_entropy_takes_logarithms_of_weights_and_no_temperature_unless_told() -> None:
+    positive, negatives = torch.tensor([1.0]), torch.tensor([[2.0, 0.0, 5.0]])
+    found = cross_entropy(positive, negatives, torch.tensor([[0.5, 2.0, 0.0]]).log())
+    assert found.tolist() == pytest.approx([math.log(1 + 0.5 * math.exp(1) + 2 * math.exp(-1))])
 
 
 @given(ROWS)
@@ -106,6 +130,23 @@ def test_shared_negatives_estimate_the_sum_over_all_unblocked_items(skewed: bool
     for row in (0, 1):
         exact = sum(math.exp(scores[item]) for item in range(1, n_items) if item not in blocked[row])
         assert np.mean(estimates, axis=0)[row] == pytest.approx(exact, rel=0.05)
+
+
+@pytest.mark.parametrize("uniform", [0.0, 0.5, 1 - 2.0**-53])
+def test_only_items_of_some_probability_are_drawn(uniform: float) -> None:
+    """At both ends of [0, 1) too: neither the padding, nor items that a distribution leaves out."""
+    shared = SharedNegatives(PairSet.of(np.array([0]), np.array([1])), np.array([0, 0, 0.5, 0, 0.5, 0]), 1)
+    drawn = shared.draw(np.array([0]), np.array([2]), np.array([uniform]))
+    assert drawn.items.tolist() == [2 if uniform < 0.5 else 4]
+    assert drawn.log_weight.tolist() == [pytest.approx(math.log(1 / 0.5))] and drawn.log_weight.dtype == np.float32
+
+
+def test_a_rows_own_positive_is_no_negative_though_nothing_blocks_it() -> None:
+    """It is left out for that row alone."""
+    shared = SharedNegatives(PairSet.of(np.array([0]), np.array([3])), np.array([0, 0.25, 0.25, 0.25, 0.25]), 2)
+    drawn = shared.draw(np.array([0, 1, 1]), np.array([1, 2, 4]), np.array([0.1, 0.3, 0.6, 0.9]))
+    left_out = {(row, int(drawn.items[column])) for row, column in zip(drawn.rows, drawn.columns, strict=True)}
+    assert left_out == {(0, 1), (0, 3), (1, 2), (2, 4)}
 
 
 @given(st.lists(st.lists(st.integers(0, 9), max_size=4), min_size=1, max_size=6), st.data())

@@ -46,6 +46,17 @@ def test_users_in_any_order_get_their_own_truth() -> None:
     assert found["recall@2"].tolist() == [0.5, 1.0]
 
 
+def test_every_row_is_scored_by_its_own_hits() -> None:
+    """Two users who find their item at another place; the third finds nothing."""
+    found = lists([5, 6, 7], [5, 6, 7], [5, 6, 7]).metrics(
+        pairs((1, 7), (2, 6), (3, 9)), ["mrr", "ndcg", "hit", "precision", "recall"], [3]
+    )
+    assert found["mrr@3"] == pytest.approx([1 / 3, 1 / 2, 0])
+    assert found["ndcg@3"] == pytest.approx([1 / np.log2(4), 1 / np.log2(3), 0])
+    assert found["hit@3"].tolist() == found["recall@3"].tolist() == [1, 1, 0]
+    assert found["precision@3"] == pytest.approx([1 / 3, 1 / 3, 0])
+
+
 def test_users_without_a_truth_have_no_value() -> None:
     found = lists([5, 6], [5, 6]).metrics(pairs((1, 5)), ["recall", "ndcg", "hit", "mrr", "precision"], [2])
     assert all(values[0] > 0 and np.isnan(values[1]) for values in found.values())
@@ -60,12 +71,40 @@ def test_lists_without_some_pairs_move_up() -> None:
 def test_short_lists_end_with_nothing() -> None:
     kept = lists([5, 6, -1]).without(pairs((1, 5)), 2)
     assert kept.items.tolist() == [[6, -1]]
+    assert kept.scores.tolist() == [[-1, -np.inf]] and kept.scores.dtype == np.float32
     assert kept.metrics(pairs((1, 6)), ["recall", "precision"], [2])["precision@2"].tolist() == [0.5]
 
 
 def test_lists_that_were_cut_too_early_are_refused() -> None:
     with pytest.raises(DataError, match="too short"):
         lists([5, 6, 7]).without(pairs((1, 5), (1, 6)), 2)
+
+
+@pytest.mark.parametrize("other", [[8, -1, -1], [8, 9, -1]])
+def test_a_list_that_was_cut_is_refused_beside_one_that_ended(other: list[int]) -> None:
+    """That somebody's list holds all there is says nothing about another's."""
+    with pytest.raises(DataError, match="too short"):
+        lists([5, 6, 7], other).without(pairs((1, 5), (1, 6)), 2)
+
+
+def test_item_zero_is_an_item_and_not_the_end_of_a_list() -> None:
+    """Ids below zero end a list, no other does."""
+    with pytest.raises(DataError, match="too short"):
+        lists([0, 5, 6]).without(pairs((1, 5), (1, 6)), 2)
+    ranked = lists([5, 0], [0, -1])
+    assert ranked.found(pairs((1, 0), (2, 0), (2, 5))).tolist() == [True, True, False]
+    assert ranked.hits(pairs((1, 0), (2, 0))).tolist() == [[False, True], [True, False]]
+    spread = Spread.of(ranked, np.array([7, 0, 0, 0, 0, 1]), np.array([0, 5]))
+    assert (spread.coverage, spread.popularity) == (1.0, pytest.approx((7 + 7 + 1) / 3))
+
+
+def test_nothing_removed_and_nothing_recommended() -> None:
+    """Empty sets of pairs, and no user at all."""
+    nothing = pairs()
+    assert lists([5, 6]).without(nothing, 2).items.tolist() == [[5, 6]]
+    assert lists([5, 6]).found(nothing).tolist() == []
+    nobody = Rankings(np.array([], np.int64), np.zeros((0, 2), np.int64), np.zeros((0, 2), np.float32))
+    assert nobody.found(pairs((1, 5))).tolist() == [False]
 
 
 @given(st.integers(0, 10_000))
@@ -91,6 +130,17 @@ def test_spread_of_known_recommendations() -> None:
     assert (alike.coverage, alike.gini, alike.popularity) == (1.0, 0.0, 25.0)
     narrow = Spread.of(lists([4], [4]), counts, np.arange(1, 5))
     assert (narrow.coverage, narrow.gini, narrow.popularity) == (0.25, 0.75, 40.0)
+
+
+def test_spread_where_the_last_items_are_never_recommended() -> None:
+    """One recommendation in all, of the first of four items."""
+    one = Spread.of(lists([1]), np.array([0, 10, 20, 30, 40]), np.arange(1, 5))
+    assert (one.coverage, one.gini, one.popularity) == (0.25, 0.75, 10.0)
+
+
+def test_spread_of_no_recommendation() -> None:
+    none = Spread.of(lists([-1, -1]), np.array([0, 10, 20]), np.arange(1, 3))
+    assert (none.coverage, none.gini, none.popularity) == (0.0, 0.0, 0.0)
 
 
 def test_groups_are_of_nearly_equal_size_and_never_part_equal_values() -> None:

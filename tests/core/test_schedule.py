@@ -69,6 +69,7 @@ def test_a_number_is_a_constant(value: float, epoch: int) -> None:
     assert schedule == Schedule.constant(value)
     assert schedule.at(epoch) == value and schedule.values == [value]
     assert schedule.plain() == value and type(schedule.plain()) is float
+    assert schedule == Schedule.read({0: value})
 
 
 @given(POINTS)

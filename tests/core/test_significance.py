@@ -88,6 +88,7 @@ def test_holm_is_the_textbooks() -> None:
     """Holm 1979: .01 x 4, .02 x 3, .03 x 2 (not below the one before), .04 x 1 (likewise)."""
     assert holm([0.03, 0.01, 0.04, 0.02]) == pytest.approx([0.06, 0.04, 0.06, 0.06])
     assert holm([0.5, 0.9]) == [1.0, 1.0]
+    assert holm([0.9, 0.8, 0.7]) == [1.0, 1.0, 1.0]
     assert holm([]) == []
 
 

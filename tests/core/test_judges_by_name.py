@@ -1,0 +1,163 @@
+"""What a judge's name and settings make: what it reads, what its verdicts depend on, and what they look like."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from block_data import block_interactions
+from test_hidden_positives import ask
+
+from recbole_dtlns.judge.calibrated import CalibratedJudge
+from recbole_dtlns.judge.contract import Label, Question
+from recbole_dtlns.judge.controls import RankJudge, ShuffledJudge, with_random_paths, with_shuffled_paths
+from recbole_dtlns.judge.structural import StructuralJudge
+from recbole_dtlns.judge.table import JUDGES
+from recbole_dtlns.teacher.contract import Candidates
+
+LABELS = "user_id\titem_id\nu0-00\ti1-00\nu1-00\ti0-00\n"
+
+# No two are equal, so a setting that is read in place of another shows.
+SETTINGS: dict[str, Any] = {
+    "judge_threshold": 0.75,
+    "judge_random_rate": 0.3,
+    "judge_rank_first": 4,
+    "judge_hide": 0.2,
+    "judge_lift": 1.5,
+    "judge_missing": "negative",
+    "judge_labels": "labels.tsv",
+    "seed": 9,
+}
+
+INPUTS = {
+    "structural": {"judge": "structural", "threshold": 0.75},
+    "calibrated": {"judge": "calibrated", "hide": 0.2, "lift": 1.5, "seed": 9},
+    "recorded": {
+        "judge": "recorded",
+        "file": hashlib.sha256(LABELS.encode()).hexdigest(),
+        "missing": "negative",
+        "threshold": 0.75,
+    },
+    "always": {"judge": "POSITIVE"},
+    "never": {"judge": "NEGATIVE"},
+    "random": {"judge": "random", "rate": 0.3, "seed": 9},
+    "rank": {"judge": "rank", "first": 4},
+    "shuffled": {"judge": "shuffled", "threshold": 0.75, "seed": 9},
+}
+
+
+def made(name: str, **keys: Any) -> Any:
+    """The judge that a configuration names."""
+    Path("labels.tsv").write_text(LABELS)
+    return JUDGES.get(name)(SimpleNamespace(**{**SETTINGS, **keys}))
+
+
+@pytest.fixture(scope="module")
+def question() -> Question:
+    return ask(block_interactions(blocks=4, users=20, items=24, missing=6))
+
+
+@pytest.mark.parametrize("name", INPUTS)
+def test_verdicts_are_kept_under_all_that_they_depend_on(name: str) -> None:
+    """A stored verdict is found again by these; the file of labels by its content, not by its name."""
+    assert made(name).inputs() == INPUTS[name]
+
+
+@pytest.mark.parametrize("name", INPUTS)
+def test_verdicts_are_one_float_and_one_small_integer_a_pair(name: str, question: Question) -> None:
+    verdicts = made(name).judge(question)
+    assert verdicts.probability.shape == verdicts.label.shape == (len(question.candidates),)
+    assert (verdicts.probability.dtype, verdicts.label.dtype) == (np.float32, np.int8)
+
+
+def test_the_rank_judge_takes_the_teachers_first() -> None:
+    """Known answer; the last candidate of the first user and the first of the next are told apart by rank alone."""
+    columns = np.array([[0, 0, 0, 0, 1, 1], [5, 6, 7, 8, 5, 6], [0, 1, 2, 3, 0, 1]], np.int32)
+    asked = SimpleNamespace(candidates=Candidates(*columns, np.zeros(6, np.float32)))
+    verdicts = RankJudge(2).judge(asked)  # type: ignore[arg-type]
+    assert verdicts.label.tolist() == [1, 1, 0, 0, 1, 1]
+    assert verdicts.probability == pytest.approx([1, 1 / 2, 1 / 3, 1 / 4, 1, 1 / 2])
+
+
+@pytest.mark.parametrize("rate", [0.0, 1.0])
+def test_a_rate_of_nothing_or_all_is_exactly_that(rate: float, question: Question) -> None:
+    assert set(made("random", judge_random_rate=rate).judge(question).label.tolist()) == {rate}
+
+
+def test_the_shuffled_judge_is_the_rule_on_trees_shuffled_by_its_seed(question: Question) -> None:
+    expected = StructuralJudge(0.75).judge(with_shuffled_paths(question, 3))
+    found = ShuffledJudge(0.75, seed=3).judge(question)
+    np.testing.assert_array_equal(found.label, expected.label)
+    np.testing.assert_array_equal(found.probability, expected.probability)
+
+
+def test_both_trees_are_shuffled_alike_and_drawn_apart(question: Question) -> None:
+    """Shuffling gives item i both paths of another item; random paths are those of leaves, in each tree anew."""
+    shuffled, same = with_shuffled_paths(question, 1), with_shuffled_paths(question, 1)
+    order = np.random.default_rng(1).permutation(question.train.n_items)
+    for tree in ("structure", "semantic"):
+        true, other = getattr(question, tree), getattr(shuffled, tree)
+        np.testing.assert_array_equal(other.digits, true.digits[order])
+        np.testing.assert_array_equal(other.digits, getattr(same, tree).digits)
+    drawn, again, another = (with_random_paths(question, seed) for seed in (1, 1, 2))
+    for tree in ("structure", "semantic"):
+        paths = getattr(drawn, tree).paths
+        assert set(paths) <= set(getattr(question, tree).paths)
+        assert paths == getattr(again, tree).paths != getattr(another, tree).paths
+    # Of one tree in both places, the draws would be equal if they were one.
+    twice = with_random_paths(replace(question, semantic=question.structure), 1)
+    assert twice.structure.paths != twice.semantic.paths
+
+
+def test_leaves_are_drawn_equally_often_whatever_their_size() -> None:
+    """Of a leaf of ninety items and one of ten, each gets about half of the items."""
+    train = block_interactions(blocks=5, users=4, items=20, missing=1)
+    tree = type(ask(block_interactions()).structure).from_paths(["0"] * 90 + ["1"] * 10)
+    none = Candidates(*(np.array([], dtype) for dtype in (np.int32, np.int32, np.int32, np.float32)))
+    drawn = with_random_paths(Question(train, none, tree, tree), 0)
+    sizes = np.bincount(drawn.structure.leaf_of_item)
+    assert sizes.sum() == 100 and len(sizes) == 2 and sizes.min() >= 30
+
+
+@pytest.mark.parametrize("control", [with_shuffled_paths, with_random_paths])
+def test_a_question_that_cannot_be_put_anew_cannot_be_on_other_paths_either(control: Any, question: Question) -> None:
+    assert control(replace(question, reask=None), 1).reask is None
+
+
+class Fixed:
+    """Stands for a fitted classifier that says the same of every pair."""
+
+    def predict_proba(self, features: np.ndarray) -> np.ndarray:
+        return np.tile([0.75, 0.25], (len(features), 1))
+
+
+@pytest.mark.parametrize(("lift", "label"), [(1.0, Label.POSITIVE), (1.01, Label.NEGATIVE), (0.0, Label.POSITIVE)])
+def test_a_probability_of_exactly_the_lift_is_enough(lift: float, label: Label, question: Question) -> None:
+    """At least so many times the mean: a pair as likely as the mean has a lift of one."""
+    verdicts = CalibratedJudge(hide=0.1, lift=lift, seed=0).apply(Fixed(), question)  # type: ignore[arg-type]
+    assert set(verdicts.label.tolist()) == {label}
+    assert set(verdicts.probability.tolist()) == {0.25}
+
+
+def test_what_the_calibrated_judge_learns_is_repeated_by_its_seed(question: Question) -> None:
+    """And other hidden pairs teach it something else."""
+    first, again, other = (CalibratedJudge(0.2, 1.0, seed).judge(question).probability for seed in (1, 1, 2))
+    np.testing.assert_array_equal(first, again)
+    assert not np.array_equal(first, other)
+
+
+def test_the_scale_of_the_teachers_scores_does_not_matter(question: Question) -> None:
+    """A teacher whose scores are a thousand times larger says the same, so the same is learnt from it."""
+
+    def louder(asked: Question) -> Question:
+        return replace(asked, candidates=replace(asked.candidates, scores=1000 * asked.candidates.scores))
+
+    assert question.reask is not None
+    loud = replace(louder(question), reask=lambda train: louder(ask(train)))
+    judge = CalibratedJudge(0.2, 1.0, seed=1)
+    assert judge.judge(loud).probability == pytest.approx(judge.judge(question).probability, rel=1e-2)
