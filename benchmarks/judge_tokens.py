@@ -7,9 +7,9 @@ asked once and labelled together. The baseline asks one request per pair with th
 and both paths, levels joined by dashes) and no cache, as the published script does; its system prompt is ours, which is
 shorter than the published one, and its reply is not counted.
 
-`distilled` is measured on other candidates, because an audit has to hide train positives and make candidates anew
-(ItemKNN's, the published trees). Its LLM is a stand-in that answers by the prefix rule with noise: it shows what
-learning from a sample costs and keeps, not how good an LLM is.
+`distilled` is measured on other candidates and trees, because an audit has to hide train positives and make all that
+knows them anew (ItemKNN's candidates, trees of the pairs that are left). Its LLM is a stand-in that answers by the
+prefix rule with noise: it shows what learning from a sample costs and keeps, not how good an LLM is.
 """
 
 from __future__ import annotations

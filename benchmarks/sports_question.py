@@ -13,7 +13,9 @@ from recbole_dtlns.judge.contract import Question
 from recbole_dtlns.teacher.candidate_file import read_candidates
 from recbole_dtlns.teacher.closed_form import ItemKNN
 from recbole_dtlns.teacher.contract import top_candidates
+from recbole_dtlns.tree.build import TreeShape, build_tree
 from recbole_dtlns.tree.item_tree import ItemTree
+from recbole_dtlns.tree.structure import structure_vectors
 
 SPORTS = Path(__file__).resolve().parents[2] / "shared" / "sports"
 
@@ -46,25 +48,26 @@ def sports_question(folder: Path) -> Question:
     """The published candidates (20 for each of 10,507 users) and trees."""
     train = sports_train(folder)
     candidates, _ = read_candidates(folder / "candidates.tsv", train)
-    return Question(train, candidates, *_trees(folder, train))
+    return Question(train, candidates, *published_trees(folder, train))
 
 
 def audited_question(folder: Path) -> Question:
-    """ItemKNN's candidates for every user, and the published trees; it can be put anew, so judges can be audited.
+    """ItemKNN's candidates for every user; it can be put anew, so judges can be audited.
 
-    ItemKNN, because it is fitted in seconds.
+    ItemKNN, because it is fitted in seconds. The trees are made of the train pairs given, as a run makes them: the
+    published ones were made of all train pairs, so they know those that an audit hides.
     """
-    train = sports_train(folder)
-    trees = _trees(folder, train)
 
     def ask(given: TrainInteractions) -> Question:
-        fitted = ItemKNN(neighbours=200, shrink=10.0, dimension=8).fit(given)
+        fitted = ItemKNN(neighbours=200, shrink=10.0, dimension=64).fit(given)
+        trees = (build_tree(vectors, TreeShape())[0] for vectors in (structure_vectors(given, 32), fitted.item_vectors))
         return Question(given, top_candidates(fitted, given, 20), *trees, reask=ask)
 
-    return ask(train)
+    return ask(sports_train(folder))
 
 
-def _trees(folder: Path, train: TrainInteractions) -> tuple[ItemTree, ItemTree]:
+def published_trees(folder: Path, train: TrainInteractions) -> tuple[ItemTree, ItemTree]:
+    """The published structure and semantic tree."""
     tokens = train.item_tokens.tolist()
     structure, semantic = (
         ItemTree.from_file(folder / f"{name}_paths.tsv", tokens)[0] for name in ("structure", "semantic")

@@ -109,25 +109,37 @@ class _Stages:
         self.store = ArtefactStore(cache_folder(settings.cache_dir), settings.refuse_damaged)
         self.progress = show_progress and sys.stderr.isatty()
         self.artefacts: dict[str, Artefact] = {}
+        self.taught_by: dict[str, Any] = {}  # what determines the teacher, once it was asked
 
     def question(self, train_dataset: Dataset) -> Question:
         """Teacher, candidates and trees: all that a judge may look at.
 
-        It can be put anew unless something of it is given from outside and may know all train pairs.
+        It can be put anew unless its teacher or candidates are given from outside and may know all train pairs. Trees
+        that may know them are made anew.
         """
 
         def reask(train: TrainInteractions) -> Question:
-            return _Stages(self.settings, train, self.progress).question(train_dataset)
+            return _Stages(self._settings_anew, train, self.progress).question(train_dataset)
 
         candidates, vectors = self.teach(train_dataset)
         structure_tree, semantic_tree = self.grow_structure_tree(), self.grow_semantic_tree(vectors)
-        given = self.settings.teacher == "checkpoint" or self.settings.candidates_file
+        fixed = self.settings.teacher == "checkpoint" or self.settings.candidates_file
         if self.settings.candidates_file:
             candidates = self.read_candidates(self.settings.candidates_file)
-        question = Question(self.train, candidates, structure_tree, semantic_tree)
+        question = Question(self.train, candidates, structure_tree, semantic_tree, given=self._given_trees)
         control = {"shuffled": with_shuffled_paths, "random": with_random_paths}.get(self.settings.tree_control)
         asked = question if control is None else control(question, self.settings.seed)
-        return asked if given else replace(asked, reask=reask)
+        return asked if fixed else replace(asked, reask=reask)
+
+    @property
+    def _given_trees(self) -> tuple[str, ...]:
+        paths = {"structure": self.settings.structure_paths, "semantic": self.settings.semantic_paths}
+        return tuple(tree for tree, file in paths.items() if file) if self.settings.paths_know_train else ()
+
+    @property
+    def _settings_anew(self) -> DTLNSSettings:
+        """The settings under which a question is put anew."""
+        return self.settings.model_copy(update={f"{tree}_paths": None for tree in self._given_trees})
 
     def teach(self, train_dataset: Dataset) -> tuple[Candidates, np.ndarray]:
         settings = self.settings
@@ -147,6 +159,7 @@ class _Stages:
             return {**vars(found), "item_vectors": fitted.item_vectors}, facts
 
         inputs = {**teacher.inputs(), "teacher_version": teacher.version, "k": settings.candidates}
+        self.taught_by = {"version": _TEACHER_VERSION, **inputs}
         arrays = self._stage("teacher", _TEACHER_VERSION, {"train": self.train.fingerprint, **inputs}, compute).arrays
         vectors = arrays["item_vectors"]
         return Candidates(*(arrays[name] for name in ("users", "items", "ranks", "scores"))), vectors
@@ -164,14 +177,12 @@ class _Stages:
         if settings.structure_paths:
             return self._read_tree("structure tree", settings.structure_paths)
 
-        bounds = {"neighbours": settings.graph_neighbours, "max_history": settings.graph_max_history}
-
         def compute() -> tuple[Arrays, Facts]:
-            vectors = structure.structure_vectors(self.train, settings.structure_dim, **bounds)
+            vectors = structure.structure_vectors(self.train, settings.structure_dim, **self._graph_bounds)
             alone = int((vectors == 0).all(axis=1).sum())
             return {"vectors": vectors}, {"dimensions": settings.structure_dim, "items_alone": alone}
 
-        inputs = {"train": self.train.fingerprint, "dimensions": settings.structure_dim, **bounds}
+        inputs = {"train": self.train.fingerprint, "dimensions": settings.structure_dim, **self._graph_bounds}
         stored = self._stage("structure", structure.VERSION, inputs, compute)
         return self._grow_tree("structure tree", stored.arrays["vectors"])
 
@@ -203,6 +214,7 @@ class _Stages:
             "candidates": _digest(candidates.users, candidates.items, candidates.ranks, candidates.scores),
             "trees": _digest(question.structure.digits, question.semantic.digits),
             "answers": _digest(kept.probability, kept.label) if kept else None,
+            "anew": self._made_anew_by() if question.reask else None,
         }
         stored = self._stage("verdicts", 1, inputs, compute)
         return Verdicts(stored.arrays["probability"], stored.arrays["label"], dict(stored.facts["abstained_because"]))
@@ -230,9 +242,30 @@ class _Stages:
             Forbidden(arrays["forbidden_users"], arrays["forbidden_items"]),
         )
 
-    def _grow_tree(self, stage: str, vectors: np.ndarray) -> ItemTree:
+    def _made_anew_by(self) -> dict[str, Any]:
+        """What determines a question that is put anew, beside its train pairs and the trees that stay as they are.
+
+        Two runs whose questions are the same may put others where pairs are hidden, and a judge may learn from those.
+        """
+        return {
+            "teacher": self.taught_by,
+            "given": self._given_trees,
+            "structure": {
+                "version": structure.VERSION,
+                "dimensions": self.settings.structure_dim,
+                **self._graph_bounds,
+            },
+            "tree": {"version": build.VERSION, "control": self.settings.tree_control, **vars(self._tree_shape)},
+        }
+
+    @property
+    def _graph_bounds(self) -> dict[str, int]:
+        return {"neighbours": self.settings.graph_neighbours, "max_history": self.settings.graph_max_history}
+
+    @property
+    def _tree_shape(self) -> TreeShape:
         settings = self.settings
-        shape = TreeShape(
+        return TreeShape(
             settings.tree_branching,
             settings.tree_leaf_size,
             settings.tree_balance,
@@ -240,6 +273,9 @@ class _Stages:
             settings.tree_max_share,
             settings.seed,
         )
+
+    def _grow_tree(self, stage: str, vectors: np.ndarray) -> ItemTree:
+        shape = self._tree_shape
 
         def compute() -> tuple[Arrays, Facts]:
             with self._bar(stage, len(vectors), "item") as advance:

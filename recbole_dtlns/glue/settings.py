@@ -81,6 +81,7 @@ class DTLNSSettings(BaseModel):
     tree_max_share: float = Field(1.6, ge=1)
     structure_paths: str | None = None
     semantic_paths: str | None = None
+    paths_know_train: bool = True
     tree_control: Literal["none", "shuffled", "random"] = "none"
 
     judge: str = "structural"

@@ -68,6 +68,11 @@ def _verdicts(facts: Facts) -> str:
         how += f" ({facts['mode']})" if facts["mode"] else ""
     elif "rows" in facts:
         how = f"; {facts['found']} of them in {facts['file']}, {facts['rows_of_unknown']} rows name unknown tokens"
+    elif "trees_not_read" in facts:
+        how = (
+            f"; it looked at trees of its own, not at the given ones ({' and '.join(facts['trees_not_read'])}), which "
+            "may know the pairs that it learns from (else: dtlns_paths_know_train: False)"
+        )
     else:
         how = ""
     total = max(facts["positive"] + facts["negative"] + facts["abstain"], 1)

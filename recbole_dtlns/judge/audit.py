@@ -51,6 +51,8 @@ class Audit:
         candidates: how many pairs were judged.
         scores: by judge.
         agreement: share of pairs with the same label, for every two judges.
+        trees_not_read: trees of the run (`structure`, `semantic`) that were given and may know the hidden pairs; the
+            judges were asked about trees made anew.
     """
 
     hidden: int
@@ -58,10 +60,21 @@ class Audit:
     candidates: int
     scores: dict[str, JudgeScore]
     agreement: dict[str, dict[str, float]]
+    trees_not_read: tuple[str, ...] = ()
 
     def plain(self) -> dict[str, Any]:
         """As plain data, for JSON."""
         return asdict(self)
+
+    def remark(self) -> str:
+        """What the table's head says of trees that were not read; empty where there are none."""
+        if not self.trees_not_read:
+            return ""
+        return (
+            "asked on trees made of the train pairs that are left, not on the given paths "
+            f"({' and '.join(self.trees_not_read)}), which may know the hidden pairs "
+            "(else: dtlns_paths_know_train: False)"
+        )
 
     def table(self) -> str:
         """As text: one line per judge."""
@@ -69,6 +82,7 @@ class Audit:
         lines = [
             f"{self.hidden} train positives hidden, {self.reachable} of them among {self.candidates} candidates "
             f"(base rate {self.reachable / self.candidates:.2%})",
+            *filter(None, [self.remark()]),
             f"{'judge':<{width}}  positive  precision  recall  AUC    ECE    abstained",
         ]
         for name, score in self.scores.items():
@@ -97,7 +111,10 @@ def audit(
         DataError: no hidden positive is among the candidates.
     """
     if question.reask is None:
-        raise ConfigError("an audit trains the teacher again without some pairs, and a checkpoint cannot be")
+        raise ConfigError(
+            "an audit trains the teacher again without some pairs, which neither a checkpoint nor a file of candidates "
+            "allows"
+        )
     reduced, hidden = hide_positives(question.train, share, seed)
     known = question.reask(reduced)
     truth = np.isin(known.pair_keys(), hidden)
@@ -111,7 +128,7 @@ def audit(
     agreement = {
         first: {second: float((labels[first] == labels[second]).mean()) for second in labels} for first in labels
     }
-    return Audit(len(hidden), int(truth.sum()), len(truth), scores, agreement)
+    return Audit(len(hidden), int(truth.sum()), len(truth), scores, agreement, question.given)
 
 
 def _trials(

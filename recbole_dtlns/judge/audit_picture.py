@@ -12,6 +12,7 @@ _BODY = """
 {reachable} of them came back among the {candidates} candidates ({base:.2%}): the false negatives whose answer is known.
 Every judge was asked about all candidates. The other candidates are unobserved, not known negatives, so precision is a
 lower bound; compare it with that of <i>always</i>.</p>
+{remark}
 {table}
 <h2>Does it rank hidden positives first?</h2>
 <p>AUC: the chance that a hidden positive gets a higher probability than another candidate; 0.5 is guessing. Lines
@@ -72,6 +73,7 @@ def audit_page(audit: Audit) -> str:
         reachable=audit.reachable,
         candidates=audit.candidates,
         base=audit.reachable / audit.candidates,
+        remark=f"<p>The judges were {audit.remark()}.</p>" if audit.trees_not_read else "",
         table=_table(audit),
         **{name: draw(figure, name, heights.get(name, 480)) for name, figure in figures.items()},
     )

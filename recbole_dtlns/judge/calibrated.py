@@ -22,6 +22,9 @@ class CalibratedJudge:
     that are hidden pairs are the positive examples. So the probability reads: how likely is it that this
     candidate is a positive that the train split happens to lack? It is calibrated to the hidden share, and small.
 
+    Trees that were given, and may know the hidden pairs, are not looked at: learnt from, they would promise too much.
+    Trees made of the train pairs stand in for them.
+
     Args:
         hide: share of each user's pairs to hide, in (0, 1).
         lift: a pair is labelled positive when its probability is at least this many times the mean.
@@ -51,12 +54,13 @@ class CalibratedJudge:
         """Learn from hidden positives.
 
         Raises:
-            ConfigError: the question cannot be made anew (a teacher from a checkpoint cannot be trained again).
+            ConfigError: the question cannot be made anew (from a checkpoint as teacher, or a file of candidates).
             DataError: no hidden pair is among the candidates.
         """
         if question.reask is None:
             raise ConfigError(
-                "the calibrated judge trains the teacher again without some pairs; a checkpoint cannot be"
+                "the calibrated judge trains the teacher again without some pairs, which neither a checkpoint nor a "
+                "file of candidates allows"
             )
         reduced, hidden = hide_positives(question.train, self.hide, self.seed)
         known = question.reask(reduced)
@@ -72,6 +76,7 @@ class CalibratedJudge:
 
     def apply(self, classifier: Pipeline, question: Question) -> Verdicts:
         """The verdicts of what `fit` returned."""
-        probability = classifier.predict_proba(pair_features(question))[:, 1]
+        probability = classifier.predict_proba(pair_features(question.on_own_trees()))[:, 1]
         label = np.where(probability >= self.lift * probability.mean(), Label.POSITIVE, Label.NEGATIVE)
-        return Verdicts(probability.astype(np.float32), label.astype(np.int8))
+        facts = {"trees_not_read": list(question.given)} if question.given else {}
+        return Verdicts(probability.astype(np.float32), label.astype(np.int8), facts=facts)

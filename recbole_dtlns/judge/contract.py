@@ -33,6 +33,8 @@ class Question:
         structure, semantic: the two item trees over the train items.
         reask: the same question made anew (teacher, trees, candidates) from other train pairs with the same canonical
             ids; judges that learn from hidden positives need it. None where it cannot be made.
+        given: which of the trees (`structure`, `semantic`) come from outside and may know every train pair; `reask`
+            makes others in their place.
     """
 
     train: TrainInteractions
@@ -40,6 +42,7 @@ class Question:
     structure: ItemTree
     semantic: ItemTree
     reask: Callable[[TrainInteractions], Question] | None = None
+    given: tuple[str, ...] = ()
 
     def about(self, pairs: np.ndarray) -> Question:
         """The same question about some of the pairs only; it cannot be put anew.
@@ -49,6 +52,16 @@ class Question:
         """
         candidates = Candidates(*(column[pairs] for column in vars(self.candidates).values()))
         return replace(self, candidates=candidates, reask=None)
+
+    def on_own_trees(self) -> Question:
+        """The same question on trees made of its train pairs, where others were given.
+
+        What is learnt where pairs are hidden is learnt on such trees, and would read others wrongly.
+        """
+        if self.reask is None or not self.given:
+            return self
+        own = self.reask(self.train)
+        return replace(self, structure=own.structure, semantic=own.semantic)
 
     def pair_keys(self) -> np.ndarray:
         """One number per candidate pair, user * n_items + item, int64 [n_pairs]."""

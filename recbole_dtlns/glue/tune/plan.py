@@ -22,6 +22,7 @@ PREPARATION = (
     "dtlns_candidates",
     "dtlns_structure",
     "dtlns_semantic",
+    "dtlns_paths_know_train",
     "dtlns_graph",
     "dtlns_tree_branching",
     "dtlns_tree_leaf_size",
