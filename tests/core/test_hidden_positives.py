@@ -16,8 +16,9 @@ from recbole_dtlns.judge.features import FEATURES, pair_features
 from recbole_dtlns.judge.hidden import hide_positives
 from recbole_dtlns.judge.spectral import spectral_scores
 from recbole_dtlns.teacher.closed_form import EASE
-from recbole_dtlns.teacher.contract import top_candidates
+from recbole_dtlns.teacher.contract import Candidates, top_candidates
 from recbole_dtlns.tree.build import TreeShape, build_tree
+from recbole_dtlns.tree.item_tree import ItemTree
 from recbole_dtlns.tree.structure import item_graph, structure_vectors
 
 
@@ -88,6 +89,36 @@ def test_features_are_what_their_names_say(question: Question) -> None:
         assert features["structure_overlap"][row] == pytest.approx(overlap)
     assert features["score_gap"][candidates.ranks == 0] == pytest.approx(0)
     assert np.isfinite(np.stack(list(features.values()))).all()
+
+
+def test_features_of_histories_of_any_length() -> None:
+    """Of users with one item and with many, in plain Python; the score's gap is that to the user's own best."""
+    train = TrainInteractions.from_tokens(*np.array([*zip("aabbbbc", "xyxyzwx", strict=True), ("d", "v")]).T)
+    asked = ask_all(train)
+    found = dict(zip(FEATURES, pair_features(asked).T, strict=True))
+    graph, histories = item_graph(train).toarray(), [set(train.matrix[[user]].indices) for user in range(4)]
+    bought = np.log1p([sum(item in history for history in histories) for item in range(train.n_items)])
+    lengths = np.log1p([len(history) for history in histories])
+    columns = (asked.candidates.users, asked.candidates.items, asked.candidates.ranks, asked.candidates.scores)
+    best = {0: 3.5, 1: -1.0, 2: 0.25, 3: 9.0}
+    for row, (user, item, rank, score) in enumerate(zip(*(column.tolist() for column in columns), strict=True)):
+        history = sorted(histories[user])
+        assert found["co_occurrence"][row] == pytest.approx(graph[history, item].sum() / len(history))
+        assert found["history_length"][row] == pytest.approx(lengths[user] - lengths.mean(), rel=1e-5)
+        assert found["popularity"][row] == pytest.approx(bought[item] - bought.mean(), rel=1e-5)
+        assert found["score"][row] == score and found["score_gap"][row] == best[user] - score == rank / 2
+        assert found["rank"][row] == pytest.approx(np.log1p(rank))
+    assert pair_features(asked).dtype == np.float32
+
+
+def ask_all(train: TrainInteractions) -> Question:
+    """Every unobserved pair; the score falls by a half with every rank, from another best for every user."""
+    users, items = np.nonzero(train.matrix.toarray() == 0)
+    ranks = np.arange(len(users)) - np.searchsorted(users, users)
+    scores = np.array([3.5, -1.0, 0.25, 9.0])[users] - ranks / 2
+    tree = ItemTree.from_paths(["0-0", "0-1", "1", "1", ""])
+    columns = (column.astype(np.int32) for column in (users, items, ranks))
+    return Question(train, Candidates(*columns, scores.astype(np.float32)), tree, tree)
 
 
 def test_calibrated_judge_finds_the_missing_items_of_the_own_block(question: Question) -> None:

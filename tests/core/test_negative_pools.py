@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,10 +13,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import chisquare
 
+from recbole_dtlns.errors import DataError
 from recbole_dtlns.item_sets import PairSet
 from recbole_dtlns.negatives.counter_random import counter_uniform
 from recbole_dtlns.negatives.list_pool import ListPool
-from recbole_dtlns.negatives.pool import UniformPool
+from recbole_dtlns.negatives.pool import CandidatePool, PoolContext, UniformPool
+from recbole_dtlns.negatives.pools import POOLS
 from recbole_dtlns.negatives.popularity_pool import PopularityPool
 from recbole_dtlns.negatives.subtree_pool import SubtreePool
 from recbole_dtlns.tree.item_tree import ItemTree
@@ -146,3 +151,41 @@ def test_the_share_of_columns_and_the_turns() -> None:
     in_second = mirrored[4]
     assert by_column[5] == by_column[9] == {item for item in range(1, 13) if mirrored[item][:1] == in_second[:1]}
     assert by_column[7] == {item for item in range(1, 13) if mirrored[item][:3] == in_second[:3]}
+
+
+BLOCKED = pairs([{2, 3}, set(), {7}])
+LISTED = pairs([{4, 5}, {9}, {7, 8, 10}])
+COUNTS = np.arange(N_ITEMS) ** 2
+TREES = {"structure": ItemTree.from_paths(PATHS[1:]), "semantic": ItemTree.from_paths(PATHS[:0:-1])}
+PLACE = np.arange(N_ITEMS) - 1
+
+
+def subtrees(*trees: str) -> CandidatePool:
+    return SubtreePool(BLOCKED, 3, N_ITEMS, [TREES[tree] for tree in trees], PLACE, 0.5, [2, 1])
+
+
+@pytest.mark.parametrize(
+    ("name", "keys", "expected"),
+    [
+        ("uniform", {}, lambda: UniformPool(BLOCKED, 3, N_ITEMS)),
+        ("popularity", {}, lambda: PopularityPool(BLOCKED, 3, N_ITEMS, COUNTS, 0.5)),
+        ("file", {}, lambda: ListPool(LISTED, BLOCKED, 3, N_ITEMS)),
+        ("tree", {"pool_tree": "structure"}, lambda: subtrees("structure")),
+        ("tree", {"pool_tree": "semantic"}, lambda: subtrees("semantic")),
+        ("tree", {"pool_tree": "both"}, lambda: subtrees("structure", "semantic")),
+    ],
+)
+def test_a_pools_name_and_settings_make_it(name: str, keys: dict[str, str], expected: Callable[[], Any]) -> None:
+    """It draws what the pool draws that is made by hand: from the right trees, by the right power, share and depths."""
+    settings = SimpleNamespace(pool_power=0.5, pool_tree_share=0.5, pool_depths=[2, 1], **keys)
+    context = PoolContext(settings, BLOCKED, 3, N_ITEMS, COUNTS, **TREES, tree_item=PLACE, listed=LISTED)
+    users = np.arange(300) % 3
+    positives = 1 + np.arange(300) % (N_ITEMS - 1)
+    numbers = counter_uniform(3, 0, np.arange(300), 8)
+    found = POOLS.get(name)(context).draw(users, positives, numbers)
+    np.testing.assert_array_equal(found, expected().draw(users, positives, numbers))
+
+
+def test_a_pool_of_a_file_needs_the_file() -> None:
+    with pytest.raises(DataError, match="dtlns_pool: file needs dtlns_pool_file"):
+        ListPool.from_context(PoolContext(SimpleNamespace(), BLOCKED, 3, N_ITEMS, COUNTS))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -10,10 +11,12 @@ import numpy as np
 import pytest
 import torch
 
+from recbole_dtlns.errors import ConfigError
 from recbole_dtlns.negatives.layers import DisentangledSampler, LayerChoice, MixingSampler
 from recbole_dtlns.negatives.memory import MemorySampler
 from recbole_dtlns.negatives.products import candidate_scores
-from recbole_dtlns.negatives.selection import Choice, HardSampler, model_score
+from recbole_dtlns.negatives.samplers import make_sampler
+from recbole_dtlns.negatives.selection import Choice, HardSampler, SamplerContext, model_score
 
 USERS, ITEMS, D = 8, 20, 4
 
@@ -94,6 +97,39 @@ def test_at_high_temperature_every_item_may_stay() -> None:
     assert all(len(set(row)) == 3 for row in sampler.memory.tolist())
     counts = torch.bincount(sampler.memory.flatten(), minlength=8)[1:]
     assert ((counts - 3000.0) ** 2 / 3000).sum() < 22.5  # p = .001 at six degrees of freedom
+
+
+def test_a_memory_is_made_by_its_settings() -> None:
+    """No two of them are equal, so one that is read in place of another shows."""
+    settings = SimpleNamespace(
+        srns_memory=3, srns_alpha=5.5, srns_ramp=7, srns_temperature=11.0, tree_terms=False, mixing=False
+    )
+    sampler = make_sampler("srns", SamplerContext(settings, USERS, ITEMS, "cpu"))
+    assert isinstance(sampler, MemorySampler)
+    assert (sampler.alpha, sampler.ramp, sampler.temperature) == (5.5, 7, 11.0)
+    assert sampler.memory.shape == (USERS, 3) and not sampler.memory.any()
+    assert sampler.memory.dtype == torch.long
+    assert sampler.reads_scores and sampler.reads_positive_scores and sampler.past_epochs == 5
+    assert sampler.facts() == {}
+
+
+@pytest.mark.parametrize(("size", "drawn"), [(5, 2), (4, 4), (3, 7), (1, 1)])
+def test_empty_places_of_a_memory_are_filled_with_what_was_drawn_in_turn(size: int, drawn: int) -> None:
+    """And what is remembered stays where it is, before what was drawn."""
+    sampler = memory_sampler(size=size)
+    sampler.memory[2, 0] = 9
+    items = torch.arange(11, 11 + drawn)[None].repeat(2, 1)
+    filled = [11 + place % drawn for place in range(size)]
+    expected = [[*filled, *items[0].tolist()], [9, *filled[1:], *items[0].tolist()]]
+    assert sampler.propose(torch.tensor([4, 2]), items).tolist() == expected
+
+
+def test_a_saved_memory_is_the_same_memory() -> None:
+    sampler, other = memory_sampler(), memory_sampler()
+    sampler.memory[3] = torch.tensor([5, 6, 7])
+    assert set(sampler.state_dict()) == {"memory"}
+    other.load_state_dict(sampler.state_dict())
+    assert torch.equal(other.memory, sampler.memory)
 
 
 def layer_choice(pooling: Any = "mean", epoch: int = 1, layers: int = 2) -> LayerChoice:
@@ -179,6 +215,31 @@ def test_dens_is_the_formula(pooling: str, epoch: int, kept: float) -> None:
         pairs = (("p_r", "p_ir"), ("j_ir", "j_r"), ("p_r", "j_r"), ("j_ir", "p_ir"))
         expected = 0.3 * np.mean([math.log1p(math.exp(s[low] - s[high])) for high, low in pairs])
         assert float(made.loss[row].detach()) == pytest.approx(expected, rel=1e-4)
+
+
+def test_gates_are_made_by_their_settings_and_begin_without_bias() -> None:
+    settings = SimpleNamespace(dens_gamma=0.7, dens_warmup=13)
+    sampler = make_sampler("dens", SamplerContext(settings, USERS, ITEMS, "cpu", dimension=D))
+    assert isinstance(sampler, DisentangledSampler)
+    assert (sampler.dimension, sampler.gamma, sampler.warm_up) == (D, 0.7, 13)
+    assert set(sampler.gates) == {"item", "user", "neg", "pos"}
+    bound = math.sqrt(6 / (D + D))  # of Glorot's uniform distribution
+    for gate in sampler.gates.values():
+        assert (
+            gate.weight.shape == (D, D) and gate.weight.abs().max() <= bound and gate.weight.unique().numel() == D * D
+        )
+        assert not gate.bias.any()
+
+
+@pytest.mark.parametrize("lengths", [(4, 8), (8, 8)])
+def test_gates_of_one_length_refuse_layers_of_another(lengths: tuple[int, ...]) -> None:
+    """With the lengths that there are, and the one there should be."""
+    choice = layer_choice()
+    tables = [torch.zeros(ITEMS, length) for length in lengths]
+    broken = replace(choice, item_layers=tables)
+    named = ", ".join(map(str, sorted(set(lengths))))
+    with pytest.raises(ConfigError, match=f"the embedding's 4, and those here are {named} long"):
+        DisentangledSampler(D, 0.3, 10).negatives(broken)
 
 
 def test_the_gates_learn_from_their_loss() -> None:
