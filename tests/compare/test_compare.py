@@ -16,7 +16,7 @@ import pytest
 import yaml
 
 from recbole_dtlns.errors import ConfigError, TrialError
-from recbole_dtlns.evaluation.significance import paired_test
+from recbole_dtlns.evaluation.significance import flips_for, paired_test
 from recbole_dtlns.glue.compare.compare import compare
 from recbole_dtlns.glue.compare.results import Comparison
 from recbole_dtlns.glue.runner import run_recbole_dtlns
@@ -49,7 +49,9 @@ def test_every_arm_is_tested_against_the_baseline(finished: Finished) -> None:
     model, base = (
         users[users["arm"] == arm].set_index("user_id")["ndcg@10"].sort_index() for arm in (DTL_NS, "plain RecBole")
     )
-    expected = paired_test(model.to_numpy(), base.to_numpy())
+    made = found.content["experiment"]["tests"]["given"]
+    assert made == {"tests": 30, "flips": flips_for(30)}  # three arms, ten metrics
+    expected = paired_test(model.to_numpy(), base.to_numpy(), flips=made["flips"])
     written = row(found, DTL_NS)["tests"]["ndcg@10"]
     assert written["difference"] == pytest.approx(expected.difference)
     assert written["p"] == expected.p
@@ -96,6 +98,41 @@ def test_the_epoch_is_chosen_on_validation(finished: Finished) -> None:
     scores = [entry["valid"]["ndcg@10"] for entry in content["curve"]]
     assert content["best_epoch"] == int(np.argmax(scores))
     assert content["best_valid_score"] == max(scores)
+    assert content["undertrained"] == (scores[-1] > max(scores[:-1]))
+
+
+def test_a_closed_form_model_is_never_called_undertrained(finished: Finished) -> None:
+    content = json.loads((cell_of(finished[1], "EASE") / "result.json").read_text())
+    assert not content["undertrained"]
+
+
+def test_test_pairs_are_ranked_for_the_arm_that_validation_chose_and_for_no_other(finished: Finished) -> None:
+    path, found, _ = finished
+    content = yaml.safe_load(path.read_text()) | {"test_best": 1, "references": [], "authors_mask": None}
+    content["arms"] = {
+        "hardly learns": {"dtlns_preset": "off", "learning_rate": 1.0e-9},
+        "plain RecBole": {"dtlns_preset": "off"},
+    }
+    path.with_name("tuning.yaml").write_text(yaml.safe_dump(content, sort_keys=False))
+    said: list[str] = []
+    tuned = compare(path.with_name("tuning.yaml"), output="tuned", say=said.append)
+    test = row(found, "plain RecBole")["test"]
+    assert tuned.content["chosen"] == [{"split": "given", "arm": "plain RecBole", "seeds": [2020], "test": test}]
+    for arm in content["arms"]:
+        assert "test" not in row(tuned, arm) and row(tuned, arm)["measured"] == "validation"
+    cells = {folder.parent: json.loads(folder.read_text()) for folder in tuned.folder.glob("cells/*/result.json")}
+    assert sorted((cell["arm"], "test" in cell) for cell in cells.values()) == [
+        ("hardly learns", False),
+        ("plain RecBole", False),
+        ("plain RecBole", True),
+    ]
+    for folder, cell in cells.items():
+        ranked = pd.read_csv(folder / "qrels.trec", sep=" ", header=None, usecols=[0, 2])
+        part = "test" if "test" in cell else "valid"
+        pairs = pd.read_csv(path.parent / f"data/tiny/tiny.{part}.inter", sep="\t")
+        assert set(ranked.itertuples(index=False, name=None)) == set(pairs.itertuples(index=False, name=None))
+    assert "what validation chose: 1 runs" in "".join(said)
+    assert "Test, of what validation chose" in (tuned.folder / "comparison.md").read_text()
 
 
 def test_what_is_done_is_not_done_again_and_a_new_arm_runs_alone(finished: Finished) -> None:

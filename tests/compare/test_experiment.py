@@ -32,7 +32,7 @@ def experiment(tiny: dict[str, Any], arguments: tuple[str, ...] = (), **keys: An
 
 
 def test_every_arm_split_and_seed_is_a_run(tiny: dict[str, Any]) -> None:
-    found = experiment(tiny, arms={"a": None, "b": {"model": "LightGCN"}}, splits={"x": {}, "y": {"dtlns_seed": 7}})
+    found = experiment(tiny, arms={"a": None, "b": {"model": "LightGCN"}}, splits={"x": {}, "y": {"epochs": 7}})
     runs = {(cell.arm, cell.split, cell.seed) for cell in found.cells if not cell.reference}
     assert runs == {(arm, split, seed) for arm in "ab" for split in "xy" for seed in (1, 2)}
     assert {cell.model for cell in found.cells if cell.arm == "b"} == {"LightGCN"}
@@ -46,6 +46,40 @@ def test_references_stand_beside_and_run_once_where_a_seed_changes_nothing(tiny:
     args = {"split": {"RS": [8, 1, 1]}, "order": "RO", "mode": "full"}
     found = experiment(tiny, splits={"x": {"benchmark_filename": None, "eval_args": args}})
     assert sum(cell.reference for cell in found.cells) == 6
+
+
+def seeds_of(found: Experiment, arm: str) -> list[tuple[int, int]]:
+    """Of run and preparation, for every run of an arm."""
+    configs = [cell.config() for cell in found.cells if cell.arm == arm]
+    return [(config["seed"], config.settings.seed) for config in configs]
+
+
+def test_a_seed_drives_run_and_preparation_unless_one_is_held(tiny: dict[str, Any]) -> None:
+    arms = {"a": {"dtlns_preset": "clean"}}
+    mask = {"dtlns_judge": "always"}
+    both = experiment(tiny, arms=arms, authors_mask=mask)
+    assert seeds_of(both, "a") == [(1, 1), (2, 2)]
+    assert [cell.authors_mask["dtlns_seed"] for cell in both.cells if cell.arm == "a"] == [1, 2]  # type: ignore[index]
+    run = experiment(tiny, arms=arms, vary=["run"], settings={"dtlns_seed": 7})
+    assert seeds_of(run, "a") == [(1, 7), (2, 7)]
+    preparation = experiment(tiny, arms=arms, vary=["preparation"], settings={"seed": 7})
+    assert seeds_of(preparation, "a") == [(7, 1), (7, 2)]
+    assert len({cell.digest for cell in (*both.cells, *run.cells, *preparation.cells) if cell.arm == "a"}) == 6
+
+
+def test_a_run_that_no_varied_seed_reaches_stands_for_all_seeds(tiny: dict[str, Any]) -> None:
+    def runs(arm: str, **keys: Any) -> int:
+        found = [cell for cell in experiment(tiny, **keys).cells if cell.arm == arm]
+        assert all(cell.for_all_seeds == (len(found) == 1) for cell in found)
+        return len(found)
+
+    hidden = {"settings": {"dtlns_hide_train": 0.2}}
+    assert runs("EASE") == 1
+    assert runs("EASE", **hidden) == 2, "other seeds hide other pairs, from it too"
+    assert runs("EASE", **hidden, vary=["run"]) == 1
+    assert runs("EASE", authors_mask={"dtlns_judge": "structural"}) == 2, "other seeds mask other pairs"
+    assert runs("plain", vary=["preparation"]) == 1, "nothing is prepared"
+    assert runs("plain", vary=["preparation"], **hidden) == 2
 
 
 def test_references_have_the_settings_of_the_teachers(tiny: dict[str, Any]) -> None:
@@ -143,7 +177,23 @@ def test_an_arm_that_is_written_twice_is_refused(tiny: dict[str, Any]) -> None:
         ({"arms": {"x": {"model": "EASE", "dtlns_sampler": "dns"}}}, "EASE takes neither"),
         ({"baseline": "plian"}, "'plian' is no arm.*Did you mean 'plain'"),
         ({"splits": ["randm"]}, "unknown split 'randm'.*Did you mean 'random'"),
-        ({"settings": {"seed": 3}}, "'seed' belongs to the comparison"),
+        ({"settings": {"seed": 3}}, "'seed' belongs to the comparison.*vary: .preparation."),
+        ({"settings": {"dtlns_seed": 3}}, "'dtlns_seed' belongs to the comparison.*vary: .run."),
+        ({"splits": {"x": {"dtlns_seed": 3}}}, "'x' sets 'dtlns_seed', which belongs to the comparison"),
+        ({"arms": {"x": {"sweep": {"dtlns_seed": [3, 4]}}}}, "'x .seed=3.' sets 'dtlns_seed'"),
+        ({"vary": ["preparation"], "arms": {"x": {"dtlns_seed": 3}}}, "'x' sets 'dtlns_seed'"),
+        ({"vary": []}, "vary"),
+        ({"vary": ["trees"]}, "vary.0.*'run' or 'preparation'"),
+        ({"margin": {"recal@10": 0.1}}, "'recal@10' is not measured.*Did you mean 'recall@10'"),
+        ({"margin": {"recall@10": -1}}, "margin.recall@10.*greater than -1"),
+        ({"margin": {"recall@10": 0.1}, "test": "wilcoxon"}, "compares ranks"),
+        ({"against": {"plian": ["EASE"]}}, "'plian', which is no arm.*Did you mean 'plain'"),
+        ({"against": {"EASE": ["plain"]}}, "'EASE' and 'plain' are tested already"),
+        ({"against": {"EASE": ["Pop"], "Pop": ["EASE"]}}, "'Pop' and 'EASE' are tested already"),
+        ({"against": {"EASE": ["EASE"]}}, "are one arm"),
+        ({"arms": {"a": None, "x": {"dtlns_protocol": "authors"}}, "against": {"x": ["EASE"]}}, "'x', which leaks"),
+        ({"test_best": -1}, "test_best"),
+        ({"test_best": 1, "authors_mask": {"dtlns_judge": "always"}}, "authors_mask looks at test pairs"),
         ({"settings": {"metrics": ["GAUC"]}}, "at least one of the metrics recall, ndcg"),
         ({"settings": {"eval_args": {"mode": "uni100"}}}, "ranks all items"),
         ({"references": ["Popp"]}, "references.0"),

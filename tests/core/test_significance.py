@@ -7,7 +7,7 @@ import pytest
 from scipy import stats
 
 from recbole_dtlns.errors import ConfigError
-from recbole_dtlns.evaluation.significance import TESTS, holm, paired_test
+from recbole_dtlns.evaluation.significance import TESTS, flips_for, holm, margin_test, paired_test
 
 
 def noisy(shift: float, users: int = 400, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -49,6 +49,70 @@ def test_the_permutation_test_is_exact_where_all_flips_can_be_tried() -> None:
     """Five users, all better: 2 of 32 sign patterns are as extreme."""
     model = np.array([0.1, 0.2, 0.3, 0.4, 0.5])
     assert paired_test(model, np.zeros(5)).p == pytest.approx(2 / 32)
+
+
+def test_random_flips_find_the_probability_that_all_flips_have() -> None:
+    """Sixteen users: 65,536 sign patterns, tried one by one or drawn."""
+    model = np.linspace(-0.9, 2.1, 16)
+    exact = paired_test(model, np.zeros(16), flips=2**16).p
+    expected = stats.permutation_test((model,), np.mean, permutation_type="samples", n_resamples=np.inf).pvalue
+    assert exact == pytest.approx(expected)
+    assert 0.005 < exact < 0.05
+    assert paired_test(model, np.zeros(16), flips=65_000).p == pytest.approx(exact, rel=0.15)
+
+
+@pytest.mark.parametrize("n_tests", [1, 40, 51, 300, 2_000])
+def test_a_clear_difference_keeps_two_stars_however_many_tests_there_are(n_tests: int) -> None:
+    smallest = 1 / (flips_for(n_tests) + 1)
+    assert holm([smallest] * n_tests)[0] < 0.01 / 2
+    assert flips_for(n_tests) < 1_000_000
+
+
+def test_more_flips_make_a_smaller_probability_possible() -> None:
+    model, baseline = noisy(0.05)
+    assert [paired_test(model, baseline, flips=flips).p for flips in (9_999, 99_999)] == [1e-4, 1e-5]
+
+
+def hits(rate: float, served: np.ndarray, seed: int) -> np.ndarray:
+    """A metric that is 0 for most users and 1 for some, as recall is: far from symmetric differences."""
+    random = np.random.default_rng(seed)
+    return np.where(random.random(len(served)) < 0.5, served, random.random(len(served)) < rate).astype(float)
+
+
+def pair_of(gain: float, seed: int, users: int = 2_000) -> tuple[np.ndarray, np.ndarray]:
+    """Model and baseline; the former's mean is by `gain` above the latter's, in truth."""
+    served = np.random.default_rng(seed).random(users) < 0.2
+    return hits(0.2 * (1 + 2 * gain), served, 1_000 + seed), served.astype(float)
+
+
+def test_a_gain_above_the_margin_is_told_from_one_below_it() -> None:
+    model, baseline = pair_of(0.3, seed=0, users=6_000)
+    above, within = margin_test(model, baseline, 0.1), margin_test(model, baseline, 0.4)
+    assert above.p < 0.001 and within.p > 0.5
+    assert above.relative == within.relative == pytest.approx(model.mean() / baseline.mean() - 1)
+    assert above.low is not None and above.high is not None
+    assert 0.15 < above.low < 0.3 < above.high < 0.4
+
+
+def test_a_gain_of_just_the_margin_is_not_called_more() -> None:
+    """In truth 20 % more, tested against 20 %: about a twentieth are below .05, though no difference is symmetric."""
+    p = [margin_test(*pair_of(0.2, seed), 0.2, resamples=1).p for seed in range(200)]
+    assert 2 <= sum(value < 0.05 for value in p) <= 20
+    plain = [margin_test(*pair_of(0.2, seed), 0.0, resamples=1).p for seed in range(20)]
+    assert max(plain) < 0.05, "which the test against no gain would not have told"
+
+
+def test_the_margins_interval_covers_the_true_change_about_as_often_as_it_says() -> None:
+    found = [margin_test(*pair_of(0.2, seed, 500), 0.0, 0.9, resamples=299, flips=1) for seed in range(200)]
+    assert 165 <= sum(one.low <= 0.2 <= one.high for one in found) <= 193  # type: ignore[operator]
+
+
+def test_a_change_of_nothing_is_no_percentage() -> None:
+    found = margin_test(np.array([0.0, 1.0, 1.0]), np.zeros(3), 0.1)
+    assert (found.relative, found.low, found.high) == (None, None, None)
+    rare = np.zeros(30)
+    rare[0] = 0.5  # one sample of users in three has no such user
+    assert margin_test(rare * 1.5, rare, 0.1, resamples=99).low is None
 
 
 def test_wilcoxon_is_scipys() -> None:

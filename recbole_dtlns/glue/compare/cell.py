@@ -1,4 +1,4 @@
-"""One run of an experiment, in a process of its own: train, rank test once, write what the comparison needs.
+"""One run of an experiment, in a process of its own: train, rank once, write what the comparison needs.
 
 `python -m recbole_dtlns.glue.compare.cell FOLDER` reads FOLDER/cell.json. FOLDER/result.json is written last: a folder
 that holds it is done.
@@ -19,6 +19,7 @@ from statistics import median
 import numpy as np
 import pandas as pd
 from recbole.data.dataset import Dataset
+from recbole.utils import ModelType
 
 from recbole_dtlns.errors import DTLNSError
 from recbole_dtlns.evaluation.rankings import METRICS, Rankings, Spread, equal_groups
@@ -60,19 +61,23 @@ def run_cell(cell: Cell, folder: Path) -> None:
     masked = _authors_mask(cell, run)
     hidden = run.hidden
     most = max(run.config["topk"])
-    rankings = run.trainer.rank(run.data.test_loader, most + _most_per_user(masked) + _most_per_user(hidden))
+    loader, part = {
+        "validation": (run.data.valid_loader, run.parts[1]),
+        "test": (run.data.test_loader, run.parts[2]),
+    }[cell.measured]
+    rankings = run.trainer.rank(loader, most + _most_per_user(masked) + _most_per_user(hidden))
     kept = rankings.without(hidden, most)
-    table = _per_user(run, kept)
+    table = _per_user(run, kept, part)
     if len(masked):
-        leaking = _metrics(run, rankings.without(masked.union(hidden), most))
+        leaking = _metrics(run, rankings.without(masked.union(hidden), most), part)
         table = table.assign(**{f"{AUTHORS}{name}": values for name, values in leaking.items()})
     table.to_parquet(folder / PER_USER, index=False)
-    _write_run_file(folder / RUN_FILE, kept, run.parts[2], cell.arm)
-    _write_qrels(folder / QRELS, run.parts[2])
+    _write_run_file(folder / RUN_FILE, kept, part, cell.arm)
+    _write_qrels(folder / QRELS, part)
     if run.preparation is not None:
         found = explain(run.preparation, run.parts[0], observed_pairs(run.parts[1]))
         write_file(folder / EXPLANATION, json.dumps(found, default=float))
-    curve = run.trainer.curve
+    curve, best_epoch = run.trainer.curve, _best_epoch(run)
     content = {
         "arm": cell.arm,
         "split": cell.split,
@@ -82,12 +87,13 @@ def run_cell(cell: Cell, folder: Path) -> None:
         "valid_metric": run.config["valid_metric"],
         "best_valid_score": score if valid else None,
         "valid": {name: float(value) for name, value in (valid or {}).items()},
-        "test": _means(table, [str(name) for name in table.columns if "@" in str(name)]),
+        cell.measured: _means(table, [str(name) for name in table.columns if "@" in str(name)]),
         "recovered": _recovered(rankings, run),
         "spread": asdict(_spread(kept, run.parts[0])),
-        "item_groups": _item_groups(kept, run.parts),
+        "item_groups": _item_groups(kept, run.parts[0], part),
         "curve": curve,
-        "best_epoch": _best_epoch(run),
+        "best_epoch": best_epoch,
+        "undertrained": _undertrained(run, best_epoch),
         "seconds_per_epoch": median(entry["seconds"] for entry in curve) if curve else None,
         "seconds": {"preparation": prepared - began, "training": trained - prepared},
     }
@@ -101,24 +107,23 @@ def _authors_mask(cell: Cell, run: Run) -> PairSet:
     nothing = np.array([], dtype=np.int64)
     if cell.authors_mask is None:
         return Forbidden.of(nothing, nothing)
-    keys = {**cell.authors_mask, "seed": cell.seed}
-    settings = DTLNSConfig(cell.model, cell.dataset, config_dict=keys).settings
+    settings = DTLNSConfig(cell.model, cell.dataset, config_dict=cell.authors_mask).settings
     train = canonical_train(run.parts[0])
     positives = prepare(settings, train, run.parts[0]).relabelling.forbidden
     return purged_of_evaluation(to_recbole_ids(positives, train, run.parts[0]), run.parts[1:])
 
 
-def _per_user(run: Run, rankings: Rankings) -> pd.DataFrame:
-    """One row per test user: token, number of train pairs, and every metric."""
+def _per_user(run: Run, rankings: Rankings, part: Dataset) -> pd.DataFrame:
+    """One row per user of a part: token, number of train pairs, and every metric."""
     train = run.parts[0]
     history = np.bincount(observed_pairs(train).users, minlength=train.user_num)[rankings.users]
     tokens = train.id2token(train.uid_field, rankings.users)
-    return pd.DataFrame({"user_id": tokens, "history": history, **_metrics(run, rankings)})
+    return pd.DataFrame({"user_id": tokens, "history": history, **_metrics(run, rankings, part)})
 
 
-def _metrics(run: Run, rankings: Rankings) -> dict[str, np.ndarray]:
+def _metrics(run: Run, rankings: Rankings, part: Dataset) -> dict[str, np.ndarray]:
     names = [name for name in run.config["metrics"] if name.lower() in METRICS]
-    return rankings.metrics(observed_pairs(run.parts[2]), names, run.config["topk"])
+    return rankings.metrics(observed_pairs(part), names, run.config["topk"])
 
 
 def _means(table: pd.DataFrame, names: list[str]) -> dict[str, float]:
@@ -140,10 +145,10 @@ def _spread(rankings: Rankings, train: Dataset) -> Spread:
     return Spread.of(rankings, counts, np.arange(1, train.item_num))
 
 
-def _item_groups(rankings: Rankings, parts: list[Dataset]) -> list[dict[str, float]]:
-    """Share of the test pairs that are recommended, by how often the item occurs in train."""
-    truth = observed_pairs(parts[2])
-    counts = np.bincount(observed_pairs(parts[0]).items, minlength=parts[0].item_num)[truth.items]
+def _item_groups(rankings: Rankings, train: Dataset, part: Dataset) -> list[dict[str, float]]:
+    """Share of a part's pairs that are recommended, by how often the item occurs in train."""
+    truth = observed_pairs(part)
+    counts = np.bincount(observed_pairs(train).items, minlength=train.item_num)[truth.items]
     found = rankings.found(truth)
     groups = equal_groups(counts, _GROUPS)
     return [
@@ -165,14 +170,24 @@ def _best_epoch(run: Run) -> int | None:
     return max(evaluated, key=lambda entry: sign * entry["valid"].get(metric, -np.inf))["epoch"]
 
 
+def _undertrained(run: Run, best_epoch: int | None) -> bool:
+    """Whether the best evaluation was the last that the epochs allowed, so that more of them might be better yet.
+
+    Stopping early leaves worse evaluations behind the best. Closed-form models have no more than one pass.
+    """
+    if best_epoch is None or run.config["MODEL_TYPE"] == ModelType.TRADITIONAL:
+        return False
+    return best_epoch == max(entry["epoch"] for entry in run.trainer.curve if "valid" in entry)
+
+
 def _most_per_user(pairs: PairSet) -> int:
     return int(np.bincount(pairs.users).max(initial=0)) if len(pairs) else 0
 
 
-def _write_run_file(path: Path, rankings: Rankings, test: Dataset, tag: str) -> None:
+def _write_run_file(path: Path, rankings: Rankings, part: Dataset, tag: str) -> None:
     """TREC's format: user Q0 item rank score tag. Scores fall with the rank, so readers that sort keep the order."""
-    users = test.id2token(test.uid_field, rankings.users)
-    items = test.id2token(test.iid_field, np.maximum(rankings.items, 0))
+    users = part.id2token(part.uid_field, rankings.users)
+    items = part.id2token(part.iid_field, np.maximum(rankings.items, 0))
     label = "-".join(tag.split())
     lines = []
     for row, user in enumerate(users):
@@ -181,9 +196,9 @@ def _write_run_file(path: Path, rankings: Rankings, test: Dataset, tag: str) -> 
     write_file(path, "\n".join([*lines, ""]))
 
 
-def _write_qrels(path: Path, test: Dataset) -> None:
-    truth = observed_pairs(test)
-    users, items = test.id2token(test.uid_field, truth.users), test.id2token(test.iid_field, truth.items)
+def _write_qrels(path: Path, part: Dataset) -> None:
+    truth = observed_pairs(part)
+    users, items = part.id2token(part.uid_field, truth.users), part.id2token(part.iid_field, truth.items)
     write_file(path, "".join(f"{user} 0 {item} 1\n" for user, item in zip(users, items, strict=True)))
 
 

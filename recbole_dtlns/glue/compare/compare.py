@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import IO
 
@@ -21,7 +21,7 @@ from recbole_dtlns.errors import ConfigError, TrialError
 from recbole_dtlns.glue.compare.cell import CELL, FAILURE, RESULT
 from recbole_dtlns.glue.compare.experiment import Cell, Experiment
 from recbole_dtlns.glue.compare.experiment_file import read_experiment
-from recbole_dtlns.glue.compare.results import Comparison, collect
+from recbole_dtlns.glue.compare.results import Comparison, chosen_on_validation, collect, read_results
 from recbole_dtlns.glue.runner import write_file
 
 CELLS, LOG = "cells", "log.txt"
@@ -62,17 +62,27 @@ def compare(
     folder = Path(output or Path("compare_runs") / f"{plan.name}-{plan.cells[0].dataset}").resolve()
     write_file(folder / "experiment.json", json.dumps(asdict(plan), indent=1, default=str))
     folders = {cell: _folder(folder, cell) for cell in plan.cells}
-    todo = {cell: path for cell, path in folders.items() if not (path / RESULT).exists()}
-    done = len(plan.cells) - len(todo)
     at_once = _jobs(plan) if jobs is None else jobs
-    say(f"{plan.name}: {len(plan.cells)} runs, {done} of them done before; {at_once} at once; files in {folder}")
-    failed = _run_all(todo, at_once, say)
-    found = collect(plan, folder, folders)
+
+    def run(name: str, cells: dict[Cell, Path]) -> dict[Cell, str]:
+        todo = {cell: path for cell, path in cells.items() if not (path / RESULT).exists()}
+        done = len(cells) - len(todo)
+        say(f"{name}: {len(cells)} runs, {done} of them done before; {at_once} at once; files in {folder}")
+        return _run_all(todo, at_once, say)
+
+    failed = run(plan.name, folders)
+    of_chosen: dict[Cell, Path] = {}
+    if plan.test_best and not failed:
+        chosen = chosen_on_validation(plan, read_results(folders))
+        cells = [replace(cell, measured="test") for cell in plan.cells if (cell.split, cell.arm) in chosen]
+        of_chosen = {cell: _folder(folder, cell) for cell in cells}
+        failed = run(f"{plan.name}, what validation chose", of_chosen)
+    found = collect(plan, folder, folders, of_chosen)
     if failed:
         text = "\n".join(f"  {cell.title}: {reason}" for cell, reason in failed.items())
         raise TrialError(
-            f"{len(failed)} of {len(plan.cells)} runs failed; the others are compared in {folder / 'comparison.md'}. "
-            f"Started again, only these run:\n{text}"
+            f"{len(failed)} of {len(folders) + len(of_chosen)} runs failed; the others are compared in "
+            f"{folder / 'comparison.md'}. Started again, only these run:\n{text}"
         )
     return found
 

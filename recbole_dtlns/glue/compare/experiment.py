@@ -15,6 +15,9 @@ import yaml
 from recbole_dtlns.glue.config import DTLNSConfig, preset_file
 from recbole_dtlns.glue.settings import PREFIX
 
+Part = Literal["test", "validation"]
+Varied = Literal["run", "preparation"]
+
 
 @dataclass(frozen=True)
 class Arm:
@@ -45,6 +48,7 @@ class Cell:
         authors_mask: keys of the judge whose purged positives mask a second evaluation, which leaks; None for none.
         reference, swept: as for the arm.
         for_all_seeds: whether another seed would give the same, so that this one stands for all.
+        measured: the part of the data that is ranked at the end; of `validation`, test is not looked at.
     """
 
     arm: str
@@ -57,6 +61,7 @@ class Cell:
     reference: bool
     swept: dict[str, Any] | None
     for_all_seeds: bool
+    measured: Part = "test"
 
     @property
     def digest(self) -> str:
@@ -73,6 +78,7 @@ class Cell:
             "keys": keys,
             "preset": yaml.safe_load(preset_file(keys.get(f"{PREFIX}preset", "clean")).read_text()),
             "authors_mask": mask,
+            "measured": self.measured,
             "files": sorted(_file_digest(file) for file in files if file.is_file()),
         }
         text = json.dumps(content, sort_keys=True, default=str)
@@ -89,7 +95,7 @@ class Cell:
 
     @property
     def title(self) -> str:
-        return f"{self.arm}, {self.split}, seed {self.seed}"
+        return f"{self.arm}, {self.split}, seed {self.seed}{'' if self.measured == 'test' else ', validation alone'}"
 
 
 @cache
@@ -107,10 +113,16 @@ class Experiment:
         arms: the first ones of the file's order; references last.
         baseline: name of the arm that all others are compared with.
         seeds: of the runs.
+        vary: what they drive: `run` (first weights, batches, negatives, a random split) as `seed`, `preparation`
+            (trees, judges, pairs hidden on purpose) as `dtlns_seed`; what they do not drive is the same in all.
         splits: settings of each split, by its name.
         test: of significance.
+        margin: by metric, how much more than the baseline, relative to it, an arm is tested to have.
+        against: further arms that an arm is tested against.
+        test_best: how many arms, the best on validation, are tested; the cells look at validation alone then. None:
+            all arms are tested.
         metrics, topk: by user.
-        valid_metric: what chooses the epoch.
+        valid_metric, valid_metric_bigger: what chooses the epoch, and whether more of it is better.
         cells: the runs.
     """
 
@@ -119,9 +131,14 @@ class Experiment:
     arms: tuple[Arm, ...]
     baseline: str
     seeds: tuple[int, ...]
+    vary: tuple[Varied, ...]
     splits: dict[str, dict[str, Any]]
     test: Literal["permutation", "wilcoxon"]
+    margin: dict[str, float]
+    against: dict[str, list[str]]
+    test_best: int | None
     metrics: tuple[str, ...]
     topk: tuple[int, ...]
     valid_metric: str
+    valid_metric_bigger: bool
     cells: tuple[Cell, ...]

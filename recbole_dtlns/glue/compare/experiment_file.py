@@ -8,13 +8,13 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib.resources.abc import Traversable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from recbole_dtlns.errors import ConfigError, UnknownNameError
 from recbole_dtlns.evaluation.rankings import METRICS
-from recbole_dtlns.glue.compare.experiment import Arm, Cell, Experiment
+from recbole_dtlns.glue.compare.experiment import Arm, Cell, Experiment, Part, Varied
 from recbole_dtlns.glue.config import DTLNSConfig
 from recbole_dtlns.glue.models import check_model
 from recbole_dtlns.glue.run_data import check_negative_sampling
@@ -36,7 +36,12 @@ REFERENCES: dict[str, tuple[str, dict[str, str]]] = {
     "ItemKNN": ("ItemKNN", {"k": "dtlns_teacher_knn_k", "shrink": "dtlns_teacher_knn_shrink"}),
     "EASE": ("EASE", {"reg_weight": "dtlns_teacher_ease_reg"}),
 }
-_WITHOUT_SEED = [model for model, _ in REFERENCES.values()]  # equal for all seeds where the split is
+_WITHOUT_SEED = [model for model, _ in REFERENCES.values()]  # draw nothing
+_SEED_OF: dict[Varied, str] = {"run": "seed", "preparation": f"{PREFIX}seed"}
+_ADVICE = {
+    "seed": " give seeds: [...] beside settings, and vary: [preparation] to hold the run's seed",
+    f"{PREFIX}seed": " it follows seeds: [...]; add vary: [run] beside them to hold it",
+}
 
 
 class _File(BaseModel):
@@ -48,6 +53,7 @@ class _File(BaseModel):
     model: str | None = None
     dataset: str | None = None
     seeds: list[int] = Field(default_factory=lambda: [2020, 2021, 2022], min_length=1)
+    vary: list[Varied] = Field(default=["run", "preparation"], min_length=1)
     splits: list[str] | dict[str, dict[str, Any]] = Field(default_factory=lambda: ["given"], min_length=1)
     settings: dict[str, Any] = Field(default_factory=dict)
     arms: dict[str, dict[str, Any] | None] = Field(min_length=1)
@@ -55,6 +61,9 @@ class _File(BaseModel):
     references: list[Literal["Pop", "ItemKNN", "EASE"]] = Field(default=["Pop", "ItemKNN", "EASE"])
     authors_mask: dict[str, Any] | None = None
     test: Literal["permutation", "wilcoxon"] = "permutation"
+    margin: dict[str, Annotated[float, Field(gt=-1, allow_inf_nan=False)]] = Field(default_factory=dict)
+    against: dict[str, list[str]] = Field(default_factory=dict)
+    test_best: int | None = Field(None, ge=0, strict=True)
 
 
 def read_experiment(
@@ -90,31 +99,45 @@ def read_experiment(
     shared = base.portable()
     for key, advice in base.unallowed_keys().items():
         raise ConfigError(f"{name}: neither RecBole nor recbole_dtlns knows the key '{key}'.{advice}")
-    for key in ("seed", "checkpoint_dir", "resume_from"):
+    driven = [_SEED_OF[what] for what in file.vary]
+    for key in ("checkpoint_dir", "resume_from", *driven):
         if key in shared:
-            raise ConfigError(f"{name}: '{key}' belongs to the comparison; give seeds: [...] beside settings")
+            raise ConfigError(f"{name}: '{key}' belongs to the comparison;{_ADVICE.get(key, '')}")
     arms += _references(file.references, arms, base, dataset)
     splits = _splits(file.splits, name)
+    given = [*splits.items(), *((arm.name, arm.keys) for arm in arms), ("authors_mask", file.authors_mask or {})]
+    for where, keys in given:
+        for key in driven:
+            if key in keys:
+                raise ConfigError(f"{name}: '{where}' sets '{key}', which belongs to the comparison;{_ADVICE[key]}")
     baseline = file.baseline or arms[0].name
     if baseline not in [arm.name for arm in arms]:
         raise ConfigError(f"{name}: the baseline '{baseline}' is no arm.{nearest(baseline, [a.name for a in arms])}")
+    if file.authors_mask is not None and file.test_best is not None:
+        raise ConfigError(f"{name}: authors_mask looks at test pairs, which test_best keeps from being looked at")
     mask = None if file.authors_mask is None else _portable_mask(file.authors_mask, arms[0].model, dataset, shared)
     metrics = tuple(metric.lower() for metric in base["metrics"] if metric.lower() in METRICS)
     if not metrics:
         raise ConfigError(f"a comparison needs at least one of the metrics {', '.join(METRICS)}: set metrics")
     topk = base["topk"] if isinstance(base["topk"], list) else [base["topk"]]
+    measured: Part = "test" if file.test_best is None else "validation"
     return Experiment(
         name=name,
         about=file.about,
         arms=tuple(arms),
         baseline=baseline,
         seeds=tuple(file.seeds),
+        vary=tuple(dict.fromkeys(file.vary)),
         splits=splits,
         test=file.test,
+        margin=_margin(file, [f"{metric}@{k}" for metric in metrics for k in topk], name),
+        against=_against(file.against, {arm.name: arm for arm in arms}, baseline, dataset, shared, name),
+        test_best=file.test_best,
         metrics=metrics,
         topk=tuple(topk),
         valid_metric=base["valid_metric"],
-        cells=tuple(_cells(arms, splits, file.seeds, dataset, shared, mask)),
+        valid_metric_bigger=base["valid_metric_bigger"],
+        cells=tuple(_cells(arms, splits, file.seeds, driven, dataset, shared, mask, measured)),
     )
 
 
@@ -217,29 +240,74 @@ def _portable_mask(keys: dict[str, Any], model: str, dataset: str, shared: dict[
     return DTLNSConfig(model, dataset, config_dict={**shared, **keys}).portable()
 
 
+def _margin(file: _File, metrics: list[str], name: str) -> dict[str, float]:
+    for metric in file.margin:
+        if metric.lower() not in metrics:
+            raise ConfigError(
+                f"{name}: the margin's '{metric}' is not measured. Choices: {', '.join(metrics)}."
+                f"{nearest(metric.lower(), metrics)}"
+            )
+    if file.margin and file.test != "permutation":
+        raise ConfigError(f"{name}: a margin is of means, and the test {file.test} compares ranks: test: permutation")
+    return {metric.lower(): margin for metric, margin in file.margin.items()}
+
+
+def _against(
+    given: dict[str, list[str]], arms: dict[str, Arm], baseline: str, dataset: str, shared: dict[str, Any], name: str
+) -> dict[str, list[str]]:
+    """Named pairs, each once, besides those with the baseline."""
+    seen = {frozenset([baseline, arm]) for arm in arms}
+    for first, others in given.items():
+        for arm in (first, *others):
+            if arm not in arms:
+                raise ConfigError(f"{name}: against names '{arm}', which is no arm.{nearest(arm, list(arms))}")
+            keys = {**shared, **arms[arm].keys}
+            if DTLNSConfig(arms[arm].model, dataset, config_dict=keys).settings.leaking:
+                raise ConfigError(f"{name}: against names '{arm}', which leaks: it can be compared with nothing")
+        for other in others:
+            pair = frozenset([first, other])
+            if len(pair) == 1 or pair in seen:
+                why = "are one arm" if len(pair) == 1 else "are tested already (all arms are against the baseline)"
+                raise ConfigError(f"{name}: against: '{first}' and '{other}' {why}")
+            seen.add(pair)
+    return given
+
+
 def _cells(
     arms: list[Arm],
     splits: dict[str, dict[str, Any]],
     seeds: list[int],
+    driven: list[str],
     dataset: str,
     shared: dict[str, Any],
     mask: dict[str, Any] | None,
+    measured: Part,
 ) -> Iterator[Cell]:
     for split, of_split in splits.items():
         for seed in seeds:
+            of_seed = dict.fromkeys(driven, seed)
+            of_mask = None if mask is None else {**mask, **of_seed}
             for arm in arms:
-                keys = {**shared, **of_split, **arm.keys, "seed": seed}
+                keys = {**shared, **of_split, **arm.keys, **of_seed}
                 if arm.reference:  # nothing of DTL-NS reaches it, and the file's settings are for the arms' models
                     kept = {f"{PREFIX}preset", f"{PREFIX}cache_dir", f"{PREFIX}hide_train", f"{PREFIX}seed"}
                     keys = {key: value for key, value in keys.items() if key in kept or not key.startswith(PREFIX)}
                 with _named(f"arm '{arm.name}'"):
                     config = DTLNSConfig(arm.model, dataset, config_dict=keys)
                 _check(arm.name, config)
-                for_all = arm.reference and arm.model in _WITHOUT_SEED and not _random_split(config)
+                for_all = not _depends_on(driven, arm, config, mask)
                 if for_all and seed != seeds[0]:
                     continue
                 own = (config.model_name, dataset, config.portable())
-                yield Cell(arm.name, split, seed, *own, mask, arm.reference, arm.swept, for_all)
+                yield Cell(arm.name, split, seed, *own, of_mask, arm.reference, arm.swept, for_all, measured)
+
+
+def _depends_on(driven: list[str], arm: Arm, config: DTLNSConfig, mask: dict[str, Any] | None) -> bool:
+    """Whether another seed gives this arm another result."""
+    trains_alike = arm.reference and arm.model in _WITHOUT_SEED
+    of_run = not trains_alike or _random_split(config)
+    of_preparation = config.settings.prepares or config.settings.hide_train > 0 or mask is not None
+    return (of_run and _SEED_OF["run"] in driven) or (of_preparation and _SEED_OF["preparation"] in driven)
 
 
 def _random_split(config: DTLNSConfig) -> bool:

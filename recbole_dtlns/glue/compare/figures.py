@@ -7,6 +7,7 @@ from typing import Any
 
 import plotly.graph_objects as go
 
+from recbole_dtlns.glue.compare.tables import measured
 from recbole_dtlns.pages import wrapped
 
 Row = dict[str, Any]
@@ -19,13 +20,13 @@ def bars_height(rows: Sequence[Row]) -> int:
 
 
 def values(rows: Sequence[Row], metric: str) -> go.Figure:
-    """Test metric of every arm, with the deviation over seeds."""
+    """A metric of every arm, with the deviation over seeds."""
     figure = go.Figure(
         go.Bar(
-            x=[row["test"][metric]["mean"] for row in rows],
+            x=[measured(row)[metric]["mean"] for row in rows],
             y=_names(rows),
-            error_x={"array": [row["test"][metric]["sd"] or 0 for row in rows]},
-            text=[f"{row['test'][metric]['mean']:.4f}" for row in rows],
+            error_x={"array": [measured(row)[metric]["sd"] or 0 for row in rows]},
+            text=[f"{measured(row)[metric]['mean']:.4f}" for row in rows],
             textposition="inside",
             insidetextanchor="start",
             orientation="h",
@@ -34,7 +35,8 @@ def values(rows: Sequence[Row], metric: str) -> go.Figure:
             ],
         )
     )
-    figure.update_layout(yaxis={"autorange": "reversed"}, xaxis={"title": f"{metric} on test", "rangemode": "tozero"})
+    title = f"{metric} on {rows[0]['measured']}"
+    figure.update_layout(yaxis={"autorange": "reversed"}, xaxis={"title": title, "rangemode": "tozero"})
     return figure
 
 
@@ -85,7 +87,7 @@ def learning_curves(rows: Sequence[Row], metric: str) -> go.Figure:
 
 
 def sweep(rows: Sequence[Row], key: str, metric: str) -> go.Figure:
-    """Test metric along a swept key; one line per combination of the other swept keys."""
+    """A metric along a swept key; one line per combination of the other swept keys."""
     lines: dict[str, list[tuple[float, Row]]] = {}
     for row in rows:
         others = ", ".join(
@@ -96,13 +98,15 @@ def sweep(rows: Sequence[Row], key: str, metric: str) -> go.Figure:
     for name, points in lines.items():
         figure.add_scatter(
             x=[str(value) for value, _ in points],
-            y=[row["test"][metric]["mean"] for _, row in points],
-            error_y={"array": [row["test"][metric]["sd"] or 0 for _, row in points]},
+            y=[measured(row)[metric]["mean"] for _, row in points],
+            error_y={"array": [measured(row)[metric]["sd"] or 0 for _, row in points]},
             name=name,
             mode="lines+markers",
             showlegend=len(lines) > 1,
         )
-    figure.update_layout(xaxis={"title": key, "type": "category"}, yaxis={"title": f"{metric} on test"})
+    figure.update_layout(
+        xaxis={"title": key, "type": "category"}, yaxis={"title": f"{metric} on {rows[0]['measured']}"}
+    )
     return figure
 
 
@@ -125,7 +129,7 @@ def leaks(rows: Sequence[Row], metric: str) -> go.Figure:
 
 
 def user_groups(rows: Sequence[Row], metric: str) -> go.Figure:
-    """Test metric by the length of the users' train histories."""
+    """A metric by the length of the users' train histories."""
     figure = go.Figure()
     for row in rows:
         groups = row["user_groups"]
@@ -142,7 +146,7 @@ def user_groups(rows: Sequence[Row], metric: str) -> go.Figure:
 
 
 def item_groups(rows: Sequence[Row]) -> go.Figure:
-    """Share of the test pairs found, by the popularity of their items."""
+    """Share of the pairs found, by the popularity of their items."""
     figure = go.Figure()
     for row in rows:
         groups = row["item_groups"]
@@ -154,7 +158,7 @@ def item_groups(rows: Sequence[Row]) -> go.Figure:
         )
     figure.update_layout(
         xaxis={"title": "train users of an item", "type": "category"},
-        yaxis={"title": "share of test pairs found", "tickformat": ".0%", "rangemode": "tozero"},
+        yaxis={"title": f"share of {rows[0]['measured']} pairs found", "tickformat": ".0%", "rangemode": "tozero"},
     )
     return figure
 

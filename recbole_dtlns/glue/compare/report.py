@@ -12,8 +12,19 @@ import plotly.graph_objects as go
 
 from recbole_dtlns.errors import ConfigError
 from recbole_dtlns.glue.compare import figures
-from recbole_dtlns.glue.compare.results import JSON
-from recbole_dtlns.glue.compare.tables import results_table
+from recbole_dtlns.glue.compare.results import FORMAT, JSON
+from recbole_dtlns.glue.compare.tables import (
+    ABOUT_MARGINS,
+    VALIDATION_ALONE,
+    about_seeds,
+    about_tests,
+    chosen_table,
+    main_metric,
+    margins_table,
+    measured,
+    pairs_table,
+    results_table,
+)
 from recbole_dtlns.glue.runner import write_file
 from recbole_dtlns.pages import draw, page, table
 
@@ -46,11 +57,14 @@ def write_report(folders: Sequence[str | Path], output: str | Path | None = None
 
 def _read(folder: Path) -> dict[str, Any]:
     try:
-        return json.loads((folder / JSON).read_text())
+        content = json.loads((folder / JSON).read_text())
     except (OSError, ValueError) as error:
         raise ConfigError(
             f"{folder} holds no finished comparison ({JSON}: {error}): give a folder that 'recbole-dtlns compare' wrote"
         ) from error
+    if content.get("format") != FORMAT:
+        raise ConfigError(f"{folder / JSON} is of another version of recbole_dtlns: start the comparison again")
+    return content
 
 
 Drawn = Callable[..., str]
@@ -58,18 +72,19 @@ Drawn = Callable[..., str]
 
 def _comparison(folder: Path, content: dict[str, Any], drawn: Drawn) -> Iterator[str]:
     experiment = content["experiment"]
+    once = "and test was read once" if experiment["measured"] == "test" else VALIDATION_ALONE
     yield f"<h2>{html.escape(experiment['name'])}: {html.escape(experiment['about'] or 'what was run')}</h2>"
     yield (
-        f"<p>Data set <b>{html.escape(experiment['dataset'])}</b>; seeds {', '.join(map(str, experiment['seeds']))}; "
+        f"<p>Data set <b>{html.escape(experiment['dataset'])}</b>; seeds {about_seeds(experiment)}; "
         f"{experiment['finished']} of {experiment['runs']} runs are finished. Every arm chose its epoch by "
-        f"{experiment['valid_metric']} on the validation pairs, and read the test pairs once. All items are "
+        f"{experiment['valid_metric']} on validation, {once}. All items are "
         "ranked, and only items that the user is known to have are left out of the ranking.</p>"
     )
     yield _arms(content["rows"])
     for split in experiment["splits"]:
         rows = [row for row in content["rows"] if row["split"] == split]
         if rows:
-            yield from _split(rows, split, experiment, drawn)
+            yield from _split(rows, split, content, drawn)
     explained = [row for row in content["rows"] if row["explanation"]]
     if explained:
         best = max(explained, key=lambda row: row["valid"]["mean"] or 0.0)
@@ -87,18 +102,22 @@ def _arms(rows: list[dict[str, Any]]) -> str:
     return "<h3>What was run</h3>" + table(["arm", "model", "own settings"], cells, words=True)
 
 
-def _split(rows: list[dict[str, Any]], split: str, experiment: dict[str, Any], drawn: Drawn) -> Iterator[str]:
+def _split(rows: list[dict[str, Any]], split: str, content: dict[str, Any], drawn: Drawn) -> Iterator[str]:
+    experiment = content["experiment"]
     names, baseline = experiment["metrics"], experiment["baseline"]
-    main = _main_metric(names, experiment["valid_metric"])
+    main = main_metric(names, experiment["valid_metric"])
     arms = [row for row in rows if not row["reference"]]
     yield f"<h2>Results, split: {html.escape(split)}</h2>"
     yield (
-        f"<p>{experiment['users'][split]} test users; means and standard deviations over seeds. The percentage is the "
-        f"change against <b>{html.escape(baseline)}</b>. * p &lt; .05, ** p &lt; .01: {experiment['test']} test paired "
-        "by user, two-sided, corrected by Holm's method for all tests of this table. Without a star the difference "
-        "may be chance. Better/equal/worse: users. The best epoch is the mean over seeds.</p>"
+        f"<p>{experiment['users'][split]} {experiment['measured']} users; means and standard deviations over seeds. "
+        f"The percentage is the change against <b>{html.escape(baseline)}</b>. * p &lt; .05, ** p &lt; .01, two-sided: "
+        f"{about_tests(experiment, split)}. Without a star the difference may be chance. Better/equal/worse: users. "
+        "The best epoch is the mean over seeds.</p>"
     )
     yield table(*results_table(rows, names, experiment["valid_metric"]))
+    for row in rows:
+        for text in row["warnings"]:
+            yield f"<p class='warning'><b>{html.escape(row['arm'])}</b>: {html.escape(text)}.</p>"
     yield drawn(figures.values(rows, main), figures.bars_height(rows))
     if any(row["tests"] for row in rows):
         yield "<h3>Is the difference real?</h3>"
@@ -107,6 +126,7 @@ def _split(rows: list[dict[str, Any]], split: str, experiment: dict[str, Any], d
             "correction.</p>"
         )
         yield drawn(figures.differences(rows, main, baseline), figures.bars_height(rows))
+    yield from _further_tests(rows, split, content)
     leaking = [row for row in rows if row["authors_mask"]]
     if leaking:
         yield "<h3>What the published evaluation would claim</h3>"
@@ -133,11 +153,27 @@ def _split(rows: list[dict[str, Any]], split: str, experiment: dict[str, Any], d
     shown = _best(rows, main)
     yield f"<h3>For whom?</h3><p>Users in four groups by the length of their history.{_left_out(rows, shown)}</p>"
     yield drawn(figures.user_groups(shown, main), 520)
-    yield "<h3>Which items are found?</h3><p>Test pairs in five groups by the popularity of the item.</p>"
+    yield "<h3>Which items are found?</h3><p>The pairs to be found in five groups by the popularity of the item.</p>"
     yield drawn(figures.item_groups(shown), 520)
     yield "<h3>What is recommended?</h3>"
     yield "<p>To the right: more of the catalogue is recommended to somebody. Higher: more popular items are.</p>"
     yield drawn(figures.spread(shown), 520)
+
+
+def _further_tests(rows: list[dict[str, Any]], split: str, content: dict[str, Any]) -> Iterator[str]:
+    """Against margins and of named pairs; and test of what validation chose."""
+    names = content["experiment"]["metrics"]
+    if any(row["margins"] for row in rows):
+        yield f"<h3>By more than a margin?</h3><p>{ABOUT_MARGINS}.</p>"
+        yield table(*margins_table(rows))
+    pairs = [pair for pair in content["pairs"] if pair["split"] == split]
+    if pairs:
+        yield "<h3>Named pairs</h3>"
+        yield table(*pairs_table(pairs, names))
+    chosen = [row for row in content.get("chosen", []) if row["split"] == split]
+    if chosen:
+        yield "<h3>Test, of what validation chose</h3>"
+        yield table(*chosen_table(chosen, names))
 
 
 def _sweeps(rows: list[dict[str, Any]], main: str, drawn: Drawn) -> Iterator[str]:
@@ -182,13 +218,9 @@ def _relabelled(item: dict[str, Any]) -> str:
     return f"{item['item']} (rank {item['rank']}{sure})"
 
 
-def _main_metric(names: list[str], valid_metric: str) -> str:
-    return valid_metric.lower() if valid_metric.lower() in names else names[0]
-
-
 def _best(rows: list[dict[str, Any]], metric: str) -> list[dict[str, Any]]:
     """As many as one can tell apart, in their order."""
-    chosen = sorted(rows, key=lambda row: -row["test"][metric]["mean"])[:_MOST_LINES]
+    chosen = sorted(rows, key=lambda row: -measured(row)[metric]["mean"])[:_MOST_LINES]
     return [row for row in rows if row in chosen]
 
 
