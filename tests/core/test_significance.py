@@ -121,6 +121,45 @@ def test_wilcoxon_is_scipys() -> None:
     assert paired_test(model, baseline, "wilcoxon").p == pytest.approx(expected)
 
 
+def test_users_without_a_difference_take_part_in_ranks_as_pratt_has_it() -> None:
+    """They are ranked with the others, which dropping them would not do."""
+    model = np.array([0.0] * 6 + [0.1, 0.2, -0.3, 0.4, 0.5, 0.6, -0.7, 0.8, 0.9])
+    expected = stats.wilcoxon(model, zero_method="pratt").pvalue
+    assert paired_test(model, np.zeros(15), "wilcoxon").p == pytest.approx(expected)
+    assert expected != pytest.approx(stats.wilcoxon(model, zero_method="wilcox").pvalue)
+
+
+@pytest.mark.parametrize("test", TESTS)
+def test_the_seed_repeats_the_interval_and_the_flips(test: str) -> None:
+    model, baseline = noisy(0.004)
+    first, again, other = (paired_test(model, baseline, test, resamples=199, seed=seed) for seed in (1, 1, 2))
+    assert (first.low, first.high, first.p) == (again.low, again.high, again.p)
+    assert (first.low, first.high) != (other.low, other.high)
+
+
+def test_the_interval_is_that_of_percentiles() -> None:
+    """Of means over users drawn with repetition; other intervals lie elsewhere where a few users gain much."""
+    random = np.random.default_rng(0)
+    difference = np.append(random.normal(0, 0.1, 37), [3.0, 4.0, 5.0])
+    found = paired_test(difference, np.zeros(40), confidence=0.9)
+    means = difference[random.integers(0, 40, (20_000, 40))].mean(axis=1)
+    assert (found.low, found.high) == pytest.approx(np.quantile(means, [0.05, 0.95]), abs=0.02)
+
+
+@pytest.mark.parametrize(("second", "p"), [(0.2, 0.5), (-0.2, 1.0)])
+def test_two_users_are_tested(second: float, p: float) -> None:
+    """Of four sign patterns two are as extreme where both gain, and all are where one loses as much."""
+    model = np.array([0.2, second, 0.0])
+    assert paired_test(model, np.zeros(3)).p == pytest.approx(p)
+
+
+def test_no_user_at_all_differs_by_nothing() -> None:
+    unknown = np.full(3, np.nan)
+    found = paired_test(unknown, np.ones(3))
+    assert (found.difference, found.low, found.high, found.p) == (0.0, 0.0, 0.0, 1.0)
+    assert (found.wins, found.ties, found.losses) == (0, 0, 0)
+
+
 def test_the_interval_covers_the_true_mean_about_as_often_as_it_says() -> None:
     covered = 0
     for seed in range(200):
@@ -144,7 +183,10 @@ def test_equal_models_differ_by_nothing() -> None:
 def test_one_user_proves_nothing() -> None:
     found = paired_test(np.array([0.3, 0.5, 0.1]), np.array([0.3, 0.2, 0.1]))
     assert found.p == 1.0
-    assert found.low == 0.0 < found.high
+    assert (found.low, found.high) == (0.0, found.difference)
+    assert found.difference == pytest.approx(0.1)
+    worse = paired_test(np.array([0.3, 0.2]), np.array([0.3, 0.5]))
+    assert (worse.low, worse.high, worse.p) == (worse.difference, 0.0, 1.0)
     assert (found.wins, found.ties, found.losses) == (1, 2, 0)
 
 
