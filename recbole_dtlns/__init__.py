@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from recbole_dtlns import compat
 from recbole_dtlns.version import __version__
+
+if TYPE_CHECKING:
+    from recbole_dtlns.glue.judging import audit_judges, estimate_judging, export_requests, judge_candidates
+    from recbole_dtlns.glue.runner import prepare_only, run_recbole_dtlns
+    from recbole_dtlns.glue.tune.search import resume_tune, tune
 
 _ENTRY_POINTS = {
     "run_recbole_dtlns": "runner",
@@ -33,9 +38,15 @@ __all__ = [
 compat.apply()
 
 
-def __getattr__(name: str) -> Any:
-    # Loaded when first used: the core is importable, and `doctor` can report, where RecBole is missing.
-    if name in _ENTRY_POINTS:
-        compat.require_recbole()
-        return getattr(import_module(f"recbole_dtlns.glue.{_ENTRY_POINTS[name]}"), name)
-    raise AttributeError(f"module 'recbole_dtlns' has no attribute '{name}'")
+if not TYPE_CHECKING:  # where it is read, every name would be taken for one of ours
+
+    def __getattr__(name: str) -> Any:
+        # Loaded when first used: the core is importable, and `doctor` can report, where RecBole is missing.
+        if name in _ENTRY_POINTS:
+            compat.require_recbole()
+            return getattr(import_module(f"recbole_dtlns.glue.{_ENTRY_POINTS[name]}"), name)
+        raise AttributeError(f"module 'recbole_dtlns' has no attribute '{name}'")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

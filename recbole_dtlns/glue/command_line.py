@@ -7,7 +7,7 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from recbole_dtlns import __version__, compat
 from recbole_dtlns.errors import ConfigError, DTLNSError
@@ -26,7 +26,7 @@ _RUN_OPTIONS = """RecBole's flags, one per setting: --key=value
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command; returns the exit status (2 for an error that the user can mend)."""
+    """Run a command; returns the exit status (2 for an error that the user can mend, 1 if `doctor` found problems)."""
     parser = argparse.ArgumentParser(
         prog="recbole-dtlns", description="Train RecBole recommenders with DTL-NS.", allow_abbrev=False
     )
@@ -77,6 +77,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     demo.add_argument("--output", default="demo_runs", help="folder for runs, log and table (default demo_runs)")
     given, rest = parser.parse_known_args(arguments)
     try:
+        _check_working_folder()
         return _run(given, rest)
     except DTLNSError as error:
         print(f"recbole-dtlns: {error}", file=sys.stderr)
@@ -98,6 +99,16 @@ def _add_convert(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     command.add_argument("--date-format", help="of the times, as in %%d/%%m/%%Y, where it is not plain")
     command.add_argument("--encoding", help="of the file (default: UTF-8, UTF-16 or cp1252, whichever reads it)")
     command.add_argument("--output", required=True, help="folder of the data set, as in dataset/shop")
+
+
+def _check_working_folder() -> None:
+    """RecBole and Ray, and every relative path, need one; a shell can stand in a folder that was deleted."""
+    try:
+        Path.cwd()
+    except OSError as error:
+        raise ConfigError(
+            f"the working folder cannot be used ({error.strerror}; was it deleted?): change to another one with cd"
+        ) from None
 
 
 def _add_tune_options(command: argparse.ArgumentParser) -> None:
@@ -162,8 +173,9 @@ def _run(given: argparse.Namespace, rest: list[str]) -> int:
     if given.command in ("doctor", "demo", "report", "convert") and rest:
         raise ConfigError(f"{given.command} does not take {' '.join(rest)}")
     if given.command == "doctor":
-        print(report())
-        return 0
+        found = report()
+        print(found.text)
+        return 1 if found.problems else 0
     if given.command == "convert":
         from recbole_dtlns.glue.convert import convert
 
@@ -189,7 +201,7 @@ def _run(given: argparse.Namespace, rest: list[str]) -> int:
     if given.command == "compare":
         _compare(given, run, rest)
     elif given.command == "train":
-        run_recbole_dtlns(*run, arguments=rest)
+        print(_result_table(run_recbole_dtlns(*run, arguments=rest)))
     elif given.command == "prepare":
         if prepare_only(*run, arguments=rest) is None:
             print("these settings ask for no preparation: DTL-NS is off")
@@ -209,6 +221,15 @@ def _run(given: argparse.Namespace, rest: list[str]) -> int:
     else:
         _audit(given, run, rest)
     return 0
+
+
+def _result_table(result: dict[str, Any]) -> str:
+    """The metrics, a line each; every line of a leaking run says so, that none can be taken for a result."""
+    valid, test = result["best_valid_result"] or {}, result["test_result"] or {}
+    mark = "LEAKING" if result["leaking"] else ""
+    rows = [("metric", "valid", "test"), *((name, str(valid.get(name, "-")), str(test[name])) for name in test)]
+    lines = [f"{name:<20} {on_valid:<8} {on_test:<8} {mark}".rstrip() for name, on_valid, on_test in rows]
+    return "\n".join([*lines, f"run folder: {result['run_folder']}"])
 
 
 def _audit(given: argparse.Namespace, run: tuple[str | None, str | None, list[str]], rest: list[str]) -> None:

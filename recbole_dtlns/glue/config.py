@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import contextlib
+import copy
 import importlib.resources
 import os
 from collections.abc import Sequence
@@ -37,6 +38,7 @@ _DERIVED = frozenset(
         "test_neg_sample_args",
     }
 )
+_MISSING = object()
 _ALLOW_UNKNOWN = "allow_unknown_keys"
 _FILES = ("_file", "_files", "_paths", "_checkpoint", "_labels", "_dir")
 
@@ -140,6 +142,7 @@ class DTLNSConfig(Config):
         self.internal_config_dict[f"{PREFIX}preset"] = preset
 
     def _get_final_config_dict(self) -> dict[str, Any]:
+        self._defaults = copy.deepcopy(self.internal_config_dict)  # RecBole changes some of them in place
         final = super()._get_final_config_dict()
         documented = {key: value for key, value in self.internal_config_dict.items() if not key.startswith(PREFIX)}
         self._refuse_mistyped_keys(final[_ALLOW_UNKNOWN])
@@ -182,6 +185,26 @@ class DTLNSConfig(Config):
     def _documented_keys(self) -> set[str]:
         """RecBole's for any model, this model's, and this package's."""
         return {*self.internal_config_dict, *(key for group in self.parameters.values() for key in group)}
+
+    def changed(self) -> str:
+        """The settings that were given and differ from their defaults, a line for each group of them."""
+        groups: dict[str, list[str]] = {
+            name: [] for name in ("Run", "Training", "Evaluation", "Data", "Model, other", "DTL-NS")
+        }
+        for key, value in self.external_config_dict.items():
+            if key not in ("model", "dataset", "config_files") and value != self._defaults.get(key, _MISSING):
+                groups[self._group(key)].append(f"{key} = {value}")
+        lines = [f"  {name:<13} {', '.join(settings)}" for name, settings in groups.items() if settings]
+        head = f"{self['model']} on {self['dataset']}, preset {self.settings.preset}"
+        return "\n".join(
+            [f"{head}; settings that differ from their defaults:" if lines else f"{head}, as it stands", *lines]
+        )
+
+    def _group(self, key: str) -> str:
+        if key.startswith(PREFIX):
+            return "DTL-NS"
+        names = {"General": "Run", "Training": "Training", "Evaluation": "Evaluation", "Dataset": "Data"}
+        return next((names[group] for group, keys in self.parameters.items() if key in keys), "Model, other")
 
     @property
     def model_name(self) -> str:

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
+import importlib
 import importlib.metadata
 import importlib.util
+import io
 import platform
+import re
+import warnings
+from dataclasses import dataclass
 
 from recbole_dtlns import __version__, compat
 from recbole_dtlns.errors import InstallationError
 
-_REQUIRED = ("torch", "numpy", "scipy", "pandas", "scikit-learn", "pydantic", "safetensors", "pyarrow")
+_MODULES = {"scikit-learn": "sklearn", "pyyaml": "yaml"}  # of distributions that are imported by another name
 _OPTIONAL = {
     "openai": ("judge openai", "pip install 'recbole_dtlns[openai]'"),
     "transformers": ("judge transformers", "pip install 'recbole_dtlns[transformers]'"),
@@ -21,28 +27,108 @@ _OPTIONAL = {
 }
 
 
-def report() -> str:
-    """A report of versions, devices, optional packages and problems, one line each."""
+@dataclass(frozen=True)
+class Report:
+    """What `doctor` found.
+
+    Attributes:
+        text: versions, devices, optional packages and problems, one line each.
+        problems: what keeps something from working, each with what to run.
+    """
+
+    text: str
+    problems: list[str]
+
+
+@dataclass(frozen=True)
+class _Package:
+    """A package as it imports here: its version, or why there is none."""
+
+    version: str | None = None
+    failure: str | None = None
+
+    @property
+    def state(self) -> str:
+        return self.version or (f"does not import: {self.failure}" if self.failure else "missing")
+
+
+def report() -> Report:
+    """Import every package that is required or of use, and compare its version with the least one that works."""
+    least = _least_versions()
+    optional = {name: _imported(name) for name in _OPTIONAL}
+    required = {name: _imported(name) for name in least if name not in optional}
+    problems = []
+    for name, package in required.items():
+        if package.failure or package.version is None or _older(package.version, least[name]):
+            problems.append(
+                f"{name} {package.state}; {least[name]} or newer is needed. Run: {_install(name, least[name])}"
+            )
+    problems += _problems_of_recbole()
+    for name, package in optional.items():
+        purpose, command = _OPTIONAL[name]
+        if package.failure:
+            problems.append(f"{name} does not import ({package.failure}); needed for {purpose}. Run: {command}")
+        elif package.version and name in least and _older(package.version, least[name]):
+            problems.append(f"{name} {package.version} is too old for {purpose}. Run: {_install(name, least[name])}")
     lines = [f"recbole_dtlns  {__version__}", f"python         {platform.python_version()} on {platform.platform()}"]
-    lines += [f"{name:<14} {_version(name) or 'missing'}" for name in ("recbole", *_REQUIRED)]
-    lines += ["", *_devices(), "", "optional:"]
-    for module, (purpose, command) in _OPTIONAL.items():
-        found = importlib.util.find_spec(module) is not None
-        lines.append(f"  {module:<12} {'installed' if found else f'missing: needed for {purpose}; run: {command}'}")
-    problems = _problems()
+    lines += [f"{name:<14} {package.state}" for name, package in {"recbole": _recbole(), **required}.items()]
+    lines += ["", *_devices(required["torch"]), "", "optional:"]
+    for name, package in optional.items():
+        purpose, command = _OPTIONAL[name]
+        missing = f"missing: needed for {purpose}; run: {command}"
+        lines.append(f"  {name:<12} {missing if package == _Package() else package.state}")
     lines += ["", "problems:" if problems else "no problems found", *(f"  {problem}" for problem in problems)]
-    return "\n".join(lines)
+    return Report("\n".join(lines), problems)
 
 
-def _version(package: str) -> str | None:
+def _least_versions() -> dict[str, str]:
+    """By distribution, as this package's own metadata has them: those always required, then those of extras."""
+    found: dict[str, str] = {}
+    for line in importlib.metadata.requires("recbole_dtlns") or ():
+        match = re.match(r"([\w.-]+)(?:\[\w+\])?>=([\d.]+)", line)
+        extra = re.search(r"extra == ['\"](\w+)['\"]", line)
+        if match and (extra is None or match[1] in _OPTIONAL):
+            found.setdefault(match[1], match[2])
+    return found
+
+
+def _imported(distribution: str) -> _Package:
+    module = _MODULES.get(distribution, distribution.replace("-", "_"))
+    if importlib.util.find_spec(module) is None:
+        return _Package()
     try:
-        return importlib.metadata.version(package)
+        with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings(action="ignore"):
+            found = importlib.import_module(module)
+    except Exception as error:  # whatever it is, finding it is what this is for
+        return _Package(failure=" ".join(f"{type(error).__name__}: {error}".split())[:200])
+    try:
+        return _Package(str(getattr(found, "__version__", None) or importlib.metadata.version(distribution)))
     except importlib.metadata.PackageNotFoundError:
-        return None
+        return _Package("installed")
 
 
-def _devices() -> list[str]:
-    if _version("torch") is None:
+def _recbole() -> _Package:
+    try:
+        return _Package(importlib.metadata.version("recbole"))
+    except importlib.metadata.PackageNotFoundError:
+        return _Package()
+
+
+def _older(version: str, least: str) -> bool:
+    return _numbers(version) < _numbers(least)
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    released = re.match(r"[\d.]*", version)
+    return tuple(int(part) for part in re.findall(r"\d+", re.sub(r"(\.0)+$", "", released[0] if released else "")))
+
+
+def _install(name: str, least: str) -> str:
+    return f"pip install '{name}>={least}'"
+
+
+def _devices(torch_package: _Package) -> list[str]:
+    if torch_package.version is None:
         return []
     import torch
 
@@ -53,10 +139,8 @@ def _devices() -> list[str]:
     return lines
 
 
-def _problems() -> list[str]:
-    problems = [
-        f"{package} is missing. Run: pip install recbole_dtlns" for package in _REQUIRED if not _version(package)
-    ]
+def _problems_of_recbole() -> list[str]:
+    problems = []
     try:
         compat.require_recbole()
     except InstallationError as error:

@@ -15,7 +15,7 @@ from recbole_dtlns.errors import ConfigError
 from recbole_dtlns.glue.config import DTLNSConfig
 from recbole_dtlns.glue.dataset import canonical_train
 from recbole_dtlns.glue.preparation import ask
-from recbole_dtlns.glue.runner import check_settings, load_data, write_file
+from recbole_dtlns.glue.runner import check_settings, load_data, warn_of_unknown_keys, write_file
 from recbole_dtlns.glue.settings import DTLNSSettings
 from recbole_dtlns.judge.audit import Audit, audit
 from recbole_dtlns.judge.contract import Label, Question, Verdicts
@@ -161,6 +161,7 @@ def audit_judges(
 def _question(config: DTLNSConfig) -> tuple[DTLNSSettings, Question]:
     check_settings(config)
     _, parts, _ = load_data(config)
+    warn_of_unknown_keys(config)
     return config.settings, ask(config.settings, canonical_train(parts[0]), parts[0], config["show_progress"])
 
 

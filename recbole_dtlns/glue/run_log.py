@@ -14,6 +14,11 @@ _opened: list[logging.Handler] = []
 _said: set[str] = set()
 
 
+def shows_bars(config: Any) -> bool:
+    """Whether progress bars are wanted, and there is a terminal that they can move in."""
+    return bool(config["show_progress"]) and sys.stderr.isatty()
+
+
 def open_log(config: Any) -> None:
     """Open RecBole's log for this run, and close the one of the run before.
 

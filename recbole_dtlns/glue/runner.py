@@ -31,7 +31,7 @@ from recbole_dtlns.glue.run_data import (
     dtlns_run_data,
     plain_run_data,
 )
-from recbole_dtlns.glue.run_log import open_log
+from recbole_dtlns.glue.run_log import open_log, shows_bars
 from recbole_dtlns.glue.sampling import make_sampling
 from recbole_dtlns.glue.trainer import SETTINGS, DTLNSTrainerMixin, build_trainer
 from recbole_dtlns.interactions import TrainInteractions
@@ -77,10 +77,9 @@ def run_recbole_dtlns(
     """
     run = assemble_run(DTLNSConfig(model, dataset, config_file_list, config_dict, arguments))
     config, trainer = run.config, run.trainer
-    best_score, best_result = trainer.fit(
-        run.data.train_loader, run.data.valid_loader, saved=saved, show_progress=config["show_progress"]
-    )
-    test_result = trainer.evaluate(run.data.test_loader, load_best_model=saved, show_progress=config["show_progress"])
+    bars = shows_bars(config)
+    best_score, best_result = trainer.fit(run.data.train_loader, run.data.valid_loader, saved=saved, show_progress=bars)
+    test_result = trainer.evaluate(run.data.test_loader, load_best_model=saved, show_progress=bars)
     result = {
         "best_valid_score": best_score,
         "valid_score_bigger": config["valid_metric_bigger"],
@@ -156,6 +155,7 @@ def assemble_run(config: DTLNSConfig) -> Run:
         except BaseException:
             trainer.tensorboard.close()
             raise
+    warn_of_unknown_keys(config)
     return Run(config, folder, data, parts, hidden, preparation, trainer)
 
 
@@ -172,6 +172,7 @@ def prepare_only(
     config = DTLNSConfig(model, dataset, config_file_list, config_dict, arguments)
     check_settings(config)
     _, parts, _ = load_data(config)
+    warn_of_unknown_keys(config)
     return _prepare_if_asked(config, canonical_train(parts[0]), parts[0])
 
 
@@ -187,6 +188,10 @@ def check_settings(config: DTLNSConfig) -> None:
     open_log(config)
     if settings.leaking:
         logger.warning(LEAK_WARNING)
+
+
+def warn_of_unknown_keys(config: DTLNSConfig) -> None:
+    """Name the keys that nobody documents: last before the work, where it is read."""
     for key, advice in config.undocumented_keys().items():
         logger.warning("key '%s' is documented neither by RecBole nor by recbole_dtlns.%s", key, advice)
 
@@ -207,13 +212,13 @@ def _open_run_folder(config: DTLNSConfig) -> Path:
     name = f"{leak}{config['model']}-{config['dataset']}-{get_local_time()}-{secrets.token_hex(2)}"
     folder = Path(config["checkpoint_dir"]) / name
     write_file(folder / SETTINGS, yaml.safe_dump(config.plain(), sort_keys=True, allow_unicode=True))
-    logger.info("run folder: %s", folder)
+    logger.info("run folder: %s (%s there holds every setting)", folder, SETTINGS)
     return folder
 
 
 def load_data(config: DTLNSConfig) -> tuple[Dataset, list[Dataset], Observed]:
     """The whole data set, its train, validation and test parts, and the train pairs that were hidden on purpose."""
-    logger.info(config)
+    logger.info(config.changed())
     dataset, parts = load_splits(config)
     logger.info(dataset)
     check_users_have_negatives(parts)

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
+from block_data import block_pairs, split_pairs, write_splits
 from processes import PATIENCE, Children, wait_for
 
 from recbole_dtlns.glue.checkpoint import load_checkpoint
@@ -28,6 +31,8 @@ MISTAKES = [
     (["prepare", "--model=BPR", "--dataset=ml-100k", "--dtlns_structure_paths=none.tsv"], "none.tsv"),
     (["audit", "--model=BPR", "--dataset=ml-100k", "--judges=allways"], "Did you mean 'always'"),
     (["doctor", "--verbose"], "doctor does not take --verbose"),
+    (["train", "--model=BPR", "--dataset=ml-100k", "--epoch=3"], "Did you mean 'epochs'"),
+    (["train", "--model=BPR", "--dataset=ml-100k", "--metrics=['Recal']"], "Did you mean 'recall'"),
 ]
 
 
@@ -66,10 +71,78 @@ def test_audit_prints_a_table_and_writes_the_scores(capsys: pytest.CaptureFixtur
     assert json.loads(Path("scores.json").read_text())["scores"]["always"]["recall"] == 1
 
 
+@pytest.mark.parametrize("leaking", [False, True])
+def test_a_pipe_gets_the_test_result_and_nothing_else(leaking: bool) -> None:
+    """No bar and no colour goes to the log where there is no terminal; every line of a leaking run says that it is."""
+    tiny = write_splits(Path("data"), "tiny", *split_pairs(*block_pairs()))
+    keys = [f"--{key}={value}" for key, value in tiny.items()]
+    preset = "authors" if leaking else "off"
+    command = [sys.executable, "-W", "ignore", "-m", "recbole_dtlns.glue.command_line", "train", "--model=LightGCN"]
+    command += ["--dataset=tiny", *keys, f"--dtlns_preset={preset}", "--epochs=1", "--dtlns_teacher=EASE"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    head, *metrics, last = done.stdout.splitlines()
+    folder = next(Path("saved").iterdir())
+    assert head.split() == ["metric", "valid", "test", *(["LEAKING"] if leaking else [])]
+    assert last == f"run folder: {folder}"
+    result = json.loads((folder / "result.json").read_text())
+    assert [line.split()[0] for line in metrics] == list(result["test_result"])
+    for line in metrics:
+        name, valid, test, *mark = line.split()
+        assert (float(valid), float(test)) == (result["best_valid_result"][name], result["test_result"][name])
+        assert mark == (["LEAKING"] if leaking else [])
+    assert "\x1b" not in done.stderr and "\r" not in done.stderr and "it/s" not in done.stderr
+    assert "test result" in done.stderr
+
+
+def test_a_working_folder_that_was_deleted_is_named() -> None:
+    gone = Path("gone").absolute()
+    gone.mkdir()
+    code = f"import os, sys; os.chdir({str(gone)!r}); os.rmdir({str(gone)!r})\n"
+    code += "from recbole_dtlns.glue.command_line import main\n"
+    code += "sys.exit(main(['train', '--model=BPR', '--dataset=ml-100k']))"
+    done = subprocess.run([sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 2, done.stderr
+    assert done.stderr.startswith("recbole-dtlns: the working folder cannot be used") and "cd" in done.stderr
+
+
 def test_doctor_names_versions(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["doctor"]) == 0
     printed = capsys.readouterr().out
     assert "recbole        1.2.1" in printed and "no problems found" in printed
+    assert re.search(r"^numpy +2\.", printed, re.MULTILINE) and re.search(r"^colorama +0\.", printed, re.MULTILINE)
+
+
+def test_doctor_finds_a_package_that_is_too_old(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("numpy.__version__", "1.26.4")
+    assert main(["doctor"]) == 1
+    problems = capsys.readouterr().out.partition("problems:")[2]
+    assert "numpy 1.26.4; 2.0 or newer is needed. Run: pip install 'numpy>=2.0'" in problems
+
+
+@pytest.mark.parametrize("package", ["wandb", "texttable"])
+def test_doctor_tells_a_package_that_does_not_import_from_a_missing_one(
+    package: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path(f"{package}.py").write_text("import numpy\nnumpy.bool8")
+    monkeypatch.syspath_prepend(Path.cwd())
+    monkeypatch.delitem(sys.modules, package, raising=False)
+    assert main(["doctor"]) == 1
+    printed = capsys.readouterr().out
+    assert re.search(rf"{package} +does not import: AttributeError: .*bool8", printed)
+    assert f"{package} does not import" in printed.partition("problems:")[2]
+
+
+def test_doctor_finds_a_missing_package(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setitem(sys.modules, "wandb", None)  # optional: no problem
+    monkeypatch.setitem(sys.modules, "texttable", None)
+    assert main(["doctor"]) == 1
+    printed = capsys.readouterr().out
+    assert "texttable missing; 1.7 or newer is needed" in printed.partition("problems:")[2]
+    assert "wandb" not in printed.partition("problems:")[2]
+    assert "  wandb        missing: needed for log_wandb: True; run: pip install wandb" in printed
 
 
 def test_the_config_is_written_before_work_starts() -> None:
