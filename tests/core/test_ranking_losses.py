@@ -166,4 +166,6 @@ def test_weights_of_doubtful_negatives(probability: dict[tuple[int, int], float]
     judged = JudgedPairs.of(columns[:, 0], columns[:, 1], np.array(list(probability.values()), np.float32))
     found = NegativeWeights(judged, 9, "cpu").of(torch.arange(6)[:, None], torch.arange(1, 9)[None])
     expected = [[1 - probability.get((user, item), 0.0) for item in range(1, 9)] for user in range(6)]
-    assert torch.allclose(found, torch.tensor(expected))
+    assert torch.allclose(found, torch.tensor(expected)) and found.dtype == torch.float32
+    ids = torch.ones(2, dtype=torch.long, device="meta")
+    assert NegativeWeights(judged, 9, "meta").of(ids, ids).device == ids.device, "they are where they are asked for"

@@ -156,6 +156,28 @@ def test_dns_mn_draws_uniformly_from_the_highest() -> None:
     assert ((counts[:3] - 10_000) ** 2 / 10_000).sum() < 13.8  # p = .001 at two degrees of freedom
 
 
+@pytest.mark.parametrize(("uniform", "column"), [(0.0, 2), (0.34, 0), (0.67, 3), (1 - 2.0**-24, 3)])
+def test_dns_mn_counts_from_the_hardest_and_never_past_the_last(uniform: float, column: int) -> None:
+    """Thrice the largest number below one is three in the precision of a float."""
+    one = torch.tensor([1])
+    scores = torch.tensor([[3.0, 1.0, 4.0, 2.0]])
+    choice = Choice(one, one, torch.tensor([[5, 6, 7, 8]]), scores, uniform=torch.tensor([uniform]))
+    assert named("dns_mn").select(choice).tolist() == [column]
+
+
+def test_only_rules_that_look_at_the_positives_score_ask_for_it() -> None:
+    """Every score that is asked for costs time."""
+    asking = {name: named(name).reads_positive_scores for name in ("rns", "dns", "dns_mn", "dtlns", "ahns")}
+    assert asking == {"rns": False, "dns": False, "dns_mn": False, "dtlns": False, "ahns": True}
+
+
+def test_what_is_chosen_lies_where_the_candidates_do() -> None:
+    """On another device than the default one."""
+    elsewhere = torch.ones(2, 3, dtype=torch.long, device="meta")
+    chosen = named("rns").select(Choice(elsewhere[:, 0], elsewhere[:, 0], elsewhere, elsewhere.float()))
+    assert chosen.device == elsewhere.device and chosen.dtype == torch.long and chosen.shape == (2,)
+
+
 def test_ahns_is_the_formula() -> None:
     """argmin of the distance to beta * (s_p + alpha)^(power + 1), in plain Python; a base below .05 counts as .05."""
     choice = random_choice(rows=200)
