@@ -20,6 +20,7 @@ from recbole_dtlns.glue.known_keys import READ_UNDOCUMENTED, RECBOLE_MODEL_YAMLS
 from recbole_dtlns.glue.models import resolve_model
 from recbole_dtlns.glue.recbole_values import check_recbole_values
 from recbole_dtlns.glue.settings import PREFIX, DTLNSSettings
+from recbole_dtlns.llm.prompt import BUILTIN
 from recbole_dtlns.registry import nearest
 from recbole_dtlns.yaml_file import read_yaml_file
 
@@ -41,6 +42,8 @@ _DERIVED = frozenset(
 _MISSING = object()
 _ALLOW_UNKNOWN = "allow_unknown_keys"
 _FILES = ("_file", "_files", "_paths", "_checkpoint", "_labels", "_dir")
+# Servers have names of their own for models, such as the path that they were started with; these judges do not.
+_LOADS_A_MODEL = ("transformers", "vllm", "ray")
 
 
 def preset_file(preset: str) -> Traversable:
@@ -222,9 +225,23 @@ class DTLNSConfig(Config):
         for key, value in given.items():
             if key.startswith(PREFIX) and key.endswith(_FILES) and value:
                 given[key] = [_resolved(one) for one in value] if isinstance(value, list) else _resolved(value)
+        for key in self._names_or_paths():
+            if (value := given.get(key)) and Path(str(value)).exists():
+                given[key] = _resolved(value)
         given["data_path"] = _resolved(self.plain()["data_path"])
         given[f"{PREFIX}cache_dir"] = _resolved(cache_folder(self.settings.cache_dir))
         return given
+
+    def _names_or_paths(self) -> list[str]:
+        """Keys whose value is a path where there is such a file, and else the name of something."""
+        settings = self.settings
+        keys = [f"{PREFIX}judge_tokenizer"]
+        if settings.judge_prompt not in BUILTIN:
+            keys.append(f"{PREFIX}judge_prompt")
+        judge = settings.judge_llm if settings.judge == "distilled" else settings.judge
+        if judge in _LOADS_A_MODEL and not (judge == "ray" and settings.judge_ray_urls):
+            keys.append(f"{PREFIX}judge_model")
+        return keys
 
     def plain(self) -> dict[str, Any]:
         """The resolved configuration as plain data, for the run folder and checkpoints.

@@ -74,12 +74,14 @@ class RecordedJudge:
         keys = table.users * question.train.n_items + table.items
         order = np.argsort(keys, kind="stable")
         ordered = keys[order]
-        twice = np.flatnonzero((ordered[1:] == ordered[:-1]) & (label[order][1:] != label[order][:-1]))
-        if len(twice):
-            raise DataError(
-                f"{table.where(order[twice[0] + 1])}: the pair has another label than in "
-                f"{table.where(order[twice[0]])}; keep one"
-            )
+        for what, stated in (("label", label[order]), ("probability", probability[order])):
+            same = (stated[1:] == stated[:-1]) | (np.isnan(stated[1:]) & np.isnan(stated[:-1]))
+            twice = np.flatnonzero((ordered[1:] == ordered[:-1]) & ~same)
+            if len(twice):
+                raise DataError(
+                    f"{table.where(order[twice[0] + 1])}: the pair has another {what} than in "
+                    f"{table.where(order[twice[0]])}; keep one"
+                )
         wanted = question.pair_keys()
         place = np.minimum(np.searchsorted(ordered, wanted), len(ordered) - 1)
         found = ordered[place] == wanted

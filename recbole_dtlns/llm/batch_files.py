@@ -109,7 +109,7 @@ def _read_replies(file: Path) -> dict[str, Any]:
     """The replies by request; a later one counts only where an earlier one failed."""
     replies: dict[str, Any] = {}
     try:
-        lines = file.read_text(encoding="utf-8").split("\n")
+        lines = file.read_text(encoding="utf-8-sig").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"cannot read the replies in {file}: {error}") from error
     for number, line in enumerate(lines, start=1):
@@ -118,7 +118,9 @@ def _read_replies(file: Path) -> dict[str, Any]:
         try:
             reply = json.loads(line)
             request, failed = reply["custom_id"], bool(reply.get("error"))
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            if not isinstance(request, str) or not isinstance(reply.get("response") or {}, dict):
+                raise TypeError("custom_id must be a text, and response an object")
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise DataError(
                 f"{file}, line {number}: not a batch reply ({error}); expected a JSON object with custom_id"
             ) from error

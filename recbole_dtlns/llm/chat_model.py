@@ -139,6 +139,11 @@ class ChatTokenizer:
         )
 
 
+def local_model(model: str) -> str:
+    """The whole path of a model folder, so that it is one model from wherever it is named; a name as it is."""
+    return str(Path(model).resolve()) if Path(model).is_dir() else model
+
+
 def model_revision(model: str, revision: str | None) -> str | None:
     """The revision asked for; for a folder, a hash over its files' names, sizes, beginnings and ends.
 

@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 from recbole_dtlns.errors import ConfigError, EngineError
-from recbole_dtlns.llm.chat_model import ChatTokenizer, model_revision
+from recbole_dtlns.llm.chat_model import ChatTokenizer, local_model, model_revision
 from recbole_dtlns.llm.engine import RunningEngine, optional_import
 from recbole_dtlns.llm.openai_engine import OpenAIEngine, Server, server_of
 from recbole_dtlns.llm.prompt import Prompt
@@ -55,7 +55,7 @@ class RayEngine:
         server: Server | None = None,
         arguments: Mapping[str, Any] | None = None,
     ) -> None:
-        self.model = model
+        self.model = model if urls else local_model(model)
         self.address = address
         self.workers = workers
         self.resources = dict(resources or {"GPU": 1})

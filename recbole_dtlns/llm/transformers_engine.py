@@ -11,7 +11,7 @@ import torch
 from safetensors import SafetensorError
 
 from recbole_dtlns.errors import ConfigError, EngineError
-from recbole_dtlns.llm.chat_model import INSTALL, ChatTokenizer, model_revision
+from recbole_dtlns.llm.chat_model import INSTALL, ChatTokenizer, local_model, model_revision
 from recbole_dtlns.llm.engine import optional_import
 from recbole_dtlns.llm.prompt import Prompt
 from recbole_dtlns.llm.reply import Reason, Reply, label_probability
@@ -41,7 +41,7 @@ class TransformersEngine:
         device: str | None = None,
         arguments: Mapping[str, Any] | None = None,
     ) -> None:
-        self.model = model
+        self.model = local_model(model)
         self.batch_size = batch_size
         self.device = device or ("cuda" if torch.cuda.is_available() else "cpu")
         self._revision = revision

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from recbole_dtlns.errors import ConfigError, EngineError
-from recbole_dtlns.llm.chat_model import ChatTokenizer, model_revision
+from recbole_dtlns.llm.chat_model import ChatTokenizer, local_model, model_revision
 from recbole_dtlns.llm.engine import optional_import
 from recbole_dtlns.llm.prompt import Prompt
 from recbole_dtlns.llm.reply import Reason, Reply, label_probability
@@ -30,7 +30,7 @@ class VLLMEngine:
     name = "vllm"
 
     def __init__(self, model: str, revision: str | None = None, arguments: Mapping[str, Any] | None = None) -> None:
-        self.model = model
+        self.model = local_model(model)
         self._revision = revision
         self._arguments = dict(arguments or {})
         self._template_arguments = self._arguments.pop("chat_template_kwargs", {})

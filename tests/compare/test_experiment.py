@@ -148,6 +148,37 @@ def test_relative_paths_are_those_of_where_the_comparison_starts(tiny: dict[str,
     assert Path(keys["dtlns_cache_dir"]).is_absolute()
 
 
+@pytest.mark.parametrize(
+    ("judge", "model", "whole"),
+    [
+        ({"dtlns_judge": "transformers"}, "models/llama", True),
+        ({"dtlns_judge": "distilled", "dtlns_judge_llm": "vllm"}, "models/llama", True),
+        ({"dtlns_judge": "ray"}, "models/llama", True),
+        ({"dtlns_judge": "transformers"}, "org/model", False),
+        ({"dtlns_judge": "openai"}, "models/llama", False),
+        ({"dtlns_judge": "distilled", "dtlns_judge_llm": "openai"}, "models/llama", False),
+        ({"dtlns_judge": "ray", "dtlns_judge_ray_urls": ["http://localhost:1/v1"]}, "models/llama", False),
+    ],
+)
+def test_a_judges_folders_are_those_of_where_the_comparison_starts(
+    tiny: dict[str, Any], judge: dict[str, Any], model: str, whole: bool
+) -> None:
+    """Prompt file, model and tokenizer are found in a cell's folder too; a name stays, also beside such a folder."""
+    Path("models/llama").mkdir(parents=True)
+    Path("mine.prompt").write_text("shape: pair")
+    keys = {**judge, "dtlns_judge_model": model, "dtlns_judge_tokenizer": "models/llama"}
+    arms = {
+        "file": {**keys, "dtlns_judge_prompt": "mine.prompt"},
+        "name": {**keys, "dtlns_judge_prompt": "user", "dtlns_judge_tokenizer": "org/other"},
+    }
+    by_arm = {cell.arm: cell.keys for cell in experiment(tiny, arms=arms).cells}
+    assert by_arm["file"]["dtlns_judge_model"] == (str(Path(model).resolve()) if whole else model)
+    assert by_arm["file"]["dtlns_judge_tokenizer"] == str(Path("models/llama").resolve())
+    assert by_arm["file"]["dtlns_judge_prompt"] == str(Path("mine.prompt").resolve())
+    assert by_arm["name"]["dtlns_judge_tokenizer"] == "org/other"
+    assert by_arm["name"]["dtlns_judge_prompt"] == "user"
+
+
 def test_off_without_quotes_is_a_name(tiny: dict[str, Any]) -> None:
     """YAML 1.1 reads it as False."""
     experiment(tiny)

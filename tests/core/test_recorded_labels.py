@@ -86,7 +86,12 @@ def test_tokens_are_compared_as_text_and_headers_may_name_types() -> None:
         (
             [(*tokens(0), "1"), (*tokens(1), "1"), (*tokens(0), "0")],
             ["label"],
-            "line 4: the pair has another .* line 2",
+            "line 4: the pair has another label than in .* line 2",
+        ),
+        (
+            [(*tokens(0), "0.9"), (*tokens(1), "0.9"), (*tokens(0), "0.6")],
+            ["probability"],
+            "line 4: the pair has another probability than in .* line 2",
         ),
         ([("a", "b")], [], "none of the 1 rows"),
         ([(str(TRAIN.user_tokens[0]), str(TRAIN.item_tokens[TRAIN.matrix.indices[0]]))], [], "dtlns_candidates_file"),

@@ -116,7 +116,17 @@ def test_replies_of_another_data_set_stop_the_run() -> None:
 
 @pytest.mark.parametrize(
     ("content", "problem"),
-    [("{}\n", "line 1: not a batch reply"), ("\nnonsense\n", "line 2: not a batch reply"), ("", "holds no reply")],
+    [
+        ("{}\n", "line 1: not a batch reply"),
+        ("\nnonsense\n", "line 2: not a batch reply"),
+        ("", "holds no reply"),
+        ("[1]", "line 1: not a batch reply"),
+        ('{"custom_id": ["x"]}', "line 1: not a batch reply"),
+        ('{"custom_id": "x", "response": [1]}', "line 1: not a batch reply"),
+        ('{"custom_id": "x", "response": "no"}', "line 1: not a batch reply"),
+        ("[" * 100_000, "line 1: not a batch reply"),
+    ],
+    ids=range(8),
 )
 def test_files_that_are_no_replies_are_refused(content: str, problem: str) -> None:
     Path("replies.jsonl").write_text(content)
