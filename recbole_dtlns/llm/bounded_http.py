@@ -14,9 +14,14 @@ from contextlib import closing, contextmanager, suppress
 from importlib import import_module
 from typing import Any
 
+from recbole_dtlns.errors import ConfigError
+from recbole_dtlns.llm.engine import optional_import
+
 LARGEST_REPLY = 4 << 20  # bytes; a chat completion about a few candidates has some thousand
 _WRITTEN_AT_ONCE = 1 << 16
 _KEPT_OPEN = 5.0  # seconds
+_LONGEST_WAIT = 86400.0  # seconds; sockets take no number of any size
+_PROXIES = ("http", "https", "socks5", "socks5h")
 _READ_HEADERS = (b"content-type", b"location", b"retry-after", b"retry-after-ms", b"x-should-retry")
 
 
@@ -121,7 +126,9 @@ class _Transport:
         proxy = _proxy(url.scheme, url.host)
         if proxy is None:
             return self._core.ConnectionPool(**arguments)
-        parts = urllib.parse.urlsplit(proxy if "://" in proxy else f"http://{proxy}")
+        parts = _proxy_parts(proxy)
+        if parts.scheme.startswith("socks"):
+            optional_import("socksio", "openai", "pip install socksio")
         known = {"proxy_auth": tuple(urllib.parse.unquote(part or "") for part in (parts.username, parts.password))}
         port = "" if parts.port is None else f":{parts.port}"
         kind = self._core.SOCKSProxy if parts.scheme.startswith("socks") else self._core.HTTPProxy
@@ -161,7 +168,7 @@ class _Clock(threading.local):
         left = self._end - time.monotonic()
         if left <= 0:
             raise TimeoutError
-        return left
+        return min(left, _LONGEST_WAIT)
 
 
 def _backend(core: Any) -> Any:
@@ -222,3 +229,18 @@ def _proxy(scheme: str, host: str) -> str | None:
         return None
     named = urllib.request.getproxies()
     return named.get(scheme) or named.get("all")
+
+
+def _proxy_parts(proxy: str) -> urllib.parse.SplitResult:
+    """The parts of a proxy's address, which is not repeated in messages: it may hold a password."""
+    try:
+        parts = urllib.parse.urlsplit(proxy if "://" in proxy else f"http://{proxy}")
+        usable = parts.scheme in _PROXIES and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # a port that is no number, half an IPv6 address
+        usable = False
+    if not usable:
+        raise ConfigError(
+            "the environment names a proxy whose address cannot be used: set http_proxy, https_proxy or all_proxy to "
+            "one such as http://localhost:3128, or the server's host in no_proxy"
+        )
+    return parts

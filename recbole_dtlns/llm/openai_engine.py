@@ -8,6 +8,7 @@ import logging
 import math
 import os
 import re
+import urllib.parse
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -63,6 +64,12 @@ class Server:
                 "dtlns_judge_api_key_env must be the name of an environment variable, such as OPENAI_API_KEY, and what "
                 "was given is not a name (it is not repeated here, in case it is the key itself)"
             )
+        if self.base_url is not None:
+            _check_address(self.base_url)
+        try:
+            json.dumps(dict(self.arguments), allow_nan=False)
+        except (TypeError, ValueError) as error:
+            raise ConfigError(f"dtlns_judge_engine_args cannot be sent as JSON: {error}") from None
 
     def key(self) -> str:
         """The key; never shown.
@@ -120,12 +127,9 @@ class OpenAIEngine:
         library = optional_import("openai", self.name, INSTALL)
         key = self.server.key()
         with bounded_http(library, self.server.timeout) as http:
-            try:
-                client = library.OpenAI(
-                    api_key=key, base_url=self.server.base_url, max_retries=self.server.retries, http_client=http
-                )
-            except ValueError as error:
-                raise ConfigError(f"dtlns_judge_base_url: '{self.server.base_url}' is no address ({error})") from None
+            client = library.OpenAI(
+                api_key=key, base_url=self.server.base_url, max_retries=self.server.retries, http_client=http
+            )
             yield _Running(library, client, self, prompt)
 
     def encoder(self) -> Callable[[Request], list[int]] | None:
@@ -310,6 +314,16 @@ class _Running:
 
     def _where(self) -> str:
         return self.server.base_url or "the OpenAI server"
+
+
+def _check_address(url: str) -> None:
+    try:
+        parts = urllib.parse.urlsplit(url)
+        usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # a port that is no number, half an IPv6 address
+        usable = False
+    if not usable or not url.isprintable() or " " in url:
+        raise ConfigError(f"{url!r} is not the address of a server, such as http://localhost:8000/v1")
 
 
 def _quoted(secret: str) -> str:

@@ -98,7 +98,7 @@ class Prompt:
             source = Path(name)
         try:
             text = source.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
+        except (OSError, ValueError) as error:  # ValueError: bytes that are no text, a name that no file can have
             raise ConfigError(
                 f"cannot read the prompt file {name} ({error}); dtlns_judge_prompt is pair, user, or a file"
             ) from error

@@ -61,6 +61,8 @@ class RayEngine:
         self.resources = dict(resources or {"GPU": 1})
         self.urls = list(urls)
         self.server = server or Server()
+        for url in self.urls:
+            replace(self.server, base_url=url)  # a wrong address is told here, not by an actor
         self._revision = revision
         self._arguments = dict(arguments or {})
         self._template_arguments = self._arguments.pop("chat_template_kwargs", {})

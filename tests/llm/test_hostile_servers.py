@@ -6,6 +6,7 @@ import json
 import logging
 import traceback
 from collections.abc import Iterator
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +14,12 @@ import pytest
 from questions import random_question
 from raw_server import RawServer, completion, http
 
-from recbole_dtlns.errors import DTLNSError, EngineError, JudgeError
+from recbole_dtlns.errors import ConfigError, DTLNSError, EngineError, JudgeError
 from recbole_dtlns.llm.bounded_http import LARGEST_REPLY
 from recbole_dtlns.llm.judge import LLMJudge
 from recbole_dtlns.llm.openai_engine import OpenAIEngine, Server
 from recbole_dtlns.llm.prompt import Prompt
+from recbole_dtlns.llm.ray_engine import RayEngine
 from recbole_dtlns.llm.verdict_store import HEADER_BYTES
 
 KEY = 'sk-canary/01<23>"45\\67+89'  # with all that JSON, HTML, addresses and Python write otherwise
@@ -178,6 +180,62 @@ def test_a_prompt_goes_to_no_other_server(status: int) -> None:
                 judge(server, retries=2).judge(random_question(n_users=1))
             assert server.requests == 1
         assert other.requests == 0
+
+
+@pytest.mark.parametrize("proxy", ["{address}", "http://{address}", "http://user:pass%20word@{address}"])
+def test_the_proxy_that_the_environment_names_is_used(proxy: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As by the client's own HTTP."""
+    seen: list[str] = []
+
+    def told(request: str) -> list[bytes]:
+        seen.append(request)
+        return [http(200, completion())]
+
+    with RawServer(told) as server:
+        monkeypatch.setenv("http_proxy", proxy.format(address=server.url.split("/")[2]))
+        monkeypatch.delenv("no_proxy", raising=False)
+        engine = OpenAIEngine("a-model", Server("http://nowhere.invalid/v1", retries=0))
+        verdicts = LLMJudge(engine, Prompt.load("pair"), "store").judge(random_question(n_users=1))
+    assert verdicts.counts()["positive"] == 4
+    assert all(request.startswith("POST http://nowhere.invalid/v1/chat/completions ") for request in seen)
+    assert all(("proxy-authorization: basic" in request.lower()) == ("@" in proxy) for request in seen)
+
+
+@pytest.mark.parametrize("proxy", ["gopher://x", "http://[::1", "http://x:abc", "http://:0", "http://"])
+def test_a_proxy_without_an_address_is_refused(proxy: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("http_proxy", proxy)
+    monkeypatch.delenv("no_proxy", raising=False)
+    engine = OpenAIEngine("a-model", Server("http://nowhere.invalid/v1", retries=0))
+    with pytest.raises(ConfigError, match="the environment names a proxy whose address cannot be used"):
+        LLMJudge(engine, Prompt.load("pair"), "store").judge(random_question(n_users=1))
+
+
+# ---------------------------------------------------------------- what no server can be asked with
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["", "nonsense", "http://", "http://[::1", "ftp://x/v1", "http://x:abc/v1", "http://x:99999/v1", "http://a b/v1"],
+)
+def test_what_is_no_address_is_refused_before_any_work(url: str) -> None:
+    """Also as one of a fleet."""
+    with pytest.raises(ConfigError, match="is not the address of a server, such as"):
+        Server(url)
+    with pytest.raises(ConfigError, match="is not the address of a server, such as"):
+        RayEngine("a-model", urls=["http://localhost:1/v1", url])
+
+
+@pytest.mark.parametrize("value", [date(2026, 1, 1), {1}, float("nan")], ids=["a date", "a set", "no number"])
+def test_fields_that_are_no_json_are_refused_before_any_work(value: object) -> None:
+    """YAML reads 2026-01-01 as a date."""
+    with pytest.raises(ConfigError, match="dtlns_judge_engine_args cannot be sent as JSON"):
+        Server(arguments={"stop": value})
+
+
+def test_any_timeout_that_settings_allow_can_be_waited() -> None:
+    """Sockets take no number of any size."""
+    with RawServer(lambda _: [http(200, completion())]) as server:
+        assert judge(server, timeout=1e300).judge(random_question(n_users=1)).counts()["positive"] == 4
 
 
 # ---------------------------------------------------------------- another model
