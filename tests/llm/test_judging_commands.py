@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 from tiny_model import save_random_llama
 
+from recbole_dtlns.glue import judging
 from recbole_dtlns.glue.command_line import main
 
 RUN = ["--model=BPR", "--dataset=ml-100k", "--dtlns_candidates=2", "--show_progress=False"]
@@ -60,6 +61,15 @@ def test_candidates_come_from_a_file(caplog: pytest.LogCaptureFixture) -> None:
     assert main(["prepare", *RUN, "--dtlns_candidates_file=candidates.tsv", "--dtlns_judge=always"]) == 0
     assert "candidates      computed  2 from the file; left out: 1 of unknown tokens" in caplog.text
     assert "always: 2 positive" in caplog.text
+
+
+def test_an_audit_hides_by_the_runs_seed_and_not_as_judges_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Judges that learn hide with the seed itself: they must not be asked what they learnt from."""
+    seeds: list[int] = []
+    monkeypatch.setattr(judging, "audit", lambda judges, question, share, seed, controls: seeds.append(seed))
+    for seed in (3, 8):
+        judging.audit_judges(["rank"], "BPR", "ml-100k", arguments=[*RUN[2:], f"--dtlns_seed={seed}"])
+    assert seeds == [4, 9]
 
 
 def test_an_audit_writes_a_page(capsys: pytest.CaptureFixture[str]) -> None:

@@ -22,6 +22,11 @@ def test_tables_are_the_measured_ones(page: str) -> None:
     assert benchmark["filled"](text) == text
 
 
+def test_the_gains_intervals_are_those_of_the_comparisons() -> None:
+    benchmark = runpy.run_path(str(ROOT / "benchmarks" / "gain_intervals.py"))
+    assert benchmark["RESULT"].read_text() == benchmark["gains"]()
+
+
 @pytest.fixture(scope="module")
 def printed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """What the commands print now, by sample; the later ones reuse what the first prepared."""
