@@ -16,7 +16,7 @@ from queue import SimpleQueue
 from threading import Thread
 from typing import Any
 
-from recbole_dtlns.errors import ConfigError, EngineError
+from recbole_dtlns.errors import ConfigError, DTLNSError, EngineError
 from recbole_dtlns.judge.contract import Label
 from recbole_dtlns.llm.bounded_http import bounded_http
 from recbole_dtlns.llm.chat_model import ChatTokenizer
@@ -304,6 +304,8 @@ class _Running:
                 f"{self._where()} refused the request with HTTP {status}: {message}. {_advice(status)}"
             ) from None
         except library.APIConnectionError as error:  # connection faults and timeouts
+            if isinstance(error.__cause__, DTLNSError):  # older versions wrap our own errors too
+                raise error.__cause__ from None
             detail = self._shown(f"{error} ({error.__cause__})")
             if not self._probed:
                 raise EngineError(f"cannot reach {self._where()}: {detail}; check dtlns_judge_base_url") from None
