@@ -1,6 +1,7 @@
 # make demo          compare plain RecBole with DTL-NS on ml-100k (5 to 10 minutes)
 # make test          lint, types and tests
 # make test-matrix   every sampler with the slow models too, one epoch each on ml-100k
+# make test-mutants  small changes to judges, negatives and evaluation that no quick test notices (30 minutes)
 # make test-vllm     tests of the vLLM judge, in an environment of their own (.venv-llm)
 # make test-tune     searches on real Ray, with nodes and drivers killed
 # make test-ray      tests of the Ray judge, on a cluster of two nodes on this machine (.venv-llm)
@@ -20,7 +21,7 @@ LLM_PIP := $(LLM_BIN)/python -m pip --disable-pip-version-check -q
 # Threads that wait must not take a core from those that work.
 export OMP_WAIT_POLICY := PASSIVE
 
-.PHONY: help install demo test test-matrix test-tune test-vllm test-ray bench bench-tune bench-judges lint clean
+.PHONY: help install demo test test-matrix test-mutants test-tune test-vllm test-ray bench bench-tune bench-judges lint clean
 .DELETE_ON_ERROR:
 
 help:
@@ -37,6 +38,18 @@ test: lint
 
 test-matrix: $(VENV)/.test-tools
 	$(BIN)/python -m pytest -m matrix
+
+# The code that decides most; MUTANTS='*' takes all that pyproject.toml names (2 hours).
+MUTANTS ?= recbole_dtlns.relabelling.* recbole_dtlns.evaluation.* \
+	$(addprefix recbole_dtlns.negatives.,selection.* losses.* false_negatives.* shared_negatives.* list_pool.* schedule.*) \
+	$(addprefix recbole_dtlns.judge.,structural.* calibrated.* audit.* features.* hidden.* controls.* contract.*)
+
+# Changes that survived are shown by: .venv/bin/mutmut show NAME
+test-mutants: $(VENV)/.test-tools
+	$(PIP) install --no-warn-conflicts mutmut==3.8.1
+	OMP_NUM_THREADS=1 $(BIN)/mutmut run $(foreach name,$(MUTANTS),'$(name)')
+	$(BIN)/mutmut results | sed '/not checked/d'
+	$(BIN)/python benchmarks/mutants.py
 
 test-tune: $(VENV)/.test-tools
 	$(BIN)/python -m pytest -m tune
@@ -72,7 +85,7 @@ lint: $(VENV)/.test-tools
 	$(BIN)/mypy
 
 clean:
-	rm -rf $(VENV) .venv-llm build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .venv-llm build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis mutants
 
 # RecBole comes last and alone: its own pins (a Ray that does not run on NumPy 2) must not take part.
 $(VENV)/.installed: setup.cfg pyproject.toml

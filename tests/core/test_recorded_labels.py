@@ -67,6 +67,49 @@ def test_the_threshold_turns_probabilities_into_labels() -> None:
     assert RecordedJudge(file, threshold=0.5).judge(question()).label[:2].tolist() == [0, 1]
 
 
+def test_candidates_that_the_file_does_not_name_are_negative_or_not_answered() -> None:
+    """Negative for sure, or no answer at all; which of the two is counted as an abstention."""
+    file = write([(*tokens(1), "0.7")], "probability")
+    n = len(question().candidates)
+    abstaining, negative = (
+        RecordedJudge(file, missing=missing).judge(question()) for missing in ("abstain", "negative")
+    )
+    others = np.arange(n) != 1
+    assert np.isnan(abstaining.probability[others]).all() and (abstaining.label[others] == Label.ABSTAIN).all()
+    assert (negative.probability[others] == 0).all() and (negative.label[others] == Label.NEGATIVE).all()
+    assert abstaining.probability[1] == negative.probability[1] == np.float32(0.7)
+    assert (abstaining.abstained, negative.abstained) == ({"not in the file": n - 1}, {})
+
+
+def test_labels_without_probabilities_are_certain() -> None:
+    """One, nought, or none; a file that names every candidate leaves nothing out."""
+    n = len(question().candidates)
+    given = ["negative", "positive", " Abstain ", "1", *["0"] * (n - 4)]
+    verdicts = RecordedJudge(write([(*tokens(pair), label) for pair, label in enumerate(given)], "label")).judge(
+        question()
+    )
+    assert verdicts.probability == pytest.approx([0, 1, np.nan, 1, *[0] * (n - 4)], nan_ok=True)
+    assert verdicts.label.tolist() == [0, 1, 2, 1, *[0] * (n - 4)]
+    assert verdicts.abstained == {"recorded as an abstention": 1}
+    assert verdicts.facts == {"file": "labels.tsv", "rows": n, "rows_of_unknown": 0, "found": n}
+    sure = RecordedJudge(write([(*tokens(pair), "positive") for pair in range(n)], "label")).judge(question())
+    assert sure.abstained == {}
+
+
+def test_both_ends_of_probability_are_probabilities() -> None:
+    verdicts = RecordedJudge(write([(*tokens(0), "0"), (*tokens(1), "1")], "probability")).judge(question())
+    assert verdicts.probability[:2].tolist() == verdicts.label[:2].tolist() == [0, 1]
+
+
+def test_a_pair_may_be_written_twice_where_both_say_the_same() -> None:
+    """Other pairs' labels do not matter; the first two lines that contradict each other are named."""
+    agreed = [(*tokens(0), "1"), (*tokens(3), "0"), (*tokens(0), "1"), (*tokens(5), "1")]
+    verdicts = RecordedJudge(write(agreed, "label")).judge(question())
+    assert verdicts.label[[0, 3, 5]].tolist() == [1, 0, 1]
+    with pytest.raises(DataError, match="labels.tsv, line 6: the pair has another label than in labels.tsv, line 5"):
+        RecordedJudge(write([*agreed, (*tokens(5), "0")], "label")).judge(question())
+
+
 def test_tokens_are_compared_as_text_and_headers_may_name_types() -> None:
     train = TrainInteractions.from_tokens(np.array(["007", "7", "7"]), np.array(["1", "NA", "1.0"]))
     pairs = Candidates(*(np.array(column, dtype=np.int32) for column in ([0, 0], [1, 2], [0, 1], [0, 0])))

@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator, Sequence
+from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
+
 import numpy as np
 import pytest
 from questions import random_question
 from rule_engine import RuleEngine
 
 from recbole_dtlns.errors import ConfigError, JudgeError
+from recbole_dtlns.judge import distilled
 from recbole_dtlns.judge.contract import Label, Question
 from recbole_dtlns.judge.distilled import DistilledJudge
+from recbole_dtlns.judge.features import pair_features
 from recbole_dtlns.judge.structural import StructuralJudge
+from recbole_dtlns.judge.table import JUDGES
 from recbole_dtlns.llm.judge import Limits, LLMJudge
 from recbole_dtlns.llm.prompt import Prompt
+from recbole_dtlns.llm.reply import Reply
+from recbole_dtlns.llm.requests import Request
 from recbole_dtlns.tree.item_tree import ItemTree
 
 
@@ -91,6 +101,115 @@ def test_pairs_without_codes_abstain(question: Question) -> None:
 def test_an_llm_that_never_answers_is_an_error(question: Question) -> None:
     with pytest.raises(JudgeError, match="answered none"):
         DistilledJudge(llm(RuleEngine(abstain_every=1), max_abstain_rate=1.0), max_llm_pairs=50).judge(question)
+
+
+def test_its_settings_make_it_and_are_what_its_verdicts_depend_on() -> None:
+    """No two of them are equal, so one that is read in place of another shows."""
+    keys = {"judge_max_llm_pairs": 30, "judge_max_tokens_total": 400, "judge_sure": 0.3, "seed": 5}
+    judge = llm(RuleEngine())
+    made = DistilledJudge.from_settings(judge, SimpleNamespace(judge_llm="openai", **keys))
+    assert (made.llm, made.max_llm_pairs, made.max_tokens_total, made.sure, made.seed) == (judge, 30, 400, 0.3, 5)
+    limits = {"pairs": 30, "tokens": 400, "sure": 0.3, "seed": 5}
+    assert made.inputs() == {"judge": "distilled", "llm": judge.inputs(), **limits}
+
+
+def test_the_judge_that_a_name_makes_must_be_an_llm() -> None:
+    with pytest.raises(ConfigError, match="not 'structural'"):
+        JUDGES.get("distilled")(SimpleNamespace(judge_llm="structural", judge_threshold=0.5))
+
+
+def test_pairs_on_which_the_llm_abstains_stay_open_and_teach_nothing(question: Question) -> None:
+    """Asked about twenty of forty pairs, it abstains on every fourth: five are unknown, the student answers the rest."""
+    engine = RuleEngine(abstain_every=4)
+    small = question.about(np.arange(40))
+    judge = llm(engine, max_abstain_rate=1.0)
+    verdicts = DistilledJudge(judge, max_llm_pairs=20, sure=0.5).judge(small)
+    abstained = verdicts.label == Label.ABSTAIN
+    assert abstained.sum() == 5 and verdicts.abstained == {"the LLM abstained": 5}
+    np.testing.assert_array_equal(np.isnan(verdicts.probability), abstained)
+    assert (verdicts.facts["llm_pairs"], verdicts.facts["student_pairs"]) == (20, 20)
+    stored = judge.store().read().find(judge.plan(small).keys) >= 0
+    assert stored.sum() == 20 and stored[abstained].all()
+
+
+def test_what_the_rounds_cost_is_added_up(question: Question) -> None:
+    """One request a pair and ten tokens a request, over the first sample and three rounds."""
+    engine = RuleEngine(tokens=10)
+    facts = DistilledJudge(llm(engine), max_llm_pairs=100, sure=0.5).judge(question).facts
+    assert facts["llm_pairs"] == facts["requests"] == facts["asked"] == len(engine.asked) == 100
+    assert facts["tokens"] == facts["tokens_of_all"] == 1000
+    assert facts["truncated"] == 0 and facts["mode"] == "log-probabilities"
+
+
+class Lessons:
+    """Every student that was taught, with what."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.students: list[Any] = []
+        self.labels: list[np.ndarray] = []
+        self.weights: list[np.ndarray] = []
+        lessons = self
+
+        class Student(distilled.HistGradientBoostingClassifier):
+            def fit(self, features: np.ndarray, labels: np.ndarray, sample_weight: np.ndarray) -> Any:
+                lessons.students.append(self)
+                lessons.labels.append(labels)
+                lessons.weights.append(sample_weight)
+                return super().fit(features, labels, sample_weight=sample_weight)
+
+        monkeypatch.setattr(distilled, "HistGradientBoostingClassifier", Student)
+
+
+def test_a_quarter_of_the_first_sample_is_never_learnt(question: Question, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a budget of 100, 40 are asked first and 10 of them compared only; three rounds of 20 are all learnt."""
+    lessons = Lessons(monkeypatch)
+    facts = DistilledJudge(llm(RuleEngine()), max_llm_pairs=100, sure=0.5, seed=3).judge(question).facts
+    assert [len(labels) for labels in lessons.labels] == [2 * 30, 2 * 50, 2 * 70, 2 * 90]
+    assert (facts["llm_pairs"], facts["agreement_pairs"]) == (100, 10)
+    assert {student.random_state for student in lessons.students} == {3}
+
+
+def test_a_pair_is_learnt_as_both_answers_by_the_llms_probability(
+    question: Question, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Positive with .9 and negative with .1, or the reverse."""
+    lessons = Lessons(monkeypatch)
+    DistilledJudge(llm(RuleEngine()), max_llm_pairs=50).judge(question)
+    labels, weights = lessons.labels[0], lessons.weights[0]
+    half = len(labels) // 2
+    assert (labels[:half] == 1).all() and (labels[half:] == 0).all()
+    assert weights[:half] + weights[half:] == pytest.approx(1)
+    assert set(weights[:half].round(6).tolist()) == {0.1, 0.9}
+
+
+class Certain(RuleEngine):
+    """Gives labels without a doubt."""
+
+    def answer(self, requests: Sequence[Request]) -> Generator[tuple[int, Reply]]:
+        for position, reply in super().answer(requests):
+            yield position, replace(reply, probability=round(reply.probability or 0))
+
+
+def test_an_llm_without_a_doubt_is_learnt_with_a_small_one(question: Question, monkeypatch: pytest.MonkeyPatch) -> None:
+    lessons = Lessons(monkeypatch)
+    verdicts = DistilledJudge(llm(Certain()), max_llm_pairs=50).judge(question)
+    assert set(lessons.weights[0].round(6).tolist()) == {0.02, 0.98}
+    assert {0.0, 1.0} <= set(verdicts.probability.tolist()), "what the LLM said stays as it said it"
+
+
+def test_rounds_ask_what_the_student_before_is_least_sure_of(
+    question: Question, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lessons, engine = Lessons(monkeypatch), RuleEngine()
+    judge = llm(engine)
+    DistilledJudge(judge, max_llm_pairs=100, sure=0.5).judge(question)
+    pair = {key.tobytes().hex(): place for place, key in enumerate(judge.plan(question).keys)}
+    asked = [pair[request] for request in engine.asked]
+    features = pair_features(question)
+    for student, before in zip(lessons.students, (40, 60, 80), strict=False):
+        doubt = -abs(student.predict_proba(features)[:, 1] - 0.5)
+        now, later = asked[before : before + 20], np.setdiff1d(np.arange(len(features)), asked[: before + 20])
+        assert len(now) == 20 and doubt[now].min() >= doubt[later].max()
 
 
 def test_only_an_llm_can_be_learnt_from() -> None:
