@@ -35,6 +35,8 @@ def read_header(path: str | Path, separator: str = "\t", encoding: str | None = 
     try:
         with Path(path).open(encoding=tolerant(encoding)) as file:
             line, has_rows = file.readline().rstrip("\n"), bool(file.readline())
+    except OSError as error:
+        raise DataError(f"cannot read {path}: {error.strerror}") from error
     except UnicodeError as error:
         raise DataError(
             f"{path} is not text in {encoding or 'UTF-8'} ({error}): set encoding, or write it anew in UTF-8"

@@ -17,15 +17,21 @@ _PAGE = """<!DOCTYPE html>
 <title>{title}</title>
 <style>
 body {{ font-family: system-ui, sans-serif; max-width: 70rem; margin: 2rem auto; padding: 0 1rem; color: #222; }}
-.scroll {{ overflow-x: auto; }}
+/* A table that is wider than the page shows a shadow on the side where more of it is; its first column stays. */
+.scroll {{ overflow-x: auto; background:
+  linear-gradient(to left, #fff 2rem, transparent) right / 3rem 100% no-repeat local,
+  linear-gradient(to left, rgba(0, 0, 0, .35), transparent) right / 1rem 100% no-repeat scroll; }}
 table {{ border-collapse: collapse; font-variant-numeric: tabular-nums; }}
-th, td {{ padding: .3rem .7rem; border-bottom: 1px solid #ddd; text-align: right; white-space: nowrap; }}
+th, td {{ padding: .3rem .5rem; border-bottom: 1px solid #ddd; text-align: right; vertical-align: top; }}
 th:first-child, td:first-child {{ text-align: left; }}
-.words td {{ text-align: left; white-space: normal; min-width: 8rem; vertical-align: top; }}
+.numbers {{ font-size: .9rem; }}
+.numbers th:first-child, .numbers td:first-child {{ position: sticky; left: 0; background: #fff; }}
+.words th, .words td {{ text-align: left; overflow-wrap: break-word; min-width: 4rem; }}
 p, li {{ line-height: 1.5; }}
 h2 {{ margin-top: 2.5rem; }}
-pre {{ background: #f6f6f6; padding: .7rem; overflow-x: auto; }}
-@media (max-width: 600px) {{ th:first-child, td:first-child {{ white-space: normal; min-width: 7rem; }} }}
+.lines {{ background: #f6f6f6; padding: .7rem; font-family: monospace; white-space: pre-wrap; }}
+.lines div {{ overflow-wrap: anywhere; padding-left: 2rem; text-indent: -2rem; }}
+@media (max-width: 600px) {{ th, td {{ padding: .3rem .4rem; }} .numbers td:first-child {{ min-width: 6rem; }} }}
 .warning {{ border-left: 4px solid #c00; padding-left: .8rem; }}
 </style>
 <script>{plotly}</script>
@@ -60,7 +66,7 @@ def draw(figure: go.Figure, name: str, height: int = 480) -> str:
         template="plotly_white",
         height=height,
         margin={"l": 10, "r": 10, "t": 30 if figure.layout.title.text else 10, "b": 10},
-        legend={"orientation": "h", "yanchor": "top", "y": -90 / height},
+        legend={"orientation": "h", "yanchor": "bottom", "y": 1.01, "xanchor": "left", "x": 0},
     )
     figure.update_xaxes(automargin=True)
     figure.update_yaxes(automargin=True)
@@ -72,18 +78,31 @@ def draw(figure: go.Figure, name: str, height: int = 480) -> str:
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]], words: bool = False) -> str:
-    """A table that scrolls where the page is too narrow for it.
+    """A table that wraps its cells, and scrolls where the page is too narrow for that.
 
     Args:
         head, rows: plain text.
-        words: whether cells hold sentences, which wrap, instead of numbers.
+        words: whether cells hold sentences, to the left, instead of numbers, which break before a bracket only.
     """
-    lines = ["<tr>" + "".join(f"<th>{html.escape(cell)}</th>" for cell in head) + "</tr>"]
-    lines += ["<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row) + "</tr>" for row in rows]
-    kind = ' class="words"' if words else ""
-    return f'<div class="scroll"><table{kind}>\n' + "\n".join(lines) + "\n</table></div>"
+    cell = html.escape if words else _number
+    parts = ["<tr>" + "".join(f"<th>{html.escape(name).replace('/', '/<wbr>')}</th>" for name in head) + "</tr>"]
+    parts += [
+        f"<tr><td>{html.escape(row[0])}</td>{''.join(f'<td>{cell(text)}</td>' for text in row[1:])}</tr>"
+        for row in rows
+    ]
+    kind = "words" if words else "numbers"
+    return f'<div class="scroll" tabindex="0"><table class="{kind}">\n' + "\n".join(parts) + "\n</table></div>"
+
+
+def lines(text: str) -> str:
+    """Lines as they are; those that are too long for the page go on, indented."""
+    return f'<div class="lines">{"".join(f"<div>{html.escape(line)}</div>" for line in text.splitlines())}</div>'
+
+
+def _number(text: str) -> str:
+    return html.escape(text).replace(" ", "&nbsp;").replace("&nbsp;(", " (")
 
 
 def wrapped(text: str, width: int = 22) -> str:
-    """A label in lines short enough for a phone."""
-    return "<br>".join(textwrap.wrap(html.escape(text), width)) or text
+    """A label for a figure, in lines short enough for a phone; what looks like HTML in it is shown as written."""
+    return "<br>".join(html.escape(line) for line in textwrap.wrap(text, width))

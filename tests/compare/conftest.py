@@ -25,6 +25,8 @@ SHARED = {
 def write_experiment(folder: Path) -> Path:
     """Three arms and a reference, one of them with hidden train pairs."""
     keys = write_splits(folder / "data", "tiny", *split_pairs(*block_pairs()))
+    titles = [f"{item}\tA & B <{item}>" for item in sorted(set(block_pairs()[1]))]
+    (folder / "data" / "tiny" / "tiny.item").write_text("\n".join(["item_id:token\ttitle:token_seq", *titles, ""]))
     content = {
         "about": "does it <work>?",
         "model": "BPR",

@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import html
 import json
 import re
 import shutil
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from recbole_dtlns.errors import ConfigError
-from recbole_dtlns.glue.compare.report import write_report
+from recbole_dtlns.glue.compare.report import _arms, write_report
 from recbole_dtlns.glue.compare.results import Comparison
+from recbole_dtlns.pages import page, table, wrapped
 
 Finished = tuple[Path, Comparison, list[str]]
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 OPTIONS = ("--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--disable-background-networking")
-# What each plot drew, and how wide the page is, written into the page's title once all is drawn.
+DEMO = Path(__file__).resolve().parents[2] / "docs" / "evidence" / "demo" / "comparison.md"
+# What each plot drew, and how wide the page and its tables are, written into the page's title once all is drawn.
 PROBE = """
 <script>
 window.onload = () => setTimeout(() => {
@@ -25,8 +29,20 @@ window.onload = () => setTimeout(() => {
     id: plot.id,
     marks: plot.querySelectorAll('.point, .points path, .js-line, .slice, .trace path').length,
     width: plot.querySelector('.main-svg')?.getBoundingClientRect().width ?? 0,
+    gap: plot.querySelector('.legend') && plot.querySelector('.nsewdrag') &&
+      plot.querySelector('.nsewdrag').getBoundingClientRect().top -
+      plot.querySelector('.legend').getBoundingClientRect().bottom,
   }));
-  const page = {drawn, wide: document.documentElement.scrollWidth, shown: window.innerWidth};
+  const tables = [...document.querySelectorAll('.scroll')].map(around => ({
+    text: around.innerText.slice(0, 40),
+    hidden: around.scrollWidth - around.clientWidth,
+    hinted: getComputedStyle(around).backgroundImage.includes('gradient'),
+    aligned: [...around.querySelectorAll('tr')].every(row => [...row.children].every((cell, place) =>
+      getComputedStyle(cell).textAlign === getComputedStyle(around.querySelectorAll('th')[place]).textAlign)),
+  }));
+  const cut = [...document.querySelectorAll('p, li, pre, .lines, .lines div, h1, h2, h3')]
+    .filter(part => part.scrollWidth > part.clientWidth + 1).map(part => part.innerText.slice(0, 40));
+  const page = {drawn, tables, cut, wide: document.documentElement.scrollWidth, shown: window.innerWidth};
   document.title = 'PROBE' + JSON.stringify(page);
 }, 1500);
 </script>
@@ -82,30 +98,85 @@ def test_every_part_is_there(report: Path) -> None:
     assert sum("tree:" in heading for heading in headings) == 2
 
 
-@pytest.mark.parametrize("width", [1280, 390])
-def test_every_plot_is_drawn(report: Path, browser: str, tmp_path: Path, width: int) -> None:
-    """In a frame as wide as the screen: a browser without a window is never as narrow as a phone."""
-    probed = report.with_name(f"probed-{width}.html")
-    probed.write_text(report.read_text().replace("</body>", f"{PROBE}</body>"))
-    frame = report.with_name(f"frame-{width}.html")
+def framed(file: Path, width: int) -> tuple[Path, list[str]]:
+    """The page in a frame as wide as the screen: a browser without a window is never as narrow as a phone."""
+    probed = file.with_name(f"probed-{width}.html")
+    probed.write_text(file.read_text().replace("</body>", f"{PROBE}</body>"))
+    frame = file.with_name(f"frame-{width}.html")
     frame.write_text(
         f'<body style="margin:0"><iframe id="it" src="{probed.name}" style="border:0;width:{width}px;height:9000px">'
         "</iframe><script>setInterval(() => { document.title = document.getElementById('it').contentDocument.title },"
         " 100)</script></body>"
     )
-    options = ("--allow-file-access-from-files", f"--window-size={max(width, 600)},9000")
-    title = re.search(r"<title>PROBE(.*?)</title>", browse(browser, frame, tmp_path / "a", *options, "--dump-dom"))
+    return frame, ["--allow-file-access-from-files", f"--window-size={max(width, 600)},9000"]
+
+
+def probe(browser: str, file: Path, width: int, profile: Path) -> dict[str, Any]:
+    """What `PROBE` found on the page."""
+    frame, options = framed(file, width)
+    title = re.search(r"<title>PROBE(.*?)</title>", browse(browser, frame, profile, *options, "--dump-dom"))
     assert title, "the page's scripts did not run to their end"
-    page = json.loads(title[1])
+    return json.loads(html.unescape(title[1]))
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_every_plot_is_drawn(report: Path, browser: str, tmp_path: Path, width: int) -> None:
+    found = probe(browser, report, width, tmp_path / "a")
     plots = len(re.findall(r'class="plotly-graph-div"', report.read_text()))
-    assert len(page["drawn"]) == plots >= 12
-    assert [plot["id"] for plot in page["drawn"] if plot["marks"] == 0] == []
-    assert max(plot["width"] for plot in page["drawn"]) <= page["shown"]
-    assert page["wide"] <= page["shown"] == width, "the page scrolls sideways"
+    assert len(found["drawn"]) == plots >= 12
+    assert [plot["id"] for plot in found["drawn"] if plot["marks"] == 0] == []
+    assert max(plot["width"] for plot in found["drawn"]) <= found["shown"]
+    assert found["wide"] <= found["shown"] == width, "the page scrolls sideways"
+    gaps = [plot["gap"] for plot in found["drawn"] if plot["gap"] is not None]
+    assert gaps and all(0 <= gap <= 40 for gap in gaps), "a legend lies over its plot, or far from it"
+    assert found["cut"] == []
+    assert [part["text"] for part in found["tables"] if part["hidden"] > 0 and not part["hinted"]] == []
+    assert [part["text"] for part in found["tables"] if not part["aligned"]] == [], "a head that is not over its cells"
 
     picture = tmp_path / "page.png"
+    frame, options = framed(report, width)
     browse(browser, frame, tmp_path / "b", *options, f"--screenshot={picture}")
     assert picture.stat().st_size > 50_000, "the picture is empty"
+
+
+def test_a_table_of_four_metrics_fits_a_desktop(browser: str, tmp_path: Path) -> None:
+    """The demo's."""
+    text = DEMO.read_text().partition("\n| arm")[2].partition("\n\n")[0]
+    head, _, *rows = [[cell.strip() for cell in line.strip("| ").split(" | ")] for line in f"arm{text}".splitlines()]
+    assert len(head) >= 9 and len(rows) >= 6
+    file = tmp_path / "demo.html"
+    file.write_text(page("The demo", table(head, rows)))
+    assert [part["hidden"] for part in probe(browser, file, 1280, tmp_path / "profile")["tables"]] == [0]
+
+
+def test_titles_are_shown_though_no_setting_loads_them(report: Path) -> None:
+    """In the examples and in the parts of the trees; what looks like HTML in them is text."""
+    text = report.read_text()
+    assert "A &amp; B &lt;i0-" in text.partition("<h3>Examples</h3>")[2]
+    labels = re.findall(r'"labels":(\[.*?\])', text)
+    assert len(labels) >= 2 and all("A &amp; B" in json.loads(found)[1] for found in labels)
+    assert "<i0-" not in text and "<i1-" not in text
+
+
+def test_probabilities_do_not_read_like_p_values(report: Path) -> None:
+    examples = report.read_text().partition("<h3>Examples</h3>")[2]
+    assert re.search(r"\(rank \d+, probability [01]\.\d\d\)", examples)
+    assert not re.search(r", p [01]\.", examples)
+
+
+def test_a_reference_has_one_name() -> None:
+    row = {"arm": "Pop", "model": "recbole_dtlns.glue.compare.popularity:Popularity", "reference": True, "settings": {}}
+    assert "Popularity" not in _arms([row])
+
+
+def test_a_label_is_wrapped_before_it_is_escaped() -> None:
+    """Otherwise an entity is cut in two, and its pieces are shown."""
+    text = "Tom & Jerry & <Friends> & 'others' && more & more"
+    for width in range(5, 40):
+        lines = wrapped(text, width).split("<br>")
+        assert all(len(html.unescape(line)) <= max(width, 9) for line in lines)
+        assert all(re.fullmatch(r"(?:[^&<>]|&(?:amp|lt|gt|#x27);)*", line) for line in lines)
+        assert " ".join(map(html.unescape, lines)) == text or width < 9
 
 
 def test_several_comparisons_make_one_page(finished: Finished, tmp_path: Path) -> None:

@@ -5,11 +5,15 @@ It is made after training and evaluation; only then are validation pairs looked 
 
 from __future__ import annotations
 
+import logging
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from recbole.data.dataset import Dataset
 
+from recbole_dtlns.atomic_file import read_titles
+from recbole_dtlns.errors import DataError
 from recbole_dtlns.glue.preparation import Preparation, to_recbole_ids
 from recbole_dtlns.interactions import TrainInteractions
 from recbole_dtlns.item_sets import Observed
@@ -21,7 +25,8 @@ from recbole_dtlns.tree.item_tree import ItemTree
 _EXAMPLES = 8  # users whose relabelled items are shown
 _SHOWN = 6  # items of each, and of each leaf
 _MOST_NODES = 1500  # of a tree; deeper levels are left out
-_TITLES = ("title", "movie_title", "name", "item_name", "book_title", "product_name")
+
+logger = logging.getLogger("recbole_dtlns")
 
 
 def explain(preparation: Preparation, train: Dataset, valid: Observed) -> dict[str, Any]:
@@ -29,7 +34,7 @@ def explain(preparation: Preparation, train: Dataset, valid: Observed) -> dict[s
 
     Args:
         preparation: of the run.
-        train: the train split, which holds the items' features.
+        train: the train split.
         valid: the validation pairs, in RecBole's ids.
 
     Returns:
@@ -37,11 +42,12 @@ def explain(preparation: Preparation, train: Dataset, valid: Observed) -> dict[s
         `reliability` (stated probability and share found in validation), `examples` (users and their relabelled items).
     """
     names = item_names(preparation.train, train)
+    popularity = np.bincount(preparation.train.matrix.indices, minlength=preparation.train.n_items)
     return {
         "summary": preparation.summary(),
         "trees": {
-            "structure": _nodes(preparation.structure, names),
-            "semantic": _nodes(preparation.semantic, names),
+            "structure": _nodes(preparation.structure, names, popularity),
+            "semantic": _nodes(preparation.semantic, names, popularity),
         },
         "overlap": _overlap(preparation),
         "reliability": _reliability(preparation, train, valid),
@@ -50,21 +56,25 @@ def explain(preparation: Preparation, train: Dataset, valid: Observed) -> dict[s
 
 
 def item_names(train: TrainInteractions, dataset: Dataset) -> np.ndarray:
-    """A title of every canonical item where the data set has titles, else its token; str [n_items]."""
-    features = dataset.get_item_feature()
-    field = next((name for name in _TITLES if name in features.interaction), None)
+    """A title of every canonical item where the data set's .item file has titles, else its token; str [n_items].
+
+    The file is read whether or not `load_col` names it, for no model needs the titles.
+    """
     tokens = train.item_tokens.astype(object)
-    if field is None:
+    file = Path(dataset.dataset_path) / f"{dataset.dataset_name}.item"
+    if not file.exists():
         return tokens
-    ids = dataset.token2id(dataset.iid_field, train.item_tokens)
-    words = dataset.field2id_token[field]
-    rows = features[field][ids].numpy()
-    titles = [" ".join(str(words[word]) for word in np.atleast_1d(row) if word) for row in rows]
-    return np.array([title or token for title, token in zip(titles, tokens, strict=True)], dtype=object)
+    config = dataset.config
+    try:
+        titles = read_titles(file, dataset.iid_field, config["field_separator"], config["encoding"])
+    except DataError as error:
+        logger.warning("items are shown by their ids: %s", error)
+        return tokens
+    return np.array([titles.get(token, token) for token in tokens], dtype=object)
 
 
-def _nodes(tree: ItemTree, names: np.ndarray) -> list[dict[str, Any]]:
-    """Every node as its path, parent's path, number of items and some of their names; level by level from the root."""
+def _nodes(tree: ItemTree, names: np.ndarray, popularity: np.ndarray) -> list[dict[str, Any]]:
+    """Every node as its path, parent's path, number of items and names of the most popular ones; from the root down."""
     nodes: list[dict[str, Any]] = [{"path": "", "parent": None, "items": tree.n_items, "some": []}]
     for depth in range(1, tree.digits.shape[1] + 1):
         reaching = np.flatnonzero((tree.digits[:, :depth] >= 0).all(axis=1))
@@ -73,7 +83,7 @@ def _nodes(tree: ItemTree, names: np.ndarray) -> list[dict[str, Any]]:
         )
         if len(nodes) + len(prefixes) > _MOST_NODES:
             break
-        members = reaching[np.argsort(node.ravel(), kind="stable")]
+        members = reaching[np.lexsort((-popularity[reaching], node.ravel()))]
         starts = np.cumsum(counts) - counts
         for prefix, start, count in zip(prefixes.tolist(), starts, counts.tolist(), strict=True):
             path = "-".join(map(str, prefix))

@@ -12,6 +12,7 @@ from recbole_dtlns.pages import wrapped
 
 Row = dict[str, Any]
 _PER_ROW = 46  # pixels of a bar and its label
+_LEGEND = 40  # characters of a line in a legend or a title
 
 
 def bars_height(rows: Sequence[Row]) -> int:
@@ -79,7 +80,7 @@ def learning_curves(rows: Sequence[Row], metric: str) -> go.Figure:
             figure.add_scatter(
                 x=[point["epoch"] + 1 for point in points],
                 y=[point["valid"][metric.lower()] for point in points],
-                name=row["arm"],
+                name=wrapped(row["arm"], _LEGEND),
                 mode="lines",
             )
     figure.update_layout(xaxis={"title": "epoch"}, yaxis={"title": f"{metric} on validation"})
@@ -100,7 +101,7 @@ def sweep(rows: Sequence[Row], key: str, metric: str) -> go.Figure:
             x=[str(value) for value, _ in points],
             y=[measured(row)[metric]["mean"] for _, row in points],
             error_y={"array": [measured(row)[metric]["sd"] or 0 for _, row in points]},
-            name=name,
+            name=wrapped(name, _LEGEND),
             mode="lines+markers",
             showlegend=len(lines) > 1,
         )
@@ -130,36 +131,36 @@ def leaks(rows: Sequence[Row], metric: str) -> go.Figure:
 
 def user_groups(rows: Sequence[Row], metric: str) -> go.Figure:
     """A metric by the length of the users' train histories."""
-    figure = go.Figure()
-    for row in rows:
-        groups = row["user_groups"]
-        figure.add_scatter(
-            x=[_range(group) for group in groups],
-            y=[group[metric] for group in groups],
-            name=row["arm"],
-            mode="lines+markers",
-        )
-    figure.update_layout(
-        xaxis={"title": "train items of a user", "type": "category"}, yaxis={"title": metric, "rangemode": "tozero"}
-    )
+    figure = _by_group(rows, "user_groups", metric, "train items of a user")
+    figure.update_layout(yaxis={"title": metric, "rangemode": "tozero"})
     return figure
 
 
 def item_groups(rows: Sequence[Row]) -> go.Figure:
     """Share of the pairs found, by the popularity of their items."""
+    figure = _by_group(rows, "item_groups", "found", "train users of an item")
+    figure.update_layout(
+        yaxis={"title": f"share of {rows[0]['measured']} pairs found", "tickformat": ".0%", "rangemode": "tozero"}
+    )
+    return figure
+
+
+def _by_group(rows: Sequence[Row], groups: str, value: str, counted: str) -> go.Figure:
+    """A line per arm over its groups; their bounds differ where an arm hides train pairs, and stand in the labels."""
     figure = go.Figure()
     for row in rows:
-        groups = row["item_groups"]
+        ranges = [_range(group) for group in row[groups]]
         figure.add_scatter(
-            x=[_range(group) for group in groups],
-            y=[group["found"] for group in groups],
-            name=row["arm"],
+            x=list(range(len(ranges))),
+            y=[group[value] for group in row[groups]],
+            text=[f"{counted}: {bounds}" for bounds in ranges],
+            name=wrapped(row["arm"], _LEGEND),
             mode="lines+markers",
         )
-    figure.update_layout(
-        xaxis={"title": "train users of an item", "type": "category"},
-        yaxis={"title": f"share of {rows[0]['measured']} pairs found", "tickformat": ".0%", "rangemode": "tozero"},
-    )
+    first = [_range(group) for group in rows[0][groups]]
+    if any([_range(group) for group in row[groups]] != first for row in rows):
+        counted = wrapped(f"{counted}, {rows[0]['arm']}", _LEGEND)
+    figure.update_layout(xaxis={"title": counted, "tickvals": list(range(len(first))), "ticktext": first})
     return figure
 
 
@@ -168,7 +169,10 @@ def spread(rows: Sequence[Row]) -> go.Figure:
     figure = go.Figure()
     for row in rows:
         figure.add_scatter(
-            x=[row["spread"]["coverage"]], y=[row["spread"]["popularity"]], name=row["arm"], marker={"size": 12}
+            x=[row["spread"]["coverage"]],
+            y=[row["spread"]["popularity"]],
+            name=wrapped(row["arm"], _LEGEND),
+            marker={"size": 12},
         )
     figure.update_traces(mode="markers")
     figure.update_layout(
@@ -183,15 +187,18 @@ def tree(nodes: Sequence[dict[str, Any]]) -> go.Figure:
     figure = go.Figure(
         go.Sunburst(
             ids=[node["path"] or "root" for node in nodes],
-            labels=[node["path"] or "all items" for node in nodes],
+            labels=["<br>".join(wrapped(str(name), 16) for name in node["some"][:2]) or "all items" for node in nodes],
             parents=["" if node["parent"] is None else node["parent"] or "root" for node in nodes],
             values=[node["items"] for node in nodes],
             branchvalues="total",
-            customdata=["<br>".join(wrapped(str(name), 40) for name in node["some"]) for node in nodes],
-            hovertemplate="%{label}: %{value} items<br>%{customdata}<extra></extra>",
+            customdata=[
+                [node["path"] or "root", "<br>".join(wrapped(str(name), 40) for name in node["some"])] for node in nodes
+            ],
+            hovertemplate="%{customdata[0]}: %{value} items<br>%{customdata[1]}<extra></extra>",
             maxdepth=3,
         )
     )
+    figure.update_layout(uniformtext={"minsize": 9, "mode": "hide"})
     return figure
 
 
@@ -207,7 +214,7 @@ def overlap(by_tree: dict[str, list[dict[str, float]]]) -> go.Figure:
             mode="lines+markers",
         )
     figure.update_layout(
-        xaxis={"title": "similarity to the nearest item of the history", "range": [-0.03, 1.03]},
+        xaxis={"title": "similarity to the user's nearest item", "range": [-0.03, 1.03]},
         yaxis={"title": "share called positive", "tickformat": ".0%", "range": [-0.03, 1.03]},
     )
     return figure

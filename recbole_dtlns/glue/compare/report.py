@@ -26,7 +26,7 @@ from recbole_dtlns.glue.compare.tables import (
     results_table,
 )
 from recbole_dtlns.glue.runner import write_file
-from recbole_dtlns.pages import draw, page, table
+from recbole_dtlns.pages import draw, lines, page, table
 
 REPORT = "report.html"
 _MOST_LINES = 10  # curves that one can tell apart
@@ -97,7 +97,7 @@ def _arms(rows: list[dict[str, Any]]) -> str:
     cells = []
     for name, row in by_name.items():
         keys = ", ".join(f"{key.removeprefix('dtlns_')} {value}" for key, value in row["settings"].items())
-        model = row["model"].rpartition(":")[2]
+        model = name if row["reference"] else row["model"].rpartition(":")[2]
         cells.append([name, model, "reference, not tuned" if row["reference"] else keys or "the shared settings"])
     return "<h3>What was run</h3>" + table(["arm", "model", "own settings"], cells, words=True)
 
@@ -187,12 +187,13 @@ def _sweeps(rows: list[dict[str, Any]], main: str, drawn: Drawn) -> Iterator[str
 
 def _preparation(arm: str, found: dict[str, Any], drawn: Drawn) -> Iterator[str]:
     yield f"<h2>Before training: what was found for {html.escape(arm)}</h2>"
-    yield f"<pre>{html.escape(found['summary'])}</pre>"
+    yield lines(found["summary"])
     for name, about in (
         ("structure", "items that the same users have lie together"),
         ("semantic", "items that the teacher sees as alike lie together"),
     ):
-        yield f"<h3>The {name} tree: {about}</h3><p>Click a part to open it; the middle leads back.</p>"
+        yield f"<h3>The {name} tree: {about}</h3>"
+        yield "<p>A part shows its two most popular items. Click it to open it; the middle leads back.</p>"
         yield drawn(figures.tree(found["trees"][name]), 560)
     yield "<h3>When does the judge call a candidate a false negative?</h3>"
     yield drawn(figures.overlap(found["overlap"]))
@@ -204,7 +205,8 @@ def _preparation(arm: str, found: dict[str, Any], drawn: Drawn) -> Iterator[str]
     )
     yield drawn(figures.reliability(found["reliability"]))
     if found["examples"]:
-        yield "<h3>Examples</h3><p>Items that were added as positives of small weight; rank: by the teacher.</p>"
+        yield "<h3>Examples</h3>"
+        yield "<p>Items that were added as positives, with the teacher's rank and the judge's probability.</p>"
         cells = []
         for example in found["examples"]:
             added = "; ".join(_relabelled(item) for item in example["relabelled"])
@@ -214,7 +216,7 @@ def _preparation(arm: str, found: dict[str, Any], drawn: Drawn) -> Iterator[str]
 
 
 def _relabelled(item: dict[str, Any]) -> str:
-    sure = "" if item["probability"] is None else f", p {item['probability']:.2f}"
+    sure = "" if item["probability"] is None else f", probability {item['probability']:.2f}"
     return f"{item['item']} (rank {item['rank']}{sure})"
 
 
