@@ -18,6 +18,8 @@ from recbole_dtlns.glue.compare.experiment import Experiment
 from recbole_dtlns.glue.compare.experiment_file import read_experiment, shipped_experiments
 from recbole_dtlns.glue.config import preset_file
 
+EVIDENCE = Path(__file__).resolve().parents[2] / "docs" / "evidence"
+
 
 @pytest.fixture
 def tiny() -> dict[str, Any]:
@@ -251,6 +253,14 @@ def test_shipped_experiments_run_on_any_data(name: str) -> None:
     assert found.about
     assert len({cell.digest for cell in found.cells}) == len(found.cells), "two arms are the same"
     assert {"Pop", "ItemKNN", "EASE"} < {arm.name for arm in found.arms}
+
+
+@pytest.mark.parametrize("path", sorted(EVIDENCE.glob("*.yaml")), ids=lambda path: path.stem)
+def test_the_experiments_of_the_evidence_can_be_made_again(path: Path) -> None:
+    """Their keys are known, and the arms that they compare are there; what is to choose among shows no test."""
+    found = read_experiment(path)
+    assert found.cells
+    assert ("to choose among" in found.about) <= (found.test_best == 0)
 
 
 @pytest.mark.filterwarnings("ignore")
