@@ -119,7 +119,7 @@ def test_the_judge_that_a_name_makes_must_be_an_llm() -> None:
 
 
 def test_pairs_on_which_the_llm_abstains_stay_open_and_teach_nothing(question: Question) -> None:
-    """Asked about twenty of forty pairs, it abstains on every fourth: five are unknown, the student answers the rest."""
+    """Asked about twenty of forty, it abstains on every fourth: five are unknown, the student answers the rest."""
     engine = RuleEngine(abstain_every=4)
     small = question.about(np.arange(40))
     judge = llm(engine, max_abstain_rate=1.0)
