@@ -106,7 +106,7 @@ def test_a_pair_may_be_written_twice_where_both_say_the_same() -> None:
     agreed = [(*tokens(0), "1"), (*tokens(3), "0"), (*tokens(0), "1"), (*tokens(5), "1")]
     verdicts = RecordedJudge(write(agreed, "label")).judge(question())
     assert verdicts.label[[0, 3, 5]].tolist() == [1, 0, 1]
-    with pytest.raises(DataError, match="line 6: the pair has another label than in .* line 5"):
+    with pytest.raises(DataError, match=r"line 6: the pair has another label than in .* line 5"):
         RecordedJudge(write([*agreed, (*tokens(5), "0")], "label")).judge(question())
 
 
