@@ -40,7 +40,7 @@ def bounded_http(library: Any, timeout: float) -> Iterator[Any]:
     bases = (base.__module__.partition(".")[0] for base in library.DefaultHttpxClient.__mro__)
     name = next(base for base in bases if base != library.__name__)
     http, core = import_module(name), import_module(name.replace("httpx", "httpcore"))
-    for each in (http, core):
+    for each in (library, http, core):
         # They write a line per request into the run's log and, where it is one of debugging, what a server sends. For
         # good: requests that were under way when a run stopped end after it.
         logging.getLogger(each.__name__).setLevel(logging.WARNING)
