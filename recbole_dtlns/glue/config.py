@@ -39,6 +39,7 @@ _DERIVED = frozenset(
         "test_neg_sample_args",
     }
 )
+_GIVEN_TOO = ("valid_metric_bigger",)  # RecBole documents it, and replaces it
 _MISSING = object()
 _ALLOW_UNKNOWN = "allow_unknown_keys"
 _FILES = ("_file", "_files", "_paths", "_checkpoint", "_labels", "_dir")
@@ -154,6 +155,9 @@ class DTLNSConfig(Config):
 
     def _refuse_mistyped_keys(self, allowed: bool) -> None:
         of_this_run = self._documented_keys() | READ_UNDOCUMENTED
+        for key in self.external_config_dict:
+            if key in _DERIVED and key not in _GIVEN_TOO:
+                raise ConfigError(f"{key} follows from the other settings and the machine: leave it out")
         for key in self.undocumented_keys():
             if allowed is not True and (close := meant(key, of_this_run)) is not None:
                 raise ConfigError(

@@ -122,7 +122,7 @@ def load_splits(config: Any) -> tuple[Dataset, list[Dataset]]:
     try:
         dataset = DTLNSDataset(config)
         parts = dataset.build()
-    except (ValueError, OSError) as error:
+    except (ValueError, KeyError, OSError) as error:  # KeyError: a field that the files do not have
         raise DataError(
             f"RecBole cannot load the data set '{config['dataset']}' from {config['data_path']}: {error}. Check "
             "data_path, dataset, load_col and the filters; the set may be empty after filtering"

@@ -89,7 +89,7 @@ def _intervals(value: str) -> str:
 
 
 def _path(value: Any) -> Any:
-    if not isinstance(value, (str, os.PathLike)):
+    if not isinstance(value, (str, os.PathLike)) or not str(value):
         raise ValueError("must be a path")
     return value
 
@@ -126,6 +126,15 @@ class _Negatives(_Strict):
     candidate_num: Whole = 0
 
 
+class _Clipping(_Strict):
+    """The arguments of torch's `clip_grad_norm_`."""
+
+    max_norm: Annotated[float, Field(gt=0)]
+    norm_type: float = 2.0
+    error_if_nonfinite: bool = False
+    foreach: bool | None = None
+
+
 class _Values(_Strict):
     """RecBole's keys that have one meaning for every model; the others are compared with their defaults."""
 
@@ -141,7 +150,7 @@ class _Values(_Strict):
     train_neg_sample_args: _Negatives | None
     eval_step: Whole
     stopping_step: Whole
-    clip_grad_norm: dict[str, Any] | None
+    clip_grad_norm: _Clipping | None
     weight_decay: Step
     loss_decimal_place: Whole
     transform: Annotated[str, _one_of(*_TRANSFORMS)] | None
@@ -166,12 +175,19 @@ class _Values(_Strict):
     preload_weight: dict[str, str] | None
     normalize_field: Names
     normalize_all: bool | None
+    discretization: dict[str, Any] | None
     MAX_ITEM_LIST_LENGTH: Count
     benchmark_filename: Annotated[list[str], Field(min_length=3, max_length=3)] | None
+    resume_from: FilePath | None
     n_layers: Whole = 0  # some models have it
     nproc: Count = 1
 
 
+_NESTED: dict[str, type[BaseModel]] = {
+    "eval_args": _EvalArgs,
+    "train_neg_sample_args": _Negatives,
+    "clip_grad_norm": _Clipping,
+}
 _WITH_ANY_VALUE = ("gpu_id",)
 
 
@@ -262,7 +278,7 @@ def _explain(detail: Any) -> str:
     key = ".".join(str(part) for part in detail["loc"])
     given = detail["input"]
     if detail["type"] == "extra_forbidden":
-        known = [*(_EvalArgs if detail["loc"][0] == "eval_args" else _Negatives).model_fields]
+        known = list(_NESTED[detail["loc"][0]].model_fields)
         return f"unknown key '{key}'.{nearest(detail['loc'][-1], known)} Keys: {', '.join(known)}"
     if detail["type"] == "model_type":
         return f"{key}: must be a mapping of its own keys to values, not {given!r}"

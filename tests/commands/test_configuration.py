@@ -90,6 +90,11 @@ RECBOLE_WRONG = [
     ({"USER_ID_FIELD": 4}, "USER_ID_FIELD: must be text, not 4"),
     ({"use_gpu": "maybe"}, "use_gpu: must be True or False, not 'maybe'"),
     ({"learner": "adm"}, "learner: must be one of adam,"),
+    ({"clip_grad_norm": {"max_nrm": 1}}, "unknown key 'clip_grad_norm.max_nrm'. Did you mean 'max_norm'"),
+    ({"discretization": 4}, "discretization: .*dictionary, not 4"),
+    ({"resume_from": 5}, "resume_from: must be a path, not 5"),
+    ({"checkpoint_dir": ""}, "checkpoint_dir: must be a path, not ''"),
+    ({"local_rank": 0}, "local_rank follows from the other settings and the machine: leave it out"),
     ({1: 2}, "config_dict: the key 1 is no name"),
 ]
 
@@ -108,6 +113,7 @@ def test_wrong_values_of_recboles_keys_are_named_before_any_work(settings: dict[
         {"metrics": "recall"},
         {"metrics": "AUC", "valid_metric": "AUC", "eval_args": {"mode": "labeled"}},
         {"load_col": None},
+        {"clip_grad_norm": {"max_norm": 5, "norm_type": 2}},
         {"load_col": {"inter": "*"}},
         {"user_inter_num_interval": "[5,inf);(0,2]"},
         {"TIME_FIELD": None},

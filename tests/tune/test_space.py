@@ -129,7 +129,9 @@ def test_shipped_spaces_fit_their_models(name: str) -> None:
 @pytest.mark.parametrize(
     ("entry", "message"),
     [
-        ({"learning_rat": {"choice": [0.1]}}, r"searches 'learning_rat', which neither.*Did you mean 'learning_rate'"),
+        ({"learning_rat": {"choice": [0.1]}}, r"unknown key 'learning_rat'. Did you mean 'learning_rate'"),
+        ({"my_own_setting": {"choice": [0.1]}}, r"searches 'my_own_setting', which neither RecBole nor"),
+        ({"embedding_size": {"choice": [64, 0]}}, r"embedding_size: must be a whole number above 0, not 0"),
         ({"dtlns_alfa_co": {"choice": [0.1]}}, r"dtlns_alfa_co.*dtlns_alpha_co"),
         ({"dtlns_sampler": {"choice": ["dns", "dsn"]}}, r"unknown sampler 'dsn'"),
         ({"dtlns_n_candidates": {"choice": [4, 0]}}, r"dtlns_n_candidates"),
@@ -141,6 +143,11 @@ def test_spaces_that_cannot_work(entry: dict[str, object], message: str) -> None
     """Before anything is computed: also where only one of the listed values is wrong."""
     with pytest.raises(ConfigError, match=message):
         check_plan(make_plan(DTLNSConfig("BPR", "ml-100k"), parse_space(entry)))
+
+
+def test_a_key_of_an_own_model_is_searched_when_it_is_allowed() -> None:
+    base = DTLNSConfig("BPR", "ml-100k", config_dict={"allow_unknown_keys": True})
+    check_plan(make_plan(base, parse_space({"my_own_setting": {"choice": [0.1]}, "epoch": {"choice": [1]}})))
 
 
 def test_a_grid_needs_listed_values() -> None:
