@@ -206,10 +206,12 @@ def _check_valid_metric(config: DTLNSConfig) -> None:
         )
 
 
-def _check_topk(config: DTLNSConfig, n_items: int) -> None:
-    """Torch would refuse longer lists after the first epoch."""
-    if max(config["topk"]) > n_items:
-        raise ConfigError(f"topk holds {max(config['topk'])}, and the data set has {n_items} items: set topk to less")
+def _check_topk(config: DTLNSConfig, columns: int) -> None:
+    """Torch would refuse longer lists after the first epoch; the padding item is ranked too, as the last."""
+    if max(config["topk"]) > columns:
+        raise ConfigError(
+            f"topk holds {max(config['topk'])}, and the data set has {columns - 1} items: set topk to less"
+        )
 
 
 def _open_run_folder(config: DTLNSConfig) -> Path:
@@ -227,8 +229,8 @@ def load_data(config: DTLNSConfig) -> tuple[Dataset, list[Dataset], Observed]:
     logger.info(config.changed())
     dataset, parts = load_splits(config)
     logger.info(dataset)
-    _check_topk(config, dataset.item_num - 1)  # RecBole counts a padding item too
     check_users_have_negatives(parts)
+    _check_topk(config, dataset.item_num)
     parts[0], hidden = hide_train_pairs(parts[0], config.settings.hide_train, config.settings.seed)
     if len(hidden):
         logger.warning("dtlns_hide_train: %d train pairs are hidden from this run, as an experiment", len(hidden))

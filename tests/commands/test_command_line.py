@@ -31,7 +31,7 @@ MISTAKES = [
     (["prepare", "--model=BPR", "--dataset=ml-100k", "--dtlns_structure_paths=none.tsv"], "none.tsv"),
     (["audit", "--model=BPR", "--dataset=ml-100k", "--judges=allways"], "Did you mean 'always'"),
     (["doctor", "--verbose"], "doctor does not take --verbose"),
-    (["train", "--model=BPR", "--dataset=ml-100k", "--topk=1683", "--valid_metric=MRR@1683"], "has 1682 items"),
+    (["train", "--model=BPR", "--dataset=ml-100k", "--topk=1684", "--valid_metric=MRR@1684"], "has 1682 items"),
     (["train", "--model=BPR", "--dataset=ml-100k", "--alias_of_user_id=['x']"], "cannot load the data set"),
     (["train", "--model=BPR", "--dataset=ml-100k", "--epoch=3"], "Did you mean 'epochs'"),
     (["train", "--model=BPR", "--dataset=ml-100k", "--metrics=['Recal']"], "Did you mean 'recall'"),
