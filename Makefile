@@ -1,5 +1,6 @@
 # make demo          compare plain RecBole with DTL-NS on ml-100k (5 to 10 minutes)
 # make test          lint, types and tests
+# make test-faults   kills, damaged files, bad input and hostile servers, more of them than make test has (20 minutes)
 # make test-matrix   every sampler with the slow models too, one epoch each on ml-100k
 # make test-mutants  small changes to judges, negatives and evaluation that no quick test notices (30 minutes)
 # make test-vllm     tests of the vLLM judge, in an environment of their own (.venv-llm)
@@ -21,7 +22,8 @@ LLM_PIP := $(LLM_BIN)/python -m pip --disable-pip-version-check -q
 # Threads that wait must not take a core from those that work.
 export OMP_WAIT_POLICY := PASSIVE
 
-.PHONY: help install demo test test-matrix test-mutants test-tune test-vllm test-ray bench bench-tune bench-judges lint clean
+.PHONY: help install demo test test-faults test-matrix test-mutants test-tune test-vllm test-ray bench bench-tune \
+	bench-judges lint clean
 .DELETE_ON_ERROR:
 
 help:
@@ -35,6 +37,9 @@ demo: install
 # Each worker has a thread of its own; a file's tests stay together, for what they share is made once.
 test: lint
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
+
+test-faults: $(VENV)/.test-tools
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadscope tests/faults -m "not tune and not ray"
 
 test-matrix: $(VENV)/.test-tools
 	$(BIN)/python -m pytest -m matrix

@@ -100,9 +100,11 @@ class RawServer:
                 part = connection.recv(1 << 16)
             except TimeoutError:
                 continue
+            if not part:  # the client has gone, perhaps in the middle of a request
+                return ""
             found += part
             head, _, body = found.partition(b"\r\n\r\n")
             length = re.search(rb"(?i)\r\ncontent-length: *(\d+)", head)
-            if not part or (length and len(body) >= int(length[1])):
+            if length and len(body) >= int(length[1]):
                 return found.decode()
         return ""

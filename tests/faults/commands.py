@@ -1,0 +1,52 @@
+"""The command line in this process: a start of Python with all imports costs more than a run on the block data."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from recbole_dtlns.glue.command_line import main
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a command ended: exit status, and what it said last on stderr."""
+
+    status: int
+    message: str
+
+
+@dataclass(frozen=True)
+class Command:
+    """Runs commands with arguments that they share."""
+
+    shared: Sequence[str]
+    capsys: pytest.CaptureFixture[str]
+
+    def __call__(self, name: str, *arguments: str) -> Ended:
+        self.capsys.readouterr()
+        status = main([name, *self.shared, *arguments])
+        said = self.capsys.readouterr().err
+        assert "Traceback" not in said
+        return Ended(status, said.rsplit("recbole-dtlns: ", 1)[-1])
+
+    def refused(self, name: str, *arguments: str) -> str:
+        """The message of a command that must be refused."""
+        ended = self(name, *arguments)
+        assert ended.status == 2, f"{' '.join(arguments)} was accepted"
+        return ended.message
+
+
+def figures(folder: Path) -> dict[str, Any]:
+    """The measured values of a run."""
+    result = json.loads((folder / "result.json").read_text())
+    return {key: result[key] for key in ("best_valid_score", "best_valid_result", "test_result")}
+
+
+def newest_run(folder: str | Path = "saved") -> Path:
+    return max(Path(folder).iterdir(), key=lambda path: path.stat().st_mtime_ns)
