@@ -54,27 +54,29 @@ def page(title: str, body: str) -> str:
     return _PAGE.format(title=html.escape(title), plotly=get_plotlyjs(), body=body)
 
 
-def draw(figure: go.Figure, name: str, height: int = 480) -> str:
+def draw(figure: go.Figure, name: str, height: int = 480, least: int = 0) -> str:
     """A figure as part of a page; as wide as the page is.
 
     Args:
         figure: its layout is completed.
         name: the id of its element, once on a page.
         height: in pixels.
+        least: width in pixels; where the page is narrower, the figure scrolls.
     """
+    margin = {"l": 10, "r": 10, "t": 10, "b": 10} | figure.layout.margin.to_plotly_json()
     figure.update_layout(
         template="plotly_white",
+        paper_bgcolor="rgba(0, 0, 0, 0)",  # where a figure scrolls, the shadow is below it
         height=height,
-        margin={"l": 10, "r": 10, "t": 30 if figure.layout.title.text else 10, "b": 10},
+        margin=margin,
         legend={"orientation": "h", "yanchor": "bottom", "y": 1.01, "xanchor": "left", "x": 0},
     )
     figure.update_xaxes(automargin=True)
     figure.update_yaxes(automargin=True)
-    return str(
-        figure.to_html(
-            full_html=False, include_plotlyjs=False, div_id=name, config={"responsive": True, "displayModeBar": False}
-        )
+    drawn = figure.to_html(
+        full_html=False, include_plotlyjs=False, div_id=name, config={"responsive": True, "displayModeBar": False}
     )
+    return f'<div class="scroll" tabindex="0"><div style="min-width: {least}px">{drawn}</div></div>' if least else drawn
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]], words: bool = False) -> str:

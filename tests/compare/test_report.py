@@ -10,11 +10,15 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pandas as pd
 import pytest
 
 from recbole_dtlns.errors import ConfigError
 from recbole_dtlns.glue.compare.report import _arms, write_report
 from recbole_dtlns.glue.compare.results import Comparison
+from recbole_dtlns.glue.tune.pictures import importance_page, parallel_page
+from recbole_dtlns.glue.tune.trial import SCORE
 from recbole_dtlns.pages import page, table, wrapped
 
 Finished = tuple[Path, Comparison, list[str]]
@@ -147,6 +151,21 @@ def test_a_table_of_four_metrics_fits_a_desktop(browser: str, tmp_path: Path) ->
     file = tmp_path / "demo.html"
     file.write_text(page("The demo", table(head, rows)))
     assert [part["hidden"] for part in probe(browser, file, 1280, tmp_path / "profile")["tables"]] == [0]
+
+
+def test_pages_of_a_search_fit_a_phone(browser: str, tmp_path: Path) -> None:
+    """Or show that they scroll: lines through many axes are wider than a phone."""
+    random = np.random.default_rng(0)
+    keys = ["learning_rate", "n_layers", "dtlns_alpha_co", "embedding_size"]
+    trials = pd.DataFrame(random.random((12, 5)), columns=[*keys, SCORE])
+    pages = parallel_page(trials, keys, "NDCG@10", bigger=True), importance_page(trials, keys, "NDCG@10")
+    hidden = []
+    for name, text in zip(("parallel", "importance"), pages, strict=True):
+        (tmp_path / f"{name}.html").write_text(text)
+        found = probe(browser, tmp_path / f"{name}.html", 390, tmp_path / name)
+        assert found["wide"] <= found["shown"] and found["cut"] == []
+        hidden += [part["hidden"] > 0 and part["hinted"] for part in found["tables"]]
+    assert hidden == [True]
 
 
 def test_titles_are_shown_though_no_setting_loads_them(report: Path) -> None:

@@ -9,8 +9,10 @@ from sklearn.ensemble import RandomForestRegressor
 from sklearn.inspection import permutation_importance
 
 from recbole_dtlns.glue.tune.trial import SCORE
+from recbole_dtlns.pages import draw, page
 
 _FEW = 8  # values that an axis names one by one
+_AXIS, _BAR = 120, 46  # pixels of one
 
 
 def parallel_page(trials: pd.DataFrame, keys: list[str], metric: str, bigger: bool) -> str:
@@ -38,10 +40,12 @@ def parallel_page(trials: pd.DataFrame, keys: list[str], metric: str, bigger: bo
     axes.append({"label": metric, "values": trials[SCORE]})
     colour = {"color": trials[SCORE], "colorscale": "Viridis", "showscale": True, "reversescale": not bigger}
     figure = go.Figure(go.Parcoords(line=colour, dimensions=axes))
-    figure.update_layout(
-        title=f"{len(trials)} trials: searched values and {metric} on validation", margin={"t": 110, "l": 90, "r": 60}
+    figure.update_layout(margin={"t": 60, "l": 70, "r": 30, "b": 30})
+    return page(
+        f"{len(trials)} trials: searched values and {metric} on validation",
+        "<p>A line is a trial, its colour the score. Drag along an axis to see only the trials that pass there.</p>"
+        + draw(figure, "parallel", least=_AXIS * len(axes)),
     )
-    return _page(figure)
 
 
 def importance_page(trials: pd.DataFrame, keys: list[str], metric: str) -> str:
@@ -62,13 +66,13 @@ def importance_page(trials: pd.DataFrame, keys: list[str], metric: str) -> str:
         orientation="h",
     )
     figure = go.Figure(bars)
-    few = "" if len(trials) >= 10 * len(keys) else "; few trials for so many keys, so read it as a hint"
-    figure.update_layout(
-        title=f"What {metric} depends on ({len(trials)} trials{few})",
-        xaxis_title="loss of explained variation when the key's values are shuffled",
-        margin={"l": 220},
+    figure.update_layout(xaxis={"title": "loss of explained variation", "rangemode": "tozero"})
+    few = "" if len(trials) >= 10 * len(keys) else " These are few trials for so many keys, so read it as a hint."
+    return page(
+        f"What {metric} depends on: {len(trials)} trials",
+        "<p>How much of the variation that a random forest explains is lost when the values of a key are shuffled."
+        f"{few}</p>" + draw(figure, "importance", 110 + _BAR * len(keys)),
     )
-    return _page(figure)
 
 
 def _numbers(column: pd.Series) -> tuple[np.ndarray, list[str]]:
@@ -81,7 +85,3 @@ def _numbers(column: pd.Series) -> tuple[np.ndarray, list[str]]:
 
 def _logarithmic(values: np.ndarray) -> bool:
     return bool(values.min() > 0 and values.max() / values.min() >= 20)
-
-
-def _page(figure: go.Figure) -> str:
-    return str(figure.to_html(include_plotlyjs=True, full_html=True, config={"responsive": True}))
