@@ -59,8 +59,7 @@ class Judged:
         """Write the labels (.parquet, else tab-separated) and a label card beside them, `<file>.md`."""
         path = Path(file)
         if path.suffix == ".parquet":
-            path.parent.mkdir(parents=True, exist_ok=True)
-            self.table().to_parquet(path, index=False)
+            write_file(path, self.table().to_parquet(index=False))
         else:
             write_file(path, self.table().to_csv(sep="\t", index=False, float_format="%.6g"))
         write_file(path.with_name(f"{path.name}.md"), label_file_card(path.name, self.inputs, self.verdicts))

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from recbole_dtlns.artefact_store import replacing
 from recbole_dtlns.errors import ConfigError, DataError
 from recbole_dtlns.llm.openai_engine import read_completion, request_body
 from recbole_dtlns.llm.prompt import Prompt
@@ -25,12 +26,12 @@ def write_requests(file: Path, requests: Iterable[Request], model: str, argument
         arguments: fields to add to every request or replace; null removes one.
     """
     count = 0
-    with file.open("w", encoding="utf-8") as stream:
+    with replacing(file) as stream:
         for request in requests:
             mode = "log-probabilities" if request.prompt.shape == "pair" else "constrained choice"
             body = request_body(model, request, mode, arguments)
             line = {"custom_id": request.id, "method": "POST", "url": "/v1/chat/completions", "body": body}
-            stream.write(json.dumps(line) + "\n")
+            stream.write(f"{json.dumps(line)}\n".encode())
             count += 1
     return count
 

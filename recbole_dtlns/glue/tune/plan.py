@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from recbole_dtlns.errors import ConfigError
+from recbole_dtlns.errors import ArtefactError, ConfigError
 from recbole_dtlns.glue.config import DTLNSConfig
 from recbole_dtlns.glue.models import check_model
 from recbole_dtlns.glue.run_data import check_negative_sampling
 from recbole_dtlns.glue.runner import write_file
 from recbole_dtlns.glue.tune.space import Parameter
+from recbole_dtlns.sealed_json import read_sealed, sealed
 
 SEARCH_FILE = "search.json"
 # Keys that the stages before training read, by their beginning.
@@ -29,10 +29,12 @@ PREPARATION = (
     "dtlns_tree_balance",
     "dtlns_tree_min_share",
     "dtlns_tree_max_share",
+    "dtlns_tree_control",
     "dtlns_judge",
     "dtlns_relabel_top",
     "dtlns_relabel_order",
     "dtlns_seed",
+    "dtlns_hide_train",
     # and those of RecBole that change the train split
     "seed",
     "eval_args",
@@ -59,7 +61,7 @@ class Plan:
         concurrent: trials at once at most; None: as many as there is room for.
         cpus, gpus: of one trial; fractions share a device.
         grace: evaluations before a trial may be stopped.
-        checkpoint_every: evaluations between a trial's checkpoints.
+        checkpoint_every: evaluations between a trial's checkpoints; its best model so far is kept at once.
         max_failures: how often a trial that fails or loses its node starts again, from its checkpoint.
         seed: of the search.
     """
@@ -90,14 +92,14 @@ class Plan:
         return DTLNSConfig(self.model, self.dataset, config_dict={**self.keys, **sampled})
 
     def write(self, folder: Path) -> None:
-        write_file(folder / SEARCH_FILE, json.dumps(asdict(self), indent=1))
+        write_file(folder / SEARCH_FILE, sealed(asdict(self)))
 
     @classmethod
     def read(cls, folder: Path) -> Plan:
         try:
-            content = json.loads((folder / SEARCH_FILE).read_text())
-        except (OSError, ValueError) as error:
-            raise ConfigError(f"{folder} holds no search to resume ({SEARCH_FILE}: {error})") from error
+            content = read_sealed(folder / SEARCH_FILE, old=True)
+        except ArtefactError as error:
+            raise ConfigError(f"{folder} holds no search to resume: {error}") from error
         content["space"] = tuple(
             Parameter(entry["key"], entry["distribution"], tuple(entry["arguments"])) for entry in content["space"]
         )

@@ -14,6 +14,7 @@ import pandas as pd
 import yaml
 
 from recbole_dtlns.errors import TrialError
+from recbole_dtlns.glue.checkpoint import load_run
 from recbole_dtlns.glue.config import DTLNSConfig
 from recbole_dtlns.glue.runner import assemble_run, write_file
 from recbole_dtlns.glue.trainer import BEST
@@ -61,9 +62,9 @@ def collect(plan: Plan, results: Any, folder: Path, config: DTLNSConfig) -> Sear
     rows = [_row(result) for result in results]
     table = pd.DataFrame(rows).sort_values(SCORE, ascending=not bigger, kind="stable", na_position="last")
     keys = [parameter.key for parameter in plan.space]
-    table.to_csv(folder / "trials.csv", index=False)
+    write_file(folder / "trials.csv", table.to_csv(index=False))
     readable = table.assign(**{key: table[key].astype(str) for key in keys if table[key].dtype == object})
-    readable.to_parquet(folder / "trials.parquet", index=False)
+    write_file(folder / "trials.parquet", readable.to_parquet(index=False))
     scored = table[table[SCORE].notna() & (table["error"] == "")]
     if scored.empty:
         raise TrialError(f"all {len(table)} trials failed; the first: {table['error'].iloc[0]} (more in {folder})")
@@ -72,6 +73,7 @@ def collect(plan: Plan, results: Any, folder: Path, config: DTLNSConfig) -> Sear
     write_file(folder / "importance.html", importance_page(scored, keys, config["valid_metric"]))
     score = float(best.metrics[SCORE])
     _write_best(plan, best.config, folder / "best.yaml", score, config["valid_metric"])
+    _keep_best(best, folder / BEST, score)
     test_result = _test(plan, best, folder)
     content = {
         "best": best.config,
@@ -108,9 +110,25 @@ def _write_best(plan: Plan, sampled: dict[str, Any], file: Path, score: float, m
     write_file(file, head + yaml.safe_dump(json.loads(json.dumps(keys)), sort_keys=False))
 
 
-def _test(plan: Plan, best: Any, folder: Path) -> dict[str, float]:
+def _keep_best(best: Any, file: Path, score: float) -> None:
+    """Copy the model of the best trial out of its checkpoint, if it is the one that validation scored.
+
+    Raises:
+        TrialError: there is no checkpoint, or one of another model.
+    """
+    if best.checkpoint is None:
+        raise TrialError(f"the best trial ({best.path}) left no checkpoint to test: search again under another --name")
     with best.checkpoint.as_directory() as saved:
-        shutil.copy(Path(saved) / BEST, folder / BEST)
+        shutil.copy(Path(saved) / BEST, file)
+    kept = load_run(file)["best_valid_score"]
+    if kept != score:
+        raise TrialError(
+            f"the checkpoint of the best trial ({best.path}) holds a model that validation scored {kept}, not the best "
+            f"one, of {score}: train with the settings in {file.with_name('best.yaml')} to test them"
+        )
+
+
+def _test(plan: Plan, best: Any, folder: Path) -> dict[str, float]:
     keys = {**plan.keys, **best.config, "checkpoint_dir": str(folder / "test"), "state": "WARNING"}
     run = assemble_run(DTLNSConfig(plan.model, plan.dataset, config_dict=keys))
     with closing(run.trainer.tensorboard):

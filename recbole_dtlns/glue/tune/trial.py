@@ -20,7 +20,7 @@ def train_trial(sampled: dict[str, Any], model: str, dataset: str, keys: dict[st
         sampled: the searched keys' values.
         model, dataset: as for `run_recbole_dtlns`.
         keys: the other settings, with absolute paths.
-        checkpoint_every: evaluations between checkpoints.
+        checkpoint_every: evaluations between checkpoints; a model that is the best so far is kept at once.
     """
     from ray import tune
 
@@ -44,8 +44,10 @@ def train_trial(sampled: dict[str, Any], model: str, dataset: str, keys: dict[st
             SCORE: float(trainer.best_valid_score),
             **{f"valid_{name}": float(value) for name, value in (trainer.latest_result or {}).items()},
         }
-        kept = tune.Checkpoint.from_directory(str(run.folder)) if evaluations % checkpoint_every == 0 else None
-        tune.report(metrics, checkpoint=kept)
+        # The best model so far must outlive the trial, which may be stopped at any report, and its node.
+        best_so_far = trainer.cur_step == 0
+        due = best_so_far or evaluations % checkpoint_every == 0
+        tune.report(metrics, checkpoint=tune.Checkpoint.from_directory(str(run.folder)) if due else None)
 
     trainer.fit(run.data.train_loader, run.data.valid_loader, show_progress=False, callback_fn=report)
 

@@ -1,0 +1,119 @@
+"""A trial by itself, with what Ray would do for it played here: what it reports, and which model it keeps."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from block_data import block_pairs, split_pairs, write_splits
+
+from recbole_dtlns.errors import TrialError
+from recbole_dtlns.glue.checkpoint import load_checkpoint, save_checkpoint
+from recbole_dtlns.glue.config import DTLNSConfig
+from recbole_dtlns.glue.dataset import canonical_train
+from recbole_dtlns.glue.preparation import prepare
+from recbole_dtlns.glue.runner import load_data
+from recbole_dtlns.glue.settings import PREFIX, DTLNSSettings
+from recbole_dtlns.glue.tune.plan import PREPARATION
+from recbole_dtlns.glue.tune.results import _keep_best
+from recbole_dtlns.glue.tune.trial import SCORE, train_trial
+
+pytestmark = pytest.mark.filterwarnings("ignore")
+
+
+@pytest.fixture
+def tiny() -> dict[str, Any]:
+    """Whose validation score rises and soon falls."""
+    keys = {"epochs": 8, "stopping_step": 8, "learning_rate": 0.1, "train_batch_size": 256, "valid_metric": "NDCG@10"}
+    return {**keys, **write_splits(Path("data"), "tiny", *split_pairs(*block_pairs())), "dtlns_preset": "off"}
+
+
+@dataclass
+class Checkpoint:
+    """As Ray's: a folder as it was."""
+
+    path: Path
+
+    @contextmanager
+    def as_directory(self) -> Iterator[str]:
+        yield str(self.path)
+
+
+@dataclass
+class Tune:
+    """The part of ray.tune that a trial sees."""
+
+    reports: list[dict[str, Any]] = field(default_factory=list)
+    latest: Checkpoint | None = None
+
+    def __post_init__(self) -> None:
+        self.Checkpoint = SimpleNamespace(from_directory=self.keep)
+
+    def keep(self, folder: str) -> Checkpoint:
+        return Checkpoint(Path(shutil.copytree(folder, f"kept-{len(self.reports)}")))
+
+    def get_checkpoint(self) -> None:
+        return None
+
+    def report(self, metrics: dict[str, Any], checkpoint: Checkpoint | None) -> None:
+        self.reports.append(metrics)
+        self.latest = checkpoint or self.latest
+
+
+@pytest.fixture
+def tune(monkeypatch: pytest.MonkeyPatch) -> Tune:
+    played = Tune()
+    monkeypatch.setitem(sys.modules, "ray", SimpleNamespace(tune=played))
+    return played
+
+
+@pytest.mark.parametrize("every", [3, 100])
+def test_the_model_that_is_tested_is_the_one_that_validation_scored(
+    every: int, tiny: dict[str, Any], tune: Tune
+) -> None:
+    """However rarely checkpoints are asked for."""
+    train_trial({}, "BPR", "tiny", tiny, checkpoint_every=every)
+    scores = [report["valid_score"] for report in tune.reports]
+    best = scores.index(max(scores)) + 1
+    assert best % every and best < len(scores), f"the best must lie between checkpoints to show anything: {scores}"
+    result = SimpleNamespace(checkpoint=tune.latest, path="trial")
+    _keep_best(result, Path("best.pth"), tune.reports[-1][SCORE])
+    assert load_checkpoint("best.pth")["best_valid_score"] == max(scores)
+
+
+def test_another_model_than_the_scored_one_is_not_tested(tiny: dict[str, Any], tune: Tune) -> None:
+    train_trial({}, "BPR", "tiny", {**tiny, "epochs": 1}, checkpoint_every=1)
+    assert tune.latest is not None
+    content = load_checkpoint(tune.latest.path / "best.pth")
+    save_checkpoint(tune.latest.path / "best.pth", {**content, "best_valid_score": 0.125})
+    with pytest.raises(TrialError, match=r"validation scored 0\.125, not the best one, of"):
+        _keep_best(SimpleNamespace(checkpoint=tune.latest, path="trial"), Path("best.pth"), tune.reports[-1][SCORE])
+    with pytest.raises(TrialError, match="left no checkpoint to test"):
+        _keep_best(SimpleNamespace(checkpoint=None, path="trial"), Path("best.pth"), 0.5)
+
+
+def test_all_that_the_preparation_reads_counts_as_its_settings(tiny: dict[str, Any]) -> None:
+    """A search says how many preparations it needs by the keys that it varies."""
+    read: set[str] = set()
+
+    class Watched(DTLNSSettings):
+        def __getattribute__(self, name: str) -> Any:
+            if name in DTLNSSettings.model_fields:
+                read.add(PREFIX + name)
+            return super().__getattribute__(name)
+
+    config = DTLNSConfig("BPR", "tiny", config_dict={**tiny, "dtlns_preset": "clean"})
+    config.settings = Watched(**dict(config.settings))
+    read.clear()
+    _, parts, _ = load_data(config)
+    prepare(config.settings, canonical_train(parts[0]), parts[0])
+    read -= {"dtlns_cache_dir", "dtlns_refuse_damaged"}  # where it is kept
+    assert {"dtlns_tree_control", "dtlns_hide_train"} < read
+    assert [key for key in sorted(read) if not key.startswith(PREPARATION)] == []
