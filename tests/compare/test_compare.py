@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from filelock import FileLock
 
 from recbole_dtlns.errors import ConfigError, TrialError
 from recbole_dtlns.evaluation.significance import flips_for, paired_test
+from recbole_dtlns.glue.compare.cell import LOCK
 from recbole_dtlns.glue.compare.compare import compare
 from recbole_dtlns.glue.compare.results import Comparison
 from recbole_dtlns.glue.runner import run_recbole_dtlns
@@ -180,33 +182,34 @@ def test_a_killed_comparison_leaves_nothing_running_and_goes_on(finished: Finish
     long = path.with_name("long.yaml")
     long.write_text(yaml.safe_dump(content, sort_keys=False))
     command = [sys.executable, "-m", "recbole_dtlns.glue.command_line", "compare", str(long), "--output=killed"]
-    started = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     cells = Path("killed/cells")
-    _wait_for(lambda: list(cells.glob("*/train/*/last.pth")))
-    os.kill(started.pid, signal.SIGKILL)
-    started.wait()
+    with _killed_at_the_end(command):
+        _wait_for(lambda: list(cells.glob("*/train/*/last.pth")))
     log = next(cells.glob("*/log.txt"))
-    _wait_for(lambda: not _grows(log))
-
-    resumed = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    try:
+    with FileLock(log.with_name(LOCK), timeout=_LONG):  # free when nobody works there
+        assert "resuming from" not in log.read_text()
+    with _killed_at_the_end(command):
         _wait_for(lambda: "resuming from" in log.read_text())
-    finally:
-        os.kill(resumed.pid, signal.SIGKILL)
-        resumed.wait()
-        _wait_for(lambda: not _grows(log))
+    with FileLock(log.with_name(LOCK), timeout=_LONG):
+        pass
     first = int(log.read_text().split("resuming from")[1].split("at epoch ")[1].split()[0])
     assert first > 0
 
 
-def _wait_for(condition: object, seconds: float = 90) -> None:
-    end = time.monotonic() + seconds
-    while not condition():  # type: ignore[operator]
+_LONG = 250  # seconds that a process may take to start, on a machine that does much else
+
+
+@contextmanager
+def _killed_at_the_end(command: list[str]) -> Iterator[None]:
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+        try:
+            yield
+        finally:
+            process.kill()
+
+
+def _wait_for(condition: Callable[[], object]) -> None:
+    end = time.monotonic() + _LONG
+    while not condition():
         assert time.monotonic() < end, "waited in vain"
         time.sleep(0.2)
-
-
-def _grows(log: Path) -> bool:
-    size = log.stat().st_size
-    time.sleep(2.5)
-    return log.stat().st_size != size

@@ -1,13 +1,13 @@
 """One run of an experiment, in a process of its own: train, rank once, write what the comparison needs.
 
-`python -m recbole_dtlns.glue.compare.cell FOLDER` reads FOLDER/cell.json. FOLDER/result.json is written last: a folder
-that holds it is done.
+`python -m recbole_dtlns.glue.compare.cell FOLDER PARENT` reads FOLDER/cell.json, and ends with the process PARENT.
+FOLDER/result.json is written last: a folder that holds it is done.
 """
 
 from __future__ import annotations
 
 import contextlib
-import json
+import logging
 import os
 import sys
 import threading
@@ -18,11 +18,15 @@ from statistics import median
 
 import numpy as np
 import pandas as pd
+from filelock import FileLock
 from recbole.data.dataset import Dataset
 from recbole.utils import ModelType
 
-from recbole_dtlns.errors import DTLNSError
+from recbole_dtlns.artefact_store import remove_leftovers
+from recbole_dtlns.errors import CheckpointError, DTLNSError
 from recbole_dtlns.evaluation.rankings import METRICS, Rankings, Spread, equal_groups
+from recbole_dtlns.glue.checkpoint import load_run
+from recbole_dtlns.glue.compare.cell_result import EXPLANATION, PER_USER, is_finished, write_result
 from recbole_dtlns.glue.compare.experiment import Cell
 from recbole_dtlns.glue.compare.explanation import explain
 from recbole_dtlns.glue.config import DTLNSConfig
@@ -32,9 +36,11 @@ from recbole_dtlns.glue.run_data import purged_of_evaluation
 from recbole_dtlns.glue.runner import Run, assemble_run, write_file
 from recbole_dtlns.glue.trainer import BEST, LAST
 from recbole_dtlns.item_sets import Forbidden, PairSet
+from recbole_dtlns.sealed_json import read_sealed, sealed
 
-CELL, RESULT, PER_USER, RUN_FILE, QRELS = "cell.json", "result.json", "per_user.parquet", "run.trec", "qrels.trec"
-EXPLANATION, FAILURE = "explanation.json", "failure.txt"
+logger = logging.getLogger("recbole_dtlns")
+
+CELL, RUN_FILE, QRELS, FAILURE, LOCK = "cell.json", "run.trec", "qrels.trec", "failure.txt", "running.lock"
 AUTHORS = "authors mask: "  # in front of a metric that leaks
 _GROUPS = 5
 
@@ -50,9 +56,9 @@ def run_cell(cell: Cell, folder: Path) -> None:
         DTLNSError: the run cannot be done; the message says why.
     """
     keys = {**cell.keys, "checkpoint_dir": str(folder / "train"), "show_progress": False}
-    latest = max(folder.glob(f"train/*/{LAST}"), key=lambda file: file.stat().st_mtime, default=None)
-    if latest is not None and (latest.parent / BEST).exists():
-        keys["resume_from"] = str(latest.parent)
+    interrupted = _interrupted(folder)
+    if interrupted is not None:
+        keys["resume_from"] = str(interrupted)
     began = time.perf_counter()
     run = assemble_run(DTLNSConfig(cell.model, cell.dataset, config_dict=keys))
     prepared = time.perf_counter()
@@ -71,12 +77,12 @@ def run_cell(cell: Cell, folder: Path) -> None:
     if len(masked):
         leaking = _metrics(run, rankings.without(masked.union(hidden), most), part)
         table = table.assign(**{f"{AUTHORS}{name}": values for name, values in leaking.items()})
-    table.to_parquet(folder / PER_USER, index=False)
+    write_file(folder / PER_USER, table.to_parquet(index=False))
     _write_run_file(folder / RUN_FILE, kept, part, cell.arm)
     _write_qrels(folder / QRELS, part)
     if run.preparation is not None:
         found = explain(run.preparation, run.parts[0], observed_pairs(run.parts[1]))
-        write_file(folder / EXPLANATION, json.dumps(found, default=float))
+        write_file(folder / EXPLANATION, sealed(found))
     curve, best_epoch = run.trainer.curve, _best_epoch(run)
     content = {
         "arm": cell.arm,
@@ -97,19 +103,36 @@ def run_cell(cell: Cell, folder: Path) -> None:
         "seconds_per_epoch": median(entry["seconds"] for entry in curve) if curve else None,
         "seconds": {"preparation": prepared - began, "training": trained - prepared},
     }
-    write_file(folder / RESULT, json.dumps(content, indent=1, default=float))
+    write_result(folder, content)
     for unneeded in folder.glob(f"train/*/{LAST}"):  # nothing is left to continue
         unneeded.unlink()
+
+
+def _interrupted(folder: Path) -> Path | None:
+    """The run folder to continue: of the latest checkpoint, unless it, or the best model beside it, is damaged."""
+    for run in folder.glob("train/*"):
+        for name in (BEST, LAST):
+            remove_leftovers(run / name)
+    latest = max(folder.glob(f"train/*/{LAST}"), key=lambda file: file.stat().st_mtime, default=None)
+    if latest is None or not (latest.parent / BEST).exists():
+        return None
+    try:
+        for name in (BEST, LAST):
+            load_run(latest.parent / name)
+    except CheckpointError as error:
+        logger.warning("%s. This run starts at the beginning", error)
+        return None
+    return latest.parent
 
 
 def _authors_mask(cell: Cell, run: Run) -> PairSet:
     """The judge's positives purged of validation and test pairs: what the published evaluation masks. This leaks."""
     nothing = np.array([], dtype=np.int64)
-    if cell.authors_mask is None:
+    config = cell.mask_config()
+    if config is None:
         return Forbidden.of(nothing, nothing)
-    settings = DTLNSConfig(cell.model, cell.dataset, config_dict=cell.authors_mask).settings
     train = canonical_train(run.parts[0])
-    positives = prepare(settings, train, run.parts[0]).relabelling.forbidden
+    positives = prepare(config.settings, train, run.parts[0]).relabelling.forbidden
     return purged_of_evaluation(to_recbole_ids(positives, train, run.parts[0]), run.parts[1:])
 
 
@@ -210,13 +233,17 @@ def _end_with(parent: int) -> None:
 
 
 def main() -> int:
-    """Run the cell of a folder; 2 for an error that its failure.txt explains."""
-    threading.Thread(target=_end_with, args=[os.getppid()], daemon=True).start()
-    folder = Path(sys.argv[1]).resolve()
-    cell = Cell(**json.loads((folder / CELL).read_text()))
-    with contextlib.chdir(folder):  # RecBole writes log/ and log_tensorboard/ where it is
+    """Run the cell of a folder, unless it is finished; 2 for an error that its failure.txt explains."""
+    folder, parent = Path(sys.argv[1]).resolve(), int(sys.argv[2])
+    if os.getppid() != parent:  # it was killed while this process started
+        return 1
+    threading.Thread(target=_end_with, args=[parent], daemon=True).start()
+    # The lock belongs to the process that works here: one that outlives its comparison keeps the next one waiting.
+    with FileLock(folder / LOCK), contextlib.chdir(folder):  # RecBole writes log/ and log_tensorboard/ where it is
+        if is_finished(folder):  # another comparison was at it
+            return 0
         try:
-            run_cell(cell, folder)
+            run_cell(Cell(**read_sealed(folder / CELL)), folder)
         except DTLNSError as error:
             write_file(folder / FAILURE, str(error))
             return 2

@@ -15,14 +15,14 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import IO
 
-from filelock import FileLock
-
-from recbole_dtlns.errors import ConfigError, TrialError
-from recbole_dtlns.glue.compare.cell import CELL, FAILURE, RESULT
+from recbole_dtlns.errors import ArtefactError, ConfigError, TrialError
+from recbole_dtlns.glue.compare.cell import CELL, FAILURE
+from recbole_dtlns.glue.compare.cell_result import RESULT, is_finished, read_result
 from recbole_dtlns.glue.compare.experiment import Cell, Experiment
 from recbole_dtlns.glue.compare.experiment_file import read_experiment
 from recbole_dtlns.glue.compare.results import Comparison, chosen_on_validation, collect, read_results
 from recbole_dtlns.glue.runner import write_file
+from recbole_dtlns.sealed_json import sealed
 
 CELLS, LOG = "cells", "log.txt"
 
@@ -65,7 +65,7 @@ def compare(
     at_once = _jobs(plan) if jobs is None else jobs
 
     def run(name: str, cells: dict[Cell, Path]) -> dict[Cell, str]:
-        todo = {cell: path for cell, path in cells.items() if not (path / RESULT).exists()}
+        todo = {cell: path for cell, path in cells.items() if not _is_done(path, say)}
         done = len(cells) - len(todo)
         say(f"{name}: {len(cells)} runs, {done} of them done before; {at_once} at once; files in {folder}")
         return _run_all(todo, at_once, say)
@@ -90,6 +90,17 @@ def compare(
 def _folder(folder: Path, cell: Cell) -> Path:
     """Of a run with the same digest, whatever the arm was called then, or a new one."""
     return next((folder / CELLS).glob(f"*_{cell.digest}"), folder / CELLS / cell.folder_name)
+
+
+def _is_done(folder: Path, say: Callable[[str], object]) -> bool:
+    if not (folder / RESULT).exists():
+        return False
+    try:
+        read_result(folder)
+    except ArtefactError as error:
+        say(f"{error}: this run is done again")
+        return False
+    return True
 
 
 def _jobs(plan: Experiment) -> int:
@@ -140,21 +151,15 @@ class _Processes:
         """Run a cell; returns its seconds, and why it failed ("" if it did not)."""
         folder.mkdir(parents=True, exist_ok=True)
         began = time.perf_counter()
-        with FileLock(folder / "running.lock"):  # another comparison may be at it
-            if (folder / RESULT).exists():
-                return time.perf_counter() - began, ""
-            (folder / FAILURE).unlink(missing_ok=True)
-            write_file(folder / CELL, json.dumps(asdict(cell), indent=1))
-            with (folder / LOG).open("ab") as log, self._started(folder, log) as process:
-                code = process.wait()
-        seconds = time.perf_counter() - began
-        if (folder / RESULT).exists():
-            return seconds, ""
-        return seconds, _reason(folder, code)
+        (folder / FAILURE).unlink(missing_ok=True)
+        write_file(folder / CELL, sealed(asdict(cell)))
+        with (folder / LOG).open("ab") as log, self._started(folder, log) as process:
+            code = process.wait()
+        return time.perf_counter() - began, "" if is_finished(folder) else _reason(folder, code)
 
     @contextmanager
     def _started(self, folder: Path, log: IO[bytes]) -> Iterator[subprocess.Popen[bytes]]:
-        command = [sys.executable, "-m", "recbole_dtlns.glue.compare.cell", str(folder)]
+        command = [sys.executable, "-m", "recbole_dtlns.glue.compare.cell", str(folder), str(os.getpid())]
         with self._lock:
             if self._stopped:
                 raise KeyboardInterrupt
@@ -169,7 +174,7 @@ class _Processes:
 
 def _reason(folder: Path, code: int) -> str:
     if (folder / FAILURE).exists():
-        return (folder / FAILURE).read_text()
+        return (folder / FAILURE).read_text(errors="replace") or f"{folder / FAILURE} is empty: see {folder / LOG}"
     if code < 0:
         return f"killed by signal {-code} (9: perhaps out of memory; try --jobs=1); log: {folder / LOG}"
     lines = (folder / LOG).read_text(errors="replace").strip().splitlines()

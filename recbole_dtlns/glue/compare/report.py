@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import html
-import json
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import plotly.graph_objects as go
 
-from recbole_dtlns.errors import ConfigError
+from recbole_dtlns.errors import ArtefactError, ConfigError
 from recbole_dtlns.glue.compare import figures
 from recbole_dtlns.glue.compare.results import FORMAT, JSON
 from recbole_dtlns.glue.compare.tables import (
@@ -27,6 +26,7 @@ from recbole_dtlns.glue.compare.tables import (
 )
 from recbole_dtlns.glue.runner import write_file
 from recbole_dtlns.pages import draw, lines, page, table
+from recbole_dtlns.sealed_json import read_sealed
 
 REPORT = "report.html"
 _MOST_LINES = 10  # curves that one can tell apart
@@ -57,10 +57,11 @@ def write_report(folders: Sequence[str | Path], output: str | Path | None = None
 
 def _read(folder: Path) -> dict[str, Any]:
     try:
-        content = json.loads((folder / JSON).read_text())
-    except (OSError, ValueError) as error:
+        content = read_sealed(folder / JSON, old=True)
+    except ArtefactError as error:
         raise ConfigError(
-            f"{folder} holds no finished comparison ({JSON}: {error}): give a folder that 'recbole-dtlns compare' wrote"
+            f"{folder} holds no finished comparison ({error}): give a folder that 'recbole-dtlns compare' wrote, or "
+            "start it again, which repeats nothing that is done"
         ) from error
     if content.get("format") != FORMAT:
         raise ConfigError(f"{folder / JSON} is of another version of recbole_dtlns: start the comparison again")
@@ -88,7 +89,7 @@ def _comparison(folder: Path, content: dict[str, Any], drawn: Drawn) -> Iterator
     explained = [row for row in content["rows"] if row["explanation"]]
     if explained:
         best = max(explained, key=lambda row: row["valid"]["mean"] or 0.0)
-        found = json.loads((folder / best["explanation"]).read_text())
+        found = read_sealed(folder / best["explanation"])
         yield from _preparation(best["arm"], found, drawn)
 
 

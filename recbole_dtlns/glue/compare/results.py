@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,11 +14,13 @@ import pandas as pd
 from recbole_dtlns.errors import TrialError
 from recbole_dtlns.evaluation.rankings import equal_groups
 from recbole_dtlns.evaluation.significance import MarginTest, PairedTest, flips_for, holm, margin_test, paired_test
-from recbole_dtlns.glue.compare.cell import AUTHORS, EXPLANATION, PER_USER, RESULT
+from recbole_dtlns.glue.compare.cell import AUTHORS
+from recbole_dtlns.glue.compare.cell_result import EXPLANATION, PER_USER, is_finished, read_result
 from recbole_dtlns.glue.compare.experiment import Cell, Experiment
 from recbole_dtlns.glue.compare.experiment_file import REFERENCES
 from recbole_dtlns.glue.compare.tables import main_metric, markdown, measured
 from recbole_dtlns.glue.runner import write_file
+from recbole_dtlns.sealed_json import sealed
 
 JSON, TABLE, USERS = "comparison.json", "comparison.md", "per_user.parquet"
 FORMAT = 2  # of comparison.json
@@ -45,7 +46,7 @@ class Result:
 
     @classmethod
     def read(cls, cell: Cell, folder: Path) -> Result:
-        content = json.loads((folder / RESULT).read_text())
+        content = read_result(folder)
         return cls(cell, folder, content, pd.read_parquet(folder / PER_USER).set_index("user_id"))
 
 
@@ -87,19 +88,19 @@ def collect(
     if experiment.test_best is not None:
         content["chosen"] = _chosen_on_test(experiment, read_results(of_chosen or {}))
     found = Comparison(folder, content)
-    write_file(folder / JSON, json.dumps(content, indent=1))
+    write_file(folder / JSON, sealed(content))
     write_file(folder / TABLE, f"{found.text()}\n")
     users = [
         result.users.reset_index().assign(arm=result.cell.arm, split=result.cell.split, seed=result.cell.seed)
         for result in results
     ]
-    pd.concat(users, ignore_index=True).to_parquet(folder / USERS, index=False)
+    write_file(folder / USERS, pd.concat(users, ignore_index=True).to_parquet(index=False))
     return found
 
 
 def read_results(cells: Mapping[Cell, Path]) -> list[Result]:
     """Of the cells that are finished."""
-    return [Result.read(cell, path) for cell, path in cells.items() if (path / RESULT).exists()]
+    return [Result.read(cell, path) for cell, path in cells.items() if is_finished(path)]
 
 
 def chosen_on_validation(experiment: Experiment, results: Sequence[Result]) -> list[tuple[str, str]]:

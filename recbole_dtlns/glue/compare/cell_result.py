@@ -1,0 +1,50 @@
+"""What a finished cell wrote. result.json comes last and holds a checksum of itself and of the files read with it."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+from recbole_dtlns.errors import ArtefactError
+from recbole_dtlns.glue.runner import write_file
+from recbole_dtlns.sealed_json import read_sealed, sealed
+
+RESULT, PER_USER, EXPLANATION = "result.json", "per_user.parquet", "explanation.json"
+_FILES = "files"
+
+
+def write_result(folder: Path, content: dict[str, Any]) -> None:
+    """Write result.json for a cell whose other files are written: with it the cell is finished."""
+    digests = {name: _digest(folder / name) for name in (PER_USER, EXPLANATION) if (folder / name).exists()}
+    write_file(folder / RESULT, sealed({**content, _FILES: digests}))
+
+
+def read_result(folder: Path) -> dict[str, Any]:
+    """The content of a finished cell's result.json.
+
+    Raises:
+        ArtefactError: it is missing or damaged, or a file that it names is; the message says which.
+    """
+    content = read_sealed(folder / RESULT)
+    for name, digest in content.pop(_FILES).items():
+        try:
+            found = _digest(folder / name)
+        except OSError as error:
+            raise ArtefactError(f"cannot read {folder / name} ({error.strerror})") from error
+        if found != digest:
+            raise ArtefactError(f"{folder / name} is damaged or was edited (it does not match its checksum)")
+    return content
+
+
+def is_finished(folder: Path) -> bool:
+    """Whether a cell wrote its result here, and it is undamaged."""
+    try:
+        read_result(folder)
+    except ArtefactError:
+        return False
+    return True
+
+
+def _digest(file: Path) -> str:
+    return hashlib.sha256(file.read_bytes()).hexdigest()

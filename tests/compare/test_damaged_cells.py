@@ -1,0 +1,166 @@
+"""What is left of a comparison after kills and damage: nothing damaged is used, nobody works beside another."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+
+import pytest
+from filelock import FileLock, Timeout
+
+from recbole_dtlns.errors import ArtefactError, ConfigError
+from recbole_dtlns.glue.compare import cell as cell_module
+from recbole_dtlns.glue.compare.cell import CELL, FAILURE, LOCK, main, run_cell
+from recbole_dtlns.glue.compare.cell_result import is_finished, read_result
+from recbole_dtlns.glue.compare.compare import _reason, compare
+from recbole_dtlns.glue.compare.experiment import Cell
+from recbole_dtlns.glue.compare.report import write_report
+from recbole_dtlns.glue.compare.results import Comparison
+from recbole_dtlns.sealed_json import sealed
+
+Finished = tuple[Path, Comparison, list[str]]
+
+
+def another_digit(file: Path) -> None:
+    """In the first metric of test."""
+    text = file.read_text()
+    place = text.index("0.", text.index('"test"')) + 3
+    file.write_text(f"{text[:place]}{(int(text[place]) + 1) % 10}{text[place + 1 :]}")
+
+
+def flipped(file: Path) -> None:
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 1
+    file.write_bytes(content)
+
+
+def cell_of(folder: Path, arm: str) -> Path:
+    files = folder.glob("cells/*/result.json")
+    return next(file.parent for file in files if json.loads(file.read_text())["arm"] == arm)
+
+
+def shortened(file: Path) -> None:
+    file.write_bytes(file.read_bytes()[:-100])
+
+
+def emptied(file: Path) -> None:
+    file.write_bytes(b"")
+
+
+def test_damaged_cells_are_named_and_run_again(finished: Finished, empty_folder: Path) -> None:
+    path, found, _ = finished
+    folder = empty_folder / "copy"
+    shutil.copytree(found.folder, folder)
+    damaged = [cell_of(folder, "plain RecBole") / "result.json", cell_of(folder, "EASE") / "per_user.parquet"]
+    another_digit(damaged[0])
+    shortened(damaged[1])
+    said: list[str] = []
+    again = compare(path, output=folder, say=said.append)
+    assert "2 of them done before" in said[2]
+    for file, line in zip(damaged, said, strict=False):
+        assert f"{file} is damaged" in line and "this run is done again" in line
+    assert [row["test"] for row in again.content["rows"]] == [row["test"] for row in found.content["rows"]]
+    assert all(is_finished(file.parent) for file in damaged)
+
+
+@pytest.mark.parametrize("damage", [flipped, shortened, emptied, Path.unlink])
+@pytest.mark.parametrize("name", ["result.json", "per_user.parquet", "explanation.json"])
+def test_no_damaged_file_of_a_cell_is_used(
+    name: str, damage: Callable[[Path], None], finished: Finished, empty_folder: Path
+) -> None:
+    folder = empty_folder / "cell"
+    shutil.copytree(cell_of(finished[1].folder, "DTL-NS (alpha_co=0.5)"), folder, ignore=lambda *_: ["train"])
+    assert is_finished(folder)
+    damage(folder / name)
+    assert not is_finished(folder)
+    with pytest.raises(ArtefactError, match=name):
+        read_result(folder)
+
+
+def test_a_damaged_comparison_is_not_drawn(finished: Finished, empty_folder: Path) -> None:
+    file = empty_folder / "comparison.json"
+    shutil.copy(finished[1].folder / file.name, file)
+    another_digit(file)
+    with pytest.raises(ConfigError, match=r"comparison\.json is damaged or was edited.*start it again"):
+        write_report([empty_folder])
+
+
+@pytest.fixture
+def cell(finished: Finished) -> Cell:
+    """The plain arm, shorter."""
+    read = (json.loads(file.read_text()) for file in finished[1].folder.glob("cells/*/cell.json"))
+    content = next(one for one in read if one["arm"] == "plain RecBole")
+    content.pop("checksum")
+    return Cell(**{**content, "keys": {**content["keys"], "epochs": 1}, "authors_mask": None})
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_an_interrupted_cell_whose_checkpoint_is_damaged_starts_again(
+    cell: Cell, empty_folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    left = empty_folder / "train" / "left"
+    left.mkdir(parents=True)
+    for name in ("best.pth", "last.pth"):
+        (left / name).write_text("torn")
+    run_cell(cell, empty_folder)
+    assert "best.pth is damaged" in caplog.text and "starts at the beginning" in caplog.text
+    assert is_finished(empty_folder)
+
+
+@pytest.fixture
+def started(cell: Cell, empty_folder: Path, monkeypatch: pytest.MonkeyPatch) -> list[bool]:
+    """Whether the folder was locked, for every time that `main` would have run this cell."""
+    (empty_folder / CELL).write_text(sealed(asdict(cell)))
+    found: list[bool] = []
+
+    def run(given: Cell, folder: Path) -> None:
+        assert given.keys == cell.keys
+        try:
+            FileLock(folder / LOCK).acquire(timeout=0)
+            found.append(False)
+        except Timeout:
+            found.append(True)
+
+    monkeypatch.setattr(cell_module, "run_cell", run)
+    monkeypatch.setattr(sys, "argv", ["cell", str(empty_folder), str(os.getppid())])
+    return found
+
+
+def test_a_cell_holds_the_lock_of_its_folder_itself(started: list[bool]) -> None:
+    """So one that outlives its comparison is alone in it for as long as it lives."""
+    assert main() == 0
+    assert started == [True]
+
+
+def test_a_cell_whose_comparison_was_killed_while_it_started_does_nothing(
+    started: list[bool], empty_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    monkeypatch.setattr(sys, "argv", ["cell", str(empty_folder), str(ended.pid)])
+    assert main() == 1
+    assert not started
+
+
+def test_a_cell_that_another_comparison_has_finished_is_not_run(started: list[bool], empty_folder: Path) -> None:
+    cell_module.write_result(empty_folder, {"arm": "x"})
+    assert main() == 0
+    assert not started
+
+
+def test_a_damaged_description_of_a_cell_is_named(started: list[bool], empty_folder: Path) -> None:
+    (empty_folder / CELL).write_text("{")
+    assert main() == 2
+    assert "cell.json is damaged" in _reason(empty_folder, 2)
+    assert not started
+
+
+def test_a_failure_without_a_reason_is_a_failure_still(empty_folder: Path) -> None:
+    (empty_folder / FAILURE).touch()
+    assert "failure.txt is empty: see" in _reason(empty_folder, 2)
