@@ -20,12 +20,13 @@ from recbole_dtlns.artefact_store import Arrays, Artefact, ArtefactStore, Facts,
 from recbole_dtlns.errors import DataError
 from recbole_dtlns.glue.settings import DTLNSSettings
 from recbole_dtlns.glue.summary import summarise
-from recbole_dtlns.glue.teacher import make_teacher
+from recbole_dtlns.glue.teacher import make_teacher, teacher_recipe
 from recbole_dtlns.interactions import TrainInteractions
 from recbole_dtlns.item_sets import Forbidden, JudgedPairs, Observed, PairSet, PseudoPositives
 from recbole_dtlns.judge.contract import Question, Verdicts
 from recbole_dtlns.judge.controls import with_random_paths, with_shuffled_paths
 from recbole_dtlns.judge.table import JUDGES
+from recbole_dtlns.llm.prompt import Prompt
 from recbole_dtlns.relabelling import Relabelling, relabel
 from recbole_dtlns.teacher.candidate_file import read_candidates
 from recbole_dtlns.teacher.contract import Candidates, top_candidates
@@ -98,6 +99,22 @@ def ask(
 ) -> Question:
     """The question that a judge would be put, without any answer; arguments as for `prepare`."""
     return _Stages(settings, train, show_progress).question(train_dataset)
+
+
+def stage_versions(settings: DTLNSSettings) -> dict[str, Any]:
+    """What determines the stages' results beside settings and files: the code's versions, and shipped texts.
+
+    Of a trained teacher, too, the configuration as it resolves from its model's defaults.
+    """
+    judge = JUDGES.get(settings.judge)(settings)
+    learnt_from = JUDGES.get(settings.judge_llm)(settings).version if settings.judge == "distilled" else None
+    return {
+        "teacher": [_TEACHER_VERSION, *teacher_recipe(settings)],
+        "structure": structure.VERSION,
+        "tree": build.VERSION,
+        "judge": [judge.version, learnt_from, Prompt.load(settings.judge_prompt).digest],
+        "relabelling": relabelling.VERSION,
+    }
 
 
 class _Stages:

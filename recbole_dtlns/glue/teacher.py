@@ -51,6 +51,16 @@ def make_teacher(settings: DTLNSSettings, train_dataset: Dataset) -> Teacher:
     return RecBoleTeacher(settings)
 
 
+def teacher_recipe(settings: DTLNSSettings) -> tuple[int, dict[str, Any]]:
+    """Version and inputs of the teacher that the settings name; a checkpoint's content is not among them."""
+    if settings.teacher == "checkpoint":
+        return CheckpointTeacher.version, {"teacher": "checkpoint"}
+    teacher = (
+        TEACHERS.get(settings.teacher)(settings) if settings.teacher in TEACHERS.names() else RecBoleTeacher(settings)
+    )
+    return teacher.version, teacher.inputs()
+
+
 class RecBoleTeacher:
     """Any RecBole general recommender, trained for a fixed number of epochs on the train pairs alone.
 

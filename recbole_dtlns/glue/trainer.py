@@ -37,6 +37,7 @@ from recbole_dtlns.glue.training_step import LossFunction, Sampling, TrainingSte
 
 logger = logging.getLogger("recbole_dtlns")
 
+VERSION = 1  # of training; raise it when the same settings, data and preparation give another model
 BEST, LAST, SETTINGS = "best.pth", "last.pth", "config.yaml"
 LEARNT_BY_SAMPLER = "dtlns_sampler"
 

@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+import json
 import re
+import shutil
 from dataclasses import replace
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
 import yaml
 from block_data import block_pairs, split_pairs, write_splits
 
+from recbole_dtlns import relabelling
 from recbole_dtlns.errors import ConfigError, DTLNSError
+from recbole_dtlns.glue import config as config_module
+from recbole_dtlns.glue import trainer
 from recbole_dtlns.glue.compare import experiment as experiment_module
 from recbole_dtlns.glue.compare.cell import run_cell
 from recbole_dtlns.glue.compare.experiment import Experiment
 from recbole_dtlns.glue.compare.experiment_file import read_experiment, shipped_experiments
-from recbole_dtlns.glue.config import preset_file
+from recbole_dtlns.glue.config import DTLNSConfig, preset_file
+from recbole_dtlns.tree import build, structure
 
 EVIDENCE = Path(__file__).resolve().parents[2] / "docs" / "evidence"
 
@@ -129,19 +136,108 @@ def test_a_run_is_known_by_its_settings_and_data(tiny: dict[str, Any]) -> None:
     assert before["b"] != changed["b"]
 
 
+def digests(tiny: dict[str, Any], arms: dict[str, Any], **keys: Any) -> dict[str, str]:
+    return {cell.arm: cell.digest for cell in experiment(tiny, arms=arms, seeds=[1], references=[], **keys).cells}
+
+
 def test_a_run_under_an_earlier_preset_is_another_run(
     tiny: dict[str, Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     arms = {"a": {"dtlns_preset": "best"}, "b": {"dtlns_preset": "off"}}
-    before = {cell.arm: cell.digest for cell in experiment(tiny, arms=arms).cells}
+    before = digests(tiny, arms)
     shipped = preset_file("best").read_text()
     earlier = tmp_path / "best.yaml"
     earlier.write_text(f"# a remark\n{shipped}")
-    monkeypatch.setattr(experiment_module, "preset_file", lambda name: earlier if name == "best" else preset_file(name))
-    assert {cell.arm: cell.digest for cell in experiment(tiny, arms=arms).cells} == before
-    earlier.write_text(f"{shipped}dtlns_relabel_graph: True\n")
-    changed = {cell.arm: cell.digest for cell in experiment(tiny, arms=arms).cells}
+    monkeypatch.setattr(config_module, "preset_file", lambda name: earlier if name == "best" else preset_file(name))
+    assert digests(tiny, arms) == before
+    earlier.write_text(f"{shipped}dtlns_dns_top: 4\n")
+    changed = digests(tiny, arms)
     assert changed["a"] != before["a"] and changed["b"] == before["b"]
+
+
+@pytest.mark.parametrize(("key", "value"), [("dtlns_dns_top", 4), ("clip_grad_norm", {"max_norm": 5})])
+def test_a_run_under_earlier_defaults_is_another_run(
+    key: str, value: Any, tiny: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of this package and of RecBole; where the arm sets the key itself, the default changes nothing."""
+    arms = {"a": None, "b": {key: value}}
+    before = digests(tiny, arms)
+    load = DTLNSConfig._load_internal_config_dict
+
+    def earlier(config: DTLNSConfig, *given: Any) -> None:
+        load(config, *given)
+        config.internal_config_dict[key] = value
+
+    monkeypatch.setattr(DTLNSConfig, "_load_internal_config_dict", earlier)
+    changed = digests(tiny, arms)
+    assert changed["a"] != before["a"] and changed["b"] == before["b"]
+
+
+@pytest.mark.parametrize("module", [structure, build, relabelling])
+def test_a_run_with_an_earlier_stage_is_another_run_where_it_prepares(
+    module: ModuleType, tiny: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arms = {"a": None, "b": {"dtlns_preset": "off"}}
+    before = digests(tiny, arms)
+    monkeypatch.setattr(module, "VERSION", 0)
+    changed = digests(tiny, arms)
+    assert changed["a"] != before["a"] and changed["b"] == before["b"]
+
+
+@pytest.mark.parametrize(("module", "name"), [(trainer, "VERSION"), (experiment_module, "__version__")])
+def test_a_run_of_an_earlier_version_is_another_run(
+    module: ModuleType, name: str, tiny: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = digests(tiny, {"a": {"dtlns_preset": "off"}})
+    monkeypatch.setattr(module, name, 0)
+    assert digests(tiny, {"a": {"dtlns_preset": "off"}}) != before
+
+
+NAMED = {
+    "in a list": {"dtlns_teacher": "BPR", "dtlns_teacher_config_files": ["named"]},
+    "labels": {"dtlns_judge": "recorded", "dtlns_judge_labels": "named"},
+    "candidates": {"dtlns_candidates_file": "named"},
+    "paths": {"dtlns_structure_paths": "named"},
+    "checkpoint": {"dtlns_teacher": "checkpoint", "dtlns_teacher_checkpoint": "named"},
+    "pool": {"dtlns_pool": "file", "dtlns_pool_file": "named"},
+}
+
+
+@pytest.mark.parametrize("kind", NAMED)
+def test_a_run_is_known_by_the_content_of_the_files_that_it_names(kind: str, tiny: dict[str, Any]) -> None:
+    """Not by their names: what lies elsewhere is the same."""
+    named = Path("named.yaml").resolve()
+    keys = {
+        key: [str(named)] if value == ["named"] else str(named) if value == "named" else value
+        for key, value in NAMED[kind].items()
+    }
+    named.write_text("learning_rate: 0.01\n")
+    before = digests(tiny, {"a": keys, "b": None})
+    moved = named.rename("moved.yaml").resolve()
+    there = json.loads(json.dumps(keys).replace(str(named), str(moved)))
+    assert digests(tiny, {"a": there, "b": None}) == before
+    moved.write_text("learning_rate: 0.02\n")
+    changed = digests(tiny, {"a": there, "b": None})
+    assert changed["a"] != before["a"] and changed["b"] == before["b"]
+
+
+def test_data_that_changed_make_another_run(tiny: dict[str, Any]) -> None:
+    before = digests(tiny, {"a": None})
+    parts = [Path("data/tiny") / f"tiny.{part}.inter" for part in ("valid", "test")]
+    texts = [part.read_text() for part in parts]
+    for part, text in zip(parts, reversed(texts), strict=True):
+        part.write_text(text)
+    assert digests(tiny, {"a": None}) != before, "the same files under each other's names"
+
+
+def test_what_changes_no_result_makes_no_other_run(tiny: dict[str, Any]) -> None:
+    arms = {"a": None, "b": {"dtlns_judge": "openai", "dtlns_judge_model": "some-model"}}
+    before = digests(tiny, arms)
+    shutil.move("data", "elsewhere")
+    moved = {**tiny, "data_path": "elsewhere"}
+    incidental = {"show_progress": False, "state": "WARNING", "dtlns_cache_dir": "other", "dtlns_refuse_damaged": True}
+    asking = {"dtlns_judge_concurrency": 2, "dtlns_judge_timeout": 7, "dtlns_judge_api_key_env": "SOME_KEY"}
+    assert digests(moved, arms, settings={**incidental, **asking, "data_path": "elsewhere"}) == before
 
 
 def test_relative_paths_are_those_of_where_the_comparison_starts(tiny: dict[str, Any]) -> None:

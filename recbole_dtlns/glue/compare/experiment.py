@@ -6,14 +6,27 @@ import hashlib
 import json
 import re
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
-
-from recbole_dtlns.glue.config import DTLNSConfig, preset_file
+from recbole_dtlns.glue import trainer
+from recbole_dtlns.glue.config import DTLNSConfig
+from recbole_dtlns.glue.preparation import stage_versions
 from recbole_dtlns.glue.settings import PREFIX
+from recbole_dtlns.llm.chat_model import model_revision
+from recbole_dtlns.version import __version__
+
+# Where files lie, what is printed and kept, and how a server is reached: none of it changes a result.
+_INCIDENTAL = frozenset(
+    (
+        *("data_path", "checkpoint_dir", f"{PREFIX}cache_dir", f"{PREFIX}refuse_damaged", "allow_unknown_keys"),
+        *("show_progress", "state", "log_wandb", "wandb_project", "loss_decimal_place", "use_gpu", "gpu_id"),
+        *("save_dataset", "dataset_save_path", "save_dataloaders", "dataloaders_save_path"),
+        *(f"{PREFIX}judge_{key}" for key in ("api_key_env", "concurrency", "timeout", "retries")),
+        *(f"{PREFIX}judge_ray_{key}" for key in ("address", "workers", "resources", "urls")),
+    )
+)
 
 Part = Literal["test", "validation"]
 Varied = Literal["run", "preparation"]
@@ -63,26 +76,25 @@ class Cell:
     for_all_seeds: bool
     measured: Part = "test"
 
-    @property
+    @cached_property
     def digest(self) -> str:
-        """Of all that the result depends on: settings, and the content of the preset and the files they name."""
-        volatile = (f"{PREFIX}cache_dir", "data_path", "use_gpu", "gpu_id")
-        keys = {key: value for key, value in self.keys.items() if key not in volatile}
-        mask = {key: value for key, value in (self.authors_mask or {}).items() if key not in volatile}
-        named = [Path(value) for value in [*keys.values(), *mask.values()] if isinstance(value, str)]
-        files = [*Path(self.keys["data_path"], self.dataset).glob(f"{self.dataset}*"), *named]
+        """Of all that the result depends on: every setting as it resolves, the files named there, data, and code."""
+        config = self.config()
+        data = Path(self.keys["data_path"], self.dataset).glob(f"{self.dataset}*")
         content = {
             "model": self.model,
-            "dataset": self.dataset,
-            "seed": self.seed,
-            "keys": keys,
-            "preset": yaml.safe_load(preset_file(keys.get(f"{PREFIX}preset", "clean")).read_text()),
-            "authors_mask": mask,
             "measured": self.measured,
-            "files": sorted(_file_digest(file) for file in files if file.is_file()),
+            "settings": _resolved(config),
+            "files": {file.name: _by_content(str(file)) for file in sorted(data) if file.is_file()},
+            "version": [__version__, trainer.VERSION],
+            "stages": stage_versions(config.settings) if config.settings.prepares else None,
+            "authors_mask": self._digested_mask(),
         }
-        text = json.dumps(content, sort_keys=True, default=str)
-        return hashlib.sha256(text.encode()).hexdigest()[:12]
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:12]
+
+    def _digested_mask(self) -> dict[str, Any] | None:
+        config = self.mask_config()
+        return None if config is None else {**_resolved(config), "stages": stage_versions(config.settings)}
 
     @property
     def folder_name(self) -> str:
@@ -93,13 +105,43 @@ class Cell:
         """The configuration of the run, for checking it."""
         return DTLNSConfig(self.model, self.dataset, config_dict=self.keys)
 
+    def mask_config(self) -> DTLNSConfig | None:
+        """The configuration of the judge whose positives make the authors' mask."""
+        if self.authors_mask is None:
+            return None
+        return DTLNSConfig(self.model, self.dataset, config_dict=self.authors_mask)
+
     @property
     def title(self) -> str:
         return f"{self.arm}, {self.split}, seed {self.seed}{'' if self.measured == 'test' else ', validation alone'}"
 
 
+def _resolved(config: DTLNSConfig) -> dict[str, Any]:
+    return {key: _by_content(value) for key, value in config.plain().items() if key not in _INCIDENTAL}
+
+
+def _by_content(value: Any) -> Any:
+    """The value, with the content in place of every file and folder that it names; other values stay.
+
+    Settings name them by absolute paths, so that they mean the same in the folder of a cell.
+    """
+    if isinstance(value, list):
+        return [_by_content(entry) for entry in value]
+    if isinstance(value, dict):
+        return {key: _by_content(entry) for key, entry in value.items()}
+    if isinstance(value, str) and Path(value).is_absolute():
+        path = Path(value)
+        if path.is_dir():
+            return {"folder": model_revision(value, None)}
+        if path.is_file():
+            state = path.stat()
+            return {"file": _file_digest(path, (state.st_mtime_ns, state.st_size))}
+    return value
+
+
 @cache
-def _file_digest(file: Path) -> str:
+def _file_digest(file: Path, _state: tuple[int, int]) -> str:
+    """Computed once for a file as long as its time of change and its size stay."""
     return hashlib.sha256(file.read_bytes()).hexdigest()
 
 
