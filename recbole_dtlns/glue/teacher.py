@@ -77,7 +77,7 @@ class RecBoleTeacher:
         self.settings = settings
 
     def inputs(self) -> dict[str, Any]:
-        config = self._config(data_path="")
+        config = self._config(data_path=".")
         # Where files lie and what is printed does not change the result.
         incidental = ("data_path", "checkpoint_dir", "show_progress", "device", "gpu_id", "state")
         resolved = {key: value for key, value in config.plain().items() if key not in incidental}
@@ -182,7 +182,7 @@ class CheckpointTeacher:
             for key, value in saved["config"].items()
             if not key.startswith("dtlns_") and key not in ("gpu_id", "use_gpu", "resume_from")
         }
-        own_keys |= {"dtlns_preset": "off", "data_path": "", "checkpoint_dir": tempfile.gettempdir()}
+        own_keys |= {"dtlns_preset": "off", "data_path": ".", "checkpoint_dir": tempfile.gettempdir()}
         with _no_tensorboard(), quiet_recbole():
             config = DTLNSConfig(saved["model"], "teacher", config_dict=own_keys)
             model = config.model_class(config, self.dataset).to(config["device"])
