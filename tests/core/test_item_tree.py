@@ -148,9 +148,10 @@ def test_malformed_path_is_refused(path: str) -> None:
         ("item_id\tpath\na\t0-1\nb\t0\na\t0-1\n", r"paths\.tsv, line 4: item 'a' has a path already"),
         ("item_id\tpath\nz\t0-1\nz\t0\n", r"paths\.tsv, line 3: item 'z' has a path already"),
         ("a\t0-1\nb\t0-0\n", r"paths\.tsv, line 1: expected the header 'item_id<TAB>path', found 'a\\t0-1'"),
+        ("item_id path\na\t0-1\n", r"paths\.tsv, line 1: expected the header 'item_id<TAB>path', found 'item_id path'"),
         ("", r"paths\.tsv, line 1: expected the header"),
     ],
-    ids=["bad path", "no tab", "empty line", "item twice", "unknown item twice", "no header", "empty file"],
+    ids=["bad path", "no tab", "empty line", "item twice", "unknown twice", "no header", "header apart", "empty file"],
 )
 def test_malformed_file_is_refused_by_line(content: str, message: str) -> None:
     """The error names file and line; a file without header must not lose its first item."""

@@ -101,35 +101,43 @@ def test_a_list_is_its_users_own_however_many_users_there_are() -> None:
 PATHS = ["", "0-0-0", "0-0-1", "0-0-1", "0-1", "0-1", "0-1", "1-0", "1-0", "1-1-0", "1-1-0", "1-1-1", ""]
 
 
-def plain_shared(first: int, second: int) -> int:
+SHALLOW = ["", "0", "1-0-0", "1-0-1", "0", "", "1-1", "0", "1-1", "2", "3-0", "3-0", "3-1"]
+
+
+def plain_shared(paths: list[str], first: int, second: int) -> int:
     """Leading codes that two items share; items in one leaf share all, however many are asked for."""
-    if PATHS[first] == PATHS[second]:
+    if paths[first] == paths[second]:
         return 99
-    a, b = PATHS[first].split("-"), PATHS[second].split("-")
+    a, b = paths[first].split("-"), paths[second].split("-")
     return next((place for place, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b)))
 
 
-@settings(deadline=None)
-@given(st.sets(st.integers(1, N_ITEMS - 1), max_size=N_ITEMS - 2), st.integers(1, N_ITEMS - 1), st.integers(0, 5))
-def test_subtrees_are_drawn_from_uniformly(taken: set[int], positive: int, depth: int) -> None:
-    """The smallest subtree around the positive, of the depth asked for or less, in which something is free.
-
-    Below a leaf there is nothing smaller; an item without a path has the whole catalogue around it.
-    """
-    tree = ItemTree.from_paths(PATHS[1:])
-    pool = SubtreePool(pairs([taken]), 1, N_ITEMS, [tree], np.arange(N_ITEMS) - 1, share=1.0, depths=[depth])
-    free = set(range(1, N_ITEMS)) - taken
-    subtree = free
-    for level in range(depth, -1, -1):
-        near = {item for item in free if PATHS[positive] and PATHS[item] and plain_shared(positive, item) >= level}
-        if level == 0 or not PATHS[positive]:
-            near = free
+def plain_subtree(paths: list[str], free: set[int], positive: int, depth: int) -> set[int]:
+    """The free items of the smallest subtree around the positive, of the depth asked for or less, that has any."""
+    for level in range(depth if paths[positive] else 0, 0, -1):
+        near = {item for item in free if paths[item] and plain_shared(paths, positive, item) >= level}
         if near:
-            subtree = near
-            break
-    grid = (np.arange(len(subtree) * 7) + 0.5) / (len(subtree) * 7)
-    drawn = Counter(pool.draw(np.array([0]), np.array([positive]), grid[None])[0].tolist())
-    assert drawn == dict.fromkeys(subtree, 7)
+            return near
+    return free
+
+
+@pytest.mark.parametrize("paths", [PATHS, SHALLOW], ids=["deep", "shallow"])
+@settings(deadline=None, max_examples=15)
+@given(taken=st.sets(st.integers(1, N_ITEMS - 1), max_size=N_ITEMS - 2))
+def test_subtrees_are_drawn_from_uniformly(paths: list[str], taken: set[int]) -> None:
+    """Around every positive, at every depth; below a leaf there is nothing smaller.
+
+    An item without a path has the whole catalogue around it, and is in nobody's subtree.
+    """
+    tree = ItemTree.from_paths(paths[1:])
+    free = set(range(1, N_ITEMS)) - taken
+    for depth in range(5):
+        pool = SubtreePool(pairs([taken]), 1, N_ITEMS, [tree], np.arange(N_ITEMS) - 1, share=1.0, depths=[depth])
+        for positive in range(1, N_ITEMS):
+            subtree = plain_subtree(paths, free, positive, depth)
+            grid = (np.arange(len(subtree) * 7) + 0.5) / (len(subtree) * 7)
+            drawn = Counter(pool.draw(np.array([0]), np.array([positive]), grid[None])[0].tolist())
+            assert drawn == dict.fromkeys(subtree, 7)
 
 
 def test_the_share_of_columns_and_the_turns() -> None:

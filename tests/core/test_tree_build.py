@@ -142,6 +142,28 @@ def test_regret_keeps_every_child_within_its_share(case: tuple[np.ndarray, TreeS
         )
 
 
+@given(vectors_and_shape())
+@settings(max_examples=40)
+def test_the_authors_rule_lets_no_child_exceed_its_share(case: tuple[np.ndarray, TreeShape]) -> None:
+    """However many children are too large; there is no lower bound."""
+    vectors, shape = case
+    shape = TreeShape(shape.branching, shape.leaf_size, "authors", max_share=shape.max_share)
+    sizes = node_sizes(build_tree(vectors, shape)[0].paths)
+    for node, size in sizes.items():
+        mean = size / min(shape.branching, size)
+        children = [child for child in sizes if len(child) == len(node) + 1 and child[:-1] == node]
+        if size > shape.leaf_size:
+            assert all(sizes[child] <= max(math.ceil(mean), int(shape.max_share * mean)) for child in children)
+
+
+def test_the_authors_rule_takes_items_out_of_every_child_that_is_too_large() -> None:
+    """Known answer: two clusters of six, four children, three items each at most."""
+    vectors = np.repeat(np.eye(2), 6, axis=0)
+    tree, facts = build_tree(vectors, TreeShape(leaf_size=3, balance="authors", max_share=1))
+    assert sorted(Counter(tree.paths).values()) == [3, 3, 3, 3]
+    assert facts["moved_share"] == 6 / 12
+
+
 @pytest.mark.parametrize("balance", ["regret", "none", "authors"])
 def test_the_same_vectors_give_the_same_tree(balance: str) -> None:
     """Trees are artefacts that later stages name by content, so building twice must not differ."""

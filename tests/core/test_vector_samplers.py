@@ -16,7 +16,10 @@ from recbole_dtlns.negatives.layers import DisentangledSampler, LayerChoice, Mix
 from recbole_dtlns.negatives.memory import MemorySampler
 from recbole_dtlns.negatives.products import candidate_scores
 from recbole_dtlns.negatives.samplers import make_sampler
+from recbole_dtlns.negatives.schedule import Schedule
 from recbole_dtlns.negatives.selection import Choice, HardSampler, SamplerContext, model_score
+from recbole_dtlns.negatives.tree_views import TreeView
+from recbole_dtlns.tree.item_tree import ItemTree
 
 USERS, ITEMS, D = 8, 20, 4
 
@@ -83,6 +86,47 @@ def test_a_user_twice_in_a_batch_is_resampled_once() -> None:
     assert choice.candidates.tolist() == [[11, 12, 11, 11, 12], [13, 14, 13, 13, 14]], "an empty memory takes the drawn"
     sampler.select(choice)
     assert set(sampler.memory[4].tolist()) <= {11, 12}
+
+
+def test_items_stay_with_the_probability_of_a_softmax() -> None:
+    """One place, three items that score 0, 1 and 2: chi-square against exp(s) over their sum."""
+    torch.manual_seed(0)
+    users = torch.arange(20_000)
+    sampler = MemorySampler(20_000, 1, 5.0, 4, temperature=1.0, terms=None, device="cpu")
+    sampler.memory[:] = 1
+    candidates = sampler.propose(users, torch.tensor([[2, 3]]).repeat(20_000, 1))
+    scores = torch.tensor([[0.0, 1.0, 2.0]]).repeat(20_000, 1)
+    sampler.select(Choice(users, users, candidates, scores, torch.zeros(20_000)))
+    expected = 20_000 * torch.softmax(scores[0], dim=0)
+    counts = torch.bincount(sampler.memory.flatten(), minlength=4)[1:]
+    assert ((counts - expected) ** 2 / expected).sum() < 13.8  # p = .001 at two degrees of freedom
+
+
+@pytest.mark.parametrize("tree_terms", [False, True])
+def test_tree_terms_decide_what_the_memory_and_the_mixture_call_hard(tree_terms: bool) -> None:
+    """Where they are asked for, the item in the positive's leaf; else the one that scores highest."""
+    near = TreeView(ItemTree.from_paths(["", "0", "1", "0", "2"]), np.arange(5), "cpu")
+    settings = SimpleNamespace(
+        srns_memory=3, srns_alpha=0.0, srns_ramp=1, srns_temperature=1.0, tree_terms=tree_terms, mixing=False
+    )
+    settings.alpha_co = settings.alpha_se = Schedule.constant(9.0)
+    context = SamplerContext(settings, USERS, ITEMS, "cpu", near, near)
+    one, hardest = torch.tensor([1]), 3 if tree_terms else 2
+
+    memory = make_sampler("srns", context)
+    candidates = memory.propose(one, torch.tensor([[2, 3, 4]]))
+    choice = Choice(one, one, candidates, torch.tensor([[3.0, 2.0, 1.0] * 2]), torch.zeros(1))
+    assert int(candidates[0, memory.select(choice)]) == hardest
+
+    items = torch.tensor([[0.0], [9.0], [3.0], [2.0], [1.0]])
+    mixture = make_sampler("mixgcf", context)
+    assert isinstance(mixture, MixingSampler)
+    layers = LayerChoice(
+        one, one, torch.tensor([[2, 3, 4]]), [torch.ones(2, 1)], [items], "mean", torch.tensor([[0.5]]), torch.zeros(1)
+    )
+    assert mixture.negatives(layers).items.tolist() == [[hardest]]
+    for sampler in (memory, mixture):
+        assert sampler.facts() == ({"choices changed by the trees": 1.0} if tree_terms else {})
 
 
 def test_at_high_temperature_every_item_may_stay() -> None:
