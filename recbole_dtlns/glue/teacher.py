@@ -71,7 +71,7 @@ class RecBoleTeacher:
         settings: names the model (`teacher`), its epochs, config files, seed and vector length.
     """
 
-    version = 1
+    version = 2
 
     def __init__(self, settings: DTLNSSettings) -> None:
         self.settings = settings
@@ -145,7 +145,7 @@ class CheckpointTeacher:
         CheckpointError: the file is missing or damaged.
     """
 
-    version = 1
+    version = 2
 
     def __init__(self, path: str, train_dataset: Dataset) -> None:
         self.path = Path(path)

@@ -9,6 +9,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from recbole_dtlns.dense_algebra import one_thread
 from recbole_dtlns.errors import ConfigError, DataError
 from recbole_dtlns.judge.contract import Label, Question, Verdicts
 from recbole_dtlns.judge.features import pair_features
@@ -31,7 +32,7 @@ class CalibratedJudge:
         seed: of the choice of hidden pairs.
     """
 
-    version = 3
+    version = 4
     keeps_verdicts = False
 
     def __init__(self, hide: float, lift: float, seed: int) -> None:
@@ -70,13 +71,28 @@ class CalibratedJudge:
                 f"none of {len(hidden)} hidden positives is among the teacher's candidates: raise dtlns_candidates, or "
                 "choose a better teacher"
             )
-        # Linear on purpose: with pairs hidden all counts are smaller, and curved models extrapolate badly from there.
-        classifier = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
-        return classifier.fit(pair_features(known), answers)
+        return _fitted(pair_features(known), answers)
 
     def apply(self, classifier: Pipeline, question: Question) -> Verdicts:
         """The verdicts of what `fit` returned."""
-        probability = classifier.predict_proba(pair_features(question.on_own_trees()))[:, 1]
+        probability = _applied(classifier, pair_features(question.on_own_trees()))
         label = np.where(probability >= self.lift * probability.mean(), Label.POSITIVE, Label.NEGATIVE)
         facts = {"trees_not_read": list(question.given)} if question.given else {}
         return Verdicts(probability.astype(np.float32), label.astype(np.int8), facts=facts)
+
+
+@one_thread
+def _fitted(features: np.ndarray, answers: np.ndarray) -> Pipeline:
+    # Linear on purpose: with pairs hidden all counts are smaller, and curved models extrapolate badly from there.
+    return make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000)).fit(_in_doubles(features), answers)
+
+
+@one_thread
+def _applied(classifier: Pipeline, features: np.ndarray) -> np.ndarray:
+    """Probability of every pair [n_pairs]."""
+    return classifier.predict_proba(_in_doubles(features))[:, 1]
+
+
+def _in_doubles(features: np.ndarray) -> np.ndarray:
+    """The regression computes in its input's precision; its single-precision coefficients depend on the processor."""
+    return features.astype(np.float64)

@@ -33,7 +33,7 @@ class DistilledJudge:
         seed: of the sample.
     """
 
-    version = 2
+    version = 3
     keeps_verdicts = True
 
     def __init__(

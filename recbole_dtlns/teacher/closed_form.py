@@ -6,11 +6,11 @@ from typing import Any
 
 import numpy as np
 import psutil
-import scipy.linalg
 import scipy.sparse as sp
 from scipy.sparse.linalg import svds
 
 from recbole_dtlns.co_occurrence import strongest_items
+from recbole_dtlns.dense_algebra import multiplied_in_order, positive_definite_inverse
 from recbole_dtlns.errors import ConfigError
 from recbole_dtlns.interactions import TrainInteractions
 
@@ -44,7 +44,7 @@ class EASE:
         dimension: length of the item vectors.
     """
 
-    version = 1
+    version = 2
 
     def __init__(self, reg: float, dimension: int) -> None:
         self.reg = reg
@@ -71,8 +71,7 @@ class EASE:
             )
         gram = (train.matrix.T @ train.matrix).toarray().astype(np.float64)
         gram[np.diag_indices_from(gram)] += self.reg
-        factor = scipy.linalg.cho_factor(gram, overwrite_a=True, check_finite=False)
-        weights = scipy.linalg.cho_solve(factor, np.eye(train.n_items), overwrite_b=True, check_finite=False)
+        weights = positive_definite_inverse(gram)
         weights /= -np.diag(weights)
         np.fill_diagonal(weights, 0.0)
         return ItemWeightTeacher(train, weights.astype(np.float32), self.dimension)
@@ -87,7 +86,7 @@ class ItemKNN:
         dimension: length of the item vectors.
     """
 
-    version = 1
+    version = 2
 
     def __init__(self, neighbours: int, shrink: float, dimension: int) -> None:
         self.neighbours = neighbours
@@ -132,15 +131,16 @@ def column_factors(weights: np.ndarray | sp.csr_array, dimension: int) -> np.nda
     rows, n_items = weights.shape
     vectors = np.zeros((n_items, dimension), dtype=np.float32)
     wanted = min(dimension, rows, n_items)
-    if min(rows, n_items) <= max(wanted + 1, 16):
-        dense = np.asarray(weights.toarray() if isinstance(weights, sp.sparray) else weights)
-        _, values, right = np.linalg.svd(dense, full_matrices=False)
-        values, right = values[:wanted], right[:wanted]
-    else:
-        start = np.random.default_rng(0).standard_normal(min(rows, n_items))
-        _, values, right = svds(weights, k=wanted, v0=start, tol=1e-6)
-        order = np.argsort(-values, kind="stable")
-        values, right = values[order], right[order]
+    with multiplied_in_order(weights) as factors:
+        if min(rows, n_items) <= max(wanted + 1, 16):
+            dense = np.asarray(weights.toarray() if isinstance(weights, sp.sparray) else weights)
+            _, values, right = np.linalg.svd(dense, full_matrices=False)
+            values, right = values[:wanted], right[:wanted]
+        else:
+            start = np.random.default_rng(0).standard_normal(min(rows, n_items))
+            _, values, right = svds(factors, k=wanted, v0=start, tol=1e-6)
+            order = np.argsort(-values, kind="stable")
+            values, right = values[order], right[order]
     peaks = right[np.arange(wanted), np.abs(right).argmax(axis=1)]
     vectors[:, :wanted] = (right * (values * np.where(peaks < 0, -1.0, 1.0))[:, None]).T
     return vectors

@@ -9,12 +9,13 @@ import numpy as np
 import scipy.sparse as sp
 import torch
 from scipy.sparse.csgraph import connected_components
-from scipy.sparse.linalg import ArpackError, LinearOperator, eigsh
+from scipy.sparse.linalg import LinearOperator, eigsh
 
 from recbole_dtlns.co_occurrence import MAX_HISTORY, strongest_items
+from recbole_dtlns.dense_algebra import one_thread
 from recbole_dtlns.interactions import TrainInteractions
 
-VERSION = 3
+VERSION = 4
 NEIGHBOURS = 100
 _TOLERANCE = 1e-3
 _DENSE_ITEMS = 512  # below this a dense eigensolver is exact and as fast
@@ -49,6 +50,7 @@ def item_graph(train: TrainInteractions, neighbours: int = NEIGHBOURS, max_histo
     return sp.csr_array(graph.maximum(graph.T))
 
 
+@one_thread
 def structure_vectors(
     train: TrainInteractions, dimension: int, neighbours: int = NEIGHBOURS, max_history: int = MAX_HISTORY
 ) -> np.ndarray:
@@ -97,34 +99,32 @@ def _leading_vectors(graph: sp.csr_array, dimension: int) -> tuple[np.ndarray, n
         normalised = graph.toarray() * np.outer(inverse_root, inverse_root)
         values, columns = np.linalg.eigh(normalised - 3 * np.outer(trivial, trivial))
     else:
-        try:  # what clusters items needs no more than float32, which halves the memory traffic of every product
-            values, columns = _iterated(graph, inverse_root, trivial, wanted, np.float32)
-        except ArpackError:  # many equal eigenvalues, which rounding does not tell apart
-            values, columns = _iterated(graph, inverse_root, trivial, wanted, np.float64)
+        values, columns = _iterated(graph, inverse_root, trivial, wanted)
     order = np.argsort(-values, kind="stable")[:wanted]
     return values[order], columns[:, order]
 
 
 def _iterated(
-    graph: sp.csr_array, inverse_root: np.ndarray, trivial: np.ndarray, wanted: int, dtype: type
+    graph: sp.csr_array, inverse_root: np.ndarray, trivial: np.ndarray, wanted: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Leading eigenpairs of D^-1/2 W D^-1/2 - 3 t t^T by Lanczos iteration."""
-    root: np.ndarray = inverse_root.astype(dtype)
-    weights = np.repeat(root, np.diff(graph.indptr))
-    weights *= root[graph.indices]
+    """Leading eigenpairs of D^-1/2 W D^-1/2 - 3 t t^T by Lanczos iteration.
+
+    In doubles: in single precision the vectors differ between processors by as much as parts items between clusters.
+    """
+    weights = np.repeat(inverse_root, np.diff(graph.indptr))
+    weights *= inverse_root[graph.indices]
     weights *= graph.data
     # PyTorch's product of compressed rows is faster than SciPy's, and no less exact whatever the number of threads.
     parts = [torch.from_numpy(part) for part in (graph.indptr, graph.indices, weights)]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # PyTorch calls compressed rows a beta feature
         rows = torch.sparse_csr_tensor(parts[0], parts[1], parts[2], graph.shape, check_invariants=False)
-    lowered: np.ndarray = (3 * trivial).astype(dtype)
-    trivial = trivial.astype(dtype)
+    lowered = 3 * trivial
 
     def product(vector: np.ndarray) -> np.ndarray:
         vector = vector.ravel()
         return (rows @ torch.from_numpy(vector)).numpy() - lowered * (trivial @ vector)
 
-    start: np.ndarray = np.random.default_rng(0).standard_normal(len(trivial)).astype(dtype)
-    operator = LinearOperator(graph.shape, matvec=product, dtype=dtype)
+    start = np.random.default_rng(0).standard_normal(len(trivial))
+    operator = LinearOperator(graph.shape, matvec=product, dtype=np.float64)
     return eigsh(operator, k=wanted, which="LA", v0=start, tol=_TOLERANCE, **_RESTARTS)

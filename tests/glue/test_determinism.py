@@ -49,6 +49,62 @@ def test_hash_seed_changes_neither_artefacts_nor_metrics(tiny: dict[str, Any]) -
     assert len(first[1]) == 6, "teacher, structure, two trees, verdicts, relabelling"
 
 
+PREPARATIONS = """
+import hashlib, json, sys, warnings
+import numpy as np
+import scipy.linalg, sklearn.ensemble, sklearn.linear_model, torch  # all libraries that have threads of their own
+from threadpoolctl import threadpool_info, threadpool_limits
+from recbole_dtlns.glue.runner import prepare_only
+from recbole_dtlns.judge.contract import Question
+from recbole_dtlns.judge.distilled import DistilledJudge
+from recbole_dtlns.llm.judge import LLMJudge
+from recbole_dtlns.llm.prompt import Prompt
+warnings.simplefilter("ignore")
+keys, tests = json.loads(sys.argv[1]), sys.argv[2]
+sys.path.append(tests)
+from rule_engine import RuleEngine
+found = []
+for threads in (1, 2, 4):
+    torch.set_num_threads(threads)
+    threadpool_limits(threads)
+    assert {library["num_threads"] for library in threadpool_info()} == {threads}
+    cache = f"cache-{threads}"
+    done = prepare_only("BPR", "ml-100k", config_dict={**keys, "dtlns_cache_dir": cache})
+    assert not any(artefact.reused for artefact in done.artefacts.values())
+    arrays = {stage: artefact.arrays for stage, artefact in done.artefacts.items()}
+    question = Question(done.train, done.candidates, done.structure, done.semantic)
+    judge = DistilledJudge(LLMJudge(RuleEngine(), Prompt.load("pair"), cache), max_llm_pairs=300)
+    arrays["distilled"] = {"probability": judge.judge(question).probability}
+    found.append({
+        f"{stage}/{name}": hashlib.sha256(np.ascontiguousarray(values).tobytes()).hexdigest()
+        for stage, parts in arrays.items() for name, values in parts.items()
+    })
+print("RESULT" + json.dumps(found))
+"""
+
+
+def test_the_number_of_threads_changes_no_artefact() -> None:
+    """On ml-100k, whose matrices are large enough for BLAS to share among threads: every stage, to the last bit."""
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            PREPARATIONS,
+            json.dumps({**QUICK, "dtlns_preset": "best"}),
+            str(Path(__file__).resolve().parents[1] / "llm"),
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "OMP_WAIT_POLICY": "passive"},  # more threads than cores would wait for each other busily
+    )
+    assert done.returncode == 0, done.stderr
+    one, two, four = json.loads(done.stdout.split("RESULT")[-1])
+    stages = {name.split("/")[0] for name in one}
+    assert stages >= {"teacher", "structure", "structure tree", "semantic tree", "verdicts", "relabelling", "distilled"}
+    assert one == two == four
+
+
 def test_threads_change_nothing() -> None:
     """On ml-100k, whose batches are large enough for torch to share among threads."""
     before = torch.get_num_threads()
