@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from unittest import mock
+
 import numpy as np
 import pytest
 from block_data import block_interactions
 
 from recbole_dtlns.interactions import TrainInteractions
+from recbole_dtlns.judge import spectral
 from recbole_dtlns.judge.spectral import spectral_scores
 
 
@@ -21,13 +24,33 @@ def all_pairs(train: TrainInteractions) -> tuple[np.ndarray, np.ndarray]:
     return users.ravel(), items.ravel()
 
 
-def test_scores_are_those_of_the_definition(train: TrainInteractions) -> None:
+def defined(train: TrainInteractions, vectors: int) -> np.ndarray:
+    """(R D_i^-1/2) V V^T D_i^1/2 by a whole decomposition, [n_users, n_items]."""
     matrix = train.matrix.toarray().astype(np.float64)
     user_root, item_root = np.sqrt(matrix.sum(axis=1, keepdims=True)), np.sqrt(matrix.sum(axis=0))
     _, _, right = np.linalg.svd(matrix / user_root / item_root, full_matrices=False)
-    expected = (matrix / item_root) @ right[:8].T @ right[:8] * item_root
+    return (matrix / item_root) @ right[:vectors].T @ right[:vectors] * item_root
+
+
+def test_scores_are_those_of_the_definition(train: TrainInteractions) -> None:
     found = spectral_scores(train, *all_pairs(train))
-    assert found == pytest.approx(expected.ravel(), abs=1e-3)
+    assert found == pytest.approx(defined(train, 8).ravel(), abs=1e-3)
+    assert found.dtype == np.float32
+
+
+@pytest.mark.parametrize(("users", "items"), [(32, 40), (40, 32)])
+def test_more_users_and_items_keep_more_frequencies(users: int, items: int) -> None:
+    """One for every 32 of the fewer ones: ten blocks of 32 keep ten."""
+    train = block_interactions(blocks=10, users=users, items=items, missing=8)
+    some = np.random.default_rng(0).integers(0, [train.n_users, train.n_items], (2_000, 2)).T
+    assert spectral_scores(train, *some) == pytest.approx(defined(train, 10)[tuple(some)], abs=1e-3)
+
+
+def test_few_items_let_all_pass() -> None:
+    """With as many vectors as items the filter is none: what is left of a history is the history."""
+    train = block_interactions(blocks=1, users=30, items=6, missing=2)
+    found = spectral_scores(train, *all_pairs(train))
+    assert found == pytest.approx(train.matrix.toarray().ravel(), abs=1e-5)
 
 
 def test_missing_items_of_the_own_block_score_above_all_others(train: TrainInteractions) -> None:
@@ -44,4 +67,7 @@ def test_missing_items_of_the_own_block_score_above_all_others(train: TrainInter
 def test_pairs_are_scored_alike_in_whatever_company(train: TrainInteractions) -> None:
     users, items = all_pairs(train)
     some = np.random.default_rng(0).permutation(len(users))[:100]
-    assert np.array_equal(spectral_scores(train, users[some], items[some]), spectral_scores(train, users, items)[some])
+    alone = spectral_scores(train, users[some], items[some])
+    assert np.array_equal(alone, spectral_scores(train, users, items)[some])
+    with mock.patch.object(spectral, "_PAIRS_AT_ONCE", 30):
+        assert np.array_equal(spectral_scores(train, users[some], items[some]), alone)

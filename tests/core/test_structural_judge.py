@@ -15,6 +15,7 @@ from recbole_dtlns.judge.contract import Label, Question, Verdicts
 from recbole_dtlns.judge.controls import ConstantJudge, RandomJudge, ShuffledJudge
 from recbole_dtlns.judge.structural import StructuralJudge
 from recbole_dtlns.teacher.contract import Candidates
+from recbole_dtlns.tree import item_tree
 from recbole_dtlns.tree.item_tree import ItemTree
 
 
@@ -46,14 +47,18 @@ def expected_similarities(question: Question) -> list[float | None]:
     missing=st.sampled_from([0.0, 0.3, 0.9, 1.0]),
     threshold=st.sampled_from([1 / 3, 0.5, 2 / 3, 1.0]),
     chunk=st.sampled_from([1, 7, 4_000_000]),
+    table_leaves=st.sampled_from([0, 4096]),
 )
-def test_verdicts_are_the_rule(seed: int, missing: float, threshold: float, chunk: int) -> None:
+def test_verdicts_are_the_rule(seed: int, missing: float, threshold: float, chunk: int, table_leaves: int) -> None:
     """Probability, label and abstentions equal plain Python, for any share of items without a path.
 
-    However many comparisons are held at once.
+    However many comparisons are held at once, and whether leaves are looked up in a table or are too many for one.
     """
     question = random_question(seed, missing)
-    with mock.patch.object(history, "_CHUNK_COMPARISONS", chunk):
+    with (
+        mock.patch.object(history, "_CHUNK_COMPARISONS", chunk),
+        mock.patch.object(item_tree, "_TABLE_LEAVES", table_leaves),
+    ):
         verdicts = StructuralJudge(threshold).judge(question)
     expected = expected_similarities(question)
     unknown = [value is None for value in expected]

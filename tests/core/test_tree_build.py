@@ -234,6 +234,16 @@ def test_broken_vectors_are_refused(value: float) -> None:
         build_tree(vectors, TreeShape())
 
 
+@pytest.mark.parametrize(("low", "high"), [(0, 1), (1, 1), (0, 8)])
+def test_the_narrowest_and_the_widest_bounds_are_shapes(low: float, high: float) -> None:
+    """With both bounds at the mean, ninety-six items are parted into equal children at every level."""
+    shape = TreeShape(branching=2, leaf_size=3, min_share=low, max_share=high)
+    vectors = np.random.default_rng(0).standard_normal((96, 4))
+    sizes = node_sizes(build_tree(vectors, shape)[0].paths)
+    if high == 1:
+        assert {size for node, size in sizes.items() if node} == {48, 24, 12, 6, 3}
+
+
 @pytest.mark.parametrize(
     ("setting", "message"),
     [
