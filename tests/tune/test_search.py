@@ -30,7 +30,7 @@ def ray_of_this_machine() -> Iterator[None]:
 
 def test_a_search_and_what_it_leaves(capsys: pytest.CaptureFixture[str]) -> None:
     """All trials in tables, one line each; preparations shared; the best chosen by validation and tested once."""
-    found = search(scheduler="none")
+    found = search(scheduler="none", checkpoint_every=2)
     said = capsys.readouterr().out
     assert "2 preparations, as the space searches dtlns_tree_leaf_size" in said
     assert said.count("epochs, ") == 3 and "FAILED" not in said
