@@ -9,8 +9,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
+from tiny_runs import QUICK, TINY, write_tiny
 
 from recbole_dtlns.glue.command_line import main
+
+
+def write_run() -> list[str]:
+    """Write the block data and the settings of a quick run into this folder; returns the arguments that name them."""
+    keys: dict[str, Any] = {**QUICK, **write_tiny(str(Path("data").resolve()))}
+    Path("tiny.yaml").write_text(yaml.safe_dump(keys))
+    return ["--model=BPR", f"--dataset={TINY}", "--config_files=tiny.yaml"]
 
 
 @dataclass(frozen=True)
