@@ -52,7 +52,7 @@ class Children:
                 pass
 
 
-def wait_for(condition: Callable[[], Any], what: str, process: subprocess.Popen[str] | None = None) -> None:
+def wait_for(condition: Callable[[], Any], what: str, process: subprocess.Popen[Any] | None = None) -> None:
     """Until the condition holds; a process that should bring it about must not end before."""
     end = time.monotonic() + PATIENCE
     while not condition():

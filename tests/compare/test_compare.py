@@ -3,11 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +10,7 @@ import pandas as pd
 import pytest
 import yaml
 from filelock import FileLock
+from processes import PATIENCE, Children, wait_for
 
 from recbole_dtlns.errors import ConfigError, TrialError
 from recbole_dtlns.evaluation.significance import flips_for, paired_test
@@ -173,7 +169,7 @@ def test_one_failing_run_costs_no_other(finished: Finished) -> None:
     assert "1 of 5 runs are missing" in (found.folder / "comparison.md").read_text()
 
 
-def test_a_killed_comparison_leaves_nothing_running_and_goes_on(finished: Finished) -> None:
+def test_a_killed_comparison_leaves_nothing_running_and_goes_on(finished: Finished, children: Children) -> None:
     """kill -9 in the middle of training: the run ends with its parent, and is continued, not repeated."""
     path = finished[0]
     content = yaml.safe_load(path.read_text())
@@ -181,35 +177,17 @@ def test_a_killed_comparison_leaves_nothing_running_and_goes_on(finished: Finish
     content |= {"arms": {"long": {"dtlns_preset": "off"}}, "references": [], "authors_mask": None}
     long = path.with_name("long.yaml")
     long.write_text(yaml.safe_dump(content, sort_keys=False))
-    command = [sys.executable, "-m", "recbole_dtlns.glue.command_line", "compare", str(long), "--output=killed"]
     cells = Path("killed/cells")
-    with _killed_at_the_end(command):
-        _wait_for(lambda: list(cells.glob("*/train/*/last.pth")))
+    killed = children.command("compare", long, "--output=killed")
+    wait_for(lambda: list(cells.glob("*/train/*/last.pth")), "a checkpoint is written", killed)
+    killed.kill()
     log = next(cells.glob("*/log.txt"))
-    with FileLock(log.with_name(LOCK), timeout=_LONG):  # free when nobody works there
+    with FileLock(log.with_name(LOCK), timeout=PATIENCE):  # free when nobody works there
         assert "resuming from" not in log.read_text()
-    with _killed_at_the_end(command):
-        _wait_for(lambda: "resuming from" in log.read_text())
-    with FileLock(log.with_name(LOCK), timeout=_LONG):
+    killed = children.command("compare", long, "--output=killed")
+    wait_for(lambda: "resuming from" in log.read_text(), "the run is resumed", killed)
+    killed.kill()
+    with FileLock(log.with_name(LOCK), timeout=PATIENCE):
         pass
     first = int(log.read_text().split("resuming from")[1].split("at epoch ")[1].split()[0])
     assert first > 0
-
-
-_LONG = 250  # seconds that a process may take to start, on a machine that does much else
-
-
-@contextmanager
-def _killed_at_the_end(command: list[str]) -> Iterator[None]:
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
-        try:
-            yield
-        finally:
-            process.kill()
-
-
-def _wait_for(condition: Callable[[], object]) -> None:
-    end = time.monotonic() + _LONG
-    while not condition():
-        assert time.monotonic() < end, "waited in vain"
-        time.sleep(0.2)

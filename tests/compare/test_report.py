@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from processes import PATIENCE
 
 from recbole_dtlns.errors import ConfigError
 from recbole_dtlns.glue.compare.report import _arms, write_report
@@ -68,7 +69,7 @@ def browser() -> str:
 
 def browse(browser: str, page: Path, profile: Path, *options: str) -> str:
     command = [browser, *OPTIONS, f"--user-data-dir={profile}", "--virtual-time-budget=8000", *options, page.as_uri()]
-    return subprocess.run(command, capture_output=True, text=True, check=True, timeout=120).stdout
+    return subprocess.run(command, capture_output=True, text=True, check=True, timeout=PATIENCE).stdout
 
 
 def test_the_page_needs_nothing_but_itself(report: Path) -> None:

@@ -16,7 +16,7 @@ from processes import PATIENCE, Children, wait_for
 from recbole_dtlns.glue.tune.plan import SEARCH_FILE
 
 pytest.importorskip("ray", reason="Ray is not installed; make test-tune installs it")
-pytestmark = [pytest.mark.tune, pytest.mark.filterwarnings("ignore"), pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.tune, pytest.mark.filterwarnings("ignore")]
 
 SEARCH = ["--space=space.yaml", "--search=grid", "--samples=1", "--scheduler=none", "--concurrent=2", "--name=found"]
 LONG = ["--epochs=20", "--stopping_step=100"]
@@ -44,7 +44,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Found:
         patch.chdir(tmp_path_factory.mktemp("undisturbed"))
         patch.setenv("RECBOLE_DTLNS_CACHE", "cache")
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
-        ended = started.command("tune", *write_run(), *begin(), "--storage=whole").wait(PATIENCE)
+        ended = started.command("tune", *write_run(), *begin(), "--storage=whole").wait(2 * PATIENCE)
         assert ended == 0, Path("log.txt").read_text()
         return trials(Path("whole/found")), tested(Path("whole/found"))
 
@@ -74,7 +74,7 @@ def test_a_disturbed_search_finds_what_an_undisturbed_one_does(
     what = damage_one(list(Path("killed").rglob("*.pth")), random) if damaged else None
 
     resumed = children.command("tune", "--resume=killed/found", log="resumed.txt")
-    status, said = resumed.wait(PATIENCE), Path("resumed.txt").read_text()
+    status, said = resumed.wait(2 * PATIENCE), Path("resumed.txt").read_text()
     found = trials(Path("killed/found"))
     assert found.keys() == expected.keys(), said
     for size, (score, epochs, error) in found.items():

@@ -154,7 +154,7 @@ def fleet() -> Iterator[list[Answering]]:
 
 
 def of_servers(fleet: list[Answering], **server: Any) -> RayEngine:
-    return RayEngine("tiny", urls=[server.url for server in fleet], server=Server(retries=1, timeout=20, **server))
+    return RayEngine("tiny", urls=[server.url for server in fleet], server=Server(retries=1, **server))
 
 
 @pytest.mark.usefixtures("cluster")

@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -15,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from processes import PATIENCE, wait_for
 from questions import random_question
 from tiny_model import save_random_llama
 from trained_model import PROMPT, rule_question, save_trained_llama
@@ -180,10 +180,7 @@ def test_a_killed_job_goes_on_where_it_was(model: str, pair_engine: VLLMEngine) 
     Path("job.py").write_text(JOB.format(tests=str(Path(__file__).parent), model=model, arguments=SMALL))
     job = subprocess.Popen([sys.executable, "job.py"], start_new_session=True, stderr=subprocess.DEVNULL)
     store = judge(pair_engine).store()
-    deadline = time.monotonic() + 180
-    while len(store.read()) < 32:
-        assert job.poll() is None and time.monotonic() < deadline, "the job ended before it could be killed"
-        time.sleep(0.05)
+    wait_for(lambda: len(store.read()) >= 32, "two slices are answered", job)
     os.killpg(job.pid, signal.SIGKILL)
     job.wait()
     kept = len(store.read())
@@ -206,11 +203,8 @@ def test_a_vllm_server_gives_the_same_probabilities(tmp_path: Path) -> None:
     with Path("server.log").open("w") as log:
         server = subprocess.Popen([*command, *options], stdout=log, stderr=log, start_new_session=True)
     try:
-        deadline = time.monotonic() + 240
-        while not _answers(f"http://127.0.0.1:{port}/health"):
-            assert server.poll() is None and time.monotonic() < deadline, Path("server.log").read_text()[-3000:]
-            time.sleep(0.5)
-        engine = OpenAIEngine("tiny", Server(f"http://127.0.0.1:{port}/v1", concurrency=8, timeout=60))
+        wait_for(lambda: _answers(f"http://127.0.0.1:{port}/health"), "server.log ends with the server up", server)
+        engine = OpenAIEngine("tiny", Server(f"http://127.0.0.1:{port}/v1", concurrency=8, timeout=PATIENCE))
         served = LLMJudge(engine, PROMPT, "served").judge(question)
     finally:
         os.killpg(server.pid, signal.SIGKILL)
@@ -223,7 +217,7 @@ def test_a_vllm_server_gives_the_same_probabilities(tmp_path: Path) -> None:
 
 def _answers(url: str) -> bool:
     try:
-        with urllib.request.urlopen(url, timeout=2):
+        with urllib.request.urlopen(url, timeout=PATIENCE):
             return True
     except (urllib.error.URLError, OSError):
         return False

@@ -17,7 +17,7 @@ from processes import PATIENCE, wait_for
 from searches import QUICK, epochs_by_trial, search
 
 pytest.importorskip("ray", reason="Ray is not installed; make test-tune installs it")
-pytestmark = [pytest.mark.tune, pytest.mark.filterwarnings("ignore"), pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.tune, pytest.mark.filterwarnings("ignore")]
 
 
 @pytest.fixture(autouse=True)
@@ -74,7 +74,9 @@ def test_a_killed_search_goes_on(empty_folder: Path) -> None:
     assert Path("first.txt").read_text().count("trial 1 ") == 1
     assert not (folder / "result.json").exists()
 
-    done = subprocess.run([*command, f"--resume={folder}"], capture_output=True, text=True, timeout=400, check=False)
+    done = subprocess.run(
+        [*command, f"--resume={folder}"], capture_output=True, text=True, timeout=2 * PATIENCE, check=False
+    )
     assert done.returncode == 0, done.stderr
     table = pd.read_csv(folder / "trials.csv")
     assert table["epoch"].tolist() == [15, 15, 15]

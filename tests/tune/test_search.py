@@ -14,7 +14,7 @@ from recbole_dtlns import run_recbole_dtlns
 from recbole_dtlns.errors import ConfigError, TrialError
 from recbole_dtlns.glue.command_line import main
 
-pytestmark = [pytest.mark.tune, pytest.mark.filterwarnings("ignore"), pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.tune, pytest.mark.filterwarnings("ignore")]
 
 
 @pytest.fixture(scope="module", autouse=True)
