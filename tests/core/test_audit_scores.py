@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -170,6 +171,25 @@ def test_agreement_is_the_share_of_equal_labels() -> None:
     agreement = audit(judges, unobserved(TRAIN), share=0.25, seed=0).agreement
     assert agreement["half"] == {"half": 1.0, "always": pytest.approx(4 / 9), "never": pytest.approx(4 / 9)}
     assert agreement["always"]["half"] == pytest.approx(4 / 9)
+
+
+def test_the_table_is_a_head_and_a_line_for_every_judge() -> None:
+    """And the head says where judges were asked about other trees than the run's."""
+    judges = {"always": ConstantJudge(YES), "never": ConstantJudge(NO)}
+    asked = unobserved(TRAIN)
+    plain = audit(judges, asked, share=0.25, seed=0)
+    head, columns, *lines = plain.table().splitlines()
+    assert head == "3 train positives hidden, 3 of them among 9 candidates (base rate 33.33%)"
+    assert columns.split() == ["judge", "positive", "precision", "recall", "AUC", "ECE", "abstained"]
+    assert [line.split() for line in lines] == [
+        ["always", "100.0%", "33.33%", "100.0%", "0.500", "0.667", "0"],
+        ["never", "0.0%", "0.00%", "0.0%", "0.500", "0.333", "0"],
+    ]
+    assert plain.trees_not_read == () and plain.remark() == ""
+    told = audit(judges, replace(asked, given=("structure", "semantic")), share=0.25, seed=0)
+    assert told.trees_not_read == ("structure", "semantic")
+    assert "(structure and semantic)" in told.remark()
+    assert told.table().splitlines() == [head, told.remark(), columns, *lines]
 
 
 def test_an_audit_that_can_find_nothing_is_refused() -> None:

@@ -75,6 +75,15 @@ def test_verdicts_are_one_float_and_one_small_integer_a_pair(name: str, question
     assert (verdicts.probability.dtype, verdicts.label.dtype) == (np.float32, np.int8)
 
 
+def test_a_part_of_a_question_cannot_be_put_anew(question: Question) -> None:
+    """Its candidates are some of the pairs; the teacher would name others."""
+    part = question.about(np.array([0, 5, 9]))
+    assert part.reask is None and question.reask is not None
+    np.testing.assert_array_equal(part.pair_keys(), question.pair_keys()[[0, 5, 9]])
+    np.testing.assert_array_equal(part.candidates.scores, question.candidates.scores[[0, 5, 9]])
+    assert part.structure is question.structure and part.train is question.train
+
+
 def test_the_rank_judge_takes_the_teachers_first() -> None:
     """Known answer; the last candidate of the first user and the first of the next are told apart by rank alone."""
     columns = np.array([[0, 0, 0, 0, 1, 1], [5, 6, 7, 8, 5, 6], [0, 1, 2, 3, 0, 1]], np.int32)

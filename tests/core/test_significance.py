@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 from scipy import stats
@@ -172,6 +174,13 @@ def test_users_without_a_value_are_left_out_and_ties_are_counted() -> None:
     found = paired_test(np.array([1.0, 0.5, np.nan, 0.2]), np.array([0.0, 0.5, 0.1, 0.4]))
     assert (found.wins, found.ties, found.losses) == (1, 1, 1)
     assert found.difference == pytest.approx(0.8 / 3)
+
+
+def test_what_was_found_is_plain_data() -> None:
+    model, baseline = noisy(0.05)
+    found, margin = paired_test(model, baseline, resamples=99), margin_test(model, baseline, 0.1, resamples=99)
+    assert found.plain()["difference"] == found.difference and margin.plain()["margin"] == 0.1
+    assert "p_holm" in json.dumps([found.plain(), margin.plain()])
 
 
 def test_equal_models_differ_by_nothing() -> None:

@@ -118,6 +118,30 @@ def test_the_judge_that_a_name_makes_must_be_an_llm() -> None:
         JUDGES.get("distilled")(SimpleNamespace(judge_llm="structural", judge_threshold=0.5))
 
 
+def test_it_learns_from_the_llm_that_its_settings_name() -> None:
+    """Here from replies in a file."""
+    settings = {
+        "judge_llm": "recorded",
+        "judge_labels": "replies.jsonl",
+        "judge_model": "some-model",
+        "judge_revision": None,
+        "judge_prompt": "pair",
+        "judge_threshold": 0.75,
+        "judge_max_history": 0,
+        "judge_reask_abstained": False,
+        "judge_slice": 16,
+        "judge_max_abstain_rate": 0.1,
+        "judge_max_tokens_total": 400,
+        "judge_max_llm_pairs": 30,
+        "judge_sure": 0.3,
+        "cache_dir": None,
+        "seed": 5,
+    }
+    made = JUDGES.get("distilled")(SimpleNamespace(**settings))
+    assert isinstance(made, DistilledJudge)
+    assert (made.llm.engine.model, made.llm.threshold, made.max_llm_pairs) == ("some-model", 0.75, 30)
+
+
 def test_pairs_on_which_the_llm_abstains_stay_open_and_teach_nothing(question: Question) -> None:
     """Asked about twenty of forty, it abstains on every fourth: five are unknown, the student answers the rest."""
     engine = RuleEngine(abstain_every=4)
