@@ -37,6 +37,10 @@ def read_header(path: str | Path, separator: str = "\t", encoding: str | None = 
             line, has_rows = file.readline().rstrip("\n"), bool(file.readline())
     except OSError as error:
         raise DataError(f"cannot read {path}: {error.strerror}") from error
+    except LookupError as error:
+        raise DataError(
+            f"encoding is {encoding!r}, which Python does not know: set it to utf-8, cp1252, ..."
+        ) from error
     except UnicodeError as error:
         raise DataError(
             f"{path} is not text in {encoding or 'UTF-8'} ({error}): set encoding, or write it anew in UTF-8"

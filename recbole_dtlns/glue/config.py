@@ -130,6 +130,10 @@ class DTLNSConfig(Config):
         data = dataset if dataset is not None else self.external_config_dict["dataset"]
         if not isinstance(data, str):
             raise ConfigError(f"dataset: must be a name, not {data!r}")
+        if Path(data).name != data:
+            raise ConfigError(
+                f"dataset: must be the name of a folder, without its path, not {data!r}: set data_path to where it lies"
+            )
         return super()._get_model_and_dataset(resolve_model(named), dataset)
 
     def _load_internal_config_dict(self, model: str, model_class: type, dataset: str) -> None:

@@ -39,6 +39,7 @@ from recbole_dtlns.item_sets import Observed
 
 logger = logging.getLogger("recbole_dtlns")
 
+_WITHOUT_LENGTH = ("gauc", "auc", "mae", "rmse", "logloss")  # RecBole's metrics that are not of lists of k items
 LEAK_WARNING = (
     "protocol 'authors': pseudo-positives, purged of validation and test pairs, mask the evaluation. The metrics of "
     "this run are inflated and comparable with nothing; all it writes is marked as leaking"
@@ -199,7 +200,8 @@ def warn_of_unknown_keys(config: DTLNSConfig) -> None:
 def _check_valid_metric(config: DTLNSConfig) -> None:
     """RecBole would look for the value only after the first epoch, and stop with a KeyError."""
     metric, _, k = config["valid_metric"].lower().partition("@")
-    if metric not in map(str.lower, config["metrics"]) or (k and k not in map(str, config["topk"])):
+    known = [""] if metric in _WITHOUT_LENGTH else map(str, config["topk"])
+    if metric not in map(str.lower, config["metrics"]) or k not in known:
         raise ConfigError(
             f"valid_metric is {config['valid_metric']}, which metrics {config['metrics']} at topk {config['topk']} do "
             "not hold: set valid_metric, or add to metrics or topk"

@@ -311,6 +311,8 @@ def test_an_arm_that_is_written_twice_is_refused(tiny: dict[str, Any]) -> None:
         ({"splits": {"x": {"dtlns_seed": 3}}}, "'x' sets 'dtlns_seed', which belongs to the comparison"),
         ({"arms": {"x": {"sweep": {"dtlns_seed": [3, 4]}}}}, "'x .seed=3.' sets 'dtlns_seed'"),
         ({"vary": ["preparation"], "arms": {"x": {"dtlns_seed": 3}}}, "'x' sets 'dtlns_seed'"),
+        ({"arms": {"x": {"topk": [5]}}}, "'x' sets 'topk'.*settings, for all arms"),
+        ({"splits": {"late": {"metrics": ["NDCG"]}}}, "'late' sets 'metrics'.*settings, for all arms"),
         ({"vary": []}, "vary"),
         ({"vary": ["trees"]}, "vary.0.*'run' or 'preparation'"),
         ({"margin": {"recal@10": 0.1}}, "'recal@10' is not measured.*Did you mean 'recall@10'"),

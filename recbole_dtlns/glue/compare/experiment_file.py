@@ -38,6 +38,7 @@ REFERENCES: dict[str, tuple[str, dict[str, str]]] = {
 }
 _WITHOUT_SEED = [model for model, _ in REFERENCES.values()]  # draw nothing
 _SEED_OF: dict[Varied, str] = {"run": "seed", "preparation": f"{PREFIX}seed"}
+_OF_ALL = ("metrics", "topk", "valid_metric")  # arms are measured alike
 _ADVICE = {
     "seed": " give seeds: [...] beside settings, and vary: [preparation] to hold the run's seed",
     f"{PREFIX}seed": " it follows seeds: [...]; add vary: [run] beside them to hold it",
@@ -107,9 +108,12 @@ def read_experiment(
     splits = _splits(file.splits, name)
     given = [*splits.items(), *((arm.name, arm.keys) for arm in arms), ("authors_mask", file.authors_mask or {})]
     for where, keys in given:
-        for key in driven:
+        for key in (*driven, *_OF_ALL):
             if key in keys:
-                raise ConfigError(f"{name}: '{where}' sets '{key}', which belongs to the comparison;{_ADVICE[key]}")
+                raise ConfigError(
+                    f"{name}: '{where}' sets '{key}', which belongs to the comparison;"
+                    f"{_ADVICE.get(key, ' set it in settings, for all arms')}"
+                )
     baseline = file.baseline or arms[0].name
     if baseline not in [arm.name for arm in arms]:
         raise ConfigError(f"{name}: the baseline '{baseline}' is no arm.{nearest(baseline, [a.name for a in arms])}")
