@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TextIO
 
 import pandas as pd
 
@@ -30,11 +31,13 @@ def read_header(path: str | Path, separator: str = "\t", encoding: str | None = 
         types by name, in the order of the columns.
 
     Raises:
-        DataError: the first line is no such header, or no line follows; the message says what it must read.
+        DataError: the first line is no such header, no line follows, or one has more fields than the first; the message
+            says what it must read.
     """
     try:
         with Path(path).open(encoding=tolerant(encoding)) as file:
-            line, has_rows = file.readline().rstrip("\n"), bool(file.readline())
+            line = file.readline().rstrip("\n")
+            rows, too_long = _rows(file, separator, line.count(separator))
     except OSError as error:
         raise DataError(f"cannot read {path}: {error.strerror}") from error
     except LookupError as error:
@@ -53,9 +56,20 @@ def read_header(path: str | Path, separator: str = "\t", encoding: str | None = 
         raise DataError(f"{path}: its first line has {', '.join(wrong)}; the types are {', '.join(FIELD_TYPES)}")
     if len(header) < len(columns):
         raise DataError(f"{path}: its first line names a column twice: {line}")
-    if not has_rows:
+    if not rows:
         raise DataError(f"{path} has a first line, and no rows below it")
+    if too_long is not None:  # pandas would move or drop columns without a word
+        raise DataError(f"{path}, line {too_long}, has more fields than the first line names ({len(header)})")
     return header
+
+
+def _rows(file: TextIO, separator: str, separators: int) -> tuple[int, int | None]:
+    """How many lines follow the header, and the first with more separators; one in quotation marks may hold some."""
+    rows = 0
+    for rows, row in enumerate(file, 1):
+        if row.count(separator) > separators and '"' not in row:
+            return rows, rows + 1
+    return rows, None
 
 
 def _no_header(path: str | Path, line: str, separator: str) -> str:

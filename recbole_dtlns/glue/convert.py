@@ -82,6 +82,8 @@ def convert(
         DataError: the table cannot be read, lacks a column, or holds a value that is no number or date.
     """
     folder = Path(output)
+    if not folder.name:
+        raise ConfigError(f"--output={output}: name a folder for the data set, such as dataset/shop")
     files = {kind: folder / f"{folder.name}.{kind}" for kind in ("inter", "item", "yaml")}
     if min_rating is not None and rating is None:
         raise ConfigError("--min-rating needs --rating=COLUMN")

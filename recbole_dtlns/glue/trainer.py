@@ -211,6 +211,15 @@ class DTLNSTrainerMixin(StopsWhenDiverged):
             return
         state = load_run(path, self.device)
         best = state if path.name == BEST else load_run(folder / BEST, self.device)
+        # A kill between the two files leaves the best of one epoch more than the last.
+        other_score = best["epoch"] <= state["epoch"] and best["best_valid_score"] != state["best_valid_score"]
+        if other_score or any(
+            best[key] != state[key] for key in ("model", "train_fingerprint", "numbering", "leaking")
+        ):
+            raise CheckpointError(
+                f"{folder / BEST} and {path} are not of the same run: one of them was copied there. Resume from "
+                "another folder, or train again"
+            )
         if state["model"] != self.config["model"]:
             raise CheckpointError(f"{path} holds a {state['model']}, this run trains {self.config['model']}")
         for key, what in (

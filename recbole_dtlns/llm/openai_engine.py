@@ -35,6 +35,7 @@ _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _ESCAPES = 16  # backslashes before a character: a text quoted four times over
 _LOOKED_AT = 1 << 16  # characters of what a server sent
 _SHOWN = 500  # of them
+_ROUNDING = 1e-3  # by which a log-probability may be above 0
 
 
 @dataclass(frozen=True)
@@ -195,7 +196,7 @@ def read_completion(request: Request, mode: str, body: Mapping[str, Any]) -> Rep
         text = choice["message"]["content"]
         if mode == "log-probabilities":
             first = choice["logprobs"]["content"][0]["top_logprobs"]
-            likely = [(str(each["token"]), float(each["logprob"])) for each in first]
+            likely = [(str(each["token"]), _log_probability(each["logprob"])) for each in first]
             probability = _probability(request.prompt, likely)
             if probability is None:
                 return Reply(reason=Reason.NO_LABEL_TOKEN, detail=str(text), tokens=tokens, model=model)
@@ -380,6 +381,12 @@ def _probability(prompt: Prompt, likely: list[tuple[str, float]]) -> float | Non
     floor = math.exp(min(logarithm for _, logarithm in likely)) if len(likely) >= _TOP_LOGPROBS else 0.0
     positive, negative = (math.log(mass[flag] or floor) if mass[flag] or floor else -math.inf for flag in (True, False))
     return label_probability(positive, negative)
+
+
+def _log_probability(value: Any) -> float:
+    if isinstance(value, bool) or not float(value) <= _ROUNDING:  # NaN is not below anything
+        raise ValueError(f"{value} is no logarithm of a probability")
+    return float(value)
 
 
 def _constrained(text: str) -> str | None:

@@ -83,6 +83,15 @@ def test_no_damaged_file_of_a_cell_is_used(
         read_result(folder)
 
 
+def test_a_result_that_was_copied_from_another_cell_is_not_used(finished: Finished, empty_folder: Path) -> None:
+    shutil.copytree(cell_of(finished[1].folder, "EASE"), folder := empty_folder / "cell", ignore=lambda *_: ["train"])
+    digest = read_result(folder)["digest"]
+    assert is_finished(folder, digest)
+    assert not is_finished(folder, "0" * len(digest))
+    with pytest.raises(ArtefactError, match=r"result\.json is the result of another run"):
+        read_result(folder, "0" * len(digest))
+
+
 def test_a_damaged_comparison_is_not_drawn(finished: Finished, empty_folder: Path) -> None:
     file = empty_folder / "comparison.json"
     shutil.copy(finished[1].folder / file.name, file)

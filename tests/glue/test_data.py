@@ -217,6 +217,7 @@ def test_all_users_with_a_train_item_get_candidates(tiny: dict[str, Any]) -> Non
         ("user_id:token\titem_id:token", r"no rows below it"),
         ("", r"must name every column and its type"),
         ("user_id:token\titem_id:token\nJ\xfcrgen\tx\n", r"not text in UTF-8"),
+        ("user_id:token\titem_id:token\na\tx\nb\ty\tz\n", r"line 3, has more fields than the first line names .2."),
     ],
 )
 def test_a_file_that_is_no_atomic_file_is_told_what_it_must_read(text: str, message: str) -> None:

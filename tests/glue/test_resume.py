@@ -252,6 +252,14 @@ def test_a_damaged_checkpoint_neither_goes_on_nor_teaches(name: str, tiny: dict[
         train("BPR", tiny, **taught)
 
 
+def test_the_best_model_of_another_run_is_not_carried_on(tiny: dict[str, Any]) -> None:
+    """Test would be measured on a model that this run never was."""
+    first, second = (Path(train("BPR", tiny, **PLAIN, epochs=2, seed=seed).folder) for seed in (1, 2))
+    (first / "best.pth").write_bytes((second / "best.pth").read_bytes())
+    with pytest.raises(CheckpointError, match=r"best\.pth and .*last\.pth are not of the same run"):
+        train("BPR", tiny, **PLAIN, epochs=3, seed=1, resume_from=str(first))
+
+
 def test_a_damaged_best_model_is_not_evaluated(tiny: dict[str, Any]) -> None:
     run = train("BPR", tiny, embedding_size=64)
     zeroed(run.folder / "best.pth")

@@ -20,27 +20,34 @@ def write_result(folder: Path, content: dict[str, Any]) -> None:
     write_file(folder / RESULT, sealed({**content, _FILES: digests}))
 
 
-def read_result(folder: Path) -> dict[str, Any]:
+def read_result(folder: Path, digest: str | None = None) -> dict[str, Any]:
     """The content of a finished cell's result.json.
 
+    Args:
+        folder: of the cell.
+        digest: of the cell whose result it should be; None for whichever it is.
+
     Raises:
-        ArtefactError: it is missing or damaged, or a file that it names is; the message says which.
+        ArtefactError: it is missing or damaged, a file that it names is, or they are of another cell; the message says
+            which.
     """
     content = read_sealed(folder / RESULT)
-    for name, digest in content.pop(_FILES).items():
+    if digest is not None and content["digest"] != digest:
+        raise ArtefactError(f"{folder / RESULT} is the result of another run, copied here")
+    for name, written in content.pop(_FILES).items():
         try:
             found = _digest(folder / name)
         except OSError as error:
             raise ArtefactError(f"cannot read {folder / name} ({error.strerror})") from error
-        if found != digest:
+        if found != written:
             raise ArtefactError(f"{folder / name} is damaged or was edited (it does not match its checksum)")
     return content
 
 
-def is_finished(folder: Path) -> bool:
-    """Whether a cell wrote its result here, and it is undamaged."""
+def is_finished(folder: Path, digest: str | None = None) -> bool:
+    """Whether a cell (that of the digest, if one is given) wrote its result here, and it is undamaged."""
     try:
-        read_result(folder)
+        read_result(folder, digest)
     except ArtefactError:
         return False
     return True

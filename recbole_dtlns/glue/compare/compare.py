@@ -65,7 +65,7 @@ def compare(
     at_once = _jobs(plan) if jobs is None else jobs
 
     def run(name: str, cells: dict[Cell, Path]) -> dict[Cell, str]:
-        todo = {cell: path for cell, path in cells.items() if not _is_done(path, say)}
+        todo = {cell: path for cell, path in cells.items() if not _is_done(cell, path, say)}
         done = len(cells) - len(todo)
         say(f"{name}: {len(cells)} runs, {done} of them done before; {at_once} at once; files in {folder}")
         return _run_all(todo, at_once, say)
@@ -92,11 +92,11 @@ def _folder(folder: Path, cell: Cell) -> Path:
     return next((folder / CELLS).glob(f"*_{cell.digest}"), folder / CELLS / cell.folder_name)
 
 
-def _is_done(folder: Path, say: Callable[[str], object]) -> bool:
+def _is_done(cell: Cell, folder: Path, say: Callable[[str], object]) -> bool:
     if not (folder / RESULT).exists():
         return False
     try:
-        read_result(folder)
+        read_result(folder, cell.digest)
     except ArtefactError as error:
         say(f"{error}: this run is done again")
         return False
@@ -155,7 +155,7 @@ class _Processes:
         write_file(folder / CELL, sealed(asdict(cell)))
         with (folder / LOG).open("ab") as log, self._started(folder, log) as process:
             code = process.wait()
-        return time.perf_counter() - began, "" if is_finished(folder) else _reason(folder, code)
+        return time.perf_counter() - began, "" if is_finished(folder, cell.digest) else _reason(folder, code)
 
     @contextmanager
     def _started(self, folder: Path, log: IO[bytes]) -> Iterator[subprocess.Popen[bytes]]:

@@ -98,8 +98,8 @@ class Cell:
 
     @property
     def folder_name(self) -> str:
-        slug = re.sub(r"[^\w.=+-]+", "-", self.arm).strip("-")[:60]
-        return f"{slug}_{self.split}_{self.seed}_{self.digest}"
+        arm, split = (re.sub(r"[^\w=+-]+", "-", name).strip("-")[:60] for name in (self.arm, self.split))
+        return f"{arm}_{split}_{self.seed}_{self.digest}"
 
     def config(self) -> DTLNSConfig:
         """The configuration of the run, for checking it."""

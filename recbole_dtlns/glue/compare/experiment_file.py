@@ -105,6 +105,10 @@ def read_experiment(
         if key in shared:
             raise ConfigError(f"{name}: '{key}' belongs to the comparison;{_ADVICE.get(key, '')}")
     arms += _references(file.references, arms, base, dataset)
+    named: dict[str, list[Any]] = {"seeds": file.seeds, "references": file.references, "arms": [a.name for a in arms]}
+    for what, given_names in named.items():
+        if twice := [one for one in given_names if given_names.count(one) > 1]:
+            raise ConfigError(f"{name}: '{twice[0]}' is there twice among the {what}: leave one out, or rename it")
     splits = _splits(file.splits, name)
     given = [*splits.items(), *((arm.name, arm.keys) for arm in arms), ("authors_mask", file.authors_mask or {})]
     for where, keys in given:
@@ -172,7 +176,10 @@ def _read_yaml(experiment: str) -> tuple[str, Any]:
     if path.suffix in (".yaml", ".yml"):
         if not path.is_file():
             raise ConfigError(f"there is no experiment file {path} (looked in {Path.cwd()})")
-        text = path.read_text(encoding="utf-8")
+        try:
+            text = path.read_text(encoding="utf-8")
+        except (OSError, UnicodeError) as error:
+            raise ConfigError(f"cannot read the experiment file {path} as text in UTF-8: {error}") from error
     elif shipped.is_file():
         text = shipped.read_text(encoding="utf-8")
     else:
@@ -198,6 +205,10 @@ def _arms(file: _File, model: str | None, name: str) -> list[Arm]:
         used, sweep = keys.pop("model", model), keys.pop("sweep", {})
         if used is None:
             raise ConfigError(f"{name}: the arm '{title}' has no model: add 'model: NAME' to it or to the file")
+        if not isinstance(used, str):
+            raise ConfigError(f"{name}: the model of the arm '{title}' must be a name, not {used!r}")
+        if not isinstance(sweep, dict) or not all(isinstance(values, list) and values for values in sweep.values()):
+            raise ConfigError(f"{name}: the sweep of the arm '{title}' must give a list of values for each of its keys")
         for values in itertools.product(*sweep.values()):
             point = dict(zip(sweep, values, strict=True))
             place = ", ".join(f"{key.removeprefix(PREFIX)}={value}" for key, value in point.items())

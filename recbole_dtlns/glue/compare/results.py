@@ -46,7 +46,7 @@ class Result:
 
     @classmethod
     def read(cls, cell: Cell, folder: Path) -> Result:
-        content = read_result(folder)
+        content = read_result(folder, cell.digest)
         return cls(cell, folder, content, pd.read_parquet(folder / PER_USER).set_index("user_id"))
 
 
@@ -100,7 +100,7 @@ def collect(
 
 def read_results(cells: Mapping[Cell, Path]) -> list[Result]:
     """Of the cells that are finished."""
-    return [Result.read(cell, path) for cell, path in cells.items() if is_finished(path)]
+    return [Result.read(cell, path) for cell, path in cells.items() if is_finished(path, cell.digest)]
 
 
 def chosen_on_validation(experiment: Experiment, results: Sequence[Result]) -> list[tuple[str, str]]:
