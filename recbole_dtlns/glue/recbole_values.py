@@ -23,7 +23,7 @@ _TRANSFORMS = ("mask_itemseq", "inverse_itemseq", "crop_itemseq", "reorder_items
 _LEAVE_OUT = ("valid_and_test", "valid_only", "test_only")
 _INTERVAL = re.compile(r"\s*[\[(]\s*[-+.\w]+\s*,\s*[-+.\w]+\s*[\])]\s*")
 _SEED_END = 2**32  # NumPy's
-_LARGEST = 1e6  # beyond, a step leaves float32
+_LARGEST = 1e36  # beyond, a step leaves float32
 
 
 def _one_of(*choices: str) -> AfterValidator:

@@ -35,6 +35,7 @@ PREPARATION = (
     "dtlns_relabel_order",
     "dtlns_seed",
     "dtlns_hide_train",
+    "dtlns_paths_know_train",
     # and those of RecBole that change the train split
     "seed",
     "eval_args",
