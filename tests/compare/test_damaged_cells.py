@@ -157,10 +157,22 @@ def test_a_cell_whose_comparison_was_killed_while_it_started_does_nothing(
     assert not started
 
 
-def test_a_cell_that_another_comparison_has_finished_is_not_run(started: list[bool], empty_folder: Path) -> None:
-    cell_module.write_result(empty_folder, {"arm": "x"})
+def test_a_cell_that_another_comparison_has_finished_is_not_run(
+    started: list[bool], cell: Cell, empty_folder: Path
+) -> None:
+    cell_module.write_result(empty_folder, {"arm": "x", "digest": cell.digest})
     assert main() == 0
     assert not started
+
+
+def test_a_result_that_does_not_say_whose_it_is_counts_for_nothing(
+    started: list[bool], cell: Cell, empty_folder: Path
+) -> None:
+    cell_module.write_result(empty_folder, {"arm": "x"})
+    with pytest.raises(ArtefactError, match=r"result\.json is the result of another run"):
+        read_result(empty_folder, cell.digest)
+    assert main() == 0
+    assert started == [True]
 
 
 def test_a_damaged_description_of_a_cell_is_named(started: list[bool], empty_folder: Path) -> None:

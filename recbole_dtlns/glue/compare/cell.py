@@ -240,10 +240,10 @@ def main() -> int:
     threading.Thread(target=_end_with, args=[parent], daemon=True).start()
     # The lock belongs to the process that works here: one that outlives its comparison keeps the next one waiting.
     with FileLock(folder / LOCK), contextlib.chdir(folder):  # RecBole writes log/ and log_tensorboard/ where it is
-        cell = Cell(**read_sealed(folder / CELL))
-        if is_finished(folder, cell.digest):  # another comparison was at it
-            return 0
         try:
+            cell = Cell(**read_sealed(folder / CELL))
+            if is_finished(folder, cell.digest):  # another comparison was at it
+                return 0
             run_cell(cell, folder)
         except DTLNSError as error:
             write_file(folder / FAILURE, str(error))

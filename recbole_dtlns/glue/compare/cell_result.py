@@ -32,7 +32,7 @@ def read_result(folder: Path, digest: str | None = None) -> dict[str, Any]:
             which.
     """
     content = read_sealed(folder / RESULT)
-    if digest is not None and content["digest"] != digest:
+    if digest is not None and content.get("digest") != digest:
         raise ArtefactError(f"{folder / RESULT} is the result of another run, copied here")
     for name, written in content.pop(_FILES).items():
         try:
