@@ -35,7 +35,7 @@ def defined(train: TrainInteractions, vectors: int) -> np.ndarray:
 def test_scores_are_those_of_the_definition(train: TrainInteractions) -> None:
     found = spectral_scores(train, *all_pairs(train))
     assert found == pytest.approx(defined(train, 8).ravel(), abs=1e-3)
-    assert found.dtype == np.float32
+    assert found.dtype == np.float64
 
 
 @pytest.mark.parametrize(("users", "items"), [(32, 40), (40, 32)])
