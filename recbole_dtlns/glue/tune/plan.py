@@ -35,7 +35,6 @@ PREPARATION = (
     "dtlns_relabel_order",
     "dtlns_seed",
     "dtlns_hide_train",
-    "dtlns_paths_know_train",
     # and those of RecBole that change the train split
     "seed",
     "eval_args",
