@@ -27,11 +27,11 @@ from recbole_dtlns.glue.config import DTLNSConfig
 from recbole_dtlns.glue.dataset import canonical_train, load_splits, observed_pairs
 from recbole_dtlns.glue.runner import assemble_run
 from recbole_dtlns.item_sets import PairSet
-from recbole_dtlns.negatives.counter_random import counter_uniform
 from recbole_dtlns.negatives.pool import UniformPool
 from recbole_dtlns.negatives.popularity_pool import PopularityPool
 from recbole_dtlns.negatives.products import candidate_scores
 from recbole_dtlns.negatives.tree_views import TreeView
+from recbole_dtlns.numerics.counter_random import counter_uniform
 from recbole_dtlns.tree.build import TreeShape, build_tree
 from recbole_dtlns.tree.structure import structure_vectors
 

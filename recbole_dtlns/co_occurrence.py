@@ -8,7 +8,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from recbole_dtlns.interactions import TrainInteractions
-from recbole_dtlns.top_entries import top_entries
+from recbole_dtlns.numerics.top_entries import top_entries
 
 Weigh = Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
 MAX_HISTORY = 1000

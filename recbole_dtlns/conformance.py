@@ -21,12 +21,12 @@ import numpy as np
 import torch
 
 from recbole_dtlns.item_sets import PairSet
-from recbole_dtlns.negatives.counter_random import counter_uniform
 from recbole_dtlns.negatives.layers import LayerChoice, LayerSampler, Pooling
 from recbole_dtlns.negatives.pool import CandidatePool, PoolContext
-from recbole_dtlns.negatives.schedule import Schedule
 from recbole_dtlns.negatives.selection import Choice, NegativeSampler, SamplerContext
 from recbole_dtlns.negatives.tree_views import TreeView
+from recbole_dtlns.numerics.counter_random import counter_uniform
+from recbole_dtlns.numerics.schedule import Schedule
 from recbole_dtlns.tree.item_tree import ItemTree
 
 MakeSampler = Callable[[SamplerContext], NegativeSampler]

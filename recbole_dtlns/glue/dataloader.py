@@ -15,7 +15,7 @@ from recbole.utils import InputType
 from recbole_dtlns.glue.dataset import with_extra_rows
 from recbole_dtlns.glue.sampler import DTLNSSampler
 from recbole_dtlns.item_sets import PseudoPositives
-from recbole_dtlns.negatives.schedule import Schedule
+from recbole_dtlns.numerics.schedule import Schedule
 
 CANDIDATES = "dtlns_candidates"
 UNIFORM = "dtlns_uniform"

@@ -22,7 +22,7 @@ from recbole_dtlns.glue.models import CAPABILITIES, resolve_model
 from recbole_dtlns.judge.table import JUDGES
 from recbole_dtlns.negatives.pools import POOLS
 from recbole_dtlns.negatives.samplers import SAMPLERS
-from recbole_dtlns.negatives.schedule import Schedule
+from recbole_dtlns.numerics.schedule import Schedule
 from recbole_dtlns.registry import nearest
 from recbole_dtlns.teacher.table import TEACHERS
 

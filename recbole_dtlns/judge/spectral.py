@@ -6,8 +6,8 @@ import numpy as np
 import scipy.sparse as sp
 from sklearn.utils.extmath import randomized_svd
 
-from recbole_dtlns.dense_algebra import one_thread
 from recbole_dtlns.interactions import TrainInteractions
+from recbole_dtlns.numerics.dense_algebra import one_thread
 
 _PAIRS_AT_ONCE = 50_000
 _ITEMS_PER_DIMENSION, _FEWEST, _MOST = 32, 8, 256

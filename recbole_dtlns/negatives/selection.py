@@ -9,8 +9,8 @@ from typing import Any, Self
 import torch
 from torch import nn
 
-from recbole_dtlns.negatives.schedule import Schedule
 from recbole_dtlns.negatives.tree_views import TreeView
+from recbole_dtlns.numerics.schedule import Schedule
 
 PastScores = Callable[[torch.Tensor], tuple[torch.Tensor, torch.Tensor]]
 

@@ -12,8 +12,8 @@ import torch
 
 from recbole_dtlns.errors import DataError
 from recbole_dtlns.interactions import TrainInteractions
-from recbole_dtlns.key_filter import KeyFilter
-from recbole_dtlns.top_entries import above_mean, top_entries
+from recbole_dtlns.numerics.key_filter import KeyFilter
+from recbole_dtlns.numerics.top_entries import above_mean, top_entries
 
 _SCORES_AT_ONCE = 4_000_000
 

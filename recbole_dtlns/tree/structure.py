@@ -12,8 +12,8 @@ from scipy.sparse.csgraph import connected_components
 from scipy.sparse.linalg import LinearOperator, eigsh
 
 from recbole_dtlns.co_occurrence import MAX_HISTORY, strongest_items
-from recbole_dtlns.dense_algebra import one_thread
 from recbole_dtlns.interactions import TrainInteractions
+from recbole_dtlns.numerics.dense_algebra import one_thread
 
 VERSION = 4
 NEIGHBOURS = 100

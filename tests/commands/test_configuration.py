@@ -15,7 +15,7 @@ from recbole_dtlns.errors import ConfigError, DTLNSError, InstallationError, Unk
 from recbole_dtlns.glue.config import DTLNSConfig
 from recbole_dtlns.glue.models import CAPABILITIES
 from recbole_dtlns.glue.runner import run_recbole_dtlns
-from recbole_dtlns.negatives.schedule import Schedule
+from recbole_dtlns.numerics.schedule import Schedule
 
 
 class MyBPR(BPR):

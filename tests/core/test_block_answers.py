@@ -15,11 +15,11 @@ from recbole_dtlns.interactions import TrainInteractions
 from recbole_dtlns.item_sets import Observed
 from recbole_dtlns.judge.contract import Label, Question, Verdicts
 from recbole_dtlns.judge.structural import StructuralJudge
-from recbole_dtlns.negatives.counter_random import counter_uniform
 from recbole_dtlns.negatives.pool import UniformPool
-from recbole_dtlns.negatives.schedule import Schedule
 from recbole_dtlns.negatives.selection import Choice, HardSampler, TreeTerms, model_score
 from recbole_dtlns.negatives.tree_views import TreeView
+from recbole_dtlns.numerics.counter_random import counter_uniform
+from recbole_dtlns.numerics.schedule import Schedule
 from recbole_dtlns.relabelling import relabel
 from recbole_dtlns.teacher.closed_form import EASE, ItemKNN
 from recbole_dtlns.teacher.contract import Candidates, top_candidates

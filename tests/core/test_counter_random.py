@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import chisquare
 
-from recbole_dtlns.negatives.counter_random import counter_uniform
+from recbole_dtlns.numerics.counter_random import counter_uniform
 
 seeds = st.integers(-(2**63), 2**64 - 1)
 epochs = st.integers(0, 2**32)

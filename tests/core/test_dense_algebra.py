@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from threadpoolctl import threadpool_info, threadpool_limits
 
-from recbole_dtlns.dense_algebra import multiplied_in_order, one_thread, positive_definite_inverse
+from recbole_dtlns.numerics.dense_algebra import multiplied_in_order, one_thread, positive_definite_inverse
 
 SIZES = [1, 3, 511, 512, 513, 1300]  # blocks have 512 rows
 

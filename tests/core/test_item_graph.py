@@ -13,11 +13,11 @@ from hypothesis.extra.numpy import arrays
 from plain_python import random_interactions
 
 from recbole_dtlns import co_occurrence
-from recbole_dtlns import top_entries as top_entries_module
 from recbole_dtlns.co_occurrence import co_occurrence_blocks
 from recbole_dtlns.interactions import TrainInteractions
-from recbole_dtlns.key_filter import KeyFilter
-from recbole_dtlns.top_entries import top_entries
+from recbole_dtlns.numerics import top_entries as top_entries_module
+from recbole_dtlns.numerics.key_filter import KeyFilter
+from recbole_dtlns.numerics.top_entries import top_entries
 from recbole_dtlns.tree.structure import item_graph
 
 values = st.sampled_from([0.0, -0.0, 1.0, -1.0, 2.5, -2.5, 1e-30, -1e30, np.inf, -np.inf])

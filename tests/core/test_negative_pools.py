@@ -15,12 +15,12 @@ from scipy.stats import chisquare
 
 from recbole_dtlns.errors import DataError
 from recbole_dtlns.item_sets import PairSet
-from recbole_dtlns.negatives.counter_random import counter_uniform
 from recbole_dtlns.negatives.list_pool import ListPool
 from recbole_dtlns.negatives.pool import CandidatePool, PoolContext, UniformPool
 from recbole_dtlns.negatives.pools import POOLS
 from recbole_dtlns.negatives.popularity_pool import PopularityPool
 from recbole_dtlns.negatives.subtree_pool import SubtreePool
+from recbole_dtlns.numerics.counter_random import counter_uniform
 from recbole_dtlns.tree.item_tree import ItemTree
 
 N_ITEMS = 13

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recbole_dtlns.negatives.schedule import Schedule
+from recbole_dtlns.numerics.schedule import Schedule
 
 VALUE = st.one_of(st.integers(-1000, 1000), st.floats(-1000, 1000))
 POINTS = st.dictionaries(st.integers(0, 40), VALUE, min_size=1, max_size=6)

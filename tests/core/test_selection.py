@@ -12,7 +12,6 @@ import torch
 from plain_python import path_similarity, random_paths
 
 from recbole_dtlns.negatives.samplers import make_sampler
-from recbole_dtlns.negatives.schedule import Schedule
 from recbole_dtlns.negatives.selection import (
     AdaptiveHardness,
     Choice,
@@ -23,6 +22,7 @@ from recbole_dtlns.negatives.selection import (
     model_score,
 )
 from recbole_dtlns.negatives.tree_views import TreeView
+from recbole_dtlns.numerics.schedule import Schedule
 from recbole_dtlns.tree.item_tree import ItemTree
 
 # Item 1 is the positive. In the structure tree 2 is its neighbour, in the semantic tree 3 is; 4 and 5 are far in both.

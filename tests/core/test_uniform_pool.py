@@ -12,8 +12,8 @@ from scipy.stats import chisquare
 
 from recbole_dtlns.errors import DataError
 from recbole_dtlns.item_sets import Forbidden, Observed, PairSet
-from recbole_dtlns.negatives.counter_random import counter_uniform
 from recbole_dtlns.negatives.pool import UniformPool
+from recbole_dtlns.numerics.counter_random import counter_uniform
 
 N_ITEMS = 13  # the padding id 0 included
 NO_POSITIVE = np.array([0])  # uniform draws do not look at it

@@ -20,10 +20,10 @@ from recbole_dtlns.errors import ConfigError, UnsupportedModelError
 from recbole_dtlns.glue.dataloader import CANDIDATES, CHOSEN
 from recbole_dtlns.glue.models import CAPABILITIES
 from recbole_dtlns.item_sets import PairSet
-from recbole_dtlns.negatives.counter_random import counter_uniform
 from recbole_dtlns.negatives.layers import LayerChoice, LayerNegatives, LayerSampler
 from recbole_dtlns.negatives.samplers import SAMPLERS
 from recbole_dtlns.negatives.selection import Choice, NegativeSampler
+from recbole_dtlns.numerics.counter_random import counter_uniform
 
 _COLUMNS = (lambda batch: batch["user_id"], lambda batch: batch["item_id"], lambda batch: batch[CANDIDATES][:, 0])
 OTHER_DEFAULTS = {"dtlns_dns_top": 3, "dtlns_n_candidates": 6, "dtlns_srns_memory": 4}
