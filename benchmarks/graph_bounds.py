@@ -16,7 +16,7 @@ import torch
 from reporting import machine, table, write_results
 from trees import SPORTS, cohesion, made_train, plain_graph, read_train
 
-from recbole_dtlns.interactions import TrainInteractions
+from recbole_dtlns.data.interactions import TrainInteractions
 from recbole_dtlns.tree.build import TreeShape, build_tree
 from recbole_dtlns.tree.structure import MAX_HISTORY, NEIGHBOURS, item_graph, structure_vectors
 

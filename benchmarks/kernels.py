@@ -23,10 +23,10 @@ from reporting import machine, table, write_results
 
 import recbole_dtlns.compat  # noqa: F401  repairs RecBole
 from recbole_dtlns.compat import quiet_recbole
+from recbole_dtlns.data.item_sets import PairSet
 from recbole_dtlns.glue.config import DTLNSConfig
 from recbole_dtlns.glue.dataset import canonical_train, load_splits, observed_pairs
 from recbole_dtlns.glue.runner import assemble_run
-from recbole_dtlns.item_sets import PairSet
 from recbole_dtlns.negatives.pool import UniformPool
 from recbole_dtlns.negatives.popularity_pool import PopularityPool
 from recbole_dtlns.negatives.products import candidate_scores

@@ -16,8 +16,8 @@ from reporting import machine, table, write_results
 from sklearn.utils.extmath import randomized_svd
 from sports_question import add_argument, sports_pairs, sports_train
 
+from recbole_dtlns.data.item_sets import Observed
 from recbole_dtlns.evaluation.rankings import Rankings
-from recbole_dtlns.item_sets import Observed
 from recbole_dtlns.teacher.closed_form import EASE
 
 DIMENSIONS = (64, 128, 256, 512)

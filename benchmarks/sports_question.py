@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from recbole_dtlns.interactions import TrainInteractions
-from recbole_dtlns.item_sets import Observed
+from recbole_dtlns.data.interactions import TrainInteractions
+from recbole_dtlns.data.item_sets import Observed
 from recbole_dtlns.judge.contract import Question
 from recbole_dtlns.teacher.candidate_file import read_candidates
 from recbole_dtlns.teacher.closed_form import ItemKNN

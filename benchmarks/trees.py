@@ -25,7 +25,7 @@ from scipy.sparse.linalg import eigsh
 from sklearn.cluster import KMeans
 from threadpoolctl import threadpool_limits
 
-from recbole_dtlns.interactions import TrainInteractions
+from recbole_dtlns.data.interactions import TrainInteractions
 from recbole_dtlns.teacher.closed_form import ItemKNN
 from recbole_dtlns.tree.build import TreeShape, build_tree
 from recbole_dtlns.tree.structure import structure_vectors

@@ -24,7 +24,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from recbole_dtlns.artefact_store import write_atomically
-from recbole_dtlns.interactions import TrainInteractions
+from recbole_dtlns.data.interactions import TrainInteractions
 from recbole_dtlns.judge.contract import Question
 from recbole_dtlns.llm import verdict_store
 from recbole_dtlns.llm.judge import LLMJudge

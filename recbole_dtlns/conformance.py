@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from recbole_dtlns.item_sets import PairSet
+from recbole_dtlns.data.item_sets import PairSet
 from recbole_dtlns.negatives.layers import LayerChoice, LayerSampler, Pooling
 from recbole_dtlns.negatives.pool import CandidatePool, PoolContext
 from recbole_dtlns.negatives.selection import Choice, NegativeSampler, SamplerContext

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from recbole_dtlns.item_sets import Forbidden, PseudoPositives
+from recbole_dtlns.data.item_sets import Forbidden, PseudoPositives
 from recbole_dtlns.judge.contract import Label, Verdicts
 from recbole_dtlns.teacher.contract import Candidates
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from recbole_dtlns.interactions import TrainInteractions
+from recbole_dtlns.data.interactions import TrainInteractions
 
 
 def block_pairs(

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from recbole_dtlns.data.item_sets import PairSet
 from recbole_dtlns.errors import ConfigError, DataError
-from recbole_dtlns.item_sets import PairSet
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from recbole_dtlns.artefact_store import write_atomically
-from recbole_dtlns.atomic_file import TITLES
+from recbole_dtlns.data.atomic_file import TITLES
 from recbole_dtlns.errors import ArtefactError, ConfigError, DataError
 
 _SEPARATORS = {",": "commas", "\t": "tabs", ";": "semicolons", "|": "bars"}

@@ -16,12 +16,12 @@ from recbole.data.dataset import dataset as recbole_dataset
 from recbole.data.interaction import Interaction, cat_interactions
 from recbole.utils import FeatureSource, FeatureType
 
-from recbole_dtlns.atomic_file import read_header, tolerant
 from recbole_dtlns.compat import quiet_recbole
+from recbole_dtlns.data.atomic_file import read_header, tolerant
+from recbole_dtlns.data.hiding import hide_positives
+from recbole_dtlns.data.interactions import TrainInteractions
+from recbole_dtlns.data.item_sets import Observed, PairSet
 from recbole_dtlns.errors import DataError
-from recbole_dtlns.interactions import TrainInteractions
-from recbole_dtlns.item_sets import Observed, PairSet
-from recbole_dtlns.judge.hidden import hide_positives
 
 logger = logging.getLogger("recbole_dtlns")
 

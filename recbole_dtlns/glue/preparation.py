@@ -17,12 +17,12 @@ from tqdm import tqdm
 
 from recbole_dtlns import relabelling
 from recbole_dtlns.artefact_store import Arrays, Artefact, ArtefactStore, Facts, cache_folder
+from recbole_dtlns.data.interactions import TrainInteractions
+from recbole_dtlns.data.item_sets import Forbidden, JudgedPairs, Observed, PairSet, PseudoPositives
 from recbole_dtlns.errors import DataError
 from recbole_dtlns.glue.settings import DTLNSSettings
 from recbole_dtlns.glue.summary import summarise
 from recbole_dtlns.glue.teacher import make_teacher, teacher_recipe
-from recbole_dtlns.interactions import TrainInteractions
-from recbole_dtlns.item_sets import Forbidden, JudgedPairs, Observed, PairSet, PseudoPositives
 from recbole_dtlns.judge.contract import Question, Verdicts
 from recbole_dtlns.judge.controls import with_random_paths, with_shuffled_paths
 from recbole_dtlns.judge.table import JUDGES

@@ -15,6 +15,8 @@ from recbole.data.utils import create_samplers, get_dataloader
 from recbole.model.abstract_recommender import AbstractRecommender
 
 from recbole_dtlns.compat import quiet_recbole
+from recbole_dtlns.data.interactions import TrainInteractions
+from recbole_dtlns.data.item_sets import Forbidden, Observed, PairSet, PseudoPositives
 from recbole_dtlns.errors import ConfigError, DataError
 from recbole_dtlns.glue.dataloader import DTLNSTrainDataLoader
 from recbole_dtlns.glue.dataset import observed_pairs, with_extra_rows
@@ -22,8 +24,6 @@ from recbole_dtlns.glue.preparation import Preparation, to_recbole_ids
 from recbole_dtlns.glue.sampler import DTLNSSampler
 from recbole_dtlns.glue.sampling import pool_maker
 from recbole_dtlns.glue.settings import DTLNSSettings
-from recbole_dtlns.interactions import TrainInteractions
-from recbole_dtlns.item_sets import Forbidden, Observed, PairSet, PseudoPositives
 
 logger = logging.getLogger("recbole_dtlns")
 

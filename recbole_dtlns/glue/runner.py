@@ -19,6 +19,8 @@ from recbole.utils import dict2str, get_local_time, init_seed
 
 from recbole_dtlns.artefact_store import write_atomically
 from recbole_dtlns.compat import quiet_recbole
+from recbole_dtlns.data.interactions import TrainInteractions
+from recbole_dtlns.data.item_sets import Observed
 from recbole_dtlns.errors import ArtefactError, ConfigError
 from recbole_dtlns.glue.config import DTLNSConfig
 from recbole_dtlns.glue.dataset import canonical_train, hide_train_pairs, load_splits, numbering
@@ -34,8 +36,6 @@ from recbole_dtlns.glue.run_data import (
 from recbole_dtlns.glue.run_log import open_log, shows_bars
 from recbole_dtlns.glue.sampling import make_sampling
 from recbole_dtlns.glue.trainer import SETTINGS, DTLNSTrainerMixin, build_trainer
-from recbole_dtlns.interactions import TrainInteractions
-from recbole_dtlns.item_sets import Observed
 
 logger = logging.getLogger("recbole_dtlns")
 

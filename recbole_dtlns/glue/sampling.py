@@ -7,6 +7,9 @@ from typing import Any
 import numpy as np
 from recbole.data.dataset import Dataset
 
+from recbole_dtlns.data.interactions import TrainInteractions
+from recbole_dtlns.data.item_sets import PairSet
+from recbole_dtlns.data.pair_table import PairTable
 from recbole_dtlns.errors import UnsupportedModelError
 from recbole_dtlns.glue.dataset import observed_pairs
 from recbole_dtlns.glue.models import capability
@@ -15,8 +18,6 @@ from recbole_dtlns.glue.ranking_loss import Objective
 from recbole_dtlns.glue.sampler import DTLNSSampler, MakePool
 from recbole_dtlns.glue.settings import DTLNSSettings
 from recbole_dtlns.glue.training_step import Sampling
-from recbole_dtlns.interactions import TrainInteractions
-from recbole_dtlns.item_sets import PairSet
 from recbole_dtlns.negatives.false_negatives import NegativeWeights
 from recbole_dtlns.negatives.layers import LayerSampler
 from recbole_dtlns.negatives.losses import row_loss
@@ -27,7 +28,6 @@ from recbole_dtlns.negatives.samplers import make_sampler
 from recbole_dtlns.negatives.selection import SamplerContext
 from recbole_dtlns.negatives.shared_negatives import SharedNegatives
 from recbole_dtlns.negatives.tree_views import TreeView
-from recbole_dtlns.pair_table import PairTable
 
 
 def pool_maker(

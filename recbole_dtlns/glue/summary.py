@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from recbole_dtlns.artefact_store import Artefact
-from recbole_dtlns.interactions import TrainInteractions
+from recbole_dtlns.data.interactions import TrainInteractions
 
 Facts = Mapping[str, Any]
 

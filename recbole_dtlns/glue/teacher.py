@@ -20,6 +20,7 @@ from recbole.trainer import trainer as recbole_trainer
 from recbole.utils import get_trainer, init_seed
 
 from recbole_dtlns.compat import quiet_recbole
+from recbole_dtlns.data.interactions import TrainInteractions
 from recbole_dtlns.errors import CheckpointError
 from recbole_dtlns.glue.checkpoint import from_plain, load_run
 from recbole_dtlns.glue.config import DTLNSConfig
@@ -27,7 +28,6 @@ from recbole_dtlns.glue.dataset import DTLNSDataset, numbering
 from recbole_dtlns.glue.divergence import StopsWhenDiverged
 from recbole_dtlns.glue.reproducibility import reproducible_training
 from recbole_dtlns.glue.settings import DTLNSSettings
-from recbole_dtlns.interactions import TrainInteractions
 from recbole_dtlns.teacher.closed_form import column_factors
 from recbole_dtlns.teacher.contract import FittedTeacher, Teacher
 from recbole_dtlns.teacher.table import TEACHERS

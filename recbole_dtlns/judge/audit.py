@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 from sklearn.metrics import roc_auc_score
 
+from recbole_dtlns.data.hiding import hide_positives
 from recbole_dtlns.errors import ConfigError, DataError
 from recbole_dtlns.judge.contract import Judge, Label, Question
 from recbole_dtlns.judge.controls import with_random_paths, with_shuffled_paths
-from recbole_dtlns.judge.hidden import hide_positives
 
 _BINS = 10
 

@@ -9,10 +9,10 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from recbole_dtlns.data.hiding import hide_positives
 from recbole_dtlns.errors import ConfigError, DataError
 from recbole_dtlns.judge.contract import Label, Question, Verdicts
 from recbole_dtlns.judge.features import pair_features
-from recbole_dtlns.judge.hidden import hide_positives
 from recbole_dtlns.numerics.dense_algebra import one_thread
 
 

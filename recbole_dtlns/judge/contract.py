@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from recbole_dtlns.interactions import TrainInteractions
+from recbole_dtlns.data.interactions import TrainInteractions
 from recbole_dtlns.teacher.contract import Candidates
 from recbole_dtlns.tree.item_tree import ItemTree
 

@@ -6,7 +6,7 @@ from typing import Protocol
 
 import numpy as np
 
-from recbole_dtlns.interactions import TrainInteractions
+from recbole_dtlns.data.interactions import TrainInteractions
 from recbole_dtlns.judge.contract import Question
 from recbole_dtlns.tree.item_tree import ItemTree
 from recbole_dtlns.tree.structure import item_graph

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from recbole_dtlns.item_sets import JudgedPairs
+from recbole_dtlns.data.item_sets import JudgedPairs
 
 
 class NegativeWeights:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from recbole_dtlns.data.item_sets import PairSet
 from recbole_dtlns.errors import DataError
-from recbole_dtlns.item_sets import PairSet
 from recbole_dtlns.negatives.pool import PoolContext, UniformPool, below
 
 

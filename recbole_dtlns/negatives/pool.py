@@ -7,8 +7,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from recbole_dtlns.data.item_sets import PairSet
 from recbole_dtlns.errors import DataError
-from recbole_dtlns.item_sets import PairSet
 from recbole_dtlns.numerics.key_filter import KeyFilter
 from recbole_dtlns.tree.item_tree import ItemTree
 

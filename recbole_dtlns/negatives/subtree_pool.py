@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from recbole_dtlns.item_sets import PairSet
+from recbole_dtlns.data.item_sets import PairSet
 from recbole_dtlns.negatives.pool import PoolContext, UniformPool, below
 from recbole_dtlns.tree.item_tree import ItemTree
 

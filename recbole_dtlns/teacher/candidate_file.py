@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from recbole_dtlns.data.interactions import TrainInteractions
+from recbole_dtlns.data.pair_table import PairTable
 from recbole_dtlns.errors import DataError
-from recbole_dtlns.interactions import TrainInteractions
-from recbole_dtlns.pair_table import PairTable
 from recbole_dtlns.teacher.contract import Candidates
 
 

@@ -9,9 +9,9 @@ import psutil
 import scipy.sparse as sp
 from scipy.sparse.linalg import svds
 
-from recbole_dtlns.co_occurrence import strongest_items
+from recbole_dtlns.data.co_occurrence import strongest_items
+from recbole_dtlns.data.interactions import TrainInteractions
 from recbole_dtlns.errors import ConfigError
-from recbole_dtlns.interactions import TrainInteractions
 from recbole_dtlns.numerics.dense_algebra import multiplied_in_order, positive_definite_inverse
 
 

@@ -10,8 +10,8 @@ import numpy as np
 import scipy.sparse as sp
 import torch
 
+from recbole_dtlns.data.interactions import TrainInteractions
 from recbole_dtlns.errors import DataError
-from recbole_dtlns.interactions import TrainInteractions
 from recbole_dtlns.numerics.key_filter import KeyFilter
 from recbole_dtlns.numerics.top_entries import above_mean, top_entries
 

@@ -11,8 +11,8 @@ import torch
 from scipy.sparse.csgraph import connected_components
 from scipy.sparse.linalg import LinearOperator, eigsh
 
-from recbole_dtlns.co_occurrence import MAX_HISTORY, strongest_items
-from recbole_dtlns.interactions import TrainInteractions
+from recbole_dtlns.data.co_occurrence import MAX_HISTORY, strongest_items
+from recbole_dtlns.data.interactions import TrainInteractions
 from recbole_dtlns.numerics.dense_algebra import one_thread
 
 VERSION = 4

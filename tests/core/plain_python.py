@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 from block_data import block_pairs
 
-from recbole_dtlns.interactions import TrainInteractions
+from recbole_dtlns.data.interactions import TrainInteractions
 
 
 def path_similarity(first: str, second: str) -> float:

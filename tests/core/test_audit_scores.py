@@ -10,12 +10,12 @@ import pytest
 from block_data import block_interactions
 from test_hidden_positives import ask
 
+from recbole_dtlns.data.hiding import hide_positives
+from recbole_dtlns.data.interactions import TrainInteractions
 from recbole_dtlns.errors import DataError
-from recbole_dtlns.interactions import TrainInteractions
 from recbole_dtlns.judge.audit import JudgeScore, audit, equal_bins
 from recbole_dtlns.judge.contract import Label, Question, Verdicts
 from recbole_dtlns.judge.controls import ConstantJudge, RandomJudge, with_random_paths, with_shuffled_paths
-from recbole_dtlns.judge.hidden import hide_positives
 from recbole_dtlns.teacher.contract import Candidates
 from recbole_dtlns.tree.item_tree import ItemTree
 

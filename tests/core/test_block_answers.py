@@ -11,8 +11,8 @@ from block_data import block_interactions
 from plain_python import block_of, bridged_blocks
 from scipy.sparse.csgraph import connected_components
 
-from recbole_dtlns.interactions import TrainInteractions
-from recbole_dtlns.item_sets import Observed
+from recbole_dtlns.data.interactions import TrainInteractions
+from recbole_dtlns.data.item_sets import Observed
 from recbole_dtlns.judge.contract import Label, Question, Verdicts
 from recbole_dtlns.judge.structural import StructuralJudge
 from recbole_dtlns.negatives.pool import UniformPool

@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 from block_data import block_interactions
 
+from recbole_dtlns.data.hiding import hide_positives
+from recbole_dtlns.data.interactions import TrainInteractions
 from recbole_dtlns.errors import ConfigError, DataError
-from recbole_dtlns.interactions import TrainInteractions
 from recbole_dtlns.judge.audit import audit
 from recbole_dtlns.judge.calibrated import CalibratedJudge
 from recbole_dtlns.judge.contract import Label, Question, Verdicts
 from recbole_dtlns.judge.controls import ConstantJudge, RandomJudge, RankJudge
 from recbole_dtlns.judge.features import FEATURES, pair_features
-from recbole_dtlns.judge.hidden import hide_positives
 from recbole_dtlns.judge.spectral import spectral_scores
 from recbole_dtlns.teacher.closed_form import EASE
 from recbole_dtlns.teacher.contract import Candidates, top_candidates

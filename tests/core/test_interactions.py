@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from recbole_dtlns.data.interactions import TrainInteractions
 from recbole_dtlns.errors import DataError
-from recbole_dtlns.interactions import TrainInteractions
 
 token = st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1, max_size=3)
 pair_lists = st.lists(st.tuples(token, token), min_size=1, max_size=15)

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from plain_python import random_interactions
 
-from recbole_dtlns import co_occurrence
-from recbole_dtlns.co_occurrence import co_occurrence_blocks
-from recbole_dtlns.interactions import TrainInteractions
+from recbole_dtlns.data import co_occurrence
+from recbole_dtlns.data.co_occurrence import co_occurrence_blocks
+from recbole_dtlns.data.interactions import TrainInteractions
 from recbole_dtlns.numerics import top_entries as top_entries_module
 from recbole_dtlns.numerics.key_filter import KeyFilter
 from recbole_dtlns.numerics.top_entries import top_entries

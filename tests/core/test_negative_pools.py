@@ -13,8 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import chisquare
 
+from recbole_dtlns.data.item_sets import PairSet
 from recbole_dtlns.errors import DataError
-from recbole_dtlns.item_sets import PairSet
 from recbole_dtlns.negatives.list_pool import ListPool
 from recbole_dtlns.negatives.pool import CandidatePool, PoolContext, UniformPool
 from recbole_dtlns.negatives.pools import POOLS

@@ -11,7 +11,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recbole_dtlns.item_sets import JudgedPairs, PairSet
+from recbole_dtlns.data.item_sets import JudgedPairs, PairSet
 from recbole_dtlns.negatives.false_negatives import NegativeWeights
 from recbole_dtlns.negatives.losses import bpr, cross_entropy, row_loss, softmax, sum_exp
 from recbole_dtlns.negatives.shared_negatives import SharedNegatives, expanded

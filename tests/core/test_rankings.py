@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from recbole_dtlns.data.item_sets import Observed
 from recbole_dtlns.errors import ConfigError, DataError
 from recbole_dtlns.evaluation.rankings import Rankings, Spread, equal_groups
-from recbole_dtlns.item_sets import Observed
 
 
 def lists(*rows: list[int], users: list[int] | None = None) -> Rankings:

@@ -9,8 +9,8 @@ import pandas as pd
 import pytest
 from block_data import block_interactions
 
+from recbole_dtlns.data.interactions import TrainInteractions
 from recbole_dtlns.errors import ConfigError, DataError
-from recbole_dtlns.interactions import TrainInteractions
 from recbole_dtlns.judge.contract import Label, Question
 from recbole_dtlns.judge.recorded import RecordedJudge
 from recbole_dtlns.teacher.candidate_file import read_candidates

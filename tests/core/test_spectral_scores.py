@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from block_data import block_interactions
 
-from recbole_dtlns.interactions import TrainInteractions
+from recbole_dtlns.data.interactions import TrainInteractions
 from recbole_dtlns.judge import spectral
 from recbole_dtlns.judge.spectral import spectral_scores
 

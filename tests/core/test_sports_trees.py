@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from recbole_dtlns.interactions import TrainInteractions
+from recbole_dtlns.data.interactions import TrainInteractions
 from recbole_dtlns.tree.build import TreeShape, build_tree, describe
 from recbole_dtlns.tree.item_tree import ItemTree
 from recbole_dtlns.tree.structure import item_graph, structure_vectors

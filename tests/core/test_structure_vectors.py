@@ -10,7 +10,7 @@ from block_data import block_interactions, block_pairs
 from plain_python import block_of, bridged_blocks, item_sets, random_interactions
 from scipy.sparse.csgraph import connected_components
 
-from recbole_dtlns.interactions import TrainInteractions
+from recbole_dtlns.data.interactions import TrainInteractions
 from recbole_dtlns.tree import structure
 from recbole_dtlns.tree.structure import item_graph, structure_vectors
 

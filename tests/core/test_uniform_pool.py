@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import chisquare
 
+from recbole_dtlns.data.item_sets import Forbidden, Observed, PairSet
 from recbole_dtlns.errors import DataError
-from recbole_dtlns.item_sets import Forbidden, Observed, PairSet
 from recbole_dtlns.negatives.pool import UniformPool
 from recbole_dtlns.numerics.counter_random import counter_uniform
 

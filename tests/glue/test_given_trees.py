@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from block_data import block_interactions
 
+from recbole_dtlns.data.interactions import TrainInteractions
 from recbole_dtlns.glue.preparation import Preparation, ask, prepare
 from recbole_dtlns.glue.settings import DTLNSSettings
-from recbole_dtlns.interactions import TrainInteractions
 from recbole_dtlns.judge.audit import Audit, audit
 from recbole_dtlns.judge.audit_picture import audit_page
 from recbole_dtlns.judge.calibrated import CalibratedJudge

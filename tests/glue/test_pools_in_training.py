@@ -11,10 +11,10 @@ import torch
 from test_training_step import one_epoch
 from tiny_runs import PLAIN, as_set, observed, relabelled, train, used_pairs
 
+from recbole_dtlns.data.item_sets import PairSet
 from recbole_dtlns.errors import DataError
 from recbole_dtlns.glue.dataloader import CANDIDATES
 from recbole_dtlns.glue.preparation import tree_positions
-from recbole_dtlns.item_sets import PairSet
 
 
 def pairs_drawn(run: Any, epochs: int = 3) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from recbole_dtlns.interactions import TrainInteractions
+from recbole_dtlns.data.interactions import TrainInteractions
 from recbole_dtlns.judge.contract import Question
 from recbole_dtlns.teacher.contract import Candidates
 from recbole_dtlns.tree.item_tree import ItemTree

@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from questions import random_question
 
+from recbole_dtlns.data.interactions import TrainInteractions
 from recbole_dtlns.errors import ConfigError
-from recbole_dtlns.interactions import TrainInteractions
 from recbole_dtlns.judge.contract import Label, Question
 from recbole_dtlns.llm.prompt import Prompt, history_codes
 from recbole_dtlns.llm.reply import Reason, Reply, read_reply

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from questions import random_question
 
-from recbole_dtlns.interactions import TrainInteractions
+from recbole_dtlns.data.interactions import TrainInteractions
 from recbole_dtlns.judge.contract import Question
 from recbole_dtlns.llm.prompt import Prompt
 from recbole_dtlns.llm.requests import Request, RequestPlan

@@ -9,7 +9,7 @@ import torch
 from tiny_model import save_tokenizer
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from recbole_dtlns.interactions import TrainInteractions
+from recbole_dtlns.data.interactions import TrainInteractions
 from recbole_dtlns.judge.contract import Question
 from recbole_dtlns.llm.prompt import Code, Prompt
 from recbole_dtlns.teacher.contract import Candidates

@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 from recbole.data.dataset import Dataset
 
-from recbole_dtlns.atomic_file import read_titles
+from recbole_dtlns.data.atomic_file import read_titles
+from recbole_dtlns.data.interactions import TrainInteractions
+from recbole_dtlns.data.item_sets import Observed
 from recbole_dtlns.errors import DataError
 from recbole_dtlns.glue.preparation import Preparation, to_recbole_ids
-from recbole_dtlns.interactions import TrainInteractions
-from recbole_dtlns.item_sets import Observed
 from recbole_dtlns.judge.audit import equal_bins
 from recbole_dtlns.judge.contract import Label, Question
 from recbole_dtlns.judge.history import TreeSimilarity, over_history

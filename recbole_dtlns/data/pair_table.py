@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from recbole_dtlns.data.interactions import TrainInteractions
 from recbole_dtlns.errors import DataError, InstallationError
-from recbole_dtlns.interactions import TrainInteractions
 
 _KEYS = ("user_id", "item_id")
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import scipy.sparse as sp
 
-from recbole_dtlns.interactions import TrainInteractions
+from recbole_dtlns.data.interactions import TrainInteractions
 from recbole_dtlns.numerics.top_entries import top_entries
 
 Weigh = Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]

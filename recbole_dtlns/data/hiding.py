@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from recbole_dtlns.data.interactions import TrainInteractions
 from recbole_dtlns.errors import DataError
-from recbole_dtlns.interactions import TrainInteractions
 
 
 def hide_positives(train: TrainInteractions, share: float, seed: int) -> tuple[TrainInteractions, np.ndarray]:
