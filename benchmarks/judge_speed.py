@@ -24,11 +24,11 @@ import scipy.sparse as sp
 from sports_question import add_argument, audited_question, published_trees
 from threadpoolctl import threadpool_limits
 
-from recbole_dtlns.artefact_store import write_atomically
 from recbole_dtlns.data.interactions import TrainInteractions
 from recbole_dtlns.judge.calibrated import CalibratedJudge
 from recbole_dtlns.judge.contract import Question
 from recbole_dtlns.judge.structural import StructuralJudge
+from recbole_dtlns.storage.artefact_store import write_atomically
 from recbole_dtlns.teacher.contract import Candidates
 
 RESULTS = Path(__file__).parent / "results" / "judge_speed.json"

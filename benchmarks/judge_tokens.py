@@ -31,7 +31,6 @@ from mistral_common.protocol.instruct.request import ChatCompletionRequest
 from mistral_common.tokens.tokenizers.mistral import MistralTokenizer
 from sports_question import add_argument, audited_question, sports_question
 
-from recbole_dtlns.artefact_store import write_atomically
 from recbole_dtlns.judge.audit import audit
 from recbole_dtlns.judge.contract import Question
 from recbole_dtlns.judge.distilled import DistilledJudge
@@ -40,6 +39,7 @@ from recbole_dtlns.llm.judge import LLMJudge
 from recbole_dtlns.llm.prompt import Message, Prompt
 from recbole_dtlns.llm.reply import Reply
 from recbole_dtlns.llm.requests import Request, RequestPlan
+from recbole_dtlns.storage.artefact_store import write_atomically
 
 BLOCK = 16
 RESULTS = Path(__file__).parent / "results" / "judge_tokens.json"

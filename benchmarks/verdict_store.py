@@ -23,7 +23,6 @@ from typing import Any
 import numpy as np
 import scipy.sparse as sp
 
-from recbole_dtlns.artefact_store import write_atomically
 from recbole_dtlns.data.interactions import TrainInteractions
 from recbole_dtlns.judge.contract import Question
 from recbole_dtlns.llm import verdict_store
@@ -31,6 +30,7 @@ from recbole_dtlns.llm.judge import LLMJudge
 from recbole_dtlns.llm.prompt import Prompt
 from recbole_dtlns.llm.reply import Answer, Reply
 from recbole_dtlns.llm.requests import Request
+from recbole_dtlns.storage.artefact_store import write_atomically
 from recbole_dtlns.teacher.contract import Candidates
 from recbole_dtlns.tree.item_tree import ItemTree
 

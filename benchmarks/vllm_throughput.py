@@ -19,10 +19,10 @@ from typing import Any
 
 import numpy as np
 
-from recbole_dtlns.artefact_store import write_atomically
 from recbole_dtlns.llm.judge import LLMJudge
 from recbole_dtlns.llm.prompt import Prompt
 from recbole_dtlns.llm.vllm_engine import VLLMEngine
+from recbole_dtlns.storage.artefact_store import write_atomically
 
 sys.path.append(str(Path(__file__).resolve().parents[1] / "tests" / "llm"))
 from questions import random_question

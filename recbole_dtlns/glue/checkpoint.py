@@ -17,8 +17,8 @@ import numpy as np
 import scipy.sparse as sp
 import torch
 
-from recbole_dtlns.artefact_store import write_atomically
 from recbole_dtlns.errors import CheckpointError
+from recbole_dtlns.storage.artefact_store import write_atomically
 
 logger = logging.getLogger("recbole_dtlns")
 

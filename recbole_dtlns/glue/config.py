@@ -14,7 +14,6 @@ from typing import Any
 
 from recbole.config import Config
 
-from recbole_dtlns.artefact_store import cache_folder
 from recbole_dtlns.errors import ConfigError, UnknownNameError
 from recbole_dtlns.glue.known_keys import READ_UNDOCUMENTED, RECBOLE_MODEL_YAMLS, keys_of_all_models, meant
 from recbole_dtlns.glue.models import resolve_model
@@ -22,7 +21,8 @@ from recbole_dtlns.glue.recbole_values import check_recbole_values
 from recbole_dtlns.glue.settings import PREFIX, DTLNSSettings
 from recbole_dtlns.llm.prompt import BUILTIN
 from recbole_dtlns.registry import nearest
-from recbole_dtlns.yaml_file import read_yaml_file
+from recbole_dtlns.storage.artefact_store import cache_folder
+from recbole_dtlns.storage.yaml_file import read_yaml_file
 
 # RecBole derives these from the other keys and the machine. Given from outside they would break it: a `local_rank`, for
 # example, makes it join a group of processes.

@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from recbole_dtlns.artefact_store import write_atomically
 from recbole_dtlns.data.atomic_file import TITLES
 from recbole_dtlns.errors import ArtefactError, ConfigError, DataError
+from recbole_dtlns.storage.artefact_store import write_atomically
 
 _SEPARATORS = {",": "commas", "\t": "tabs", ";": "semicolons", "|": "bars"}
 _ENCODINGS = ("utf-8-sig", "utf-16", "cp1252")  # each refuses most texts that are not its own, the last one few

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import recbole
 
-from recbole_dtlns.yaml_file import read_yaml_file
+from recbole_dtlns.storage.yaml_file import read_yaml_file
 
 RECBOLE_MODEL_YAMLS = Path(recbole.__file__).parent / "properties" / "model"
 # RecBole's code reads these and no yaml of it names them.

@@ -16,7 +16,6 @@ from recbole.data.dataset import Dataset
 from tqdm import tqdm
 
 from recbole_dtlns import relabelling
-from recbole_dtlns.artefact_store import Arrays, Artefact, ArtefactStore, Facts, cache_folder
 from recbole_dtlns.data.interactions import TrainInteractions
 from recbole_dtlns.data.item_sets import Forbidden, JudgedPairs, Observed, PairSet, PseudoPositives
 from recbole_dtlns.errors import DataError
@@ -28,6 +27,7 @@ from recbole_dtlns.judge.controls import with_random_paths, with_shuffled_paths
 from recbole_dtlns.judge.table import JUDGES
 from recbole_dtlns.llm.prompt import Prompt
 from recbole_dtlns.relabelling import Relabelling, relabel
+from recbole_dtlns.storage.artefact_store import Arrays, Artefact, ArtefactStore, Facts, cache_folder
 from recbole_dtlns.teacher.candidate_file import read_candidates
 from recbole_dtlns.teacher.contract import Candidates, top_candidates
 from recbole_dtlns.tree import build, structure

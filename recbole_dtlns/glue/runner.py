@@ -17,7 +17,6 @@ import yaml
 from recbole.data.dataset import Dataset
 from recbole.utils import dict2str, get_local_time, init_seed
 
-from recbole_dtlns.artefact_store import write_atomically
 from recbole_dtlns.compat import quiet_recbole
 from recbole_dtlns.data.interactions import TrainInteractions
 from recbole_dtlns.data.item_sets import Observed
@@ -36,6 +35,7 @@ from recbole_dtlns.glue.run_data import (
 from recbole_dtlns.glue.run_log import open_log, shows_bars
 from recbole_dtlns.glue.sampling import make_sampling
 from recbole_dtlns.glue.trainer import SETTINGS, DTLNSTrainerMixin, build_trainer
+from recbole_dtlns.storage.artefact_store import write_atomically
 
 logger = logging.getLogger("recbole_dtlns")
 

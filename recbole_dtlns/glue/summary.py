@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from recbole_dtlns.artefact_store import Artefact
 from recbole_dtlns.data.interactions import TrainInteractions
+from recbole_dtlns.storage.artefact_store import Artefact
 
 Facts = Mapping[str, Any]
 

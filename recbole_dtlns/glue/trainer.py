@@ -15,7 +15,6 @@ from recbole.evaluator.collector import Collector, DataStruct
 from recbole.model.abstract_recommender import AbstractRecommender
 from recbole.utils import get_trainer
 
-from recbole_dtlns.artefact_store import remove_leftovers
 from recbole_dtlns.compat import quiet_recbole
 from recbole_dtlns.errors import CheckpointError
 from recbole_dtlns.evaluation.rankings import Rankings
@@ -34,6 +33,7 @@ from recbole_dtlns.glue.reproducibility import reproducible_training
 from recbole_dtlns.glue.scoring import PastModels
 from recbole_dtlns.glue.sparse_products import FastSparseProducts, holds_sparse_matrices
 from recbole_dtlns.glue.training_step import LossFunction, Sampling, TrainingStep
+from recbole_dtlns.storage.artefact_store import remove_leftovers
 
 logger = logging.getLogger("recbole_dtlns")
 

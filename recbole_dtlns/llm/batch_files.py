@@ -8,12 +8,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from recbole_dtlns.artefact_store import replacing
 from recbole_dtlns.errors import ConfigError, DataError
 from recbole_dtlns.llm.openai_engine import read_completion, request_body
 from recbole_dtlns.llm.prompt import Prompt
 from recbole_dtlns.llm.reply import Reason, Reply
 from recbole_dtlns.llm.requests import Request
+from recbole_dtlns.storage.artefact_store import replacing
 
 
 def write_requests(file: Path, requests: Iterable[Request], model: str, arguments: Mapping[str, Any]) -> int:

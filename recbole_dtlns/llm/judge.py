@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from recbole_dtlns.artefact_store import cache_folder
 from recbole_dtlns.errors import EngineError
 from recbole_dtlns.judge.contract import Label, Question, Verdicts
 from recbole_dtlns.llm.asked import Asked
@@ -23,6 +22,7 @@ from recbole_dtlns.llm.prompt import Prompt
 from recbole_dtlns.llm.reply import Reason, read_reply
 from recbole_dtlns.llm.requests import Request, RequestPlan
 from recbole_dtlns.llm.verdict_store import ShardWriter, VerdictStore
+from recbole_dtlns.storage.artefact_store import cache_folder
 
 logger = logging.getLogger("recbole_dtlns")
 

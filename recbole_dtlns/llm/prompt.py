@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from recbole_dtlns.errors import ConfigError
 from recbole_dtlns.registry import nearest
-from recbole_dtlns.yaml_file import read_yaml
+from recbole_dtlns.storage.yaml_file import read_yaml
 
 Code = tuple[str, str]  # of one item: in the structure tree, in the semantic tree
 Message = dict[str, str]  # role and content, as chat templates take them

@@ -41,10 +41,10 @@ from typing import Any, Self
 import numpy as np
 from filelock import FileLock
 
-from recbole_dtlns.artefact_store import write_atomically
 from recbole_dtlns.errors import ArtefactError
 from recbole_dtlns.judge.contract import Label
 from recbole_dtlns.llm.reply import Answer
+from recbole_dtlns.storage.artefact_store import write_atomically
 
 logger = logging.getLogger("recbole_dtlns")
 

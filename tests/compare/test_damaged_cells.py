@@ -22,7 +22,7 @@ from recbole_dtlns.glue.compare.compare import _reason, compare
 from recbole_dtlns.glue.compare.experiment import Cell
 from recbole_dtlns.glue.compare.report import write_report
 from recbole_dtlns.glue.compare.results import Comparison
-from recbole_dtlns.sealed_json import sealed
+from recbole_dtlns.storage.sealed_json import sealed
 
 Finished = tuple[Path, Comparison, list[str]]
 

@@ -16,9 +16,9 @@ import pytest
 from processes import PATIENCE, Children
 from safetensors.numpy import save
 
-from recbole_dtlns import artefact_store
-from recbole_dtlns.artefact_store import Artefact, ArtefactStore
 from recbole_dtlns.errors import ArtefactError
+from recbole_dtlns.storage import artefact_store
+from recbole_dtlns.storage.artefact_store import Artefact, ArtefactStore
 
 STAGE, VERSION, INPUTS = "verdicts", 1, {"train": "abc", "k": 20, "share": 0.5, "names": ["a", "b"]}
 
@@ -236,7 +236,7 @@ import os, signal, sys, time
 from pathlib import Path
 from typing import Any
 import numpy as np
-from recbole_dtlns.artefact_store import ArtefactStore
+from recbole_dtlns.storage.artefact_store import ArtefactStore
 
 def die(): os.kill(os.getpid(), signal.SIGKILL)
 

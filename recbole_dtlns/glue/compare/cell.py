@@ -22,7 +22,6 @@ from filelock import FileLock
 from recbole.data.dataset import Dataset
 from recbole.utils import ModelType
 
-from recbole_dtlns.artefact_store import remove_leftovers
 from recbole_dtlns.data.item_sets import Forbidden, PairSet
 from recbole_dtlns.errors import CheckpointError, DTLNSError
 from recbole_dtlns.evaluation.rankings import METRICS, Rankings, Spread, equal_groups
@@ -36,7 +35,8 @@ from recbole_dtlns.glue.preparation import prepare, to_recbole_ids
 from recbole_dtlns.glue.run_data import purged_of_evaluation
 from recbole_dtlns.glue.runner import Run, assemble_run, write_file
 from recbole_dtlns.glue.trainer import BEST, LAST
-from recbole_dtlns.sealed_json import read_sealed, sealed
+from recbole_dtlns.storage.artefact_store import remove_leftovers
+from recbole_dtlns.storage.sealed_json import read_sealed, sealed
 
 logger = logging.getLogger("recbole_dtlns")
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from recbole_dtlns.errors import ArtefactError
 from recbole_dtlns.glue.runner import write_file
-from recbole_dtlns.sealed_json import read_sealed, sealed
+from recbole_dtlns.storage.sealed_json import read_sealed, sealed
 
 RESULT, PER_USER, EXPLANATION = "result.json", "per_user.parquet", "explanation.json"
 _FILES = "files"

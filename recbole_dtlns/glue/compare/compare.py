@@ -22,7 +22,7 @@ from recbole_dtlns.glue.compare.experiment import Cell, Experiment
 from recbole_dtlns.glue.compare.experiment_file import read_experiment
 from recbole_dtlns.glue.compare.results import Comparison, chosen_on_validation, collect, read_results
 from recbole_dtlns.glue.runner import write_file
-from recbole_dtlns.sealed_json import sealed
+from recbole_dtlns.storage.sealed_json import sealed
 
 CELLS, LOG = "cells", "log.txt"
 

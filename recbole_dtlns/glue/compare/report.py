@@ -26,7 +26,7 @@ from recbole_dtlns.glue.compare.tables import (
 )
 from recbole_dtlns.glue.runner import write_file
 from recbole_dtlns.pages import draw, lines, page, table
-from recbole_dtlns.sealed_json import read_sealed
+from recbole_dtlns.storage.sealed_json import read_sealed
 
 REPORT = "report.html"
 _MOST_LINES = 10  # curves that one can tell apart

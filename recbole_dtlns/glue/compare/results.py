@@ -20,7 +20,7 @@ from recbole_dtlns.glue.compare.experiment import Cell, Experiment
 from recbole_dtlns.glue.compare.experiment_file import REFERENCES
 from recbole_dtlns.glue.compare.tables import main_metric, markdown, measured
 from recbole_dtlns.glue.runner import write_file
-from recbole_dtlns.sealed_json import sealed
+from recbole_dtlns.storage.sealed_json import sealed
 
 JSON, TABLE, USERS = "comparison.json", "comparison.md", "per_user.parquet"
 FORMAT = 2  # of comparison.json

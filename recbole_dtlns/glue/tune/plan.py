@@ -13,7 +13,7 @@ from recbole_dtlns.glue.models import check_model
 from recbole_dtlns.glue.run_data import check_negative_sampling
 from recbole_dtlns.glue.runner import write_file
 from recbole_dtlns.glue.tune.space import Parameter
-from recbole_dtlns.sealed_json import read_sealed, sealed
+from recbole_dtlns.storage.sealed_json import read_sealed, sealed
 
 SEARCH_FILE = "search.json"
 # Keys that the stages before training read, by their beginning.

@@ -11,7 +11,7 @@ from typing import Any
 
 from recbole_dtlns.errors import ConfigError
 from recbole_dtlns.registry import nearest
-from recbole_dtlns.yaml_file import read_yaml
+from recbole_dtlns.storage.yaml_file import read_yaml
 
 # How many numbers each of Ray's distributions takes; the last of three is the step.
 _NUMBERS = {

@@ -1,0 +1,1 @@
+"""What is kept on disk and read again: artefacts by content, checked JSON, strict YAML."""
