@@ -17,8 +17,8 @@ from reporting import machine, table, write_results
 from trees import SPORTS, cohesion, made_train, plain_graph, read_train
 
 from recbole_dtlns.data.interactions import TrainInteractions
-from recbole_dtlns.tree.build import TreeShape, build_tree
-from recbole_dtlns.tree.structure import MAX_HISTORY, NEIGHBOURS, item_graph, structure_vectors
+from recbole_dtlns.trees.build import TreeShape, build_tree
+from recbole_dtlns.trees.structure import MAX_HISTORY, NEIGHBOURS, item_graph, structure_vectors
 
 ALL = 10**6
 BOUNDS = [(ALL, ALL), (500, ALL), (200, ALL), (100, ALL), (50, ALL), (ALL, 400), (ALL, 200), (ALL, 100), (200, 200)]

@@ -29,8 +29,8 @@ from recbole_dtlns.compat import quiet_recbole
 from recbole_dtlns.glue import runner
 from recbole_dtlns.glue.config import DTLNSConfig
 from recbole_dtlns.storage.artefact_store import ArtefactStore
-from recbole_dtlns.tree import structure
-from recbole_dtlns.tree.structure import item_graph
+from recbole_dtlns.trees import structure
+from recbole_dtlns.trees.structure import item_graph
 
 SIZES = {  # users, items, train pairs
     "1e5": (10_000, 5_000, 10**5),

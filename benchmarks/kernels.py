@@ -32,8 +32,8 @@ from recbole_dtlns.negatives.popularity_pool import PopularityPool
 from recbole_dtlns.negatives.products import candidate_scores
 from recbole_dtlns.negatives.tree_views import TreeView
 from recbole_dtlns.numerics.counter_random import counter_uniform
-from recbole_dtlns.tree.build import TreeShape, build_tree
-from recbole_dtlns.tree.structure import structure_vectors
+from recbole_dtlns.trees.build import TreeShape, build_tree
+from recbole_dtlns.trees.structure import structure_vectors
 
 ROUNDS = 5
 ROWS = 2048

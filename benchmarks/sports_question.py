@@ -13,9 +13,9 @@ from recbole_dtlns.judge.contract import Question
 from recbole_dtlns.teacher.candidate_file import read_candidates
 from recbole_dtlns.teacher.closed_form import ItemKNN
 from recbole_dtlns.teacher.contract import top_candidates
-from recbole_dtlns.tree.build import TreeShape, build_tree
-from recbole_dtlns.tree.item_tree import ItemTree
-from recbole_dtlns.tree.structure import structure_vectors
+from recbole_dtlns.trees.build import TreeShape, build_tree
+from recbole_dtlns.trees.item_tree import ItemTree
+from recbole_dtlns.trees.structure import structure_vectors
 
 SPORTS = Path(__file__).resolve().parents[2] / "shared" / "sports"
 

@@ -27,8 +27,8 @@ from threadpoolctl import threadpool_limits
 
 from recbole_dtlns.data.interactions import TrainInteractions
 from recbole_dtlns.teacher.closed_form import ItemKNN
-from recbole_dtlns.tree.build import TreeShape, build_tree
-from recbole_dtlns.tree.structure import structure_vectors
+from recbole_dtlns.trees.build import TreeShape, build_tree
+from recbole_dtlns.trees.structure import structure_vectors
 
 SPORTS = Path(__file__).resolve().parents[2] / "shared" / "sports" / "sports.train.inter"
 

@@ -27,7 +27,7 @@ from recbole_dtlns.negatives.selection import Choice, NegativeSampler, SamplerCo
 from recbole_dtlns.negatives.tree_views import TreeView
 from recbole_dtlns.numerics.counter_random import counter_uniform
 from recbole_dtlns.numerics.schedule import Schedule
-from recbole_dtlns.tree.item_tree import ItemTree
+from recbole_dtlns.trees.item_tree import ItemTree
 
 MakeSampler = Callable[[SamplerContext], NegativeSampler]
 MakePool = Callable[[PoolContext], CandidatePool]

@@ -30,9 +30,9 @@ from recbole_dtlns.relabelling import Relabelling, relabel
 from recbole_dtlns.storage.artefact_store import Arrays, Artefact, ArtefactStore, Facts, cache_folder
 from recbole_dtlns.teacher.candidate_file import read_candidates
 from recbole_dtlns.teacher.contract import Candidates, top_candidates
-from recbole_dtlns.tree import build, structure
-from recbole_dtlns.tree.build import TreeShape, build_tree, describe
-from recbole_dtlns.tree.item_tree import ItemTree
+from recbole_dtlns.trees import build, structure
+from recbole_dtlns.trees.build import TreeShape, build_tree, describe
+from recbole_dtlns.trees.item_tree import ItemTree
 
 logger = logging.getLogger("recbole_dtlns")
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from recbole_dtlns.data.interactions import TrainInteractions
 from recbole_dtlns.teacher.contract import Candidates
-from recbole_dtlns.tree.item_tree import ItemTree
+from recbole_dtlns.trees.item_tree import ItemTree
 
 
 class Label(IntEnum):

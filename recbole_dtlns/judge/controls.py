@@ -10,7 +10,7 @@ import numpy as np
 
 from recbole_dtlns.judge.contract import Label, Question, Verdicts
 from recbole_dtlns.judge.structural import StructuralJudge
-from recbole_dtlns.tree.item_tree import ItemTree
+from recbole_dtlns.trees.item_tree import ItemTree
 
 
 class ConstantJudge:

@@ -8,8 +8,8 @@ import numpy as np
 
 from recbole_dtlns.data.interactions import TrainInteractions
 from recbole_dtlns.judge.contract import Question
-from recbole_dtlns.tree.item_tree import ItemTree
-from recbole_dtlns.tree.structure import item_graph
+from recbole_dtlns.trees.item_tree import ItemTree
+from recbole_dtlns.trees.structure import item_graph
 
 _CHUNK_COMPARISONS = 250_000  # (candidate, history item) comparisons at once: they stay in the cache
 _UNKNOWN = np.float32(-1)

@@ -14,7 +14,7 @@ import numpy as np
 
 from recbole_dtlns.judge.contract import Question
 from recbole_dtlns.llm.prompt import NO_CODE, Code, Message, Prompt, history_codes
-from recbole_dtlns.tree.item_tree import ItemTree
+from recbole_dtlns.trees.item_tree import ItemTree
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ import numpy as np
 from recbole_dtlns.data.item_sets import PairSet
 from recbole_dtlns.errors import DataError
 from recbole_dtlns.numerics.key_filter import KeyFilter
-from recbole_dtlns.tree.item_tree import ItemTree
+from recbole_dtlns.trees.item_tree import ItemTree
 
 
 class CandidatePool(Protocol):

@@ -6,7 +6,7 @@ import numpy as np
 
 from recbole_dtlns.data.item_sets import PairSet
 from recbole_dtlns.negatives.pool import PoolContext, UniformPool, below
-from recbole_dtlns.tree.item_tree import ItemTree
+from recbole_dtlns.trees.item_tree import ItemTree
 
 
 class SubtreePool:

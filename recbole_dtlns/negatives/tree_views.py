@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from recbole_dtlns.tree.item_tree import ItemTree
+from recbole_dtlns.trees.item_tree import ItemTree
 
 
 class TreeView:

@@ -23,7 +23,7 @@ from recbole_dtlns.glue.compare.cell import run_cell
 from recbole_dtlns.glue.compare.experiment import Experiment
 from recbole_dtlns.glue.compare.experiment_file import read_experiment, shipped_experiments
 from recbole_dtlns.glue.config import DTLNSConfig, preset_file
-from recbole_dtlns.tree import build, structure
+from recbole_dtlns.trees import build, structure
 
 EVIDENCE = Path(__file__).resolve().parents[2] / "docs" / "evidence"
 

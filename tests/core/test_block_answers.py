@@ -23,9 +23,9 @@ from recbole_dtlns.numerics.schedule import Schedule
 from recbole_dtlns.relabelling import relabel
 from recbole_dtlns.teacher.closed_form import EASE, ItemKNN
 from recbole_dtlns.teacher.contract import Candidates, top_candidates
-from recbole_dtlns.tree.build import TreeShape, build_tree
-from recbole_dtlns.tree.item_tree import ItemTree
-from recbole_dtlns.tree.structure import item_graph, structure_vectors
+from recbole_dtlns.trees.build import TreeShape, build_tree
+from recbole_dtlns.trees.item_tree import ItemTree
+from recbole_dtlns.trees.structure import item_graph, structure_vectors
 
 BLOCKS, MISSING = 4, 3
 TEACHERS = {"EASE": EASE(10.0, 16), "ItemKNN": ItemKNN(50, 10.0, 16)}

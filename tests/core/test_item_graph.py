@@ -18,7 +18,7 @@ from recbole_dtlns.data.interactions import TrainInteractions
 from recbole_dtlns.numerics import top_entries as top_entries_module
 from recbole_dtlns.numerics.key_filter import KeyFilter
 from recbole_dtlns.numerics.top_entries import top_entries
-from recbole_dtlns.tree.structure import item_graph
+from recbole_dtlns.trees.structure import item_graph
 
 values = st.sampled_from([0.0, -0.0, 1.0, -1.0, 2.5, -2.5, 1e-30, -1e30, np.inf, -np.inf])
 

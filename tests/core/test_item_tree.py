@@ -14,9 +14,9 @@ from plain_python import path_similarity, random_paths
 
 from recbole_dtlns.errors import DataError
 from recbole_dtlns.negatives.tree_views import TreeView
-from recbole_dtlns.tree import item_tree
-from recbole_dtlns.tree.build import describe
-from recbole_dtlns.tree.item_tree import ItemTree
+from recbole_dtlns.trees import item_tree
+from recbole_dtlns.trees.build import describe
+from recbole_dtlns.trees.item_tree import ItemTree
 
 any_path = st.lists(st.integers(0, 32766), max_size=6).map(lambda digits: "-".join(map(str, digits)))
 crowded_path = st.lists(st.integers(0, 2), max_size=4).map(lambda digits: "-".join(map(str, digits)))  # share prefixes

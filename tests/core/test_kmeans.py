@@ -7,7 +7,7 @@ import pytest
 from sklearn.cluster import KMeans
 from sklearn.metrics import adjusted_rand_score
 
-from recbole_dtlns.tree.kmeans import kmeans_distances
+from recbole_dtlns.trees.kmeans import kmeans_distances
 
 
 def blobs(n: int, k: int, spread: float, seed: int) -> tuple[np.ndarray, np.ndarray]:

@@ -21,7 +21,7 @@ from recbole_dtlns.negatives.pools import POOLS
 from recbole_dtlns.negatives.popularity_pool import PopularityPool
 from recbole_dtlns.negatives.subtree_pool import SubtreePool
 from recbole_dtlns.numerics.counter_random import counter_uniform
-from recbole_dtlns.tree.item_tree import ItemTree
+from recbole_dtlns.trees.item_tree import ItemTree
 
 N_ITEMS = 13
 blocked_by_user = st.lists(st.sets(st.integers(1, N_ITEMS - 1), max_size=N_ITEMS - 2), min_size=1, max_size=5)

@@ -15,7 +15,7 @@ from recbole_dtlns.judge.contract import Label, Question
 from recbole_dtlns.judge.recorded import RecordedJudge
 from recbole_dtlns.teacher.candidate_file import read_candidates
 from recbole_dtlns.teacher.contract import Candidates
-from recbole_dtlns.tree.item_tree import ItemTree
+from recbole_dtlns.trees.item_tree import ItemTree
 
 TRAIN = block_interactions(blocks=2, users=2, items=4, missing=2)
 

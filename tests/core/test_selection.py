@@ -23,7 +23,7 @@ from recbole_dtlns.negatives.selection import (
 )
 from recbole_dtlns.negatives.tree_views import TreeView
 from recbole_dtlns.numerics.schedule import Schedule
-from recbole_dtlns.tree.item_tree import ItemTree
+from recbole_dtlns.trees.item_tree import ItemTree
 
 # Item 1 is the positive. In the structure tree 2 is its neighbour, in the semantic tree 3 is; 4 and 5 are far in both.
 STRUCTURE = ["", "0-0", "0-0", "1-0", "1-1", "2-0"]

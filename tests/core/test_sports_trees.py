@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from recbole_dtlns.data.interactions import TrainInteractions
-from recbole_dtlns.tree.build import TreeShape, build_tree, describe
-from recbole_dtlns.tree.item_tree import ItemTree
-from recbole_dtlns.tree.structure import item_graph, structure_vectors
+from recbole_dtlns.trees.build import TreeShape, build_tree, describe
+from recbole_dtlns.trees.item_tree import ItemTree
+from recbole_dtlns.trees.structure import item_graph, structure_vectors
 
 
 def read_train(sports: Path) -> TrainInteractions:

@@ -15,8 +15,8 @@ from recbole_dtlns.judge.contract import Label, Question, Verdicts
 from recbole_dtlns.judge.controls import ConstantJudge, RandomJudge, ShuffledJudge
 from recbole_dtlns.judge.structural import StructuralJudge
 from recbole_dtlns.teacher.contract import Candidates
-from recbole_dtlns.tree import item_tree
-from recbole_dtlns.tree.item_tree import ItemTree
+from recbole_dtlns.trees import item_tree
+from recbole_dtlns.trees.item_tree import ItemTree
 
 
 def random_question(seed: int, missing: float = 0.2, n_users: int = 8, n_items: int = 20) -> Question:

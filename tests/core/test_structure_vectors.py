@@ -11,8 +11,8 @@ from plain_python import block_of, bridged_blocks, item_sets, random_interaction
 from scipy.sparse.csgraph import connected_components
 
 from recbole_dtlns.data.interactions import TrainInteractions
-from recbole_dtlns.tree import structure
-from recbole_dtlns.tree.structure import item_graph, structure_vectors
+from recbole_dtlns.trees import structure
+from recbole_dtlns.trees.structure import item_graph, structure_vectors
 
 
 def chained(links: list[tuple[str, str]]) -> TrainInteractions:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from recbole_dtlns.errors import ConfigError, DataError
-from recbole_dtlns.tree.build import TreeShape, balance_by_regret, build_tree
+from recbole_dtlns.trees.build import TreeShape, balance_by_regret, build_tree
 
 
 def node_sizes(paths: list[str]) -> dict[tuple[str, ...], int]:

@@ -19,7 +19,7 @@ from recbole_dtlns.negatives.samplers import make_sampler
 from recbole_dtlns.negatives.selection import Choice, HardSampler, SamplerContext, model_score
 from recbole_dtlns.negatives.tree_views import TreeView
 from recbole_dtlns.numerics.schedule import Schedule
-from recbole_dtlns.tree.item_tree import ItemTree
+from recbole_dtlns.trees.item_tree import ItemTree
 
 USERS, ITEMS, D = 8, 20, 4
 

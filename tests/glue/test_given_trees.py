@@ -16,7 +16,7 @@ from recbole_dtlns.judge.audit import Audit, audit
 from recbole_dtlns.judge.audit_picture import audit_page
 from recbole_dtlns.judge.calibrated import CalibratedJudge
 from recbole_dtlns.judge.structural import StructuralJudge
-from recbole_dtlns.tree.item_tree import ItemTree
+from recbole_dtlns.trees.item_tree import ItemTree
 
 NO_DATASET: Any = None  # only a teacher from a checkpoint looks at it
 SMALL = {"candidates": 16, "teacher_ease_reg": 1.0, "teacher_dim": 8, "structure_dim": 8, "tree_leaf_size": 10}

@@ -19,7 +19,7 @@ from recbole_dtlns.glue.models import resolve_model
 from recbole_dtlns.glue.preparation import tree_positions
 from recbole_dtlns.glue.propagation import propagation_shared
 from recbole_dtlns.glue.training_step import Sampling, TrainingStep
-from recbole_dtlns.tree.item_tree import ItemTree
+from recbole_dtlns.trees.item_tree import ItemTree
 
 TWO_NEGATIVES = {"train_neg_sample_args": {"distribution": "uniform", "sample_num": 2}}
 

@@ -23,7 +23,7 @@ from recbole_dtlns.llm.judge import Limits, LLMJudge
 from recbole_dtlns.llm.prompt import Prompt
 from recbole_dtlns.llm.reply import Reply
 from recbole_dtlns.llm.requests import Request
-from recbole_dtlns.tree.item_tree import ItemTree
+from recbole_dtlns.trees.item_tree import ItemTree
 
 
 def llm(engine: RuleEngine, folder: str = "verdicts", **limits: object) -> LLMJudge:

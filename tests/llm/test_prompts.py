@@ -19,7 +19,7 @@ from recbole_dtlns.llm.prompt import Prompt, history_codes
 from recbole_dtlns.llm.reply import Reason, Reply, read_reply
 from recbole_dtlns.llm.requests import RequestPlan
 from recbole_dtlns.teacher.contract import Candidates
-from recbole_dtlns.tree.item_tree import ItemTree
+from recbole_dtlns.trees.item_tree import ItemTree
 
 steady = settings(deadline=None, derandomize=True, max_examples=200)
 

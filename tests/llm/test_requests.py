@@ -17,7 +17,7 @@ from recbole_dtlns.llm.prompt import Prompt
 from recbole_dtlns.llm.requests import Request, RequestPlan
 from recbole_dtlns.llm.verdict_store import VerdictStore
 from recbole_dtlns.teacher.contract import Candidates
-from recbole_dtlns.tree.item_tree import ItemTree
+from recbole_dtlns.trees.item_tree import ItemTree
 
 PAIR, USER = Prompt.load("pair"), Prompt.load("user")
 shapes = pytest.mark.parametrize("prompt", [PAIR, USER], ids=["pair", "user"])

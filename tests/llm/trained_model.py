@@ -13,7 +13,7 @@ from recbole_dtlns.data.interactions import TrainInteractions
 from recbole_dtlns.judge.contract import Question
 from recbole_dtlns.llm.prompt import Code, Prompt
 from recbole_dtlns.teacher.contract import Candidates
-from recbole_dtlns.tree.item_tree import ItemTree
+from recbole_dtlns.trees.item_tree import ItemTree
 
 PROMPT = Prompt("pair", "", "{structure_history},{semantic_history}:{structure},{semantic}", "", "yes", "no")
 SURE = 0.9  # probability of the answer that the rule gives

@@ -20,7 +20,7 @@ from recbole_dtlns.glue.preparation import Preparation, to_recbole_ids
 from recbole_dtlns.judge.audit import equal_bins
 from recbole_dtlns.judge.contract import Label, Question
 from recbole_dtlns.judge.history import TreeSimilarity, over_history
-from recbole_dtlns.tree.item_tree import ItemTree
+from recbole_dtlns.trees.item_tree import ItemTree
 
 _EXAMPLES = 8  # users whose relabelled items are shown
 _SHOWN = 6  # items of each, and of each leaf

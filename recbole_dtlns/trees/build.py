@@ -11,8 +11,8 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from recbole_dtlns.errors import ConfigError, DataError
-from recbole_dtlns.tree.item_tree import ItemTree
-from recbole_dtlns.tree.kmeans import distances_to_means, kmeans_distances
+from recbole_dtlns.trees.item_tree import ItemTree
+from recbole_dtlns.trees.kmeans import distances_to_means, kmeans_distances
 
 VERSION = 3
 _RECENTRINGS = 3
