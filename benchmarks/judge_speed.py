@@ -29,7 +29,7 @@ from recbole_dtlns.judge.calibrated import CalibratedJudge
 from recbole_dtlns.judge.contract import Question
 from recbole_dtlns.judge.structural import StructuralJudge
 from recbole_dtlns.storage.artefact_store import write_atomically
-from recbole_dtlns.teacher.contract import Candidates
+from recbole_dtlns.teachers.contract import Candidates
 
 RESULTS = Path(__file__).parent / "results" / "judge_speed.json"
 

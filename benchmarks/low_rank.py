@@ -18,7 +18,7 @@ from sports_question import add_argument, sports_pairs, sports_train
 
 from recbole_dtlns.data.item_sets import Observed
 from recbole_dtlns.evaluation.rankings import Rankings
-from recbole_dtlns.teacher.closed_form import EASE
+from recbole_dtlns.teachers.closed_form import EASE
 
 DIMENSIONS = (64, 128, 256, 512)
 DEPTH = 20

@@ -10,9 +10,9 @@ import pandas as pd
 from recbole_dtlns.data.interactions import TrainInteractions
 from recbole_dtlns.data.item_sets import Observed
 from recbole_dtlns.judge.contract import Question
-from recbole_dtlns.teacher.candidate_file import read_candidates
-from recbole_dtlns.teacher.closed_form import ItemKNN
-from recbole_dtlns.teacher.contract import top_candidates
+from recbole_dtlns.teachers.candidate_file import read_candidates
+from recbole_dtlns.teachers.closed_form import ItemKNN
+from recbole_dtlns.teachers.contract import top_candidates
 from recbole_dtlns.trees.build import TreeShape, build_tree
 from recbole_dtlns.trees.item_tree import ItemTree
 from recbole_dtlns.trees.structure import structure_vectors

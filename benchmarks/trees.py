@@ -26,7 +26,7 @@ from sklearn.cluster import KMeans
 from threadpoolctl import threadpool_limits
 
 from recbole_dtlns.data.interactions import TrainInteractions
-from recbole_dtlns.teacher.closed_form import ItemKNN
+from recbole_dtlns.teachers.closed_form import ItemKNN
 from recbole_dtlns.trees.build import TreeShape, build_tree
 from recbole_dtlns.trees.structure import structure_vectors
 

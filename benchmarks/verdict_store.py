@@ -31,7 +31,7 @@ from recbole_dtlns.llm.prompt import Prompt
 from recbole_dtlns.llm.reply import Answer, Reply
 from recbole_dtlns.llm.requests import Request
 from recbole_dtlns.storage.artefact_store import write_atomically
-from recbole_dtlns.teacher.contract import Candidates
+from recbole_dtlns.teachers.contract import Candidates
 from recbole_dtlns.trees.item_tree import ItemTree
 
 RESULTS = Path(__file__).parent / "results" / "verdict_store.json"

@@ -9,7 +9,7 @@ import numpy as np
 
 from recbole_dtlns.data.item_sets import Forbidden, PseudoPositives
 from recbole_dtlns.judge.contract import Label, Verdicts
-from recbole_dtlns.teacher.contract import Candidates
+from recbole_dtlns.teachers.contract import Candidates
 
 VERSION = 3
 

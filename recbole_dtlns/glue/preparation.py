@@ -28,8 +28,8 @@ from recbole_dtlns.judge.table import JUDGES
 from recbole_dtlns.llm.prompt import Prompt
 from recbole_dtlns.relabelling import Relabelling, relabel
 from recbole_dtlns.storage.artefact_store import Arrays, Artefact, ArtefactStore, Facts, cache_folder
-from recbole_dtlns.teacher.candidate_file import read_candidates
-from recbole_dtlns.teacher.contract import Candidates, top_candidates
+from recbole_dtlns.teachers.candidate_file import read_candidates
+from recbole_dtlns.teachers.contract import Candidates, top_candidates
 from recbole_dtlns.trees import build, structure
 from recbole_dtlns.trees.build import TreeShape, build_tree, describe
 from recbole_dtlns.trees.item_tree import ItemTree

@@ -24,7 +24,7 @@ from recbole_dtlns.negatives.pools import POOLS
 from recbole_dtlns.negatives.samplers import SAMPLERS
 from recbole_dtlns.numerics.schedule import Schedule
 from recbole_dtlns.registry import nearest
-from recbole_dtlns.teacher.table import TEACHERS
+from recbole_dtlns.teachers.table import TEACHERS
 
 PREFIX = "dtlns_"
 RECBOLE_SAMPLER = "recbole"

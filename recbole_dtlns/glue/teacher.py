@@ -28,9 +28,9 @@ from recbole_dtlns.glue.dataset import DTLNSDataset, numbering
 from recbole_dtlns.glue.divergence import StopsWhenDiverged
 from recbole_dtlns.glue.reproducibility import reproducible_training
 from recbole_dtlns.glue.settings import DTLNSSettings
-from recbole_dtlns.teacher.closed_form import column_factors
-from recbole_dtlns.teacher.contract import FittedTeacher, Teacher
-from recbole_dtlns.teacher.table import TEACHERS
+from recbole_dtlns.teachers.closed_form import column_factors
+from recbole_dtlns.teachers.contract import FittedTeacher, Teacher
+from recbole_dtlns.teachers.table import TEACHERS
 
 logger = logging.getLogger("recbole_dtlns")
 

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from recbole_dtlns.data.interactions import TrainInteractions
-from recbole_dtlns.teacher.contract import Candidates
+from recbole_dtlns.teachers.contract import Candidates
 from recbole_dtlns.trees.item_tree import ItemTree
 
 

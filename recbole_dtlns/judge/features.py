@@ -6,7 +6,7 @@ import numpy as np
 
 from recbole_dtlns.judge.contract import Question
 from recbole_dtlns.judge.history import CoOccurrence, TreeSimilarity, over_history
-from recbole_dtlns.judge.spectral import spectral_scores
+from recbole_dtlns.teachers.spectral import spectral_scores
 
 FEATURES = (
     "structure_overlap",

@@ -16,7 +16,7 @@ from recbole_dtlns.errors import DataError
 from recbole_dtlns.judge.audit import JudgeScore, audit, equal_bins
 from recbole_dtlns.judge.contract import Label, Question, Verdicts
 from recbole_dtlns.judge.controls import ConstantJudge, RandomJudge, with_random_paths, with_shuffled_paths
-from recbole_dtlns.teacher.contract import Candidates
+from recbole_dtlns.teachers.contract import Candidates
 from recbole_dtlns.trees.item_tree import ItemTree
 
 NO, YES, ABSTAIN = Label.NEGATIVE, Label.POSITIVE, Label.ABSTAIN

@@ -21,8 +21,8 @@ from recbole_dtlns.negatives.tree_views import TreeView
 from recbole_dtlns.numerics.counter_random import counter_uniform
 from recbole_dtlns.numerics.schedule import Schedule
 from recbole_dtlns.relabelling import relabel
-from recbole_dtlns.teacher.closed_form import EASE, ItemKNN
-from recbole_dtlns.teacher.contract import Candidates, top_candidates
+from recbole_dtlns.teachers.closed_form import EASE, ItemKNN
+from recbole_dtlns.teachers.contract import Candidates, top_candidates
 from recbole_dtlns.trees.build import TreeShape, build_tree
 from recbole_dtlns.trees.item_tree import ItemTree
 from recbole_dtlns.trees.structure import item_graph, structure_vectors

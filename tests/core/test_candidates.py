@@ -15,8 +15,8 @@ from plain_python import random_interactions, user_sets
 from recbole_dtlns.errors import DataError
 from recbole_dtlns.judge.contract import Label, Verdicts
 from recbole_dtlns.relabelling import relabel
-from recbole_dtlns.teacher import contract
-from recbole_dtlns.teacher.contract import Candidates, top_candidates
+from recbole_dtlns.teachers import contract
+from recbole_dtlns.teachers.contract import Candidates, top_candidates
 
 
 class FixedTeacher:

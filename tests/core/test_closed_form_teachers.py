@@ -12,8 +12,8 @@ from block_data import block_interactions
 from plain_python import knn_scores, random_interactions
 
 from recbole_dtlns.errors import ConfigError
-from recbole_dtlns.teacher.closed_form import EASE, ItemKNN, column_factors
-from recbole_dtlns.teacher.contract import FittedTeacher
+from recbole_dtlns.teachers.closed_form import EASE, ItemKNN, column_factors
+from recbole_dtlns.teachers.contract import FittedTeacher
 
 
 def all_scores(fitted: FittedTeacher, users: np.ndarray) -> np.ndarray:

@@ -14,9 +14,9 @@ from recbole_dtlns.judge.calibrated import CalibratedJudge
 from recbole_dtlns.judge.contract import Label, Question, Verdicts
 from recbole_dtlns.judge.controls import ConstantJudge, RandomJudge, RankJudge
 from recbole_dtlns.judge.features import FEATURES, pair_features
-from recbole_dtlns.judge.spectral import spectral_scores
-from recbole_dtlns.teacher.closed_form import EASE
-from recbole_dtlns.teacher.contract import Candidates, top_candidates
+from recbole_dtlns.teachers.closed_form import EASE
+from recbole_dtlns.teachers.contract import Candidates, top_candidates
+from recbole_dtlns.teachers.spectral import spectral_scores
 from recbole_dtlns.trees.build import TreeShape, build_tree
 from recbole_dtlns.trees.item_tree import ItemTree
 from recbole_dtlns.trees.structure import item_graph, structure_vectors

@@ -18,7 +18,7 @@ from recbole_dtlns.judge.contract import Label, Question
 from recbole_dtlns.judge.controls import RankJudge, ShuffledJudge, with_random_paths, with_shuffled_paths
 from recbole_dtlns.judge.structural import StructuralJudge
 from recbole_dtlns.judge.table import JUDGES
-from recbole_dtlns.teacher.contract import Candidates
+from recbole_dtlns.teachers.contract import Candidates
 
 LABELS = "user_id\titem_id\nu0-00\ti1-00\nu1-00\ti0-00\n"
 

@@ -13,8 +13,8 @@ from recbole_dtlns.data.interactions import TrainInteractions
 from recbole_dtlns.errors import ConfigError, DataError
 from recbole_dtlns.judge.contract import Label, Question
 from recbole_dtlns.judge.recorded import RecordedJudge
-from recbole_dtlns.teacher.candidate_file import read_candidates
-from recbole_dtlns.teacher.contract import Candidates
+from recbole_dtlns.teachers.candidate_file import read_candidates
+from recbole_dtlns.teachers.contract import Candidates
 from recbole_dtlns.trees.item_tree import ItemTree
 
 TRAIN = block_interactions(blocks=2, users=2, items=4, missing=2)

@@ -12,7 +12,7 @@ from recbole_dtlns.judge.table import JUDGES
 from recbole_dtlns.negatives.pools import POOLS
 from recbole_dtlns.negatives.samplers import SAMPLERS
 from recbole_dtlns.registry import Registry, nearest
-from recbole_dtlns.teacher.table import TEACHERS
+from recbole_dtlns.teachers.table import TEACHERS
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import pytest
 
 from recbole_dtlns.judge.contract import Label, Verdicts
 from recbole_dtlns.relabelling import Relabelling, relabel
-from recbole_dtlns.teacher.contract import Candidates
+from recbole_dtlns.teachers.contract import Candidates
 
 NO, YES, ABSTAIN = Label.NEGATIVE, Label.POSITIVE, Label.ABSTAIN
 

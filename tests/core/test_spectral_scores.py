@@ -9,8 +9,8 @@ import pytest
 from block_data import block_interactions
 
 from recbole_dtlns.data.interactions import TrainInteractions
-from recbole_dtlns.judge import spectral
-from recbole_dtlns.judge.spectral import spectral_scores
+from recbole_dtlns.teachers import spectral
+from recbole_dtlns.teachers.spectral import spectral_scores
 
 
 @pytest.fixture(scope="module")

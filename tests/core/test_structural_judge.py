@@ -14,7 +14,7 @@ from recbole_dtlns.judge import history
 from recbole_dtlns.judge.contract import Label, Question, Verdicts
 from recbole_dtlns.judge.controls import ConstantJudge, RandomJudge, ShuffledJudge
 from recbole_dtlns.judge.structural import StructuralJudge
-from recbole_dtlns.teacher.contract import Candidates
+from recbole_dtlns.teachers.contract import Candidates
 from recbole_dtlns.trees import item_tree
 from recbole_dtlns.trees.item_tree import ItemTree
 

@@ -18,7 +18,7 @@ from recbole_dtlns.judge.contract import Label, Question
 from recbole_dtlns.llm.prompt import Prompt, history_codes
 from recbole_dtlns.llm.reply import Reason, Reply, read_reply
 from recbole_dtlns.llm.requests import RequestPlan
-from recbole_dtlns.teacher.contract import Candidates
+from recbole_dtlns.teachers.contract import Candidates
 from recbole_dtlns.trees.item_tree import ItemTree
 
 steady = settings(deadline=None, derandomize=True, max_examples=200)

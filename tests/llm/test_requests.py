@@ -16,7 +16,7 @@ from recbole_dtlns.judge.contract import Question
 from recbole_dtlns.llm.prompt import Prompt
 from recbole_dtlns.llm.requests import Request, RequestPlan
 from recbole_dtlns.llm.verdict_store import VerdictStore
-from recbole_dtlns.teacher.contract import Candidates
+from recbole_dtlns.teachers.contract import Candidates
 from recbole_dtlns.trees.item_tree import ItemTree
 
 PAIR, USER = Prompt.load("pair"), Prompt.load("user")

@@ -12,7 +12,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from recbole_dtlns.data.interactions import TrainInteractions
 from recbole_dtlns.judge.contract import Question
 from recbole_dtlns.llm.prompt import Code, Prompt
-from recbole_dtlns.teacher.contract import Candidates
+from recbole_dtlns.teachers.contract import Candidates
 from recbole_dtlns.trees.item_tree import ItemTree
 
 PROMPT = Prompt("pair", "", "{structure_history},{semantic_history}:{structure},{semantic}", "", "yes", "no")

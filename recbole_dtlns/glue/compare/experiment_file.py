@@ -21,7 +21,7 @@ from recbole_dtlns.glue.run_data import check_negative_sampling
 from recbole_dtlns.glue.settings import PREFIX
 from recbole_dtlns.registry import nearest
 from recbole_dtlns.storage.yaml_file import read_yaml
-from recbole_dtlns.teacher.table import TEACHERS
+from recbole_dtlns.teachers.table import TEACHERS
 
 _PARTS = {"split": {"RS": [0.8, 0.1, 0.1]}, "group_by": "user", "mode": "full"}
 SPLITS: dict[str, dict[str, Any]] = {

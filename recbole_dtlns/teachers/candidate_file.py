@@ -11,7 +11,7 @@ import pandas as pd
 from recbole_dtlns.data.interactions import TrainInteractions
 from recbole_dtlns.data.pair_table import PairTable
 from recbole_dtlns.errors import DataError
-from recbole_dtlns.teacher.contract import Candidates
+from recbole_dtlns.teachers.contract import Candidates
 
 
 def read_candidates(file: str | Path, train: TrainInteractions) -> tuple[Candidates, dict[str, Any]]:
