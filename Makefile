@@ -47,7 +47,7 @@ test-matrix: $(VENV)/.test-tools
 # The code that decides most; MUTANTS='*' takes all that pyproject.toml names (2 hours).
 MUTANTS ?= recbole_dtlns.relabelling.* recbole_dtlns.evaluation.* \
 	$(addprefix recbole_dtlns.negatives.,selection.* losses.* false_negatives.* shared_negatives.* list_pool.* schedule.*) \
-	$(addprefix recbole_dtlns.judge.,structural.* calibrated.* audit.* features.* hidden.* controls.* contract.*)
+	$(addprefix recbole_dtlns.judges.,structural.* calibrated.* audit.* features.* hidden.* controls.* contract.*)
 
 # Changes that survived are shown by: .venv/bin/mutmut show NAME
 test-mutants: $(VENV)/.test-tools

@@ -25,9 +25,9 @@ from sports_question import add_argument, audited_question, published_trees
 from threadpoolctl import threadpool_limits
 
 from recbole_dtlns.data.interactions import TrainInteractions
-from recbole_dtlns.judge.calibrated import CalibratedJudge
-from recbole_dtlns.judge.contract import Question
-from recbole_dtlns.judge.structural import StructuralJudge
+from recbole_dtlns.judges.calibrated import CalibratedJudge
+from recbole_dtlns.judges.contract import Question
+from recbole_dtlns.judges.structural import StructuralJudge
 from recbole_dtlns.storage.artefact_store import write_atomically
 from recbole_dtlns.teachers.contract import Candidates
 

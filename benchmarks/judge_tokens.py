@@ -31,14 +31,14 @@ from mistral_common.protocol.instruct.request import ChatCompletionRequest
 from mistral_common.tokens.tokenizers.mistral import MistralTokenizer
 from sports_question import add_argument, audited_question, sports_question
 
-from recbole_dtlns.judge.audit import audit
-from recbole_dtlns.judge.contract import Question
-from recbole_dtlns.judge.distilled import DistilledJudge
-from recbole_dtlns.llm.estimate import shared_beginning
-from recbole_dtlns.llm.judge import LLMJudge
-from recbole_dtlns.llm.prompt import Message, Prompt
+from recbole_dtlns.judges.audit import audit
+from recbole_dtlns.judges.contract import Question
+from recbole_dtlns.judges.distilled import DistilledJudge
+from recbole_dtlns.judges.language_model.estimate import shared_beginning
+from recbole_dtlns.judges.language_model.judge import LLMJudge
+from recbole_dtlns.judges.language_model.prompt import Message, Prompt
+from recbole_dtlns.judges.language_model.requests import Request, RequestPlan
 from recbole_dtlns.llm.reply import Reply
-from recbole_dtlns.llm.requests import Request, RequestPlan
 from recbole_dtlns.storage.artefact_store import write_atomically
 
 BLOCK = 16

@@ -9,7 +9,7 @@ import pandas as pd
 
 from recbole_dtlns.data.interactions import TrainInteractions
 from recbole_dtlns.data.item_sets import Observed
-from recbole_dtlns.judge.contract import Question
+from recbole_dtlns.judges.contract import Question
 from recbole_dtlns.teachers.candidate_file import read_candidates
 from recbole_dtlns.teachers.closed_form import ItemKNN
 from recbole_dtlns.teachers.contract import top_candidates

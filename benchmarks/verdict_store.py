@@ -24,12 +24,12 @@ import numpy as np
 import scipy.sparse as sp
 
 from recbole_dtlns.data.interactions import TrainInteractions
-from recbole_dtlns.judge.contract import Question
-from recbole_dtlns.llm import verdict_store
-from recbole_dtlns.llm.judge import LLMJudge
-from recbole_dtlns.llm.prompt import Prompt
+from recbole_dtlns.judges.contract import Question
+from recbole_dtlns.judges.language_model import verdict_store
+from recbole_dtlns.judges.language_model.judge import LLMJudge
+from recbole_dtlns.judges.language_model.prompt import Prompt
+from recbole_dtlns.judges.language_model.requests import Request
 from recbole_dtlns.llm.reply import Answer, Reply
-from recbole_dtlns.llm.requests import Request
 from recbole_dtlns.storage.artefact_store import write_atomically
 from recbole_dtlns.teachers.contract import Candidates
 from recbole_dtlns.trees.item_tree import ItemTree

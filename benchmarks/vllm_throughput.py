@@ -19,8 +19,8 @@ from typing import Any
 
 import numpy as np
 
-from recbole_dtlns.llm.judge import LLMJudge
-from recbole_dtlns.llm.prompt import Prompt
+from recbole_dtlns.judges.language_model.judge import LLMJudge
+from recbole_dtlns.judges.language_model.prompt import Prompt
 from recbole_dtlns.llm.vllm_engine import VLLMEngine
 from recbole_dtlns.storage.artefact_store import write_atomically
 

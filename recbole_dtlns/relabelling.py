@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from recbole_dtlns.data.item_sets import Forbidden, PseudoPositives
-from recbole_dtlns.judge.contract import Label, Verdicts
+from recbole_dtlns.judges.contract import Label, Verdicts
 from recbole_dtlns.teachers.contract import Candidates
 
 VERSION = 3

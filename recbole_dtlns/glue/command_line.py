@@ -235,7 +235,7 @@ def _result_table(result: dict[str, Any]) -> str:
 def _audit(given: argparse.Namespace, run: tuple[str | None, str | None, list[str]], rest: list[str]) -> None:
     from recbole_dtlns.glue.judging import audit_judges
     from recbole_dtlns.glue.runner import write_file
-    from recbole_dtlns.judge.audit_picture import audit_page
+    from recbole_dtlns.judges.audit_picture import audit_page
 
     judges = given.judges.split(",")
     controls = [name for name in judges if name in CONTROLLED] if given.controls is None else given.controls.split(",")

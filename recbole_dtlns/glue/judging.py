@@ -17,14 +17,14 @@ from recbole_dtlns.glue.dataset import canonical_train
 from recbole_dtlns.glue.preparation import ask
 from recbole_dtlns.glue.runner import check_settings, load_data, warn_of_unknown_keys, write_file
 from recbole_dtlns.glue.settings import DTLNSSettings
-from recbole_dtlns.judge.audit import Audit, audit
-from recbole_dtlns.judge.contract import Label, Question, Verdicts
-from recbole_dtlns.judge.distilled import DistilledJudge
-from recbole_dtlns.judge.table import JUDGES
-from recbole_dtlns.llm.batch_files import RecordedReplies, write_requests
-from recbole_dtlns.llm.estimate import Estimate, estimate
-from recbole_dtlns.llm.judge import LLMJudge
-from recbole_dtlns.llm.label_card import label_file_card
+from recbole_dtlns.judges.audit import Audit, audit
+from recbole_dtlns.judges.contract import Label, Question, Verdicts
+from recbole_dtlns.judges.distilled import DistilledJudge
+from recbole_dtlns.judges.language_model.batch_files import RecordedReplies, write_requests
+from recbole_dtlns.judges.language_model.estimate import Estimate, estimate
+from recbole_dtlns.judges.language_model.judge import LLMJudge
+from recbole_dtlns.judges.language_model.label_card import label_file_card
+from recbole_dtlns.judges.table import JUDGES
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,7 @@ def estimate_judging(
     probe: int | None = None,
     arguments: Sequence[str] = (),
 ) -> Estimate:
-    """What the run's LLM judge would cost (`recbole_dtlns.llm.estimate`); other arguments as for `run_recbole_dtlns`.
+    """What the run's LLM judge would cost (`recbole_dtlns.judges.language_model.estimate`); other arguments as for `run_recbole_dtlns`.
 
     Args:
         probe: requests to ask for real, to measure the speed; None: some where the model runs on this machine.
@@ -140,7 +140,7 @@ def audit_judges(
     controls: Sequence[str] = (),
     arguments: Sequence[str] = (),
 ) -> Audit:
-    """Score judges on hidden train positives (`recbole_dtlns.judge.audit`), with the run's teacher and trees.
+    """Score judges on hidden train positives (`recbole_dtlns.judges.audit`), with the run's teacher and trees.
 
     Args:
         judges: names of judges; each runs with the settings that a run would give it.

@@ -22,10 +22,10 @@ from recbole_dtlns.errors import DataError
 from recbole_dtlns.glue.settings import DTLNSSettings
 from recbole_dtlns.glue.summary import summarise
 from recbole_dtlns.glue.teacher import make_teacher, teacher_recipe
-from recbole_dtlns.judge.contract import Question, Verdicts
-from recbole_dtlns.judge.controls import with_random_paths, with_shuffled_paths
-from recbole_dtlns.judge.table import JUDGES
-from recbole_dtlns.llm.prompt import Prompt
+from recbole_dtlns.judges.contract import Question, Verdicts
+from recbole_dtlns.judges.controls import with_random_paths, with_shuffled_paths
+from recbole_dtlns.judges.language_model.prompt import Prompt
+from recbole_dtlns.judges.table import JUDGES
 from recbole_dtlns.relabelling import Relabelling, relabel
 from recbole_dtlns.storage.artefact_store import Arrays, Artefact, ArtefactStore, Facts, cache_folder
 from recbole_dtlns.teachers.candidate_file import read_candidates

@@ -10,9 +10,9 @@ from typing import Any
 import jinja2
 
 from recbole_dtlns.errors import EngineError
+from recbole_dtlns.judges.language_model.prompt import Message
+from recbole_dtlns.judges.language_model.requests import Request
 from recbole_dtlns.llm.engine import optional_import
-from recbole_dtlns.llm.prompt import Message
-from recbole_dtlns.llm.requests import Request
 
 _END_BYTES = 1 << 20
 INSTALL = "pip install 'recbole_dtlns[transformers]'"

@@ -8,9 +8,9 @@ from importlib import import_module
 from typing import Any, Protocol
 
 from recbole_dtlns.errors import InstallationError
-from recbole_dtlns.llm.prompt import Prompt
+from recbole_dtlns.judges.language_model.prompt import Prompt
+from recbole_dtlns.judges.language_model.requests import Request
 from recbole_dtlns.llm.reply import Reply
-from recbole_dtlns.llm.requests import Request
 
 
 class RunningEngine(Protocol):

@@ -17,13 +17,13 @@ from threading import Thread
 from typing import Any
 
 from recbole_dtlns.errors import ConfigError, DTLNSError, EngineError
-from recbole_dtlns.judge.contract import Label
+from recbole_dtlns.judges.contract import Label
+from recbole_dtlns.judges.language_model.prompt import Prompt
+from recbole_dtlns.judges.language_model.requests import Request
 from recbole_dtlns.llm.bounded_http import bounded_http
 from recbole_dtlns.llm.chat_model import ChatTokenizer
 from recbole_dtlns.llm.engine import optional_import
-from recbole_dtlns.llm.prompt import Prompt
 from recbole_dtlns.llm.reply import Reason, Reply, label_probability, read_reply
-from recbole_dtlns.llm.requests import Request
 
 logger = logging.getLogger("recbole_dtlns")
 

@@ -10,12 +10,12 @@ from dataclasses import replace
 from typing import Any
 
 from recbole_dtlns.errors import ConfigError, EngineError
+from recbole_dtlns.judges.language_model.prompt import Prompt
+from recbole_dtlns.judges.language_model.requests import Request
 from recbole_dtlns.llm.chat_model import ChatTokenizer, local_model, model_revision
 from recbole_dtlns.llm.engine import RunningEngine, optional_import
 from recbole_dtlns.llm.openai_engine import OpenAIEngine, Server, server_of
-from recbole_dtlns.llm.prompt import Prompt
 from recbole_dtlns.llm.reply import Reason, Reply, label_probability
-from recbole_dtlns.llm.requests import Request
 from recbole_dtlns.llm.vllm_engine import VLLMRequests
 from recbole_dtlns.ray_cluster import ray_cluster
 

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 
-from recbole_dtlns.judge.contract import Label
-from recbole_dtlns.llm.prompt import Prompt, bare
+from recbole_dtlns.judges.contract import Label
+from recbole_dtlns.judges.language_model.prompt import Prompt, bare
 
 
 class Reason(IntEnum):

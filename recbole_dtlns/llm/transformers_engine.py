@@ -11,11 +11,11 @@ import torch
 from safetensors import SafetensorError
 
 from recbole_dtlns.errors import ConfigError, EngineError
+from recbole_dtlns.judges.language_model.prompt import Prompt
+from recbole_dtlns.judges.language_model.requests import Request
 from recbole_dtlns.llm.chat_model import INSTALL, ChatTokenizer, local_model, model_revision
 from recbole_dtlns.llm.engine import optional_import
-from recbole_dtlns.llm.prompt import Prompt
 from recbole_dtlns.llm.reply import Reason, Reply, label_probability
-from recbole_dtlns.llm.requests import Request
 
 _TOKENS_PER_NUMBER = 4  # "12, " and the brackets, of a reply in shape `user`
 

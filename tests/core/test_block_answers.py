@@ -13,8 +13,8 @@ from scipy.sparse.csgraph import connected_components
 
 from recbole_dtlns.data.interactions import TrainInteractions
 from recbole_dtlns.data.item_sets import Observed
-from recbole_dtlns.judge.contract import Label, Question, Verdicts
-from recbole_dtlns.judge.structural import StructuralJudge
+from recbole_dtlns.judges.contract import Label, Question, Verdicts
+from recbole_dtlns.judges.structural import StructuralJudge
 from recbole_dtlns.negatives.pool import UniformPool
 from recbole_dtlns.negatives.selection import Choice, HardSampler, TreeTerms, model_score
 from recbole_dtlns.negatives.tree_views import TreeView

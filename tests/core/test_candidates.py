@@ -13,7 +13,7 @@ from hypothesis.extra.numpy import arrays
 from plain_python import random_interactions, user_sets
 
 from recbole_dtlns.errors import DataError
-from recbole_dtlns.judge.contract import Label, Verdicts
+from recbole_dtlns.judges.contract import Label, Verdicts
 from recbole_dtlns.relabelling import relabel
 from recbole_dtlns.teachers import contract
 from recbole_dtlns.teachers.contract import Candidates, top_candidates

@@ -9,11 +9,11 @@ from block_data import block_interactions
 from recbole_dtlns.data.hiding import hide_positives
 from recbole_dtlns.data.interactions import TrainInteractions
 from recbole_dtlns.errors import ConfigError, DataError
-from recbole_dtlns.judge.audit import audit
-from recbole_dtlns.judge.calibrated import CalibratedJudge
-from recbole_dtlns.judge.contract import Label, Question, Verdicts
-from recbole_dtlns.judge.controls import ConstantJudge, RandomJudge, RankJudge
-from recbole_dtlns.judge.features import FEATURES, pair_features
+from recbole_dtlns.judges.audit import audit
+from recbole_dtlns.judges.calibrated import CalibratedJudge
+from recbole_dtlns.judges.contract import Label, Question, Verdicts
+from recbole_dtlns.judges.controls import ConstantJudge, RandomJudge, RankJudge
+from recbole_dtlns.judges.features import FEATURES, pair_features
 from recbole_dtlns.teachers.closed_form import EASE
 from recbole_dtlns.teachers.contract import Candidates, top_candidates
 from recbole_dtlns.teachers.spectral import spectral_scores

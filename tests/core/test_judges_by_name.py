@@ -13,11 +13,11 @@ import pytest
 from block_data import block_interactions
 from test_hidden_positives import ask
 
-from recbole_dtlns.judge.calibrated import CalibratedJudge
-from recbole_dtlns.judge.contract import Label, Question
-from recbole_dtlns.judge.controls import RankJudge, ShuffledJudge, with_random_paths, with_shuffled_paths
-from recbole_dtlns.judge.structural import StructuralJudge
-from recbole_dtlns.judge.table import JUDGES
+from recbole_dtlns.judges.calibrated import CalibratedJudge
+from recbole_dtlns.judges.contract import Label, Question
+from recbole_dtlns.judges.controls import RankJudge, ShuffledJudge, with_random_paths, with_shuffled_paths
+from recbole_dtlns.judges.structural import StructuralJudge
+from recbole_dtlns.judges.table import JUDGES
 from recbole_dtlns.teachers.contract import Candidates
 
 LABELS = "user_id\titem_id\nu0-00\ti1-00\nu1-00\ti0-00\n"

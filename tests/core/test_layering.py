@@ -106,13 +106,13 @@ def test_ray_is_not_imported_before_it_is_used() -> None:
         ("def f():\n    from recbole_dtlns.glue import runner", "recbole_dtlns.glue.runner"),
         ("from .. import glue", "recbole_dtlns.glue"),
         ("from ..glue import runner", "recbole_dtlns.glue"),
-        ("from . import table", "recbole_dtlns.judge.table"),
+        ("from . import table", "recbole_dtlns.judges.table"),
         ("import importlib\nimportlib.import_module('ray.tune')", "ray.tune"),
     ],
 )
 def test_the_search_sees_every_form_of_import(code: str, module: str) -> None:
     """Guards the tests above: they could otherwise pass by not looking."""
-    assert module in set(imports(ast.parse(code), "recbole_dtlns.judge"))
+    assert module in set(imports(ast.parse(code), "recbole_dtlns.judges"))
 
 
 @pytest.mark.parametrize(

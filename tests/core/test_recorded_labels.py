@@ -11,8 +11,8 @@ from block_data import block_interactions
 
 from recbole_dtlns.data.interactions import TrainInteractions
 from recbole_dtlns.errors import ConfigError, DataError
-from recbole_dtlns.judge.contract import Label, Question
-from recbole_dtlns.judge.recorded import RecordedJudge
+from recbole_dtlns.judges.contract import Label, Question
+from recbole_dtlns.judges.recorded import RecordedJudge
 from recbole_dtlns.teachers.candidate_file import read_candidates
 from recbole_dtlns.teachers.contract import Candidates
 from recbole_dtlns.trees.item_tree import ItemTree

@@ -8,7 +8,7 @@ import pytest
 
 from recbole_dtlns import registry
 from recbole_dtlns.errors import ConfigError, UnknownNameError
-from recbole_dtlns.judge.table import JUDGES
+from recbole_dtlns.judges.table import JUDGES
 from recbole_dtlns.negatives.pools import POOLS
 from recbole_dtlns.negatives.samplers import SAMPLERS
 from recbole_dtlns.registry import Registry, nearest
@@ -54,8 +54,8 @@ def test_other_packages_add_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
     """An entry point is listed after the built-in names, loaded when asked for, and never replaces a built-in."""
     group = "recbole_dtlns.judges"
     announced = [
-        EntryPoint("oracle", "recbole_dtlns.judge.controls:RandomJudge", group),
-        EntryPoint("always", "recbole_dtlns.judge.controls:RandomJudge", group),
+        EntryPoint("oracle", "recbole_dtlns.judges.controls:RandomJudge", group),
+        EntryPoint("always", "recbole_dtlns.judges.controls:RandomJudge", group),
     ]
     monkeypatch.setattr(registry, "entry_points", lambda group: announced if group == "recbole_dtlns.judges" else [])
     table = Registry("judge", group, {"always": dict})

@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from plain_python import history_similarity, random_interactions, random_paths, user_sets
 
-from recbole_dtlns.judge import history
-from recbole_dtlns.judge.contract import Label, Question, Verdicts
-from recbole_dtlns.judge.controls import ConstantJudge, RandomJudge, ShuffledJudge
-from recbole_dtlns.judge.structural import StructuralJudge
+from recbole_dtlns.judges import history
+from recbole_dtlns.judges.contract import Label, Question, Verdicts
+from recbole_dtlns.judges.controls import ConstantJudge, RandomJudge, ShuffledJudge
+from recbole_dtlns.judges.structural import StructuralJudge
 from recbole_dtlns.teachers.contract import Candidates
 from recbole_dtlns.trees import item_tree
 from recbole_dtlns.trees.item_tree import ItemTree

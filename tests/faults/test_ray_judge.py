@@ -14,10 +14,10 @@ from hostile_replies import KEY, PASSING, files_with_key, good
 from questions import random_question
 from raw_server import RawServer
 
-from recbole_dtlns.judge.contract import Label
-from recbole_dtlns.llm.judge import Limits, LLMJudge
+from recbole_dtlns.judges.contract import Label
+from recbole_dtlns.judges.language_model.judge import Limits, LLMJudge
+from recbole_dtlns.judges.language_model.prompt import Prompt
 from recbole_dtlns.llm.openai_engine import Server
-from recbole_dtlns.llm.prompt import Prompt
 from recbole_dtlns.llm.ray_engine import RayEngine
 
 pytestmark = [pytest.mark.ray, pytest.mark.filterwarnings("ignore")]  # Ray's own warnings are not ours

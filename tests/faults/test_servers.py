@@ -18,10 +18,10 @@ from raw_server import RawServer
 from seeds import seeds
 
 from recbole_dtlns.errors import DTLNSError
-from recbole_dtlns.judge.contract import Label, Verdicts
-from recbole_dtlns.llm.judge import Limits, LLMJudge
+from recbole_dtlns.judges.contract import Label, Verdicts
+from recbole_dtlns.judges.language_model.judge import Limits, LLMJudge
+from recbole_dtlns.judges.language_model.prompt import Prompt
 from recbole_dtlns.llm.openai_engine import OpenAIEngine, Server
-from recbole_dtlns.llm.prompt import Prompt
 
 QUESTION = random_question(n_users=12)
 

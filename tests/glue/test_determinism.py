@@ -55,10 +55,10 @@ import numpy as np
 import scipy.linalg, sklearn.ensemble, sklearn.linear_model, torch  # all libraries that have threads of their own
 from threadpoolctl import threadpool_info, threadpool_limits
 from recbole_dtlns.glue.runner import prepare_only
-from recbole_dtlns.judge.contract import Question
-from recbole_dtlns.judge.distilled import DistilledJudge
-from recbole_dtlns.llm.judge import LLMJudge
-from recbole_dtlns.llm.prompt import Prompt
+from recbole_dtlns.judges.contract import Question
+from recbole_dtlns.judges.distilled import DistilledJudge
+from recbole_dtlns.judges.language_model.judge import LLMJudge
+from recbole_dtlns.judges.language_model.prompt import Prompt
 warnings.simplefilter("ignore")
 keys, tests = json.loads(sys.argv[1]), sys.argv[2]
 sys.path.append(tests)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from recbole_dtlns.data.interactions import TrainInteractions
-from recbole_dtlns.judge.contract import Question
+from recbole_dtlns.judges.contract import Question
 from recbole_dtlns.teachers.contract import Candidates
 from recbole_dtlns.trees.item_tree import ItemTree
 

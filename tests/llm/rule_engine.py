@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 
-from recbole_dtlns.llm.prompt import Code, Prompt
+from recbole_dtlns.judges.language_model.prompt import Code, Prompt
+from recbole_dtlns.judges.language_model.requests import Request
 from recbole_dtlns.llm.reply import Reason, Reply
-from recbole_dtlns.llm.requests import Request
 
 
 def shared_prefix(first: str, second: str) -> int:

@@ -12,10 +12,10 @@ from questions import random_question
 from rule_engine import RuleEngine, overlap
 
 from recbole_dtlns.errors import DataError, JudgeError
-from recbole_dtlns.judge.contract import Label
-from recbole_dtlns.llm.batch_files import RecordedReplies, write_requests
-from recbole_dtlns.llm.judge import Limits, LLMJudge
-from recbole_dtlns.llm.prompt import Prompt
+from recbole_dtlns.judges.contract import Label
+from recbole_dtlns.judges.language_model.batch_files import RecordedReplies, write_requests
+from recbole_dtlns.judges.language_model.judge import Limits, LLMJudge
+from recbole_dtlns.judges.language_model.prompt import Prompt
 
 QUESTION = random_question(n_users=10, candidates=4)
 

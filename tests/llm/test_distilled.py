@@ -13,16 +13,16 @@ from questions import random_question
 from rule_engine import RuleEngine
 
 from recbole_dtlns.errors import ConfigError, JudgeError
-from recbole_dtlns.judge import distilled
-from recbole_dtlns.judge.contract import Label, Question
-from recbole_dtlns.judge.distilled import DistilledJudge
-from recbole_dtlns.judge.features import pair_features
-from recbole_dtlns.judge.structural import StructuralJudge
-from recbole_dtlns.judge.table import JUDGES
-from recbole_dtlns.llm.judge import Limits, LLMJudge
-from recbole_dtlns.llm.prompt import Prompt
+from recbole_dtlns.judges import distilled
+from recbole_dtlns.judges.contract import Label, Question
+from recbole_dtlns.judges.distilled import DistilledJudge
+from recbole_dtlns.judges.features import pair_features
+from recbole_dtlns.judges.language_model.judge import Limits, LLMJudge
+from recbole_dtlns.judges.language_model.prompt import Prompt
+from recbole_dtlns.judges.language_model.requests import Request
+from recbole_dtlns.judges.structural import StructuralJudge
+from recbole_dtlns.judges.table import JUDGES
 from recbole_dtlns.llm.reply import Reply
-from recbole_dtlns.llm.requests import Request
 from recbole_dtlns.trees.item_tree import ItemTree
 
 

@@ -6,9 +6,9 @@ import numpy as np
 from questions import random_question
 from rule_engine import RuleEngine
 
-from recbole_dtlns.llm.estimate import estimate, shared_beginning
-from recbole_dtlns.llm.judge import LLMJudge
-from recbole_dtlns.llm.prompt import Prompt
+from recbole_dtlns.judges.language_model.estimate import estimate, shared_beginning
+from recbole_dtlns.judges.language_model.judge import LLMJudge
+from recbole_dtlns.judges.language_model.prompt import Prompt
 
 QUESTION = random_question(n_users=20, candidates=5)
 

@@ -15,12 +15,12 @@ from questions import random_question
 from raw_server import RawServer, completion, http
 
 from recbole_dtlns.errors import ConfigError, DTLNSError, EngineError, JudgeError
+from recbole_dtlns.judges.language_model.judge import LLMJudge
+from recbole_dtlns.judges.language_model.prompt import Prompt
+from recbole_dtlns.judges.language_model.verdict_store import HEADER_BYTES
 from recbole_dtlns.llm.bounded_http import LARGEST_REPLY
-from recbole_dtlns.llm.judge import LLMJudge
 from recbole_dtlns.llm.openai_engine import OpenAIEngine, Server
-from recbole_dtlns.llm.prompt import Prompt
 from recbole_dtlns.llm.ray_engine import RayEngine
-from recbole_dtlns.llm.verdict_store import HEADER_BYTES
 
 KEY = 'sk-canary/01<23>"45\\67+89'  # with all that JSON, HTML, addresses and Python write otherwise
 SPELLINGS = ("sk-canary", "canary/01", "canary%2F01", "canary\\/01")

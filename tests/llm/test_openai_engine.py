@@ -25,13 +25,13 @@ from processes import PATIENCE, Children, wait_for
 from questions import random_question
 
 from recbole_dtlns.errors import ConfigError, EngineError, JudgeError
-from recbole_dtlns.judge.contract import Label, Question, Verdicts
-from recbole_dtlns.llm.judge import Limits, LLMJudge
+from recbole_dtlns.judges.contract import Label, Question, Verdicts
+from recbole_dtlns.judges.language_model.judge import Limits, LLMJudge
+from recbole_dtlns.judges.language_model.prompt import Prompt
+from recbole_dtlns.judges.language_model.requests import Request
+from recbole_dtlns.judges.language_model.verdict_store import HEADER_BYTES, VerdictStore
 from recbole_dtlns.llm.openai_engine import OpenAIEngine, Server, read_completion
-from recbole_dtlns.llm.prompt import Prompt
 from recbole_dtlns.llm.reply import Reason, Reply, read_reply
-from recbole_dtlns.llm.requests import Request
-from recbole_dtlns.llm.verdict_store import HEADER_BYTES, VerdictStore
 
 PROMPTS = {shape: Prompt.load(shape) for shape in ("pair", "user")}
 CANARY = "sk-canary-0123456789"
@@ -434,9 +434,9 @@ CLIENT = """
 import sys
 sys.path[:0] = {path!r}
 from questions import random_question
-from recbole_dtlns.llm.judge import LLMJudge, Limits
+from recbole_dtlns.judges.language_model.judge import LLMJudge, Limits
 from recbole_dtlns.llm.openai_engine import OpenAIEngine, Server
-from recbole_dtlns.llm.prompt import Prompt
+from recbole_dtlns.judges.language_model.prompt import Prompt
 server = Server(sys.argv[1], concurrency=5, timeout=1e4)
 judge = LLMJudge(OpenAIEngine("a-model", server), Prompt.load("pair"), "store")
 print("asking", flush=True)

@@ -14,10 +14,10 @@ from questions import random_question
 
 from recbole_dtlns.data.interactions import TrainInteractions
 from recbole_dtlns.errors import ConfigError
-from recbole_dtlns.judge.contract import Label, Question
-from recbole_dtlns.llm.prompt import Prompt, history_codes
+from recbole_dtlns.judges.contract import Label, Question
+from recbole_dtlns.judges.language_model.prompt import Prompt, history_codes
+from recbole_dtlns.judges.language_model.requests import RequestPlan
 from recbole_dtlns.llm.reply import Reason, Reply, read_reply
-from recbole_dtlns.llm.requests import RequestPlan
 from recbole_dtlns.teachers.contract import Candidates
 from recbole_dtlns.trees.item_tree import ItemTree
 

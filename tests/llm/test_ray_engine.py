@@ -18,9 +18,9 @@ from questions import random_question
 from tiny_model import save_random_llama
 
 from recbole_dtlns.errors import ConfigError, EngineError
-from recbole_dtlns.llm.judge import Limits, LLMJudge
+from recbole_dtlns.judges.language_model.judge import Limits, LLMJudge
+from recbole_dtlns.judges.language_model.prompt import Prompt
 from recbole_dtlns.llm.openai_engine import Server
-from recbole_dtlns.llm.prompt import Prompt
 from recbole_dtlns.llm.ray_engine import RayEngine
 from recbole_dtlns.llm.transformers_engine import TransformersEngine
 

@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from questions import random_question
 
 from recbole_dtlns.data.interactions import TrainInteractions
-from recbole_dtlns.judge.contract import Question
-from recbole_dtlns.llm.prompt import Prompt
-from recbole_dtlns.llm.requests import Request, RequestPlan
-from recbole_dtlns.llm.verdict_store import VerdictStore
+from recbole_dtlns.judges.contract import Question
+from recbole_dtlns.judges.language_model.prompt import Prompt
+from recbole_dtlns.judges.language_model.requests import Request, RequestPlan
+from recbole_dtlns.judges.language_model.verdict_store import VerdictStore
 from recbole_dtlns.teachers.contract import Candidates
 from recbole_dtlns.trees.item_tree import ItemTree
 

@@ -18,12 +18,12 @@ from trained_model import PROMPT, SURE, rule_question, save_trained_llama
 from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
 from recbole_dtlns.errors import EngineError
-from recbole_dtlns.judge.contract import Label
+from recbole_dtlns.judges.contract import Label
+from recbole_dtlns.judges.language_model.judge import Limits, LLMJudge
+from recbole_dtlns.judges.language_model.prompt import Prompt
+from recbole_dtlns.judges.language_model.requests import Request
 from recbole_dtlns.llm.chat_model import ChatTokenizer, model_revision
-from recbole_dtlns.llm.judge import Limits, LLMJudge
-from recbole_dtlns.llm.prompt import Prompt
 from recbole_dtlns.llm.reply import Reason, Reply, label_probability
-from recbole_dtlns.llm.requests import Request
 from recbole_dtlns.llm.transformers_engine import TransformersEngine
 
 SHORT = Prompt("pair", "", "A {structure_history} B {semantic_history}: {structure} {semantic}", "", "yes", "no")

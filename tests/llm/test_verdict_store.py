@@ -21,13 +21,13 @@ from processes import PATIENCE, Children, wait_for
 from questions import random_question
 
 from recbole_dtlns.errors import ArtefactError
-from recbole_dtlns.judge.contract import Label
-from recbole_dtlns.llm import verdict_store
-from recbole_dtlns.llm.judge import Limits, LLMJudge
-from recbole_dtlns.llm.prompt import Prompt
+from recbole_dtlns.judges.contract import Label
+from recbole_dtlns.judges.language_model import verdict_store
+from recbole_dtlns.judges.language_model.judge import Limits, LLMJudge
+from recbole_dtlns.judges.language_model.prompt import Prompt
+from recbole_dtlns.judges.language_model.requests import Request
+from recbole_dtlns.judges.language_model.verdict_store import HEADER_BYTES, ROW, VerdictStore
 from recbole_dtlns.llm.reply import Answer, Reason, Reply
-from recbole_dtlns.llm.requests import Request
-from recbole_dtlns.llm.verdict_store import HEADER_BYTES, ROW, VerdictStore
 
 IDENTITY = {"model": "a/model", "revision": None, "prompt": "abc"}
 
@@ -217,7 +217,7 @@ WRITER = """
 import sys
 sys.path[:0] = {path!r}
 from test_verdict_store import IDENTITY, answer, key
-from recbole_dtlns.llm.verdict_store import VerdictStore
+from recbole_dtlns.judges.language_model.verdict_store import VerdictStore
 with VerdictStore("store", IDENTITY).writer("engine", "mode") as shard, open("reported", "w") as reported:
     number = int(sys.argv[1])
     while True:
@@ -265,7 +265,7 @@ import resource, sys
 sys.path[:0] = {path!r}
 from test_verdict_store import IDENTITY, answer, key
 from recbole_dtlns.errors import ArtefactError
-from recbole_dtlns.llm.verdict_store import VerdictStore
+from recbole_dtlns.judges.language_model.verdict_store import VerdictStore
 resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[1]), resource.RLIM_INFINITY))
 done = []
 try:
@@ -367,8 +367,8 @@ from pathlib import Path
 sys.path[:0] = {path!r}
 from questions import random_question
 from test_verdict_store import CountingEngine
-from recbole_dtlns.llm.judge import LLMJudge
-from recbole_dtlns.llm.prompt import Prompt
+from recbole_dtlns.judges.language_model.judge import LLMJudge
+from recbole_dtlns.judges.language_model.prompt import Prompt
 Path("here" + sys.argv[1]).touch()
 while len(list(Path().glob("here*"))) < 2:
     time.sleep(0.005)
@@ -403,7 +403,7 @@ def test_the_lock_of_a_killed_process_is_free(store: VerdictStore, children: Chi
 import sys, time
 sys.path[:0] = {path!r}
 from test_verdict_store import IDENTITY
-from recbole_dtlns.llm.verdict_store import VerdictStore
+from recbole_dtlns.judges.language_model.verdict_store import VerdictStore
 with VerdictStore("store", IDENTITY).lock():
     print("locked", flush=True)
     time.sleep(1e4)

@@ -20,12 +20,12 @@ from tiny_model import save_random_llama
 from trained_model import PROMPT, rule_question, save_trained_llama
 
 from recbole_dtlns.errors import EngineError
-from recbole_dtlns.judge.contract import Label
+from recbole_dtlns.judges.contract import Label
+from recbole_dtlns.judges.language_model.judge import Limits, LLMJudge
+from recbole_dtlns.judges.language_model.prompt import Prompt
+from recbole_dtlns.judges.language_model.requests import Request
 from recbole_dtlns.llm.chat_model import ChatTokenizer
-from recbole_dtlns.llm.judge import Limits, LLMJudge
 from recbole_dtlns.llm.openai_engine import OpenAIEngine, Server
-from recbole_dtlns.llm.prompt import Prompt
-from recbole_dtlns.llm.requests import Request
 from recbole_dtlns.llm.transformers_engine import TransformersEngine
 from recbole_dtlns.llm.vllm_engine import VLLMEngine
 
@@ -166,8 +166,8 @@ JOB = """
 import sys
 sys.path[:0] = [{tests!r}]
 from questions import random_question
-from recbole_dtlns.llm.judge import Limits, LLMJudge
-from recbole_dtlns.llm.prompt import Prompt
+from recbole_dtlns.judges.language_model.judge import Limits, LLMJudge
+from recbole_dtlns.judges.language_model.prompt import Prompt
 from recbole_dtlns.llm.vllm_engine import VLLMEngine
 if __name__ == "__main__":
     engine = VLLMEngine({model!r}, arguments={arguments!r})

@@ -10,8 +10,8 @@ from tiny_model import save_tokenizer
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from recbole_dtlns.data.interactions import TrainInteractions
-from recbole_dtlns.judge.contract import Question
-from recbole_dtlns.llm.prompt import Code, Prompt
+from recbole_dtlns.judges.contract import Question
+from recbole_dtlns.judges.language_model.prompt import Code, Prompt
 from recbole_dtlns.teachers.contract import Candidates
 from recbole_dtlns.trees.item_tree import ItemTree
 

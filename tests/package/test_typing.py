@@ -43,7 +43,7 @@ def test_names_are_checked_and_typed() -> None:
     told = re.findall(r"^mine.py:(\d+): (.*)", done.stdout, re.MULTILINE)
     of_line = {number: " ".join(text for line, text in told if line == str(number)) for number in range(5, 10)}
     assert "def (model: str | type | None =" in of_line[5] and "dict[str, Any]" in of_line[5], done.stdout
-    assert "recbole_dtlns.judge.contract.Verdicts" in of_line[6]
+    assert "recbole_dtlns.judges.contract.Verdicts" in of_line[6]
     assert 'Unexpected keyword argument "argumnets"' in of_line[7]
     assert 'has no attribute "run_recbole_dtlsn"' in of_line[8]
     assert 'has no attribute "tuen"' in of_line[9]

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from recbole_dtlns.judge.contract import Label, Question, Verdicts
-from recbole_dtlns.judge.structural import StructuralJudge
+from recbole_dtlns.judges.contract import Label, Question, Verdicts
+from recbole_dtlns.judges.structural import StructuralJudge
 from recbole_dtlns.trees.item_tree import ItemTree
 
 

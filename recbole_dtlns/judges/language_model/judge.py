@@ -14,14 +14,14 @@ import numpy as np
 from tqdm import tqdm
 
 from recbole_dtlns.errors import EngineError
-from recbole_dtlns.judge.contract import Label, Question, Verdicts
-from recbole_dtlns.llm.asked import Asked
+from recbole_dtlns.judges.contract import Label, Question, Verdicts
+from recbole_dtlns.judges.language_model.asked import Asked
+from recbole_dtlns.judges.language_model.label_card import verdict_set_card
+from recbole_dtlns.judges.language_model.prompt import Prompt
+from recbole_dtlns.judges.language_model.requests import Request, RequestPlan
+from recbole_dtlns.judges.language_model.verdict_store import ShardWriter, VerdictStore
 from recbole_dtlns.llm.engine import Engine, RunningEngine
-from recbole_dtlns.llm.label_card import verdict_set_card
-from recbole_dtlns.llm.prompt import Prompt
 from recbole_dtlns.llm.reply import Reason, read_reply
-from recbole_dtlns.llm.requests import Request, RequestPlan
-from recbole_dtlns.llm.verdict_store import ShardWriter, VerdictStore
 from recbole_dtlns.storage.artefact_store import cache_folder
 
 logger = logging.getLogger("recbole_dtlns")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import plotly.graph_objects as go
 
-from recbole_dtlns.judge.audit import Audit
+from recbole_dtlns.judges.audit import Audit
 from recbole_dtlns.pages import draw, page, table
 
 _BODY = """

@@ -3,13 +3,13 @@
 from functools import partial
 from typing import Any
 
-from recbole_dtlns.judge.calibrated import CalibratedJudge
-from recbole_dtlns.judge.contract import Judge
-from recbole_dtlns.judge.controls import ConstantJudge, RandomJudge, RankJudge, ShuffledJudge
-from recbole_dtlns.judge.distilled import DistilledJudge
-from recbole_dtlns.judge.recorded import RecordedJudge
-from recbole_dtlns.judge.structural import StructuralJudge
-from recbole_dtlns.llm.judge import LLMJudge
+from recbole_dtlns.judges.calibrated import CalibratedJudge
+from recbole_dtlns.judges.contract import Judge
+from recbole_dtlns.judges.controls import ConstantJudge, RandomJudge, RankJudge, ShuffledJudge
+from recbole_dtlns.judges.distilled import DistilledJudge
+from recbole_dtlns.judges.language_model.judge import LLMJudge
+from recbole_dtlns.judges.recorded import RecordedJudge
+from recbole_dtlns.judges.structural import StructuralJudge
 from recbole_dtlns.llm.openai_engine import OpenAIEngine
 from recbole_dtlns.llm.ray_engine import RayEngine
 from recbole_dtlns.llm.transformers_engine import TransformersEngine

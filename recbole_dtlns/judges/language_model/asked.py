@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 
 from recbole_dtlns.errors import EngineError, JudgeError
-from recbole_dtlns.judge.contract import Label
+from recbole_dtlns.judges.contract import Label
+from recbole_dtlns.judges.language_model.requests import Request, RequestPlan
+from recbole_dtlns.judges.language_model.verdict_store import StoredVerdicts, VerdictStore
 from recbole_dtlns.llm.reply import Answer, Reason, Reply
-from recbole_dtlns.llm.requests import Request, RequestPlan
-from recbole_dtlns.llm.verdict_store import StoredVerdicts, VerdictStore
 
 logger = logging.getLogger("recbole_dtlns")
 

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from recbole_dtlns.judge.contract import Label, Question, Verdicts
-from recbole_dtlns.judge.history import TreeSimilarity, over_history
+from recbole_dtlns.judges.contract import Label, Question, Verdicts
+from recbole_dtlns.judges.history import TreeSimilarity, over_history
 
 
 class StructuralJudge:

@@ -11,8 +11,8 @@ from sklearn.metrics import roc_auc_score
 
 from recbole_dtlns.data.hiding import hide_positives
 from recbole_dtlns.errors import ConfigError, DataError
-from recbole_dtlns.judge.contract import Judge, Label, Question
-from recbole_dtlns.judge.controls import with_random_paths, with_shuffled_paths
+from recbole_dtlns.judges.contract import Judge, Label, Question
+from recbole_dtlns.judges.controls import with_random_paths, with_shuffled_paths
 
 _BINS = 10
 

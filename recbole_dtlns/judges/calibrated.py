@@ -11,8 +11,8 @@ from sklearn.preprocessing import StandardScaler
 
 from recbole_dtlns.data.hiding import hide_positives
 from recbole_dtlns.errors import ConfigError, DataError
-from recbole_dtlns.judge.contract import Label, Question, Verdicts
-from recbole_dtlns.judge.features import pair_features
+from recbole_dtlns.judges.contract import Label, Question, Verdicts
+from recbole_dtlns.judges.features import pair_features
 from recbole_dtlns.numerics.dense_algebra import one_thread
 
 

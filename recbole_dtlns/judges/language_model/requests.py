@@ -12,8 +12,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from recbole_dtlns.judge.contract import Question
-from recbole_dtlns.llm.prompt import NO_CODE, Code, Message, Prompt, history_codes
+from recbole_dtlns.judges.contract import Question
+from recbole_dtlns.judges.language_model.prompt import NO_CODE, Code, Message, Prompt, history_codes
 from recbole_dtlns.trees.item_tree import ItemTree
 
 

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from recbole_dtlns.errors import ConfigError, DataError
+from recbole_dtlns.judges.language_model.prompt import Prompt
+from recbole_dtlns.judges.language_model.requests import Request
 from recbole_dtlns.llm.openai_engine import read_completion, request_body
-from recbole_dtlns.llm.prompt import Prompt
 from recbole_dtlns.llm.reply import Reason, Reply
-from recbole_dtlns.llm.requests import Request
 from recbole_dtlns.storage.artefact_store import replacing
 
 

@@ -7,7 +7,7 @@ from typing import Protocol
 import numpy as np
 
 from recbole_dtlns.data.interactions import TrainInteractions
-from recbole_dtlns.judge.contract import Question
+from recbole_dtlns.judges.contract import Question
 from recbole_dtlns.trees.item_tree import ItemTree
 from recbole_dtlns.trees.structure import item_graph
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from recbole_dtlns.judge.contract import Question
-from recbole_dtlns.judge.history import CoOccurrence, TreeSimilarity, over_history
+from recbole_dtlns.judges.contract import Question
+from recbole_dtlns.judges.history import CoOccurrence, TreeSimilarity, over_history
 from recbole_dtlns.teachers.spectral import spectral_scores
 
 FEATURES = (

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from recbole_dtlns.judge.contract import Question
-from recbole_dtlns.llm.judge import LLMJudge
-from recbole_dtlns.llm.prompt import Message
-from recbole_dtlns.llm.requests import RequestPlan
+from recbole_dtlns.judges.contract import Question
+from recbole_dtlns.judges.language_model.judge import LLMJudge
+from recbole_dtlns.judges.language_model.prompt import Message
+from recbole_dtlns.judges.language_model.requests import RequestPlan
 
 _EXAMPLES = 3
 _MEASURED = 2000  # requests whose tokens are counted; where there are more, these stand for all

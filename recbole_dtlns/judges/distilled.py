@@ -8,9 +8,9 @@ import numpy as np
 from sklearn.ensemble import HistGradientBoostingClassifier
 
 from recbole_dtlns.errors import ConfigError, JudgeError
-from recbole_dtlns.judge.contract import Judge, Label, Question, Verdicts
-from recbole_dtlns.judge.features import pair_features
-from recbole_dtlns.llm.judge import LLMJudge
+from recbole_dtlns.judges.contract import Judge, Label, Question, Verdicts
+from recbole_dtlns.judges.features import pair_features
+from recbole_dtlns.judges.language_model.judge import LLMJudge
 
 _FIRST_SHARE = 0.4  # of the budget is spent before anything is known
 _ROUNDS = 3  # of asking about what the student is least sure of

@@ -10,7 +10,7 @@ bytes    content (little endian)
 =======  =========================================================
 16       key: hash of model, prompt, history and candidate codes
 4        probability that the answer is positive, float32; NaN: abstained
-1        label (`recbole_dtlns.judge.contract.Label`)
+1        label (`recbole_dtlns.judges.contract.Label`)
 1        reason for abstaining (`Reason`)
 2        unused
 4        tokens computed for this verdict
@@ -42,7 +42,7 @@ import numpy as np
 from filelock import FileLock
 
 from recbole_dtlns.errors import ArtefactError
-from recbole_dtlns.judge.contract import Label
+from recbole_dtlns.judges.contract import Label
 from recbole_dtlns.llm.reply import Answer
 from recbole_dtlns.storage.artefact_store import write_atomically
 
