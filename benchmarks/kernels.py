@@ -27,8 +27,8 @@ from recbole_dtlns.data.item_sets import PairSet
 from recbole_dtlns.glue.config import DTLNSConfig
 from recbole_dtlns.glue.dataset import canonical_train, load_splits, observed_pairs
 from recbole_dtlns.glue.runner import assemble_run
-from recbole_dtlns.negatives.pool import UniformPool
-from recbole_dtlns.negatives.popularity_pool import PopularityPool
+from recbole_dtlns.negatives.pools.contract import UniformPool
+from recbole_dtlns.negatives.pools.popularity import PopularityPool
 from recbole_dtlns.negatives.products import candidate_scores
 from recbole_dtlns.negatives.tree_views import TreeView
 from recbole_dtlns.numerics.counter_random import counter_uniform

@@ -21,10 +21,10 @@ import numpy as np
 import torch
 
 from recbole_dtlns.data.item_sets import PairSet
-from recbole_dtlns.negatives.layers import LayerChoice, LayerSampler, Pooling
-from recbole_dtlns.negatives.pool import CandidatePool, PoolContext
-from recbole_dtlns.negatives.selection import Choice, NegativeSampler, SamplerContext
+from recbole_dtlns.negatives.choosing.selection import Choice, NegativeSampler, SamplerContext
+from recbole_dtlns.negatives.pools.contract import CandidatePool, PoolContext
 from recbole_dtlns.negatives.tree_views import TreeView
+from recbole_dtlns.negatives.vectors.layers import LayerChoice, LayerSampler, Pooling
 from recbole_dtlns.numerics.counter_random import counter_uniform
 from recbole_dtlns.numerics.schedule import Schedule
 from recbole_dtlns.trees.item_tree import ItemTree

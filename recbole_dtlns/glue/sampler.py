@@ -12,7 +12,7 @@ from recbole.sampler import Sampler
 
 from recbole_dtlns.data.item_sets import Forbidden, PairSet
 from recbole_dtlns.glue.dataset import observed_pairs
-from recbole_dtlns.negatives.pool import CandidatePool, UniformPool
+from recbole_dtlns.negatives.pools.contract import CandidatePool, UniformPool
 from recbole_dtlns.numerics.counter_random import counter_uniform
 
 _BELOW_ONE = 1 - 2.0**-24

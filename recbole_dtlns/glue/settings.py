@@ -20,7 +20,7 @@ from pydantic import (
 from recbole_dtlns.errors import ConfigError, UnknownNameError
 from recbole_dtlns.glue.models import CAPABILITIES, resolve_model
 from recbole_dtlns.judges.table import JUDGES
-from recbole_dtlns.negatives.pools import POOLS
+from recbole_dtlns.negatives.pools.table import POOLS
 from recbole_dtlns.negatives.samplers import SAMPLERS
 from recbole_dtlns.numerics.schedule import Schedule
 from recbole_dtlns.registry import nearest

@@ -17,8 +17,8 @@ from recbole_dtlns.glue.models import Layers, capability
 from recbole_dtlns.glue.propagation import LayerReader, propagation_shared, virtual_items
 from recbole_dtlns.glue.ranking_loss import Objective, RankingLoss, Tables, bpr_term, rows_weighed
 from recbole_dtlns.glue.scoring import PastModels, Scorer
-from recbole_dtlns.negatives.layers import LayerChoice, LayerSampler, pool
-from recbole_dtlns.negatives.selection import Choice, NegativeSampler
+from recbole_dtlns.negatives.choosing.selection import Choice, NegativeSampler
+from recbole_dtlns.negatives.vectors.layers import LayerChoice, LayerSampler, pool
 
 Losses = Any  # a scalar tensor, or a tuple of them, as RecBole's models return
 LossFunction = Callable[[Interaction], Losses]

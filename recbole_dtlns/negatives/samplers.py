@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from recbole_dtlns.negatives.layers import DisentangledSampler, LayerSampler, MixingSampler
-from recbole_dtlns.negatives.memory import MemorySampler
-from recbole_dtlns.negatives.selection import (
+from recbole_dtlns.negatives.choosing.memory import MemorySampler
+from recbole_dtlns.negatives.choosing.selection import (
     AdaptiveHardness,
     FirstDrawn,
     HardSampler,
@@ -16,6 +15,7 @@ from recbole_dtlns.negatives.selection import (
     model_score,
     terms_if_wanted,
 )
+from recbole_dtlns.negatives.vectors.layers import DisentangledSampler, LayerSampler, MixingSampler
 from recbole_dtlns.registry import Registry
 
 

@@ -15,8 +15,8 @@ from recbole_dtlns.data.interactions import TrainInteractions
 from recbole_dtlns.data.item_sets import Observed
 from recbole_dtlns.judges.contract import Label, Question, Verdicts
 from recbole_dtlns.judges.structural import StructuralJudge
-from recbole_dtlns.negatives.pool import UniformPool
-from recbole_dtlns.negatives.selection import Choice, HardSampler, TreeTerms, model_score
+from recbole_dtlns.negatives.choosing.selection import Choice, HardSampler, TreeTerms, model_score
+from recbole_dtlns.negatives.pools.contract import UniformPool
 from recbole_dtlns.negatives.tree_views import TreeView
 from recbole_dtlns.numerics.counter_random import counter_uniform
 from recbole_dtlns.numerics.schedule import Schedule

@@ -13,10 +13,10 @@ import torch
 
 from recbole_dtlns import conformance
 from recbole_dtlns.conformance import POOL_CHECKS, SAMPLER_CHECKS, ConformanceError
-from recbole_dtlns.negatives.pool import UniformPool
-from recbole_dtlns.negatives.pools import POOLS
+from recbole_dtlns.negatives.choosing.selection import Choice, NegativeSampler
+from recbole_dtlns.negatives.pools.contract import UniformPool
+from recbole_dtlns.negatives.pools.table import POOLS
 from recbole_dtlns.negatives.samplers import SAMPLERS, make_sampler
-from recbole_dtlns.negatives.selection import Choice, NegativeSampler
 
 VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     **{name: (name, {}) for name in SAMPLERS.names()},

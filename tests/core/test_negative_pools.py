@@ -15,11 +15,11 @@ from scipy.stats import chisquare
 
 from recbole_dtlns.data.item_sets import PairSet
 from recbole_dtlns.errors import DataError
-from recbole_dtlns.negatives.list_pool import ListPool
-from recbole_dtlns.negatives.pool import CandidatePool, PoolContext, UniformPool
-from recbole_dtlns.negatives.pools import POOLS
-from recbole_dtlns.negatives.popularity_pool import PopularityPool
-from recbole_dtlns.negatives.subtree_pool import SubtreePool
+from recbole_dtlns.negatives.pools.contract import CandidatePool, PoolContext, UniformPool
+from recbole_dtlns.negatives.pools.listed import ListPool
+from recbole_dtlns.negatives.pools.popularity import PopularityPool
+from recbole_dtlns.negatives.pools.subtree import SubtreePool
+from recbole_dtlns.negatives.pools.table import POOLS
 from recbole_dtlns.numerics.counter_random import counter_uniform
 from recbole_dtlns.trees.item_tree import ItemTree
 

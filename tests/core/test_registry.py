@@ -9,7 +9,7 @@ import pytest
 from recbole_dtlns import registry
 from recbole_dtlns.errors import ConfigError, UnknownNameError
 from recbole_dtlns.judges.table import JUDGES
-from recbole_dtlns.negatives.pools import POOLS
+from recbole_dtlns.negatives.pools.table import POOLS
 from recbole_dtlns.negatives.samplers import SAMPLERS
 from recbole_dtlns.registry import Registry, nearest
 from recbole_dtlns.teachers.table import TEACHERS

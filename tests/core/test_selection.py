@@ -11,8 +11,7 @@ import pytest
 import torch
 from plain_python import path_similarity, random_paths
 
-from recbole_dtlns.negatives.samplers import make_sampler
-from recbole_dtlns.negatives.selection import (
+from recbole_dtlns.negatives.choosing.selection import (
     AdaptiveHardness,
     Choice,
     HardSampler,
@@ -21,6 +20,7 @@ from recbole_dtlns.negatives.selection import (
     TreeTerms,
     model_score,
 )
+from recbole_dtlns.negatives.samplers import make_sampler
 from recbole_dtlns.negatives.tree_views import TreeView
 from recbole_dtlns.numerics.schedule import Schedule
 from recbole_dtlns.trees.item_tree import ItemTree

@@ -12,7 +12,7 @@ from scipy.stats import chisquare
 
 from recbole_dtlns.data.item_sets import Forbidden, Observed, PairSet
 from recbole_dtlns.errors import DataError
-from recbole_dtlns.negatives.pool import UniformPool
+from recbole_dtlns.negatives.pools.contract import UniformPool
 from recbole_dtlns.numerics.counter_random import counter_uniform
 
 N_ITEMS = 13  # the padding id 0 included

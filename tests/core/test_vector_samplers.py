@@ -12,12 +12,12 @@ import pytest
 import torch
 
 from recbole_dtlns.errors import ConfigError
-from recbole_dtlns.negatives.layers import DisentangledSampler, LayerChoice, MixingSampler
-from recbole_dtlns.negatives.memory import MemorySampler
+from recbole_dtlns.negatives.choosing.memory import MemorySampler
+from recbole_dtlns.negatives.choosing.selection import Choice, HardSampler, SamplerContext, model_score
 from recbole_dtlns.negatives.products import candidate_scores
 from recbole_dtlns.negatives.samplers import make_sampler
-from recbole_dtlns.negatives.selection import Choice, HardSampler, SamplerContext, model_score
 from recbole_dtlns.negatives.tree_views import TreeView
+from recbole_dtlns.negatives.vectors.layers import DisentangledSampler, LayerChoice, MixingSampler
 from recbole_dtlns.numerics.schedule import Schedule
 from recbole_dtlns.trees.item_tree import ItemTree
 

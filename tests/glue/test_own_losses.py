@@ -21,8 +21,8 @@ from recbole_dtlns.glue.preparation import to_recbole_ids
 from recbole_dtlns.glue.ranking_loss import Objective
 from recbole_dtlns.glue.sparse_products import FastSparseProducts
 from recbole_dtlns.glue.training_step import TrainingStep
-from recbole_dtlns.negatives.layers import LayerChoice, LayerNegatives, LayerSampler
 from recbole_dtlns.negatives.losses import bpr
+from recbole_dtlns.negatives.vectors.layers import LayerChoice, LayerNegatives, LayerSampler
 
 NO_RELABELLING = {"dtlns_relabel_add": False, "dtlns_relabel_exclude": False}
 LAYERED = {"BPR": {}, "LightGCN": {"n_layers": 2}, "NGCF": {"hidden_size_list": [8, 4], "message_dropout": 0.0}}

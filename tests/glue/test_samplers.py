@@ -20,9 +20,9 @@ from recbole_dtlns.data.item_sets import PairSet
 from recbole_dtlns.errors import ConfigError, UnsupportedModelError
 from recbole_dtlns.glue.dataloader import CANDIDATES, CHOSEN
 from recbole_dtlns.glue.models import CAPABILITIES
-from recbole_dtlns.negatives.layers import LayerChoice, LayerNegatives, LayerSampler
+from recbole_dtlns.negatives.choosing.selection import Choice, NegativeSampler
 from recbole_dtlns.negatives.samplers import SAMPLERS
-from recbole_dtlns.negatives.selection import Choice, NegativeSampler
+from recbole_dtlns.negatives.vectors.layers import LayerChoice, LayerNegatives, LayerSampler
 from recbole_dtlns.numerics.counter_random import counter_uniform
 
 _COLUMNS = (lambda batch: batch["user_id"], lambda batch: batch["item_id"], lambda batch: batch[CANDIDATES][:, 0])

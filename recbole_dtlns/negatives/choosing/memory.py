@@ -7,7 +7,7 @@ from typing import Self
 
 import torch
 
-from recbole_dtlns.negatives.selection import (
+from recbole_dtlns.negatives.choosing.selection import (
     Choice,
     HardSampler,
     NegativeSampler,

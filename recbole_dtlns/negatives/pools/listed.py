@@ -6,7 +6,7 @@ import numpy as np
 
 from recbole_dtlns.data.item_sets import PairSet
 from recbole_dtlns.errors import DataError
-from recbole_dtlns.negatives.pool import PoolContext, UniformPool, below
+from recbole_dtlns.negatives.pools.contract import PoolContext, UniformPool, below
 
 
 class ListPool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from recbole_dtlns.data.item_sets import PairSet
-from recbole_dtlns.negatives.pool import PoolContext, UniformPool, below
+from recbole_dtlns.negatives.pools.contract import PoolContext, UniformPool, below
 from recbole_dtlns.trees.item_tree import ItemTree
 
 

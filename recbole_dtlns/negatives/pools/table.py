@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from recbole_dtlns.negatives.list_pool import ListPool
-from recbole_dtlns.negatives.pool import CandidatePool, UniformPool
-from recbole_dtlns.negatives.popularity_pool import PopularityPool
-from recbole_dtlns.negatives.subtree_pool import SubtreePool
+from recbole_dtlns.negatives.pools.contract import CandidatePool, UniformPool
+from recbole_dtlns.negatives.pools.listed import ListPool
+from recbole_dtlns.negatives.pools.popularity import PopularityPool
+from recbole_dtlns.negatives.pools.subtree import SubtreePool
 from recbole_dtlns.registry import Registry
 
 POOLS: Registry[CandidatePool] = Registry(

@@ -11,8 +11,8 @@ from torch import nn
 from torch.nn import functional
 
 from recbole_dtlns.errors import ConfigError
+from recbole_dtlns.negatives.choosing.selection import Choice, HardSampler, NegativeSampler, SamplerContext
 from recbole_dtlns.negatives.products import candidate_scores
-from recbole_dtlns.negatives.selection import Choice, HardSampler, NegativeSampler, SamplerContext
 
 Pooling = Literal["mean", "concat"]
 

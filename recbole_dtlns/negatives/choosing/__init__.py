@@ -1,0 +1,1 @@
+"""Negatives by id: which of the candidates drawn becomes the negative."""

@@ -1,0 +1,1 @@
+"""Pools: which items may be drawn."""

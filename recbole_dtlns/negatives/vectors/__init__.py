@@ -1,0 +1,1 @@
+"""Negatives as vectors: mixed with the positive, or disentangled."""
