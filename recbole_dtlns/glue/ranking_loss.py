@@ -15,9 +15,9 @@ from torch import nn
 
 from recbole_dtlns.errors import UnsupportedModelError
 from recbole_dtlns.glue.dataloader import CHOSEN, WEIGHT, DTLNSTrainDataLoader
-from recbole_dtlns.negatives.false_negatives import NegativeWeights
-from recbole_dtlns.negatives.losses import RowLoss, cross_entropy
-from recbole_dtlns.negatives.shared_negatives import SharedNegatives
+from recbole_dtlns.losses.negative_weights import NegativeWeights
+from recbole_dtlns.losses.ranking import RowLoss, cross_entropy
+from recbole_dtlns.losses.shared_negatives import SharedNegatives
 from recbole_dtlns.negatives.vectors.layers import Pooling, pool
 
 Tables = tuple[Sequence[torch.Tensor], Sequence[torch.Tensor]]

@@ -18,14 +18,14 @@ from recbole_dtlns.glue.ranking_loss import Objective
 from recbole_dtlns.glue.sampler import DTLNSSampler, MakePool
 from recbole_dtlns.glue.settings import DTLNSSettings
 from recbole_dtlns.glue.training_step import Sampling
+from recbole_dtlns.losses.negative_weights import NegativeWeights
+from recbole_dtlns.losses.ranking import row_loss
+from recbole_dtlns.losses.shared_negatives import SharedNegatives
 from recbole_dtlns.negatives.choosing.selection import SamplerContext
-from recbole_dtlns.negatives.false_negatives import NegativeWeights
-from recbole_dtlns.negatives.losses import row_loss
 from recbole_dtlns.negatives.pools.contract import PoolContext
 from recbole_dtlns.negatives.pools.popularity import PopularityPool
 from recbole_dtlns.negatives.pools.table import POOLS
 from recbole_dtlns.negatives.samplers import make_sampler
-from recbole_dtlns.negatives.shared_negatives import SharedNegatives
 from recbole_dtlns.negatives.tree_views import TreeView
 from recbole_dtlns.negatives.vectors.layers import LayerSampler
 

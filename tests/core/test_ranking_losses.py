@@ -12,9 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from recbole_dtlns.data.item_sets import JudgedPairs, PairSet
-from recbole_dtlns.negatives.false_negatives import NegativeWeights
-from recbole_dtlns.negatives.losses import bpr, cross_entropy, row_loss, softmax, sum_exp
-from recbole_dtlns.negatives.shared_negatives import SharedNegatives, expanded
+from recbole_dtlns.losses.negative_weights import NegativeWeights
+from recbole_dtlns.losses.ranking import bpr, cross_entropy, row_loss, softmax, sum_exp
+from recbole_dtlns.losses.shared_negatives import SharedNegatives, expanded
 
 SCORE = st.floats(-5, 5)
 ROWS = st.lists(st.tuples(SCORE, st.lists(st.tuples(SCORE, st.floats(0, 1)), min_size=3, max_size=3)), min_size=1)

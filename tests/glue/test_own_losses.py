@@ -21,7 +21,7 @@ from recbole_dtlns.glue.preparation import to_recbole_ids
 from recbole_dtlns.glue.ranking_loss import Objective
 from recbole_dtlns.glue.sparse_products import FastSparseProducts
 from recbole_dtlns.glue.training_step import TrainingStep
-from recbole_dtlns.negatives.losses import bpr
+from recbole_dtlns.losses.ranking import bpr
 from recbole_dtlns.negatives.vectors.layers import LayerChoice, LayerNegatives, LayerSampler
 
 NO_RELABELLING = {"dtlns_relabel_add": False, "dtlns_relabel_exclude": False}
