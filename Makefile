@@ -45,7 +45,7 @@ test-matrix: $(VENV)/.test-tools
 	$(BIN)/python -m pytest -m matrix
 
 # The code that decides most; MUTANTS='*' takes all that pyproject.toml names (2 hours).
-MUTANTS ?= recbole_dtlns.relabelling.* recbole_dtlns.evaluation.* \
+MUTANTS ?= recbole_dtlns.guidance.relabelling.* recbole_dtlns.evaluation.* \
 	$(addprefix recbole_dtlns.negatives.,selection.* losses.* false_negatives.* shared_negatives.* list_pool.* schedule.*) \
 	$(addprefix recbole_dtlns.judges.,structural.* calibrated.* audit.* features.* hidden.* controls.* contract.*)
 

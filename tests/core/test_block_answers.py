@@ -13,6 +13,7 @@ from scipy.sparse.csgraph import connected_components
 
 from recbole_dtlns.data.interactions import TrainInteractions
 from recbole_dtlns.data.item_sets import Observed
+from recbole_dtlns.guidance.relabelling import relabel
 from recbole_dtlns.judges.contract import Label, Question, Verdicts
 from recbole_dtlns.judges.structural import StructuralJudge
 from recbole_dtlns.negatives.choosing.selection import Choice, HardSampler, TreeTerms, model_score
@@ -20,7 +21,6 @@ from recbole_dtlns.negatives.pools.contract import UniformPool
 from recbole_dtlns.negatives.tree_views import TreeView
 from recbole_dtlns.numerics.counter_random import counter_uniform
 from recbole_dtlns.numerics.schedule import Schedule
-from recbole_dtlns.relabelling import relabel
 from recbole_dtlns.teachers.closed_form import EASE, ItemKNN
 from recbole_dtlns.teachers.contract import Candidates, top_candidates
 from recbole_dtlns.trees.build import TreeShape, build_tree

@@ -13,8 +13,8 @@ from hypothesis.extra.numpy import arrays
 from plain_python import random_interactions, user_sets
 
 from recbole_dtlns.errors import DataError
+from recbole_dtlns.guidance.relabelling import relabel
 from recbole_dtlns.judges.contract import Label, Verdicts
-from recbole_dtlns.relabelling import relabel
 from recbole_dtlns.teachers import contract
 from recbole_dtlns.teachers.contract import Candidates, top_candidates
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from recbole_dtlns.guidance.relabelling import Relabelling, relabel
 from recbole_dtlns.judges.contract import Label, Verdicts
-from recbole_dtlns.relabelling import Relabelling, relabel
 from recbole_dtlns.teachers.contract import Candidates
 
 NO, YES, ABSTAIN = Label.NEGATIVE, Label.POSITIVE, Label.ABSTAIN

@@ -1,0 +1,1 @@
+"""What training is told beside the observed pairs: positives with weights, and pairs that are no negatives."""
