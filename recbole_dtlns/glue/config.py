@@ -18,9 +18,9 @@ from recbole_dtlns.errors import ConfigError, UnknownNameError
 from recbole_dtlns.glue.known_keys import READ_UNDOCUMENTED, RECBOLE_MODEL_YAMLS, keys_of_all_models, meant
 from recbole_dtlns.glue.models import resolve_model
 from recbole_dtlns.glue.recbole_values import check_recbole_values
-from recbole_dtlns.glue.settings import PREFIX, DTLNSSettings
 from recbole_dtlns.judges.language_model.prompt import BUILTIN
 from recbole_dtlns.registry import nearest
+from recbole_dtlns.settings.settings import PREFIX, DTLNSSettings
 from recbole_dtlns.storage.artefact_store import cache_folder
 from recbole_dtlns.storage.yaml_file import read_yaml_file
 

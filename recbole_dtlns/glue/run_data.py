@@ -23,7 +23,7 @@ from recbole_dtlns.glue.dataset import observed_pairs, with_extra_rows
 from recbole_dtlns.glue.preparation import Preparation, to_recbole_ids
 from recbole_dtlns.glue.sampler import DTLNSSampler
 from recbole_dtlns.glue.sampling import pool_maker
-from recbole_dtlns.glue.settings import DTLNSSettings
+from recbole_dtlns.settings.settings import DTLNSSettings
 
 logger = logging.getLogger("recbole_dtlns")
 

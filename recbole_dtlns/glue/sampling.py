@@ -16,7 +16,6 @@ from recbole_dtlns.glue.models import capability
 from recbole_dtlns.glue.preparation import Preparation, to_recbole_ids, tree_positions
 from recbole_dtlns.glue.ranking_loss import Objective
 from recbole_dtlns.glue.sampler import DTLNSSampler, MakePool
-from recbole_dtlns.glue.settings import DTLNSSettings
 from recbole_dtlns.glue.training_step import Sampling
 from recbole_dtlns.losses.negative_weights import NegativeWeights
 from recbole_dtlns.losses.ranking import row_loss
@@ -28,6 +27,7 @@ from recbole_dtlns.negatives.pools.table import POOLS
 from recbole_dtlns.negatives.samplers import make_sampler
 from recbole_dtlns.negatives.tree_views import TreeView
 from recbole_dtlns.negatives.vectors.layers import LayerSampler
+from recbole_dtlns.settings.settings import DTLNSSettings
 
 
 def pool_maker(

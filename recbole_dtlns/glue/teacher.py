@@ -27,7 +27,7 @@ from recbole_dtlns.glue.config import DTLNSConfig
 from recbole_dtlns.glue.dataset import DTLNSDataset, numbering
 from recbole_dtlns.glue.divergence import StopsWhenDiverged
 from recbole_dtlns.glue.reproducibility import reproducible_training
-from recbole_dtlns.glue.settings import DTLNSSettings
+from recbole_dtlns.settings.settings import DTLNSSettings
 from recbole_dtlns.teachers.closed_form import column_factors
 from recbole_dtlns.teachers.contract import FittedTeacher, Teacher
 from recbole_dtlns.teachers.table import TEACHERS

@@ -12,7 +12,7 @@ import yaml
 
 from recbole_dtlns.conformance import SAMPLER_CHECKS
 from recbole_dtlns.glue.models import capability_table
-from recbole_dtlns.glue.settings import PREFIX, DTLNSSettings
+from recbole_dtlns.settings.settings import PREFIX, DTLNSSettings
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCUMENTED = ROOT / "properties" / "dtlns.yaml"

@@ -13,8 +13,8 @@ from typing import Any, Literal
 from recbole_dtlns.glue import trainer
 from recbole_dtlns.glue.config import DTLNSConfig
 from recbole_dtlns.glue.preparation import stage_versions
-from recbole_dtlns.glue.settings import PREFIX
 from recbole_dtlns.llm.chat_model import model_revision
+from recbole_dtlns.settings.settings import PREFIX
 from recbole_dtlns.version import __version__
 
 # Where files lie, what is printed and kept, and how a server is reached: none of it changes a result.

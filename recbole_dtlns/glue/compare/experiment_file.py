@@ -18,8 +18,8 @@ from recbole_dtlns.glue.compare.experiment import Arm, Cell, Experiment, Part, V
 from recbole_dtlns.glue.config import DTLNSConfig
 from recbole_dtlns.glue.models import check_model
 from recbole_dtlns.glue.run_data import check_negative_sampling
-from recbole_dtlns.glue.settings import PREFIX
 from recbole_dtlns.registry import nearest
+from recbole_dtlns.settings.settings import PREFIX
 from recbole_dtlns.storage.yaml_file import read_yaml
 from recbole_dtlns.teachers.table import TEACHERS
 
