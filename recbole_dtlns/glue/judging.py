@@ -14,7 +14,6 @@ from recbole_dtlns.compat import quiet_recbole
 from recbole_dtlns.errors import ConfigError
 from recbole_dtlns.glue.config import DTLNSConfig
 from recbole_dtlns.glue.dataset import canonical_train
-from recbole_dtlns.glue.preparation import ask
 from recbole_dtlns.glue.runner import check_settings, load_data, warn_of_unknown_keys, write_file
 from recbole_dtlns.judges.audit import Audit, audit
 from recbole_dtlns.judges.contract import Label, Question, Verdicts
@@ -24,6 +23,7 @@ from recbole_dtlns.judges.language_model.estimate import Estimate, estimate
 from recbole_dtlns.judges.language_model.judge import LLMJudge
 from recbole_dtlns.judges.language_model.label_card import label_file_card
 from recbole_dtlns.judges.table import JUDGES
+from recbole_dtlns.preparation.pipeline import ask
 from recbole_dtlns.settings.settings import DTLNSSettings
 
 

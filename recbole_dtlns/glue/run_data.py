@@ -20,9 +20,9 @@ from recbole_dtlns.data.item_sets import Forbidden, Observed, PairSet, PseudoPos
 from recbole_dtlns.errors import ConfigError, DataError
 from recbole_dtlns.glue.dataloader import DTLNSTrainDataLoader
 from recbole_dtlns.glue.dataset import observed_pairs, with_extra_rows
-from recbole_dtlns.glue.preparation import Preparation, to_recbole_ids
 from recbole_dtlns.glue.sampler import DTLNSSampler
 from recbole_dtlns.glue.sampling import pool_maker
+from recbole_dtlns.preparation.pipeline import Preparation, to_recbole_ids
 from recbole_dtlns.settings.settings import DTLNSSettings
 
 logger = logging.getLogger("recbole_dtlns")

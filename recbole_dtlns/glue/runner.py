@@ -24,7 +24,6 @@ from recbole_dtlns.errors import ArtefactError, ConfigError
 from recbole_dtlns.glue.config import DTLNSConfig
 from recbole_dtlns.glue.dataset import canonical_train, hide_train_pairs, load_splits, numbering
 from recbole_dtlns.glue.models import check_model
-from recbole_dtlns.glue.preparation import Preparation, prepare
 from recbole_dtlns.glue.run_data import (
     RunData,
     check_negative_sampling,
@@ -35,6 +34,7 @@ from recbole_dtlns.glue.run_data import (
 from recbole_dtlns.glue.run_log import open_log, shows_bars
 from recbole_dtlns.glue.sampling import make_sampling
 from recbole_dtlns.glue.trainer import SETTINGS, DTLNSTrainerMixin, build_trainer
+from recbole_dtlns.preparation.pipeline import Preparation, prepare
 from recbole_dtlns.storage.artefact_store import write_atomically
 
 logger = logging.getLogger("recbole_dtlns")

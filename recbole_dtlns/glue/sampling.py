@@ -13,7 +13,6 @@ from recbole_dtlns.data.pair_table import PairTable
 from recbole_dtlns.errors import UnsupportedModelError
 from recbole_dtlns.glue.dataset import observed_pairs
 from recbole_dtlns.glue.models import capability
-from recbole_dtlns.glue.preparation import Preparation, to_recbole_ids, tree_positions
 from recbole_dtlns.glue.ranking_loss import Objective
 from recbole_dtlns.glue.sampler import DTLNSSampler, MakePool
 from recbole_dtlns.glue.training_step import Sampling
@@ -27,6 +26,7 @@ from recbole_dtlns.negatives.pools.table import POOLS
 from recbole_dtlns.negatives.samplers import make_sampler
 from recbole_dtlns.negatives.tree_views import TreeView
 from recbole_dtlns.negatives.vectors.layers import LayerSampler
+from recbole_dtlns.preparation.pipeline import Preparation, to_recbole_ids, tree_positions
 from recbole_dtlns.settings.settings import DTLNSSettings
 
 

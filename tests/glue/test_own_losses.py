@@ -17,12 +17,12 @@ from tiny_runs import Run, observed, train
 from recbole_dtlns.errors import UnsupportedModelError
 from recbole_dtlns.glue.dataloader import WEIGHT
 from recbole_dtlns.glue.models import resolve_model
-from recbole_dtlns.glue.preparation import to_recbole_ids
 from recbole_dtlns.glue.ranking_loss import Objective
 from recbole_dtlns.glue.sparse_products import FastSparseProducts
 from recbole_dtlns.glue.training_step import TrainingStep
 from recbole_dtlns.losses.ranking import bpr
 from recbole_dtlns.negatives.vectors.layers import LayerChoice, LayerNegatives, LayerSampler
+from recbole_dtlns.preparation.pipeline import to_recbole_ids
 
 NO_RELABELLING = {"dtlns_relabel_add": False, "dtlns_relabel_exclude": False}
 LAYERED = {"BPR": {}, "LightGCN": {"n_layers": 2}, "NGCF": {"hidden_size_list": [8, 4], "message_dropout": 0.0}}

@@ -14,7 +14,7 @@ from tiny_runs import PLAIN, as_set, observed, relabelled, train, used_pairs
 from recbole_dtlns.data.item_sets import PairSet
 from recbole_dtlns.errors import DataError
 from recbole_dtlns.glue.dataloader import CANDIDATES
-from recbole_dtlns.glue.preparation import tree_positions
+from recbole_dtlns.preparation.pipeline import tree_positions
 
 
 def pairs_drawn(run: Any, epochs: int = 3) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -16,9 +16,9 @@ from tiny_runs import PLAIN, Run, as_set, observed, relabelled, same_tensors, tr
 from recbole_dtlns.errors import UnsupportedModelError
 from recbole_dtlns.glue.dataloader import CANDIDATES, UNIFORM, WEIGHT
 from recbole_dtlns.glue.models import resolve_model
-from recbole_dtlns.glue.preparation import tree_positions
 from recbole_dtlns.glue.propagation import propagation_shared
 from recbole_dtlns.glue.training_step import Sampling, TrainingStep
+from recbole_dtlns.preparation.pipeline import tree_positions
 from recbole_dtlns.trees.item_tree import ItemTree
 
 TWO_NEGATIVES = {"train_neg_sample_args": {"distribution": "uniform", "sample_num": 2}}

@@ -18,11 +18,11 @@ from recbole_dtlns.errors import TrialError
 from recbole_dtlns.glue.checkpoint import load_checkpoint, save_checkpoint
 from recbole_dtlns.glue.config import DTLNSConfig
 from recbole_dtlns.glue.dataset import canonical_train
-from recbole_dtlns.glue.preparation import prepare
 from recbole_dtlns.glue.runner import load_data
 from recbole_dtlns.glue.tune.plan import PREPARATION
 from recbole_dtlns.glue.tune.results import _keep_best
 from recbole_dtlns.glue.tune.trial import SCORE, train_trial
+from recbole_dtlns.preparation.pipeline import prepare
 from recbole_dtlns.settings.settings import PREFIX, DTLNSSettings
 
 pytestmark = pytest.mark.filterwarnings("ignore")

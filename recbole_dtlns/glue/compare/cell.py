@@ -31,10 +31,10 @@ from recbole_dtlns.glue.compare.experiment import Cell
 from recbole_dtlns.glue.compare.explanation import explain
 from recbole_dtlns.glue.config import DTLNSConfig
 from recbole_dtlns.glue.dataset import canonical_train, observed_pairs
-from recbole_dtlns.glue.preparation import prepare, to_recbole_ids
 from recbole_dtlns.glue.run_data import purged_of_evaluation
 from recbole_dtlns.glue.runner import Run, assemble_run, write_file
 from recbole_dtlns.glue.trainer import BEST, LAST
+from recbole_dtlns.preparation.pipeline import prepare, to_recbole_ids
 from recbole_dtlns.storage.artefact_store import remove_leftovers
 from recbole_dtlns.storage.sealed_json import read_sealed, sealed
 

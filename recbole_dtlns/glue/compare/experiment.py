@@ -12,8 +12,8 @@ from typing import Any, Literal
 
 from recbole_dtlns.glue import trainer
 from recbole_dtlns.glue.config import DTLNSConfig
-from recbole_dtlns.glue.preparation import stage_versions
 from recbole_dtlns.llm.chat_model import model_revision
+from recbole_dtlns.preparation.pipeline import stage_versions
 from recbole_dtlns.settings.settings import PREFIX
 from recbole_dtlns.version import __version__
 

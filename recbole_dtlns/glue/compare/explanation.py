@@ -16,10 +16,10 @@ from recbole_dtlns.data.atomic_file import read_titles
 from recbole_dtlns.data.interactions import TrainInteractions
 from recbole_dtlns.data.item_sets import Observed
 from recbole_dtlns.errors import DataError
-from recbole_dtlns.glue.preparation import Preparation, to_recbole_ids
 from recbole_dtlns.judges.audit import equal_bins
 from recbole_dtlns.judges.contract import Label, Question
 from recbole_dtlns.judges.history import TreeSimilarity, over_history
+from recbole_dtlns.preparation.pipeline import Preparation, to_recbole_ids
 from recbole_dtlns.trees.item_tree import ItemTree
 
 _EXAMPLES = 8  # users whose relabelled items are shown

@@ -18,7 +18,6 @@ from tqdm import tqdm
 from recbole_dtlns.data.interactions import TrainInteractions
 from recbole_dtlns.data.item_sets import Forbidden, JudgedPairs, Observed, PairSet, PseudoPositives
 from recbole_dtlns.errors import DataError
-from recbole_dtlns.glue.summary import summarise
 from recbole_dtlns.glue.teacher import make_teacher, teacher_recipe
 from recbole_dtlns.guidance import relabelling
 from recbole_dtlns.guidance.relabelling import Relabelling, relabel
@@ -26,6 +25,7 @@ from recbole_dtlns.judges.contract import Question, Verdicts
 from recbole_dtlns.judges.controls import with_random_paths, with_shuffled_paths
 from recbole_dtlns.judges.language_model.prompt import Prompt
 from recbole_dtlns.judges.table import JUDGES
+from recbole_dtlns.preparation.summary import summarise
 from recbole_dtlns.settings.settings import DTLNSSettings
 from recbole_dtlns.storage.artefact_store import Arrays, Artefact, ArtefactStore, Facts, cache_folder
 from recbole_dtlns.teachers.candidate_file import read_candidates
