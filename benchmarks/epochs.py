@@ -21,9 +21,9 @@ from made_data import SPORTS_SIZE, write_made
 from reporting import machine, table, write_results
 
 import recbole_dtlns.compat  # noqa: F401  repairs RecBole
+from recbole_dtlns.bridge.config import DTLNSConfig
+from recbole_dtlns.bridge.runner import assemble_run
 from recbole_dtlns.compat import quiet_recbole
-from recbole_dtlns.glue.config import DTLNSConfig
-from recbole_dtlns.glue.runner import assemble_run
 
 COMMON: dict[str, Any] = {
     "embedding_size": 64,

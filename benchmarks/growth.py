@@ -25,9 +25,9 @@ from made_data import write_made
 from reporting import machine, table, write_results
 
 import recbole_dtlns.compat  # noqa: F401  repairs RecBole
+from recbole_dtlns.bridge import runner
+from recbole_dtlns.bridge.config import DTLNSConfig
 from recbole_dtlns.compat import quiet_recbole
-from recbole_dtlns.glue import runner
-from recbole_dtlns.glue.config import DTLNSConfig
 from recbole_dtlns.storage.artefact_store import ArtefactStore
 from recbole_dtlns.trees import structure
 from recbole_dtlns.trees.structure import item_graph

@@ -22,11 +22,11 @@ from recbole.sampler.sampler import AbstractSampler
 from reporting import machine, table, write_results
 
 import recbole_dtlns.compat  # noqa: F401  repairs RecBole
+from recbole_dtlns.bridge.config import DTLNSConfig
+from recbole_dtlns.bridge.data.dataset import canonical_train, load_splits, observed_pairs
+from recbole_dtlns.bridge.runner import assemble_run
 from recbole_dtlns.compat import quiet_recbole
 from recbole_dtlns.data.item_sets import PairSet
-from recbole_dtlns.glue.config import DTLNSConfig
-from recbole_dtlns.glue.dataset import canonical_train, load_splits, observed_pairs
-from recbole_dtlns.glue.runner import assemble_run
 from recbole_dtlns.negatives.pools.contract import UniformPool
 from recbole_dtlns.negatives.pools.popularity import PopularityPool
 from recbole_dtlns.negatives.products import candidate_scores

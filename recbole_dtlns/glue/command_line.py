@@ -184,8 +184,8 @@ def _run(given: argparse.Namespace, rest: list[str]) -> int:
         return 0
     compat.require_recbole()
     # Imported only now, so that `doctor` and the message above work where RecBole is missing.
+    from recbole_dtlns.bridge.runner import prepare_only, run_recbole_dtlns
     from recbole_dtlns.glue import judging
-    from recbole_dtlns.glue.runner import prepare_only, run_recbole_dtlns
 
     if given.command == "demo":
         from recbole_dtlns.glue.compare.compare import compare
@@ -233,8 +233,8 @@ def _result_table(result: dict[str, Any]) -> str:
 
 
 def _audit(given: argparse.Namespace, run: tuple[str | None, str | None, list[str]], rest: list[str]) -> None:
+    from recbole_dtlns.bridge.runner import write_file
     from recbole_dtlns.glue.judging import audit_judges
-    from recbole_dtlns.glue.runner import write_file
     from recbole_dtlns.judges.audit_picture import audit_page
 
     judges = given.judges.split(",")

@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from recbole_dtlns.bridge.config import DTLNSConfig
+from recbole_dtlns.bridge.data.dataset import canonical_train
+from recbole_dtlns.bridge.runner import check_settings, load_data, warn_of_unknown_keys, write_file
 from recbole_dtlns.compat import quiet_recbole
 from recbole_dtlns.errors import ConfigError
-from recbole_dtlns.glue.config import DTLNSConfig
-from recbole_dtlns.glue.dataset import canonical_train
-from recbole_dtlns.glue.runner import check_settings, load_data, warn_of_unknown_keys, write_file
 from recbole_dtlns.judges.audit import Audit, audit
 from recbole_dtlns.judges.contract import Label, Question, Verdicts
 from recbole_dtlns.judges.distilled import DistilledJudge

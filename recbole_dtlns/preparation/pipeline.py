@@ -15,10 +15,10 @@ import numpy as np
 from recbole.data.dataset import Dataset
 from tqdm import tqdm
 
+from recbole_dtlns.bridge.teacher import make_teacher, teacher_recipe
 from recbole_dtlns.data.interactions import TrainInteractions
 from recbole_dtlns.data.item_sets import Forbidden, JudgedPairs, Observed, PairSet, PseudoPositives
 from recbole_dtlns.errors import DataError
-from recbole_dtlns.glue.teacher import make_teacher, teacher_recipe
 from recbole_dtlns.guidance import relabelling
 from recbole_dtlns.guidance.relabelling import Relabelling, relabel
 from recbole_dtlns.judges.contract import Question, Verdicts

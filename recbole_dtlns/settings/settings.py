@@ -17,8 +17,8 @@ from pydantic import (
     model_validator,
 )
 
+from recbole_dtlns.bridge.models.capabilities import CAPABILITIES, resolve_model
 from recbole_dtlns.errors import ConfigError, UnknownNameError
-from recbole_dtlns.glue.models import CAPABILITIES, resolve_model
 from recbole_dtlns.judges.table import JUDGES
 from recbole_dtlns.negatives.pools.table import POOLS
 from recbole_dtlns.negatives.samplers import SAMPLERS

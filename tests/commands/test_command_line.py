@@ -13,7 +13,7 @@ import pytest
 from block_data import block_pairs, split_pairs, write_splits
 from processes import PATIENCE, Children, wait_for
 
-from recbole_dtlns.glue.checkpoint import load_checkpoint
+from recbole_dtlns.bridge.training.checkpoint import load_checkpoint
 from recbole_dtlns.glue.command_line import main
 
 QUICK = ["--dataset=ml-100k", "--epochs=1", "--eval_batch_size=400000", "--show_progress=False"]

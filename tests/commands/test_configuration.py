@@ -11,10 +11,10 @@ import pytest
 import yaml
 from recbole.model.general_recommender import BPR
 
+from recbole_dtlns.bridge.config import DTLNSConfig
+from recbole_dtlns.bridge.models.capabilities import CAPABILITIES
+from recbole_dtlns.bridge.runner import run_recbole_dtlns
 from recbole_dtlns.errors import ConfigError, DTLNSError, InstallationError, UnknownNameError, UnsupportedModelError
-from recbole_dtlns.glue.config import DTLNSConfig
-from recbole_dtlns.glue.models import CAPABILITIES
-from recbole_dtlns.glue.runner import run_recbole_dtlns
 from recbole_dtlns.numerics.schedule import Schedule
 
 

@@ -12,9 +12,9 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+from recbole_dtlns.bridge.config import DTLNSConfig
+from recbole_dtlns.bridge.known_keys import READ_UNDOCUMENTED, meant, typing_errors
 from recbole_dtlns.errors import ConfigError
-from recbole_dtlns.glue.config import DTLNSConfig
-from recbole_dtlns.glue.known_keys import READ_UNDOCUMENTED, meant, typing_errors
 
 RECBOLE = Path(recbole.__file__).parent
 # Written by RecBole itself before it reads them; nobody gives them.

@@ -14,14 +14,14 @@ import pytest
 import yaml
 from block_data import block_pairs, split_pairs, write_splits
 
+from recbole_dtlns.bridge import config as config_module
+from recbole_dtlns.bridge.config import DTLNSConfig, preset_file
+from recbole_dtlns.bridge.training import trainer
 from recbole_dtlns.errors import ConfigError, DTLNSError
-from recbole_dtlns.glue import config as config_module
-from recbole_dtlns.glue import trainer
 from recbole_dtlns.glue.compare import experiment as experiment_module
 from recbole_dtlns.glue.compare.cell import run_cell
 from recbole_dtlns.glue.compare.experiment import Experiment
 from recbole_dtlns.glue.compare.experiment_file import read_experiment, shipped_experiments
-from recbole_dtlns.glue.config import DTLNSConfig, preset_file
 from recbole_dtlns.guidance import relabelling
 from recbole_dtlns.trees import build, structure
 

@@ -103,7 +103,7 @@ def test_ray_is_not_imported_before_it_is_used() -> None:
     [
         ("import recbole.data", "recbole.data"),
         ("from recbole import quick_start", "recbole.quick_start"),
-        ("def f():\n    from recbole_dtlns.glue import runner", "recbole_dtlns.glue.runner"),
+        ("def f():\n    from recbole_dtlns.glue import runner", "recbole_dtlns.bridge.runner"),
         ("from .. import glue", "recbole_dtlns.glue"),
         ("from ..glue import runner", "recbole_dtlns.glue"),
         ("from . import table", "recbole_dtlns.judges.table"),

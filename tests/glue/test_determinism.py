@@ -13,7 +13,7 @@ import pytest
 import torch
 from tiny_runs import FORKS, QUICK, same_tensors, train
 
-from recbole_dtlns.glue.dataloader import CANDIDATES
+from recbole_dtlns.bridge.data.dataloader import CANDIDATES
 
 ONE_RUN = """
 import hashlib, json, sys, warnings
@@ -54,7 +54,7 @@ import hashlib, json, sys, warnings
 import numpy as np
 import scipy.linalg, sklearn.ensemble, sklearn.linear_model, torch  # all libraries that have threads of their own
 from threadpoolctl import threadpool_info, threadpool_limits
-from recbole_dtlns.glue.runner import prepare_only
+from recbole_dtlns.bridge.runner import prepare_only
 from recbole_dtlns.judges.contract import Question
 from recbole_dtlns.judges.distilled import DistilledJudge
 from recbole_dtlns.judges.language_model.judge import LLMJudge

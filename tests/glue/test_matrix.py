@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 from tiny_runs import train
 
+from recbole_dtlns.bridge.models.capabilities import CAPABILITIES
 from recbole_dtlns.errors import UnsupportedModelError
-from recbole_dtlns.glue.models import CAPABILITIES
 from recbole_dtlns.negatives.samplers import SAMPLERS
 
 QUICK_MODELS = ("BPR", "LightGCN", "NGCF", "SGL", "GCMC", "LINE")

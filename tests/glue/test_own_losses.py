@@ -14,12 +14,12 @@ from recbole.model.loss import EmbLoss
 from test_training_step import TWO_NEGATIVES
 from tiny_runs import Run, observed, train
 
+from recbole_dtlns.bridge.data.dataloader import WEIGHT
+from recbole_dtlns.bridge.models.capabilities import resolve_model
+from recbole_dtlns.bridge.models.ranking_loss import Objective
+from recbole_dtlns.bridge.repairs.sparse_products import FastSparseProducts
+from recbole_dtlns.bridge.training.training_step import TrainingStep
 from recbole_dtlns.errors import UnsupportedModelError
-from recbole_dtlns.glue.dataloader import WEIGHT
-from recbole_dtlns.glue.models import resolve_model
-from recbole_dtlns.glue.ranking_loss import Objective
-from recbole_dtlns.glue.sparse_products import FastSparseProducts
-from recbole_dtlns.glue.training_step import TrainingStep
 from recbole_dtlns.losses.ranking import bpr
 from recbole_dtlns.negatives.vectors.layers import LayerChoice, LayerNegatives, LayerSampler
 from recbole_dtlns.preparation.pipeline import to_recbole_ids

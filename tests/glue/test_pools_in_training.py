@@ -11,9 +11,9 @@ import torch
 from test_training_step import one_epoch
 from tiny_runs import PLAIN, as_set, observed, relabelled, train, used_pairs
 
+from recbole_dtlns.bridge.data.dataloader import CANDIDATES
 from recbole_dtlns.data.item_sets import PairSet
 from recbole_dtlns.errors import DataError
-from recbole_dtlns.glue.dataloader import CANDIDATES
 from recbole_dtlns.preparation.pipeline import tree_positions
 
 

@@ -14,8 +14,8 @@ import torch
 from recbole.trainer import Trainer
 from tiny_runs import FORKS, PLAIN, same_tensors, train
 
+from recbole_dtlns.bridge.training.checkpoint import from_plain, load_checkpoint, load_run, save_checkpoint, to_plain
 from recbole_dtlns.errors import CheckpointError
-from recbole_dtlns.glue.checkpoint import from_plain, load_checkpoint, load_run, save_checkpoint, to_plain
 from recbole_dtlns.storage.artefact_store import replacing
 
 # NGCF draws dropout masks, so it shows whether the random state continues too.

@@ -16,10 +16,10 @@ from test_training_step import one_epoch, rows
 from tiny_runs import PLAIN, Run, as_set, observed, relabelled, same_tensors, train
 
 from recbole_dtlns import registry
+from recbole_dtlns.bridge.data.dataloader import CANDIDATES, CHOSEN
+from recbole_dtlns.bridge.models.capabilities import CAPABILITIES
 from recbole_dtlns.data.item_sets import PairSet
 from recbole_dtlns.errors import ConfigError, UnsupportedModelError
-from recbole_dtlns.glue.dataloader import CANDIDATES, CHOSEN
-from recbole_dtlns.glue.models import CAPABILITIES
 from recbole_dtlns.negatives.choosing.selection import Choice, NegativeSampler
 from recbole_dtlns.negatives.samplers import SAMPLERS
 from recbole_dtlns.negatives.vectors.layers import LayerChoice, LayerNegatives, LayerSampler

@@ -13,11 +13,11 @@ from recbole.model.general_recommender import BPR
 from test_zoo import SMALL
 from tiny_runs import PLAIN, Run, as_set, observed, relabelled, same_tensors, train
 
+from recbole_dtlns.bridge.data.dataloader import CANDIDATES, UNIFORM, WEIGHT
+from recbole_dtlns.bridge.models.capabilities import resolve_model
+from recbole_dtlns.bridge.models.propagation import propagation_shared
+from recbole_dtlns.bridge.training.training_step import Sampling, TrainingStep
 from recbole_dtlns.errors import UnsupportedModelError
-from recbole_dtlns.glue.dataloader import CANDIDATES, UNIFORM, WEIGHT
-from recbole_dtlns.glue.models import resolve_model
-from recbole_dtlns.glue.propagation import propagation_shared
-from recbole_dtlns.glue.training_step import Sampling, TrainingStep
 from recbole_dtlns.preparation.pipeline import tree_positions
 from recbole_dtlns.trees.item_tree import ItemTree
 

@@ -16,15 +16,15 @@ from recbole.model.abstract_recommender import GeneralRecommender
 from recbole.utils import ModelType
 from tiny_runs import PLAIN, QUICK, same_tensors, train
 
+from recbole_dtlns.bridge.config import DTLNSConfig
+from recbole_dtlns.bridge.data.dataloader import WEIGHT
+from recbole_dtlns.bridge.data.dataset import load_splits
+from recbole_dtlns.bridge.data.run_data import plain_run_data
+from recbole_dtlns.bridge.models.capabilities import CAPABILITIES, resolve_model
+from recbole_dtlns.bridge.runner import run_recbole_dtlns
+from recbole_dtlns.bridge.training.training_step import TrainingStep
 from recbole_dtlns.compat import quiet_recbole
 from recbole_dtlns.errors import UnsupportedModelError
-from recbole_dtlns.glue.config import DTLNSConfig
-from recbole_dtlns.glue.dataloader import WEIGHT
-from recbole_dtlns.glue.dataset import load_splits
-from recbole_dtlns.glue.models import CAPABILITIES, resolve_model
-from recbole_dtlns.glue.run_data import plain_run_data
-from recbole_dtlns.glue.runner import run_recbole_dtlns
-from recbole_dtlns.glue.training_step import TrainingStep
 
 WITH_NEGATIVES = sorted(name for name, able in CAPABILITIES.items() if able.negatives)
 GRAPH_ONLY = sorted(name for name, able in CAPABILITIES.items() if able.graph and not able.negatives)

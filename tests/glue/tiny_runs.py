@@ -17,10 +17,10 @@ from recbole.config import Config
 from recbole.data import create_dataset, data_preparation
 from recbole.utils import init_seed
 
+from recbole_dtlns.bridge import runner
+from recbole_dtlns.bridge.config import DTLNSConfig
+from recbole_dtlns.bridge.data.run_data import RunData
 from recbole_dtlns.data.item_sets import PairSet
-from recbole_dtlns.glue import runner
-from recbole_dtlns.glue.config import DTLNSConfig
-from recbole_dtlns.glue.run_data import RunData
 from recbole_dtlns.preparation.pipeline import Preparation, to_recbole_ids
 
 # Loaders with workers fork; Python 3.12 warns of that wherever a process has threads.

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 import yaml
 
+from recbole_dtlns.bridge.models.capabilities import capability_table
 from recbole_dtlns.conformance import SAMPLER_CHECKS
-from recbole_dtlns.glue.models import capability_table
 from recbole_dtlns.settings.settings import PREFIX, DTLNSSettings
 
 ROOT = Path(__file__).resolve().parents[2]

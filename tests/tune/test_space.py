@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from recbole_dtlns.bridge.config import DTLNSConfig
 from recbole_dtlns.errors import ConfigError
-from recbole_dtlns.glue.config import DTLNSConfig
 from recbole_dtlns.glue.tune.plan import check_plan, make_plan
 from recbole_dtlns.glue.tune.space import Parameter, combinations, parse_space, read_space
 

@@ -14,11 +14,11 @@ from typing import Any
 import pytest
 from block_data import block_pairs, split_pairs, write_splits
 
+from recbole_dtlns.bridge.config import DTLNSConfig
+from recbole_dtlns.bridge.data.dataset import canonical_train
+from recbole_dtlns.bridge.runner import load_data
+from recbole_dtlns.bridge.training.checkpoint import load_checkpoint, save_checkpoint
 from recbole_dtlns.errors import TrialError
-from recbole_dtlns.glue.checkpoint import load_checkpoint, save_checkpoint
-from recbole_dtlns.glue.config import DTLNSConfig
-from recbole_dtlns.glue.dataset import canonical_train
-from recbole_dtlns.glue.runner import load_data
 from recbole_dtlns.glue.tune.plan import PREPARATION
 from recbole_dtlns.glue.tune.results import _keep_best
 from recbole_dtlns.glue.tune.trial import SCORE, train_trial

@@ -22,18 +22,18 @@ from filelock import FileLock
 from recbole.data.dataset import Dataset
 from recbole.utils import ModelType
 
+from recbole_dtlns.bridge.config import DTLNSConfig
+from recbole_dtlns.bridge.data.dataset import canonical_train, observed_pairs
+from recbole_dtlns.bridge.data.run_data import purged_of_evaluation
+from recbole_dtlns.bridge.runner import Run, assemble_run, write_file
+from recbole_dtlns.bridge.training.checkpoint import load_run
+from recbole_dtlns.bridge.training.trainer import BEST, LAST
 from recbole_dtlns.data.item_sets import Forbidden, PairSet
 from recbole_dtlns.errors import CheckpointError, DTLNSError
 from recbole_dtlns.evaluation.rankings import METRICS, Rankings, Spread, equal_groups
-from recbole_dtlns.glue.checkpoint import load_run
 from recbole_dtlns.glue.compare.cell_result import EXPLANATION, PER_USER, is_finished, write_result
 from recbole_dtlns.glue.compare.experiment import Cell
 from recbole_dtlns.glue.compare.explanation import explain
-from recbole_dtlns.glue.config import DTLNSConfig
-from recbole_dtlns.glue.dataset import canonical_train, observed_pairs
-from recbole_dtlns.glue.run_data import purged_of_evaluation
-from recbole_dtlns.glue.runner import Run, assemble_run, write_file
-from recbole_dtlns.glue.trainer import BEST, LAST
 from recbole_dtlns.preparation.pipeline import prepare, to_recbole_ids
 from recbole_dtlns.storage.artefact_store import remove_leftovers
 from recbole_dtlns.storage.sealed_json import read_sealed, sealed

@@ -6,8 +6,8 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
+from recbole_dtlns.bridge.runner import write_file
 from recbole_dtlns.errors import ArtefactError
-from recbole_dtlns.glue.runner import write_file
 from recbole_dtlns.storage.sealed_json import read_sealed, sealed
 
 RESULT, PER_USER, EXPLANATION = "result.json", "per_user.parquet", "explanation.json"

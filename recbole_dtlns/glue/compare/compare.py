@@ -15,13 +15,13 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import IO
 
+from recbole_dtlns.bridge.runner import write_file
 from recbole_dtlns.errors import ArtefactError, ConfigError, TrialError
 from recbole_dtlns.glue.compare.cell import CELL, FAILURE
 from recbole_dtlns.glue.compare.cell_result import RESULT, is_finished, read_result
 from recbole_dtlns.glue.compare.experiment import Cell, Experiment
 from recbole_dtlns.glue.compare.experiment_file import read_experiment
 from recbole_dtlns.glue.compare.results import Comparison, chosen_on_validation, collect, read_results
-from recbole_dtlns.glue.runner import write_file
 from recbole_dtlns.storage.sealed_json import sealed
 
 CELLS, LOG = "cells", "log.txt"

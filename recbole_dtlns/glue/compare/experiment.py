@@ -10,8 +10,8 @@ from functools import cache, cached_property
 from pathlib import Path
 from typing import Any, Literal
 
-from recbole_dtlns.glue import trainer
-from recbole_dtlns.glue.config import DTLNSConfig
+from recbole_dtlns.bridge.config import DTLNSConfig
+from recbole_dtlns.bridge.training import trainer
 from recbole_dtlns.llm.chat_model import model_revision
 from recbole_dtlns.preparation.pipeline import stage_versions
 from recbole_dtlns.settings.settings import PREFIX

@@ -12,12 +12,12 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from recbole_dtlns.bridge.config import DTLNSConfig
+from recbole_dtlns.bridge.data.run_data import check_negative_sampling
+from recbole_dtlns.bridge.models.capabilities import check_model
 from recbole_dtlns.errors import ConfigError, UnknownNameError
 from recbole_dtlns.evaluation.rankings import METRICS
 from recbole_dtlns.glue.compare.experiment import Arm, Cell, Experiment, Part, Varied
-from recbole_dtlns.glue.config import DTLNSConfig
-from recbole_dtlns.glue.models import check_model
-from recbole_dtlns.glue.run_data import check_negative_sampling
 from recbole_dtlns.registry import nearest
 from recbole_dtlns.settings.settings import PREFIX
 from recbole_dtlns.storage.yaml_file import read_yaml

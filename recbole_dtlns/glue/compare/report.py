@@ -9,6 +9,7 @@ from typing import Any
 
 import plotly.graph_objects as go
 
+from recbole_dtlns.bridge.runner import write_file
 from recbole_dtlns.errors import ArtefactError, ConfigError
 from recbole_dtlns.glue.compare import figures
 from recbole_dtlns.glue.compare.results import FORMAT, JSON
@@ -24,7 +25,6 @@ from recbole_dtlns.glue.compare.tables import (
     pairs_table,
     results_table,
 )
-from recbole_dtlns.glue.runner import write_file
 from recbole_dtlns.pages import draw, lines, page, table
 from recbole_dtlns.storage.sealed_json import read_sealed
 

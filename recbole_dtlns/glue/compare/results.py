@@ -11,6 +11,7 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
+from recbole_dtlns.bridge.runner import write_file
 from recbole_dtlns.errors import TrialError
 from recbole_dtlns.evaluation.rankings import equal_groups
 from recbole_dtlns.evaluation.significance import MarginTest, PairedTest, flips_for, holm, margin_test, paired_test
@@ -19,7 +20,6 @@ from recbole_dtlns.glue.compare.cell_result import EXPLANATION, PER_USER, is_fin
 from recbole_dtlns.glue.compare.experiment import Cell, Experiment
 from recbole_dtlns.glue.compare.experiment_file import REFERENCES
 from recbole_dtlns.glue.compare.tables import main_metric, markdown, measured
-from recbole_dtlns.glue.runner import write_file
 from recbole_dtlns.storage.sealed_json import sealed
 
 JSON, TABLE, USERS = "comparison.json", "comparison.md", "per_user.parquet"

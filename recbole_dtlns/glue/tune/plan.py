@@ -7,11 +7,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from recbole_dtlns.bridge.config import DTLNSConfig
+from recbole_dtlns.bridge.data.run_data import check_negative_sampling
+from recbole_dtlns.bridge.models.capabilities import check_model
+from recbole_dtlns.bridge.runner import write_file
 from recbole_dtlns.errors import ArtefactError, ConfigError
-from recbole_dtlns.glue.config import DTLNSConfig
-from recbole_dtlns.glue.models import check_model
-from recbole_dtlns.glue.run_data import check_negative_sampling
-from recbole_dtlns.glue.runner import write_file
 from recbole_dtlns.glue.tune.space import Parameter
 from recbole_dtlns.storage.sealed_json import read_sealed, sealed
 

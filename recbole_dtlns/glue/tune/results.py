@@ -13,11 +13,11 @@ import numpy as np
 import pandas as pd
 import yaml
 
+from recbole_dtlns.bridge.config import DTLNSConfig
+from recbole_dtlns.bridge.runner import assemble_run, write_file
+from recbole_dtlns.bridge.training.checkpoint import load_run
+from recbole_dtlns.bridge.training.trainer import BEST
 from recbole_dtlns.errors import TrialError
-from recbole_dtlns.glue.checkpoint import load_run
-from recbole_dtlns.glue.config import DTLNSConfig
-from recbole_dtlns.glue.runner import assemble_run, write_file
-from recbole_dtlns.glue.trainer import BEST
 from recbole_dtlns.glue.tune.pictures import importance_page, parallel_page
 from recbole_dtlns.glue.tune.trial import SCORE, reason_of
 

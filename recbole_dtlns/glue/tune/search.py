@@ -11,10 +11,10 @@ from typing import Any
 
 import torch
 
+from recbole_dtlns.bridge.config import DTLNSConfig
+from recbole_dtlns.bridge.runner import prepare_only
 from recbole_dtlns.compat import quiet_recbole
 from recbole_dtlns.errors import ConfigError, InstallationError
-from recbole_dtlns.glue.config import DTLNSConfig
-from recbole_dtlns.glue.runner import prepare_only
 from recbole_dtlns.glue.tune.plan import PREPARATION, SEARCH_FILE, Plan, check_plan, make_plan
 from recbole_dtlns.glue.tune.results import SearchResult, collect
 from recbole_dtlns.glue.tune.space import combinations, parse_space, read_space

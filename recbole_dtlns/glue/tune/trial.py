@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from recbole_dtlns.glue.config import DTLNSConfig
-from recbole_dtlns.glue.runner import assemble_run
+from recbole_dtlns.bridge.config import DTLNSConfig
+from recbole_dtlns.bridge.runner import assemble_run
 
 SCORE = "best_valid_score"  # the best so far: what trials are stopped and chosen by
 

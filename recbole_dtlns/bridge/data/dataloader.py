@@ -12,9 +12,9 @@ from recbole.data.dataset import Dataset
 from recbole.data.interaction import Interaction
 from recbole.utils import InputType
 
+from recbole_dtlns.bridge.data.dataset import with_extra_rows
+from recbole_dtlns.bridge.data.sampler import DTLNSSampler
 from recbole_dtlns.data.item_sets import PseudoPositives
-from recbole_dtlns.glue.dataset import with_extra_rows
-from recbole_dtlns.glue.sampler import DTLNSSampler
 from recbole_dtlns.numerics.schedule import Schedule
 
 CANDIDATES = "dtlns_candidates"

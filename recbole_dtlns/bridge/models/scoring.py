@@ -12,10 +12,10 @@ import torch
 from recbole.data.interaction import Interaction
 from recbole.model.abstract_recommender import AbstractRecommender
 
-from recbole_dtlns.glue.dataloader import DTLNSTrainDataLoader
-from recbole_dtlns.glue.models import Layers, capability
-from recbole_dtlns.glue.propagation import deterministic_layers, propagation_shared, vectors
-from recbole_dtlns.glue.run_log import warn_once
+from recbole_dtlns.bridge.data.dataloader import DTLNSTrainDataLoader
+from recbole_dtlns.bridge.models.capabilities import Layers, capability
+from recbole_dtlns.bridge.models.propagation import deterministic_layers, propagation_shared, vectors
+from recbole_dtlns.bridge.run_log import warn_once
 from recbole_dtlns.negatives.products import candidate_scores
 
 

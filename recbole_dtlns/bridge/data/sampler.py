@@ -10,8 +10,8 @@ import torch
 from recbole.data.dataset import Dataset
 from recbole.sampler import Sampler
 
+from recbole_dtlns.bridge.data.dataset import observed_pairs
 from recbole_dtlns.data.item_sets import Forbidden, PairSet
-from recbole_dtlns.glue.dataset import observed_pairs
 from recbole_dtlns.negatives.pools.contract import CandidatePool, UniformPool
 from recbole_dtlns.numerics.counter_random import counter_uniform
 

@@ -13,8 +13,8 @@ from torch import nn
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
+from recbole_dtlns.bridge.models.capabilities import Layers
 from recbole_dtlns.errors import UnsupportedModelError
-from recbole_dtlns.glue.models import Layers
 from recbole_dtlns.negatives.vectors.layers import pool
 
 

@@ -17,23 +17,23 @@ import yaml
 from recbole.data.dataset import Dataset
 from recbole.utils import dict2str, get_local_time, init_seed
 
-from recbole_dtlns.compat import quiet_recbole
-from recbole_dtlns.data.interactions import TrainInteractions
-from recbole_dtlns.data.item_sets import Observed
-from recbole_dtlns.errors import ArtefactError, ConfigError
-from recbole_dtlns.glue.config import DTLNSConfig
-from recbole_dtlns.glue.dataset import canonical_train, hide_train_pairs, load_splits, numbering
-from recbole_dtlns.glue.models import check_model
-from recbole_dtlns.glue.run_data import (
+from recbole_dtlns.bridge.config import DTLNSConfig
+from recbole_dtlns.bridge.data.dataset import canonical_train, hide_train_pairs, load_splits, numbering
+from recbole_dtlns.bridge.data.run_data import (
     RunData,
     check_negative_sampling,
     check_users_have_negatives,
     dtlns_run_data,
     plain_run_data,
 )
-from recbole_dtlns.glue.run_log import open_log, shows_bars
-from recbole_dtlns.glue.sampling import make_sampling
-from recbole_dtlns.glue.trainer import SETTINGS, DTLNSTrainerMixin, build_trainer
+from recbole_dtlns.bridge.models.capabilities import check_model
+from recbole_dtlns.bridge.run_log import open_log, shows_bars
+from recbole_dtlns.bridge.training.sampling import make_sampling
+from recbole_dtlns.bridge.training.trainer import SETTINGS, DTLNSTrainerMixin, build_trainer
+from recbole_dtlns.compat import quiet_recbole
+from recbole_dtlns.data.interactions import TrainInteractions
+from recbole_dtlns.data.item_sets import Observed
+from recbole_dtlns.errors import ArtefactError, ConfigError
 from recbole_dtlns.preparation.pipeline import Preparation, prepare
 from recbole_dtlns.storage.artefact_store import write_atomically
 

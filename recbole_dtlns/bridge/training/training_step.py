@@ -12,11 +12,11 @@ from recbole.data.interaction import Interaction
 from recbole.model.abstract_recommender import AbstractRecommender
 from recbole.utils import InputType
 
-from recbole_dtlns.glue.dataloader import CANDIDATES, CHOSEN, UNIFORM, WEIGHT, DTLNSTrainDataLoader
-from recbole_dtlns.glue.models import Layers, capability
-from recbole_dtlns.glue.propagation import LayerReader, propagation_shared, virtual_items
-from recbole_dtlns.glue.ranking_loss import Objective, RankingLoss, Tables, bpr_term, rows_weighed
-from recbole_dtlns.glue.scoring import PastModels, Scorer
+from recbole_dtlns.bridge.data.dataloader import CANDIDATES, CHOSEN, UNIFORM, WEIGHT, DTLNSTrainDataLoader
+from recbole_dtlns.bridge.models.capabilities import Layers, capability
+from recbole_dtlns.bridge.models.propagation import LayerReader, propagation_shared, virtual_items
+from recbole_dtlns.bridge.models.ranking_loss import Objective, RankingLoss, Tables, bpr_term, rows_weighed
+from recbole_dtlns.bridge.models.scoring import PastModels, Scorer
 from recbole_dtlns.negatives.choosing.selection import Choice, NegativeSampler
 from recbole_dtlns.negatives.vectors.layers import LayerChoice, LayerSampler, pool
 

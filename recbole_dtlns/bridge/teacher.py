@@ -19,14 +19,14 @@ from recbole.sampler import Sampler
 from recbole.trainer import trainer as recbole_trainer
 from recbole.utils import get_trainer, init_seed
 
+from recbole_dtlns.bridge.config import DTLNSConfig
+from recbole_dtlns.bridge.data.dataset import DTLNSDataset, numbering
+from recbole_dtlns.bridge.repairs.reproducibility import reproducible_training
+from recbole_dtlns.bridge.training.checkpoint import from_plain, load_run
+from recbole_dtlns.bridge.training.divergence import StopsWhenDiverged
 from recbole_dtlns.compat import quiet_recbole
 from recbole_dtlns.data.interactions import TrainInteractions
 from recbole_dtlns.errors import CheckpointError
-from recbole_dtlns.glue.checkpoint import from_plain, load_run
-from recbole_dtlns.glue.config import DTLNSConfig
-from recbole_dtlns.glue.dataset import DTLNSDataset, numbering
-from recbole_dtlns.glue.divergence import StopsWhenDiverged
-from recbole_dtlns.glue.reproducibility import reproducible_training
 from recbole_dtlns.settings.settings import DTLNSSettings
 from recbole_dtlns.teachers.closed_form import column_factors
 from recbole_dtlns.teachers.contract import FittedTeacher, Teacher

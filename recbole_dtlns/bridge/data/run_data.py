@@ -14,14 +14,14 @@ from recbole.data.dataset import Dataset
 from recbole.data.utils import create_samplers, get_dataloader
 from recbole.model.abstract_recommender import AbstractRecommender
 
+from recbole_dtlns.bridge.data.dataloader import DTLNSTrainDataLoader
+from recbole_dtlns.bridge.data.dataset import observed_pairs, with_extra_rows
+from recbole_dtlns.bridge.data.sampler import DTLNSSampler
+from recbole_dtlns.bridge.training.sampling import pool_maker
 from recbole_dtlns.compat import quiet_recbole
 from recbole_dtlns.data.interactions import TrainInteractions
 from recbole_dtlns.data.item_sets import Forbidden, Observed, PairSet, PseudoPositives
 from recbole_dtlns.errors import ConfigError, DataError
-from recbole_dtlns.glue.dataloader import DTLNSTrainDataLoader
-from recbole_dtlns.glue.dataset import observed_pairs, with_extra_rows
-from recbole_dtlns.glue.sampler import DTLNSSampler
-from recbole_dtlns.glue.sampling import pool_maker
 from recbole_dtlns.preparation.pipeline import Preparation, to_recbole_ids
 from recbole_dtlns.settings.settings import DTLNSSettings
 

@@ -13,8 +13,8 @@ from recbole.model.abstract_recommender import AbstractRecommender
 from recbole.model.loss import BPRLoss
 from torch import nn
 
+from recbole_dtlns.bridge.data.dataloader import CHOSEN, WEIGHT, DTLNSTrainDataLoader
 from recbole_dtlns.errors import UnsupportedModelError
-from recbole_dtlns.glue.dataloader import CHOSEN, WEIGHT, DTLNSTrainDataLoader
 from recbole_dtlns.losses.negative_weights import NegativeWeights
 from recbole_dtlns.losses.ranking import RowLoss, cross_entropy
 from recbole_dtlns.losses.shared_negatives import SharedNegatives

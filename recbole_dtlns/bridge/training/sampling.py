@@ -7,15 +7,15 @@ from typing import Any
 import numpy as np
 from recbole.data.dataset import Dataset
 
+from recbole_dtlns.bridge.data.dataset import observed_pairs
+from recbole_dtlns.bridge.data.sampler import DTLNSSampler, MakePool
+from recbole_dtlns.bridge.models.capabilities import capability
+from recbole_dtlns.bridge.models.ranking_loss import Objective
+from recbole_dtlns.bridge.training.training_step import Sampling
 from recbole_dtlns.data.interactions import TrainInteractions
 from recbole_dtlns.data.item_sets import PairSet
 from recbole_dtlns.data.pair_table import PairTable
 from recbole_dtlns.errors import UnsupportedModelError
-from recbole_dtlns.glue.dataset import observed_pairs
-from recbole_dtlns.glue.models import capability
-from recbole_dtlns.glue.ranking_loss import Objective
-from recbole_dtlns.glue.sampler import DTLNSSampler, MakePool
-from recbole_dtlns.glue.training_step import Sampling
 from recbole_dtlns.losses.negative_weights import NegativeWeights
 from recbole_dtlns.losses.ranking import row_loss
 from recbole_dtlns.losses.shared_negatives import SharedNegatives

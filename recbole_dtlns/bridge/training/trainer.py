@@ -15,10 +15,12 @@ from recbole.evaluator.collector import Collector, DataStruct
 from recbole.model.abstract_recommender import AbstractRecommender
 from recbole.utils import get_trainer
 
-from recbole_dtlns.compat import quiet_recbole
-from recbole_dtlns.errors import CheckpointError
-from recbole_dtlns.evaluation.rankings import Rankings
-from recbole_dtlns.glue.checkpoint import (
+from recbole_dtlns.bridge.data.dataloader import DTLNSTrainDataLoader
+from recbole_dtlns.bridge.models.capabilities import capability
+from recbole_dtlns.bridge.models.scoring import PastModels
+from recbole_dtlns.bridge.repairs.reproducibility import reproducible_training
+from recbole_dtlns.bridge.repairs.sparse_products import FastSparseProducts, holds_sparse_matrices
+from recbole_dtlns.bridge.training.checkpoint import (
     from_plain,
     load_run,
     random_state,
@@ -26,13 +28,11 @@ from recbole_dtlns.glue.checkpoint import (
     save_checkpoint,
     to_plain,
 )
-from recbole_dtlns.glue.dataloader import DTLNSTrainDataLoader
-from recbole_dtlns.glue.divergence import StopsWhenDiverged
-from recbole_dtlns.glue.models import capability
-from recbole_dtlns.glue.reproducibility import reproducible_training
-from recbole_dtlns.glue.scoring import PastModels
-from recbole_dtlns.glue.sparse_products import FastSparseProducts, holds_sparse_matrices
-from recbole_dtlns.glue.training_step import LossFunction, Sampling, TrainingStep
+from recbole_dtlns.bridge.training.divergence import StopsWhenDiverged
+from recbole_dtlns.bridge.training.training_step import LossFunction, Sampling, TrainingStep
+from recbole_dtlns.compat import quiet_recbole
+from recbole_dtlns.errors import CheckpointError
+from recbole_dtlns.evaluation.rankings import Rankings
 from recbole_dtlns.storage.artefact_store import remove_leftovers
 
 logger = logging.getLogger("recbole_dtlns")

@@ -14,10 +14,10 @@ from typing import Any
 
 from recbole.config import Config
 
+from recbole_dtlns.bridge.known_keys import READ_UNDOCUMENTED, RECBOLE_MODEL_YAMLS, keys_of_all_models, meant
+from recbole_dtlns.bridge.models.capabilities import resolve_model
+from recbole_dtlns.bridge.recbole_values import check_recbole_values
 from recbole_dtlns.errors import ConfigError, UnknownNameError
-from recbole_dtlns.glue.known_keys import READ_UNDOCUMENTED, RECBOLE_MODEL_YAMLS, keys_of_all_models, meant
-from recbole_dtlns.glue.models import resolve_model
-from recbole_dtlns.glue.recbole_values import check_recbole_values
 from recbole_dtlns.judges.language_model.prompt import BUILTIN
 from recbole_dtlns.registry import nearest
 from recbole_dtlns.settings.settings import PREFIX, DTLNSSettings

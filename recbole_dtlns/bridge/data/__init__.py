@@ -1,0 +1,1 @@
+"""RecBole's data sets, splits, samplers and loaders."""

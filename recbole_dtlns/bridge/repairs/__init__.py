@@ -1,0 +1,1 @@
+"""What RecBole's models and trainers get replaced at run time."""

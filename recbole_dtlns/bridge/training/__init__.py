@@ -1,0 +1,1 @@
+"""RecBole's trainers with chosen negatives and checkpoints that resume exactly."""
