@@ -164,7 +164,7 @@ def _compare(given: argparse.Namespace, run: tuple[str | None, str | None, list[
 
 
 def _show(found: Comparison) -> None:
-    from recbole_dtlns.glue.compare.report import write_report
+    from recbole_dtlns.reports.comparison import write_report
 
     print(f"\n{found.text()}\n\nfiles: {found.folder}\nreport: {write_report([found.folder])}")
 
@@ -193,7 +193,7 @@ def _run(given: argparse.Namespace, rest: list[str]) -> int:
         _show(compare("demo", output=given.output))
         return 0
     if given.command == "report":
-        from recbole_dtlns.glue.compare.report import write_report
+        from recbole_dtlns.reports.comparison import write_report
 
         print(f"report: {write_report(given.folders, given.output)}")
         return 0
@@ -235,7 +235,7 @@ def _result_table(result: dict[str, Any]) -> str:
 def _audit(given: argparse.Namespace, run: tuple[str | None, str | None, list[str]], rest: list[str]) -> None:
     from recbole_dtlns.bridge.runner import write_file
     from recbole_dtlns.glue.judging import audit_judges
-    from recbole_dtlns.judges.audit_picture import audit_page
+    from recbole_dtlns.reports.audit import audit_page
 
     judges = given.judges.split(",")
     controls = [name for name in judges if name in CONTROLLED] if given.controls is None else given.controls.split(",")

@@ -20,8 +20,8 @@ from recbole_dtlns.glue.compare.cell import CELL, FAILURE, LOCK, main, run_cell
 from recbole_dtlns.glue.compare.cell_result import is_finished, read_result
 from recbole_dtlns.glue.compare.compare import _reason, compare
 from recbole_dtlns.glue.compare.experiment import Cell
-from recbole_dtlns.glue.compare.report import write_report
 from recbole_dtlns.glue.compare.results import Comparison
+from recbole_dtlns.reports.comparison import write_report
 from recbole_dtlns.storage.sealed_json import sealed
 
 Finished = tuple[Path, Comparison, list[str]]

@@ -16,11 +16,11 @@ import pytest
 from processes import PATIENCE
 
 from recbole_dtlns.errors import ConfigError
-from recbole_dtlns.glue.compare.report import _arms, write_report
 from recbole_dtlns.glue.compare.results import Comparison
-from recbole_dtlns.glue.tune.pictures import importance_page, parallel_page
 from recbole_dtlns.glue.tune.trial import SCORE
-from recbole_dtlns.pages import page, table, wrapped
+from recbole_dtlns.reports.comparison import _arms, write_report
+from recbole_dtlns.reports.pages import page, table, wrapped
+from recbole_dtlns.reports.search import importance_page, parallel_page
 
 Finished = tuple[Path, Comparison, list[str]]
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")

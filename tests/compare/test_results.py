@@ -16,9 +16,9 @@ from test_experiment import experiment
 
 from recbole_dtlns.evaluation.significance import flips_for, holm, margin_test, paired_test
 from recbole_dtlns.glue.compare.experiment import Cell, Experiment
-from recbole_dtlns.glue.compare.report import write_report
 from recbole_dtlns.glue.compare.results import Comparison, Result, chosen_on_validation, summarised
 from recbole_dtlns.glue.compare.tables import markdown
+from recbole_dtlns.reports.comparison import write_report
 
 USERS = 400
 ARMS = {"plain": {"dtlns_preset": "off"}, "a": {"learning_rate": 0.1}, "b": {"learning_rate": 0.2}}

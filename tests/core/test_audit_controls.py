@@ -12,11 +12,11 @@ from block_data import block_interactions
 from test_hidden_positives import ask
 
 from recbole_dtlns.judges.audit import Audit, audit
-from recbole_dtlns.judges.audit_picture import audit_page
 from recbole_dtlns.judges.calibrated import CalibratedJudge
 from recbole_dtlns.judges.contract import Question
 from recbole_dtlns.judges.controls import ConstantJudge, RandomJudge, with_random_paths, with_shuffled_paths
 from recbole_dtlns.judges.structural import StructuralJudge
+from recbole_dtlns.reports.audit import audit_page
 
 
 @pytest.fixture(scope="module")

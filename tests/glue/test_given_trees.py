@@ -11,10 +11,10 @@ from block_data import block_interactions
 
 from recbole_dtlns.data.interactions import TrainInteractions
 from recbole_dtlns.judges.audit import Audit, audit
-from recbole_dtlns.judges.audit_picture import audit_page
 from recbole_dtlns.judges.calibrated import CalibratedJudge
 from recbole_dtlns.judges.structural import StructuralJudge
 from recbole_dtlns.preparation.pipeline import Preparation, ask, prepare
+from recbole_dtlns.reports.audit import audit_page
 from recbole_dtlns.settings.settings import DTLNSSettings
 from recbole_dtlns.trees.item_tree import ItemTree
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import plotly.graph_objects as go
 
 from recbole_dtlns.judges.audit import Audit
-from recbole_dtlns.pages import draw, page, table
+from recbole_dtlns.reports.pages import draw, page, table
 
 _BODY = """
 <p>{hidden} positives of the train split were hidden, and teacher, trees and candidates were made without them.

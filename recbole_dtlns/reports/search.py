@@ -9,7 +9,7 @@ from sklearn.ensemble import RandomForestRegressor
 from sklearn.inspection import permutation_importance
 
 from recbole_dtlns.glue.tune.trial import SCORE
-from recbole_dtlns.pages import draw, page
+from recbole_dtlns.reports.pages import draw, page
 
 _FEW = 8  # values that an axis names one by one
 _AXIS, _BAR = 120, 46  # pixels of one

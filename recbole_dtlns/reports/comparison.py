@@ -11,7 +11,6 @@ import plotly.graph_objects as go
 
 from recbole_dtlns.bridge.runner import write_file
 from recbole_dtlns.errors import ArtefactError, ConfigError
-from recbole_dtlns.glue.compare import figures
 from recbole_dtlns.glue.compare.results import FORMAT, JSON
 from recbole_dtlns.glue.compare.tables import (
     ABOUT_MARGINS,
@@ -25,7 +24,8 @@ from recbole_dtlns.glue.compare.tables import (
     pairs_table,
     results_table,
 )
-from recbole_dtlns.pages import draw, lines, page, table
+from recbole_dtlns.reports import figures
+from recbole_dtlns.reports.pages import draw, lines, page, table
 from recbole_dtlns.storage.sealed_json import read_sealed
 
 REPORT = "report.html"

@@ -8,7 +8,7 @@ from typing import Any
 import plotly.graph_objects as go
 
 from recbole_dtlns.glue.compare.tables import measured
-from recbole_dtlns.pages import wrapped
+from recbole_dtlns.reports.pages import wrapped
 
 Row = dict[str, Any]
 _PER_ROW = 46  # pixels of a bar and its label
