@@ -17,7 +17,7 @@ from reporting import machine, table, write_results
 from sports_question import add_argument, sports_pairs
 
 from recbole_dtlns.evaluation.rankings import Rankings
-from recbole_dtlns.glue.judging import judge_candidates
+from recbole_dtlns.studies.judging import judge_candidates
 
 DEPTH = 20
 

@@ -10,8 +10,8 @@ from recbole_dtlns.version import __version__
 
 if TYPE_CHECKING:
     from recbole_dtlns.bridge.runner import prepare_only, run_recbole_dtlns
-    from recbole_dtlns.glue.judging import audit_judges, estimate_judging, export_requests, judge_candidates
-    from recbole_dtlns.glue.tune.search import resume_tune, tune
+    from recbole_dtlns.studies.judging import audit_judges, estimate_judging, export_requests, judge_candidates
+    from recbole_dtlns.studies.tune.search import resume_tune, tune
 
 _ENTRY_POINTS = {
     "run_recbole_dtlns": "runner",

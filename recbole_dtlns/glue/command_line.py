@@ -14,7 +14,7 @@ from recbole_dtlns.errors import ConfigError, DTLNSError
 from recbole_dtlns.glue.doctor import report
 
 if TYPE_CHECKING:
-    from recbole_dtlns.glue.compare.results import Comparison
+    from recbole_dtlns.studies.compare.results import Comparison
 
 AUDITED = "always,random,rank,structural,calibrated"
 CONTROLLED = ("structural", "calibrated")  # on shuffled and random paths too: they cost nothing
@@ -129,7 +129,7 @@ def _add_tune_options(command: argparse.ArgumentParser) -> None:
 
 
 def _tune(given: argparse.Namespace, run: tuple[str | None, str | None, list[str]], rest: list[str]) -> None:
-    from recbole_dtlns.glue.tune.search import resume_tune, tune
+    from recbole_dtlns.studies.tune.search import resume_tune, tune
 
     if given.resume:
         if rest or given.space or any(run):
@@ -153,8 +153,8 @@ def _tune(given: argparse.Namespace, run: tuple[str | None, str | None, list[str
 
 
 def _compare(given: argparse.Namespace, run: tuple[str | None, str | None, list[str]], rest: list[str]) -> None:
-    from recbole_dtlns.glue.compare.compare import compare
-    from recbole_dtlns.glue.compare.experiment_file import shipped_experiments
+    from recbole_dtlns.studies.compare.compare import compare
+    from recbole_dtlns.studies.compare.experiment_file import shipped_experiments
 
     if given.experiment == "list":
         print("\n".join(f"{name:<12} {about}" for name, about in shipped_experiments().items()))
@@ -185,10 +185,10 @@ def _run(given: argparse.Namespace, rest: list[str]) -> int:
     compat.require_recbole()
     # Imported only now, so that `doctor` and the message above work where RecBole is missing.
     from recbole_dtlns.bridge.runner import prepare_only, run_recbole_dtlns
-    from recbole_dtlns.glue import judging
+    from recbole_dtlns.studies import judging
 
     if given.command == "demo":
-        from recbole_dtlns.glue.compare.compare import compare
+        from recbole_dtlns.studies.compare.compare import compare
 
         _show(compare("demo", output=given.output))
         return 0
@@ -234,8 +234,8 @@ def _result_table(result: dict[str, Any]) -> str:
 
 def _audit(given: argparse.Namespace, run: tuple[str | None, str | None, list[str]], rest: list[str]) -> None:
     from recbole_dtlns.bridge.runner import write_file
-    from recbole_dtlns.glue.judging import audit_judges
     from recbole_dtlns.reports.audit import audit_page
+    from recbole_dtlns.studies.judging import audit_judges
 
     judges = given.judges.split(",")
     controls = [name for name in judges if name in CONTROLLED] if given.controls is None else given.controls.split(",")

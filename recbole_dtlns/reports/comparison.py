@@ -11,8 +11,11 @@ import plotly.graph_objects as go
 
 from recbole_dtlns.bridge.runner import write_file
 from recbole_dtlns.errors import ArtefactError, ConfigError
-from recbole_dtlns.glue.compare.results import FORMAT, JSON
-from recbole_dtlns.glue.compare.tables import (
+from recbole_dtlns.reports import figures
+from recbole_dtlns.reports.pages import draw, lines, page, table
+from recbole_dtlns.storage.sealed_json import read_sealed
+from recbole_dtlns.studies.compare.results import FORMAT, JSON
+from recbole_dtlns.studies.compare.tables import (
     ABOUT_MARGINS,
     VALIDATION_ALONE,
     about_seeds,
@@ -24,9 +27,6 @@ from recbole_dtlns.glue.compare.tables import (
     pairs_table,
     results_table,
 )
-from recbole_dtlns.reports import figures
-from recbole_dtlns.reports.pages import draw, lines, page, table
-from recbole_dtlns.storage.sealed_json import read_sealed
 
 REPORT = "report.html"
 _MOST_LINES = 10  # curves that one can tell apart

@@ -7,8 +7,8 @@ from typing import Any
 
 import plotly.graph_objects as go
 
-from recbole_dtlns.glue.compare.tables import measured
 from recbole_dtlns.reports.pages import wrapped
+from recbole_dtlns.studies.compare.tables import measured
 
 Row = dict[str, Any]
 _PER_ROW = 46  # pixels of a bar and its label

@@ -8,8 +8,8 @@ import plotly.graph_objects as go
 from sklearn.ensemble import RandomForestRegressor
 from sklearn.inspection import permutation_importance
 
-from recbole_dtlns.glue.tune.trial import SCORE
 from recbole_dtlns.reports.pages import draw, page
+from recbole_dtlns.studies.tune.trial import SCORE
 
 _FEW = 8  # values that an axis names one by one
 _AXIS, _BAR = 120, 46  # pixels of one

@@ -15,9 +15,9 @@ from processes import PATIENCE, Children, wait_for
 from recbole_dtlns.bridge.runner import run_recbole_dtlns
 from recbole_dtlns.errors import ConfigError, TrialError
 from recbole_dtlns.evaluation.significance import flips_for, paired_test
-from recbole_dtlns.glue.compare.cell import LOCK
-from recbole_dtlns.glue.compare.compare import compare
-from recbole_dtlns.glue.compare.results import Comparison
+from recbole_dtlns.studies.compare.cell import LOCK
+from recbole_dtlns.studies.compare.compare import compare
+from recbole_dtlns.studies.compare.results import Comparison
 
 Finished = tuple[Path, Comparison, list[str]]
 DTL_NS = "DTL-NS (alpha_co=0.5)"

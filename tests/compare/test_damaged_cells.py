@@ -15,14 +15,14 @@ import pytest
 from filelock import FileLock, Timeout
 
 from recbole_dtlns.errors import ArtefactError, ConfigError
-from recbole_dtlns.glue.compare import cell as cell_module
-from recbole_dtlns.glue.compare.cell import CELL, FAILURE, LOCK, main, run_cell
-from recbole_dtlns.glue.compare.cell_result import is_finished, read_result
-from recbole_dtlns.glue.compare.compare import _reason, compare
-from recbole_dtlns.glue.compare.experiment import Cell
-from recbole_dtlns.glue.compare.results import Comparison
 from recbole_dtlns.reports.comparison import write_report
 from recbole_dtlns.storage.sealed_json import sealed
+from recbole_dtlns.studies.compare import cell as cell_module
+from recbole_dtlns.studies.compare.cell import CELL, FAILURE, LOCK, main, run_cell
+from recbole_dtlns.studies.compare.cell_result import is_finished, read_result
+from recbole_dtlns.studies.compare.compare import _reason, compare
+from recbole_dtlns.studies.compare.experiment import Cell
+from recbole_dtlns.studies.compare.results import Comparison
 
 Finished = tuple[Path, Comparison, list[str]]
 

@@ -18,11 +18,11 @@ from recbole_dtlns.bridge import config as config_module
 from recbole_dtlns.bridge.config import DTLNSConfig, preset_file
 from recbole_dtlns.bridge.training import trainer
 from recbole_dtlns.errors import ConfigError, DTLNSError
-from recbole_dtlns.glue.compare import experiment as experiment_module
-from recbole_dtlns.glue.compare.cell import run_cell
-from recbole_dtlns.glue.compare.experiment import Experiment
-from recbole_dtlns.glue.compare.experiment_file import read_experiment, shipped_experiments
 from recbole_dtlns.guidance import relabelling
+from recbole_dtlns.studies.compare import experiment as experiment_module
+from recbole_dtlns.studies.compare.cell import run_cell
+from recbole_dtlns.studies.compare.experiment import Experiment
+from recbole_dtlns.studies.compare.experiment_file import read_experiment, shipped_experiments
 from recbole_dtlns.trees import build, structure
 
 EVIDENCE = Path(__file__).resolve().parents[2] / "docs" / "evidence"

@@ -16,11 +16,11 @@ import pytest
 from processes import PATIENCE
 
 from recbole_dtlns.errors import ConfigError
-from recbole_dtlns.glue.compare.results import Comparison
-from recbole_dtlns.glue.tune.trial import SCORE
 from recbole_dtlns.reports.comparison import _arms, write_report
 from recbole_dtlns.reports.pages import page, table, wrapped
 from recbole_dtlns.reports.search import importance_page, parallel_page
+from recbole_dtlns.studies.compare.results import Comparison
+from recbole_dtlns.studies.tune.trial import SCORE
 
 Finished = tuple[Path, Comparison, list[str]]
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
@@ -185,7 +185,12 @@ def test_probabilities_do_not_read_like_p_values(report: Path) -> None:
 
 
 def test_a_reference_has_one_name() -> None:
-    row = {"arm": "Pop", "model": "recbole_dtlns.glue.compare.popularity:Popularity", "reference": True, "settings": {}}
+    row = {
+        "arm": "Pop",
+        "model": "recbole_dtlns.studies.compare.popularity:Popularity",
+        "reference": True,
+        "settings": {},
+    }
     assert "Popularity" not in _arms([row])
 
 

@@ -15,10 +15,10 @@ from block_data import block_pairs, split_pairs, write_splits
 from test_experiment import experiment
 
 from recbole_dtlns.evaluation.significance import flips_for, holm, margin_test, paired_test
-from recbole_dtlns.glue.compare.experiment import Cell, Experiment
-from recbole_dtlns.glue.compare.results import Comparison, Result, chosen_on_validation, summarised
-from recbole_dtlns.glue.compare.tables import markdown
 from recbole_dtlns.reports.comparison import write_report
+from recbole_dtlns.studies.compare.experiment import Cell, Experiment
+from recbole_dtlns.studies.compare.results import Comparison, Result, chosen_on_validation, summarised
+from recbole_dtlns.studies.compare.tables import markdown
 
 USERS = 400
 ARMS = {"plain": {"dtlns_preset": "off"}, "a": {"learning_rate": 0.1}, "b": {"learning_rate": 0.2}}

@@ -18,8 +18,8 @@ from seeds import seeds
 from tiny_runs import write_tiny
 
 from recbole_dtlns.errors import DTLNSError
-from recbole_dtlns.glue.compare.compare import compare
-from recbole_dtlns.glue.compare.results import Comparison
+from recbole_dtlns.studies.compare.compare import compare
+from recbole_dtlns.studies.compare.results import Comparison
 
 MOMENTS = [
     "*",

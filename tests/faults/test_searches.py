@@ -13,7 +13,7 @@ from commands import write_run
 from damage import damage_one
 from processes import PATIENCE, Children, wait_for
 
-from recbole_dtlns.glue.tune.plan import SEARCH_FILE
+from recbole_dtlns.studies.tune.plan import SEARCH_FILE
 
 pytest.importorskip("ray", reason="Ray is not installed; make test-tune installs it")
 pytestmark = [pytest.mark.tune, pytest.mark.filterwarnings("ignore")]

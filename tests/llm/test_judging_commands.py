@@ -9,8 +9,8 @@ import pandas as pd
 import pytest
 from tiny_model import save_random_llama
 
-from recbole_dtlns.glue import judging
 from recbole_dtlns.glue.command_line import main
+from recbole_dtlns.studies import judging
 
 RUN = ["--model=BPR", "--dataset=ml-100k", "--dtlns_candidates=2", "--show_progress=False"]
 

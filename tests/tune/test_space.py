@@ -12,8 +12,8 @@ import yaml
 
 from recbole_dtlns.bridge.config import DTLNSConfig
 from recbole_dtlns.errors import ConfigError
-from recbole_dtlns.glue.tune.plan import check_plan, make_plan
-from recbole_dtlns.glue.tune.space import Parameter, combinations, parse_space, read_space
+from recbole_dtlns.studies.tune.plan import check_plan, make_plan
+from recbole_dtlns.studies.tune.space import Parameter, combinations, parse_space, read_space
 
 YAML = """
 learning_rate: {loguniform: [1e-4, 1.0e-2]}  # a comment

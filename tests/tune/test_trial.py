@@ -19,11 +19,11 @@ from recbole_dtlns.bridge.data.dataset import canonical_train
 from recbole_dtlns.bridge.runner import load_data
 from recbole_dtlns.bridge.training.checkpoint import load_checkpoint, save_checkpoint
 from recbole_dtlns.errors import TrialError
-from recbole_dtlns.glue.tune.plan import PREPARATION
-from recbole_dtlns.glue.tune.results import _keep_best
-from recbole_dtlns.glue.tune.trial import SCORE, train_trial
 from recbole_dtlns.preparation.pipeline import prepare
 from recbole_dtlns.settings.settings import PREFIX, DTLNSSettings
+from recbole_dtlns.studies.tune.plan import PREPARATION
+from recbole_dtlns.studies.tune.results import _keep_best
+from recbole_dtlns.studies.tune.trial import SCORE, train_trial
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 

@@ -12,8 +12,8 @@ from recbole_dtlns.bridge.data.run_data import check_negative_sampling
 from recbole_dtlns.bridge.models.capabilities import check_model
 from recbole_dtlns.bridge.runner import write_file
 from recbole_dtlns.errors import ArtefactError, ConfigError
-from recbole_dtlns.glue.tune.space import Parameter
 from recbole_dtlns.storage.sealed_json import read_sealed, sealed
+from recbole_dtlns.studies.tune.space import Parameter
 
 SEARCH_FILE = "search.json"
 # Keys that the stages before training read, by their beginning.

@@ -15,11 +15,11 @@ from recbole_dtlns.bridge.config import DTLNSConfig
 from recbole_dtlns.bridge.runner import prepare_only
 from recbole_dtlns.compat import quiet_recbole
 from recbole_dtlns.errors import ConfigError, InstallationError
-from recbole_dtlns.glue.tune.plan import PREPARATION, SEARCH_FILE, Plan, check_plan, make_plan
-from recbole_dtlns.glue.tune.results import SearchResult, collect
-from recbole_dtlns.glue.tune.space import combinations, parse_space, read_space
-from recbole_dtlns.glue.tune.trial import SCORE, train_trial
 from recbole_dtlns.ray_cluster import ray_cluster
+from recbole_dtlns.studies.tune.plan import PREPARATION, SEARCH_FILE, Plan, check_plan, make_plan
+from recbole_dtlns.studies.tune.results import SearchResult, collect
+from recbole_dtlns.studies.tune.space import combinations, parse_space, read_space
+from recbole_dtlns.studies.tune.trial import SCORE, train_trial
 
 INSTALL = "pip install 'recbole_dtlns[tune]'"
 _MOST_PREPARED_AHEAD = 16
@@ -44,7 +44,7 @@ def tune(
 
     Args:
         model, dataset, config_file_list, config_dict, arguments: as for `run_recbole_dtlns`.
-        space: a space file, or a dictionary of its form (`recbole_dtlns.glue.tune.space`).
+        space: a space file, or a dictionary of its form (`recbole_dtlns.studies.tune.space`).
         storage: folder of all searches; on a cluster, one that all nodes share.
         name: of this search; default: model and data set.
         address: of a Ray cluster; None: this machine.
@@ -113,7 +113,7 @@ def _tuner(plan: Plan, folder: Path, config: DTLNSConfig) -> Any:
     except ImportError as error:  # Ray is there, what its search needs is not
         raise InstallationError(f"Ray Tune cannot be imported ({error}); install it with: {INSTALL}") from error
 
-    from recbole_dtlns.glue.tune.progress import Progress  # imports Ray
+    from recbole_dtlns.studies.tune.progress import Progress  # imports Ray
 
     keys = {**plan.keys, **({"use_gpu": False} if plan.gpus == 0 else {})}
     trainable = ray_tune.with_resources(

@@ -9,7 +9,7 @@ from typing import Any
 from ray.tune import Callback
 from tqdm import tqdm
 
-from recbole_dtlns.glue.tune.trial import SCORE, described, reason_of
+from recbole_dtlns.studies.tune.trial import SCORE, described, reason_of
 
 
 class Progress(Callback):

@@ -17,12 +17,12 @@ from typing import IO
 
 from recbole_dtlns.bridge.runner import write_file
 from recbole_dtlns.errors import ArtefactError, ConfigError, TrialError
-from recbole_dtlns.glue.compare.cell import CELL, FAILURE
-from recbole_dtlns.glue.compare.cell_result import RESULT, is_finished, read_result
-from recbole_dtlns.glue.compare.experiment import Cell, Experiment
-from recbole_dtlns.glue.compare.experiment_file import read_experiment
-from recbole_dtlns.glue.compare.results import Comparison, chosen_on_validation, collect, read_results
 from recbole_dtlns.storage.sealed_json import sealed
+from recbole_dtlns.studies.compare.cell import CELL, FAILURE
+from recbole_dtlns.studies.compare.cell_result import RESULT, is_finished, read_result
+from recbole_dtlns.studies.compare.experiment import Cell, Experiment
+from recbole_dtlns.studies.compare.experiment_file import read_experiment
+from recbole_dtlns.studies.compare.results import Comparison, chosen_on_validation, collect, read_results
 
 CELLS, LOG = "cells", "log.txt"
 
@@ -159,7 +159,7 @@ class _Processes:
 
     @contextmanager
     def _started(self, folder: Path, log: IO[bytes]) -> Iterator[subprocess.Popen[bytes]]:
-        command = [sys.executable, "-m", "recbole_dtlns.glue.compare.cell", str(folder), str(os.getpid())]
+        command = [sys.executable, "-m", "recbole_dtlns.studies.compare.cell", str(folder), str(os.getpid())]
         with self._lock:
             if self._stopped:
                 raise KeyboardInterrupt

@@ -15,12 +15,12 @@ from recbole_dtlns.bridge.runner import write_file
 from recbole_dtlns.errors import TrialError
 from recbole_dtlns.evaluation.rankings import equal_groups
 from recbole_dtlns.evaluation.significance import MarginTest, PairedTest, flips_for, holm, margin_test, paired_test
-from recbole_dtlns.glue.compare.cell import AUTHORS
-from recbole_dtlns.glue.compare.cell_result import EXPLANATION, PER_USER, is_finished, read_result
-from recbole_dtlns.glue.compare.experiment import Cell, Experiment
-from recbole_dtlns.glue.compare.experiment_file import REFERENCES
-from recbole_dtlns.glue.compare.tables import main_metric, markdown, measured
 from recbole_dtlns.storage.sealed_json import sealed
+from recbole_dtlns.studies.compare.cell import AUTHORS
+from recbole_dtlns.studies.compare.cell_result import EXPLANATION, PER_USER, is_finished, read_result
+from recbole_dtlns.studies.compare.experiment import Cell, Experiment
+from recbole_dtlns.studies.compare.experiment_file import REFERENCES
+from recbole_dtlns.studies.compare.tables import main_metric, markdown, measured
 
 JSON, TABLE, USERS = "comparison.json", "comparison.md", "per_user.parquet"
 FORMAT = 2  # of comparison.json

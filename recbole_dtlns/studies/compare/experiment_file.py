@@ -17,10 +17,10 @@ from recbole_dtlns.bridge.data.run_data import check_negative_sampling
 from recbole_dtlns.bridge.models.capabilities import check_model
 from recbole_dtlns.errors import ConfigError, UnknownNameError
 from recbole_dtlns.evaluation.rankings import METRICS
-from recbole_dtlns.glue.compare.experiment import Arm, Cell, Experiment, Part, Varied
 from recbole_dtlns.registry import nearest
 from recbole_dtlns.settings.settings import PREFIX
 from recbole_dtlns.storage.yaml_file import read_yaml
+from recbole_dtlns.studies.compare.experiment import Arm, Cell, Experiment, Part, Varied
 from recbole_dtlns.teachers.table import TEACHERS
 
 _PARTS = {"split": {"RS": [0.8, 0.1, 0.1]}, "group_by": "user", "mode": "full"}
@@ -32,7 +32,7 @@ SPLITS: dict[str, dict[str, Any]] = {
 }
 # By name: the model, and which of its keys have the values of the teacher's.
 REFERENCES: dict[str, tuple[str, dict[str, str]]] = {
-    "Pop": ("recbole_dtlns.glue.compare.popularity:Popularity", {}),
+    "Pop": ("recbole_dtlns.studies.compare.popularity:Popularity", {}),
     "ItemKNN": ("ItemKNN", {"k": "dtlns_teacher_knn_k", "shrink": "dtlns_teacher_knn_shrink"}),
     "EASE": ("EASE", {"reg_weight": "dtlns_teacher_ease_reg"}),
 }

@@ -18,11 +18,11 @@ from recbole_dtlns.bridge.runner import assemble_run, write_file
 from recbole_dtlns.bridge.training.checkpoint import load_run
 from recbole_dtlns.bridge.training.trainer import BEST
 from recbole_dtlns.errors import TrialError
-from recbole_dtlns.glue.tune.trial import SCORE, reason_of
 from recbole_dtlns.reports.search import importance_page, parallel_page
+from recbole_dtlns.studies.tune.trial import SCORE, reason_of
 
 if TYPE_CHECKING:
-    from recbole_dtlns.glue.tune.plan import Plan
+    from recbole_dtlns.studies.tune.plan import Plan
 
 
 @dataclass(frozen=True)

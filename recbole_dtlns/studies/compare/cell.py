@@ -1,6 +1,6 @@
 """One run of an experiment, in a process of its own: train, rank once, write what the comparison needs.
 
-`python -m recbole_dtlns.glue.compare.cell FOLDER PARENT` reads FOLDER/cell.json, and ends with the process PARENT.
+`python -m recbole_dtlns.studies.compare.cell FOLDER PARENT` reads FOLDER/cell.json, and ends with the process PARENT.
 FOLDER/result.json is written last: a folder that holds it is done.
 """
 
@@ -31,12 +31,12 @@ from recbole_dtlns.bridge.training.trainer import BEST, LAST
 from recbole_dtlns.data.item_sets import Forbidden, PairSet
 from recbole_dtlns.errors import CheckpointError, DTLNSError
 from recbole_dtlns.evaluation.rankings import METRICS, Rankings, Spread, equal_groups
-from recbole_dtlns.glue.compare.cell_result import EXPLANATION, PER_USER, is_finished, write_result
-from recbole_dtlns.glue.compare.experiment import Cell
-from recbole_dtlns.glue.compare.explanation import explain
 from recbole_dtlns.preparation.pipeline import prepare, to_recbole_ids
 from recbole_dtlns.storage.artefact_store import remove_leftovers
 from recbole_dtlns.storage.sealed_json import read_sealed, sealed
+from recbole_dtlns.studies.compare.cell_result import EXPLANATION, PER_USER, is_finished, write_result
+from recbole_dtlns.studies.compare.experiment import Cell
+from recbole_dtlns.studies.compare.explanation import explain
 
 logger = logging.getLogger("recbole_dtlns")
 

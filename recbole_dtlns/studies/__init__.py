@@ -1,0 +1,1 @@
+"""Studies of several runs: comparisons, searches, and judging without training."""
