@@ -2,7 +2,7 @@
 
 import sys
 
-from recbole_dtlns.glue.command_line import main
+from recbole_dtlns.commands.command_line import main
 
 if __name__ == "__main__":
     sys.exit(main(["train", *sys.argv[1:]]))

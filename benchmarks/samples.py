@@ -11,8 +11,8 @@ import numpy as np
 import pandas as pd
 
 from recbole_dtlns import audit_judges, prepare_only
-from recbole_dtlns.glue.command_line import AUDITED, CONTROLLED
-from recbole_dtlns.glue.convert import convert
+from recbole_dtlns.commands.command_line import AUDITED, CONTROLLED
+from recbole_dtlns.commands.convert import convert
 from recbole_dtlns.storage.artefact_store import write_atomically
 
 RESULTS = Path(__file__).parent / "results"

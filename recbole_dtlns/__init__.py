@@ -14,14 +14,14 @@ if TYPE_CHECKING:
     from recbole_dtlns.studies.tune.search import resume_tune, tune
 
 _ENTRY_POINTS = {
-    "run_recbole_dtlns": "runner",
-    "prepare_only": "runner",
-    "tune": "tune.search",
-    "resume_tune": "tune.search",
-    "audit_judges": "judging",
-    "estimate_judging": "judging",
-    "export_requests": "judging",
-    "judge_candidates": "judging",
+    "run_recbole_dtlns": "bridge.runner",
+    "prepare_only": "bridge.runner",
+    "tune": "studies.tune.search",
+    "resume_tune": "studies.tune.search",
+    "audit_judges": "studies.judging",
+    "estimate_judging": "studies.judging",
+    "export_requests": "studies.judging",
+    "judge_candidates": "studies.judging",
 }
 __all__ = [
     "__version__",
@@ -44,7 +44,7 @@ if not TYPE_CHECKING:  # where it is read, every name would be taken for one of 
         # Loaded when first used: the core is importable, and `doctor` can report, where RecBole is missing.
         if name in _ENTRY_POINTS:
             compat.require_recbole()
-            return getattr(import_module(f"recbole_dtlns.glue.{_ENTRY_POINTS[name]}"), name)
+            return getattr(import_module(f"recbole_dtlns.{_ENTRY_POINTS[name]}"), name)
         raise AttributeError(f"module 'recbole_dtlns' has no attribute '{name}'")
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 PATIENCE = 300.0
-COMMAND = ("-W", "ignore", "-m", "recbole_dtlns.glue.command_line")
+COMMAND = ("-W", "ignore", "-m", "recbole_dtlns.commands.command_line")
 
 
 class Children:

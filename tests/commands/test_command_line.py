@@ -14,7 +14,7 @@ from block_data import block_pairs, split_pairs, write_splits
 from processes import PATIENCE, Children, wait_for
 
 from recbole_dtlns.bridge.training.checkpoint import load_checkpoint
-from recbole_dtlns.glue.command_line import main
+from recbole_dtlns.commands.command_line import main
 
 QUICK = ["--dataset=ml-100k", "--epochs=1", "--eval_batch_size=400000", "--show_progress=False"]
 MISTAKES = [
@@ -79,7 +79,7 @@ def test_a_pipe_gets_the_test_result_and_nothing_else(leaking: bool) -> None:
     tiny = write_splits(Path("data"), "tiny", *split_pairs(*block_pairs()))
     keys = [f"--{key}={value}" for key, value in tiny.items()]
     preset = "authors" if leaking else "off"
-    command = [sys.executable, "-W", "ignore", "-m", "recbole_dtlns.glue.command_line", "train", "--model=LightGCN"]
+    command = [sys.executable, "-W", "ignore", "-m", "recbole_dtlns.commands.command_line", "train", "--model=LightGCN"]
     command += ["--dataset=tiny", *keys, f"--dtlns_preset={preset}", "--epochs=1", "--dtlns_teacher=EASE"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
@@ -101,7 +101,7 @@ def test_a_working_folder_that_was_deleted_is_named() -> None:
     gone = Path("gone").absolute()
     gone.mkdir()
     code = f"import os, sys; os.chdir({str(gone)!r}); os.rmdir({str(gone)!r})\n"
-    code += "from recbole_dtlns.glue.command_line import main\n"
+    code += "from recbole_dtlns.commands.command_line import main\n"
     code += "sys.exit(main(['train', '--model=BPR', '--dataset=ml-100k']))"
     done = subprocess.run([sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 2, done.stderr

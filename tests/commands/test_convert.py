@@ -9,9 +9,9 @@ import pandas as pd
 import pytest
 from block_data import block_pairs
 
+from recbole_dtlns.commands.command_line import main
+from recbole_dtlns.commands.convert import convert
 from recbole_dtlns.errors import ArtefactError, ConfigError, DataError
-from recbole_dtlns.glue.command_line import main
-from recbole_dtlns.glue.convert import convert
 
 ROWS = """customer,product,bought,stars,product name,price,colour
 ann,b1,2024-04-13 10:00:00,5,"The ""Big"" Lamp, green",12.5,red

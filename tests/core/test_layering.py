@@ -93,7 +93,7 @@ def test_no_module_starts_recbole_or_ray_or_unpickles(path: Path) -> None:
 
 def test_ray_is_not_imported_before_it_is_used() -> None:
     """Not even by the module of the search: training must not depend on whether Ray is there."""
-    code = "import sys, recbole_dtlns.glue.command_line, recbole_dtlns.studies.tune.search; print('ray' in sys.modules)"
+    code = "import sys, recbole_dtlns.commands.command_line, recbole_dtlns.studies.tune.search; print('ray' in sys.modules)"
     done = subprocess.run([sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
 

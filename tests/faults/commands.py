@@ -12,7 +12,7 @@ import pytest
 import yaml
 from tiny_runs import QUICK, TINY, write_tiny
 
-from recbole_dtlns.glue.command_line import main
+from recbole_dtlns.commands.command_line import main
 
 
 def write_run() -> list[str]:

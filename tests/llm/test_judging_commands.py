@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from tiny_model import save_random_llama
 
-from recbole_dtlns.glue.command_line import main
+from recbole_dtlns.commands.command_line import main
 from recbole_dtlns.studies import judging
 
 RUN = ["--model=BPR", "--dataset=ml-100k", "--dtlns_candidates=2", "--show_progress=False"]

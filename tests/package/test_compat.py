@@ -26,7 +26,7 @@ def version(name):
         raise importlib.metadata.PackageNotFoundError(name)
     return original(name)
 importlib.metadata.version = version
-from recbole_dtlns.glue.command_line import main
+from recbole_dtlns.commands.command_line import main
 print(main(["doctor"]))
 print(main(["train", "--model=BPR", "--dataset=ml-100k"]))
 """

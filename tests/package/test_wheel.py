@@ -42,7 +42,7 @@ def test_an_installed_wheel_prepares_and_trains(wheel: Path, empty_folder: Path)
     zipfile.ZipFile(wheel).extractall(installed)
     command = [sys.executable, "-W", "ignore", "-c"]
     code = (
-        "import sys, recbole_dtlns; from recbole_dtlns.glue.command_line import main; "
+        "import sys, recbole_dtlns; from recbole_dtlns.commands.command_line import main; "
         f"assert recbole_dtlns.__file__.startswith({str(installed)!r}), recbole_dtlns.__file__; "
         "sys.exit(main(sys.argv[1:]))"
     )

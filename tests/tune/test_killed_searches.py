@@ -60,7 +60,7 @@ def test_a_killed_search_goes_on(empty_folder: Path) -> None:
     """kill -9 of the driver: finished trials are not repeated, the others continue from their checkpoints."""
     Path("space.yaml").write_text("dtlns_n_candidates: {grid_search: [4, 6, 8]}\n")
     settings = [f"--{key}={value}" for key, value in {**QUICK, "epochs": 15, "stopping_step": 100}.items()]
-    command = [sys.executable, "-m", "recbole_dtlns.glue.command_line", "tune"]
+    command = [sys.executable, "-m", "recbole_dtlns.commands.command_line", "tune"]
     first = [*command, "--model=BPR", "--dataset=ml-100k", "--space=space.yaml", "--samples=1", "--search=grid"]
     first += ["--scheduler=none", "--concurrent=1", *settings]
     folder = empty_folder / "tune_runs" / "BPR-ml-100k"

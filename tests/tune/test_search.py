@@ -11,8 +11,8 @@ import pytest
 from searches import epochs_by_trial, search
 
 from recbole_dtlns import run_recbole_dtlns
+from recbole_dtlns.commands.command_line import main
 from recbole_dtlns.errors import ConfigError, TrialError
-from recbole_dtlns.glue.command_line import main
 
 pytestmark = [pytest.mark.tune, pytest.mark.filterwarnings("ignore")]
 

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from recbole_dtlns import __version__, compat
+from recbole_dtlns.commands.doctor import report
 from recbole_dtlns.errors import ConfigError, DTLNSError
-from recbole_dtlns.glue.doctor import report
 
 if TYPE_CHECKING:
     from recbole_dtlns.studies.compare.results import Comparison
@@ -177,7 +177,7 @@ def _run(given: argparse.Namespace, rest: list[str]) -> int:
         print(found.text)
         return 1 if found.problems else 0
     if given.command == "convert":
-        from recbole_dtlns.glue.convert import convert
+        from recbole_dtlns.commands.convert import convert
 
         options = {name: value for name, value in vars(given).items() if name != "command"}
         print(convert(**options).text())

@@ -1,0 +1,1 @@
+"""The console command, one module per command."""

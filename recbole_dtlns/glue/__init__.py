@@ -1,1 +1,0 @@
-"""Everything that knows RecBole: configuration, data, training, and the commands."""
