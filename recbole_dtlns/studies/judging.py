@@ -90,7 +90,7 @@ def estimate_judging(
     probe: int | None = None,
     arguments: Sequence[str] = (),
 ) -> Estimate:
-    """What the run's LLM judge would cost (`recbole_dtlns.judges.language_model.estimate`); other arguments as for `run_recbole_dtlns`.
+    """What the run's LLM judge would cost; other arguments as for `run_recbole_dtlns`.
 
     Args:
         probe: requests to ask for real, to measure the speed; None: some where the model runs on this machine.
