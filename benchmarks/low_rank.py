@@ -31,7 +31,7 @@ def main() -> None:
     train = sports_train(folder)
     valid, test = (sports_pairs(folder, part, train) for part in ("valid", "test"))
     seen = Observed.of(*train.histories()).union(valid)
-    scores = np.asarray(EASE(100.0, 8).fit(train).scores(np.arange(train.n_users)), dtype=np.float32)
+    scores = np.asarray(EASE(reg=100.0, dimension=8).fit(train).scores(np.arange(train.n_users)), dtype=np.float32)
     scores[np.isneginf(scores)] = 0
     left, values, right = randomized_svd(scores, max(DIMENSIONS), n_oversamples=50, n_iter=4, random_state=0)
     results = {"whole": _metrics(scores, seen, test)}

@@ -59,7 +59,7 @@ def audited_question(folder: Path) -> Question:
     """
 
     def ask(given: TrainInteractions) -> Question:
-        fitted = ItemKNN(neighbours=200, shrink=10.0, dimension=64).fit(given)
+        fitted = ItemKNN(k=200, shrink=10.0, dimension=64).fit(given)
         trees = (build_tree(vectors, TreeShape())[0] for vectors in (structure_vectors(given, 32), fitted.item_vectors))
         return Question(given, top_candidates(fitted, given, 20), *trees, reask=ask)
 

@@ -86,7 +86,7 @@ def cohesion(graph: sp.csr_array, leaves: np.ndarray) -> float:
 
 def measure(train: TrainInteractions, rounds: int) -> dict[str, Any]:
     """Medians over rounds, in turns, after one that does not count."""
-    semantic = ItemKNN(200, 10.0, 64).fit(train).item_vectors
+    semantic = ItemKNN(k=200, shrink=10.0, dimension=64).fit(train).item_vectors
     graph = plain_graph(train)
     seconds: dict[str, list[float]] = {"ours": [], "plain": []}
     for turn in range(rounds + 1):

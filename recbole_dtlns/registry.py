@@ -52,5 +52,19 @@ class Registry(Generic[Strategy]):
             f"unknown {self.kind} '{name}'. Choices: {', '.join(self.names())}.{nearest(name, self.names())}"
         )
 
+    def make(self, name: str, flat: Mapping[str, Any]) -> Strategy:
+        """The component registered as `name`, made from the flat keys that its `Config` reads.
+
+        Args:
+            name: as registered.
+            flat: values by flat key, without `dtlns_`.
+
+        Raises:
+            UnknownNameError: nothing is registered under that name.
+            ConfigError: a value is wrong.
+        """
+        component: Any = self.get(name)
+        return component(component.Config.from_flat(flat, name))
+
     def _third_party(self) -> dict[str, Any]:
         return {point.name: point for point in entry_points(group=self.group)}

@@ -45,7 +45,7 @@ def make_teacher(settings: DTLNSSettings, train_dataset: Dataset) -> Teacher:
         train_dataset: RecBole's data set of the train split; only `checkpoint` needs it, for its ids.
     """
     if settings.teacher in TEACHERS.names():
-        return TEACHERS.get(settings.teacher)(settings)
+        return TEACHERS.make(settings.teacher, settings.flat)
     if settings.teacher == "checkpoint":
         return CheckpointTeacher(str(settings.teacher_checkpoint), train_dataset)
     return RecBoleTeacher(settings)
@@ -55,9 +55,8 @@ def teacher_recipe(settings: DTLNSSettings) -> tuple[int, dict[str, Any]]:
     """Version and inputs of the teacher that the settings name; a checkpoint's content is not among them."""
     if settings.teacher == "checkpoint":
         return CheckpointTeacher.version, {"teacher": "checkpoint"}
-    teacher = (
-        TEACHERS.get(settings.teacher)(settings) if settings.teacher in TEACHERS.names() else RecBoleTeacher(settings)
-    )
+    own = settings.teacher in TEACHERS.names()
+    teacher = TEACHERS.make(settings.teacher, settings.flat) if own else RecBoleTeacher(settings)
     return teacher.version, teacher.inputs()
 
 

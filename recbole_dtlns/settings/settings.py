@@ -226,6 +226,11 @@ class DTLNSSettings(BaseModel):
             raise ConfigError("dtlns_loss_debiased weighs negatives one by one: set dtlns_loss to bpr, for example")
 
     @property
+    def flat(self) -> dict[str, Any]:
+        """Every value by its key without `dtlns_`: what components are made from."""
+        return dict(self)
+
+    @property
     def relabels(self) -> bool:
         """Whether any positive verdict changes training."""
         return self.relabel_exclude or self.relabel_add or self.relabel_graph

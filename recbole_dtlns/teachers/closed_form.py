@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import psutil
 import scipy.sparse as sp
+from pydantic import Field
 from scipy.sparse.linalg import svds
 
+from recbole_dtlns.components import Component, ComponentConfig, SharedKey
 from recbole_dtlns.data.co_occurrence import strongest_items
 from recbole_dtlns.data.interactions import TrainInteractions
 from recbole_dtlns.errors import ConfigError
 from recbole_dtlns.numerics.dense_algebra import multiplied_in_order, positive_definite_inverse
+
+Dimension = Annotated[
+    int,
+    SharedKey("teacher_dim"),
+    Field(ge=1, description="Length of the item vectors where the teacher has none of its own."),
+]
 
 
 class ItemWeightTeacher:
@@ -34,28 +42,26 @@ class ItemWeightTeacher:
         return self._matrix[users] @ self._weights
 
 
-class EASE:
+class EASE(Component):
     """Embarrassingly shallow autoencoder (Steck, WWW 2019): B = I - P / diag(P), P = (X^T X + reg I)^-1.
 
-    Needs a dense items x items matrix, twice; it refuses when that exceeds the free memory.
-
-    Args:
-        reg: the L2 weight, lambda.
-        dimension: length of the item vectors.
+    Needs a dense matrix of items x items, three times; it refuses when that exceeds the free memory.
     """
 
+    class Config(ComponentConfig):
+        """Settings of EASE."""
+
+        prefix = "teacher_ease_"
+
+        reg: float = Field(100.0, gt=0)
+        """L2 weight of EASE."""
+        dimension: Dimension = 64
+
+    config: Config
     version = 2
 
-    def __init__(self, reg: float, dimension: int) -> None:
-        self.reg = reg
-        self.dimension = dimension
-
-    @classmethod
-    def from_settings(cls, settings: Any) -> EASE:
-        return cls(settings.teacher_ease_reg, settings.teacher_dim)
-
     def inputs(self) -> dict[str, Any]:
-        return {"teacher": "EASE", "reg": self.reg, "dimension": self.dimension}
+        return {"teacher": "EASE", "reg": self.config.reg, "dimension": self.config.dimension}
 
     def fit(self, train: TrainInteractions) -> ItemWeightTeacher:
         """Fit in closed form.
@@ -70,39 +76,36 @@ class EASE:
                 "set dtlns_teacher: ItemKNN (sparse) or the name of an embedding model such as BPR"
             )
         gram = (train.matrix.T @ train.matrix).toarray().astype(np.float64)
-        gram[np.diag_indices_from(gram)] += self.reg
+        gram[np.diag_indices_from(gram)] += self.config.reg
         weights = positive_definite_inverse(gram)
         weights /= -np.diag(weights)
         np.fill_diagonal(weights, 0.0)
-        return ItemWeightTeacher(train, weights.astype(np.float32), self.dimension)
+        return ItemWeightTeacher(train, weights.astype(np.float32), self.config.dimension)
 
 
-class ItemKNN:
-    """Item neighbourhoods by shrunk cosine similarity, the k nearest kept for every item (Deshpande & Karypis, 2004).
+class ItemKNN(Component):
+    """Item neighbourhoods by shrunk cosine similarity, each item's k nearest (Deshpande & Karypis, 2004)."""
 
-    Args:
-        neighbours: k.
-        shrink: added to the denominator; damps similarities that rest on few users.
-        dimension: length of the item vectors.
-    """
+    class Config(ComponentConfig):
+        """Settings of ItemKNN."""
 
+        prefix = "teacher_knn_"
+
+        k: int = Field(200, ge=1)
+        """Neighbours of ItemKNN."""
+        shrink: float = Field(10.0, ge=0)
+        """Shrinkage of ItemKNN's cosine: added to its denominator, it damps similarities that rest on few users."""
+        dimension: Dimension = 64
+
+    config: Config
     version = 2
-
-    def __init__(self, neighbours: int, shrink: float, dimension: int) -> None:
-        self.neighbours = neighbours
-        self.shrink = shrink
-        self.dimension = dimension
-
-    @classmethod
-    def from_settings(cls, settings: Any) -> ItemKNN:
-        return cls(settings.teacher_knn_k, settings.teacher_knn_shrink, settings.teacher_dim)
 
     def inputs(self) -> dict[str, Any]:
         return {
             "teacher": "ItemKNN",
-            "neighbours": self.neighbours,
-            "shrink": self.shrink,
-            "dimension": self.dimension,
+            "neighbours": self.config.k,
+            "shrink": self.config.shrink,
+            "dimension": self.config.dimension,
         }
 
     def fit(self, train: TrainInteractions) -> ItemWeightTeacher:
@@ -110,10 +113,10 @@ class ItemKNN:
         norm = np.sqrt(np.asarray(train.matrix.sum(axis=0), dtype=np.float64)).ravel()
 
         def cosine(items: np.ndarray, others: np.ndarray, shared: np.ndarray) -> np.ndarray:
-            return shared / (norm[items] * norm[others] + self.shrink)
+            return shared / (norm[items] * norm[others] + self.config.shrink)
 
-        near = strongest_items(train, cosine, self.neighbours)
-        return ItemWeightTeacher(train, sp.csr_array(near.T), self.dimension)
+        near = strongest_items(train, cosine, self.config.k)
+        return ItemWeightTeacher(train, sp.csr_array(near.T), self.config.dimension)
 
 
 def column_factors(weights: np.ndarray | sp.csr_array, dimension: int) -> np.ndarray:

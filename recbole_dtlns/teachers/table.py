@@ -4,6 +4,4 @@ from recbole_dtlns.registry import Registry
 from recbole_dtlns.teachers.closed_form import EASE, ItemKNN
 from recbole_dtlns.teachers.contract import Teacher
 
-TEACHERS: Registry[Teacher] = Registry(
-    "teacher", "recbole_dtlns.teachers", {"EASE": EASE.from_settings, "ItemKNN": ItemKNN.from_settings}
-)
+TEACHERS: Registry[Teacher] = Registry("teacher", "recbole_dtlns.teachers", {"EASE": EASE, "ItemKNN": ItemKNN})

@@ -28,7 +28,7 @@ from recbole_dtlns.trees.item_tree import ItemTree
 from recbole_dtlns.trees.structure import item_graph, structure_vectors
 
 BLOCKS, MISSING = 4, 3
-TEACHERS = {"EASE": EASE(10.0, 16), "ItemKNN": ItemKNN(50, 10.0, 16)}
+TEACHERS = {"EASE": EASE(reg=10.0, dimension=16), "ItemKNN": ItemKNN(k=50, shrink=10.0, dimension=16)}
 
 
 @dataclass(frozen=True)

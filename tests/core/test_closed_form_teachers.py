@@ -35,7 +35,7 @@ def test_ease_is_its_formula(seed: int, reg: float) -> None:
     inverse = np.linalg.inv(history.T @ history + reg * np.eye(train.n_items))
     weights = np.eye(train.n_items) - inverse @ np.diag(1 / np.diag(inverse))
     np.fill_diagonal(weights, 0)
-    fitted = EASE(reg, 4).fit(train)
+    fitted = EASE(reg=reg, dimension=4).fit(train)
     np.testing.assert_allclose(fitted.scores(np.arange(train.n_users)), history @ weights, atol=1e-6)
 
 
@@ -47,11 +47,11 @@ def test_item_knn_is_its_formula(seed: int, neighbours: int, shrink: float) -> N
     Random binary data is full of equal cosines, so the order among ties is covered too.
     """
     train = random_interactions(20, 15, 0.15, seed)
-    found = all_scores(ItemKNN(neighbours, shrink, 4).fit(train), np.arange(train.n_users))
+    found = all_scores(ItemKNN(k=neighbours, shrink=shrink, dimension=4).fit(train), np.arange(train.n_users))
     np.testing.assert_allclose(found, knn_scores(train, neighbours, shrink), rtol=1e-6)
 
 
-@pytest.mark.parametrize("teacher", [EASE(10, 8), ItemKNN(5, 10, 8)], ids=["EASE", "ItemKNN"])
+@pytest.mark.parametrize("teacher", [EASE(reg=10, dimension=8), ItemKNN(k=5, dimension=8)], ids=["EASE", "ItemKNN"])
 def test_scores_do_not_depend_on_the_batch(teacher: EASE | ItemKNN) -> None:
     """All users at once or one by one: the same scores."""
     train = random_interactions(12, 15, 0.3, seed=4)
@@ -76,12 +76,12 @@ def test_item_vectors_are_the_leading_right_factors(shape: tuple[int, int], dime
 
 def test_item_vectors_have_the_dimension_asked_for() -> None:
     """A data set with fewer items than dimensions fills up with zero columns."""
-    vectors = EASE(1.0, 64).fit(block_interactions(blocks=1, users=4, items=5, missing=1)).item_vectors
+    vectors = EASE(reg=1.0, dimension=64).fit(block_interactions(blocks=1, users=4, items=5, missing=1)).item_vectors
     assert vectors.shape == (5, 64)
     assert vectors.any(axis=0).sum() <= 5
 
 
-@pytest.mark.parametrize("teacher", [EASE(10, 32), ItemKNN(200, 10, 32)], ids=["EASE", "ItemKNN"])
+@pytest.mark.parametrize("teacher", [EASE(reg=10, dimension=32), ItemKNN(dimension=32)], ids=["EASE", "ItemKNN"])
 @pytest.mark.parametrize("missing", [0, 3])
 def test_item_vectors_are_the_same_twice(teacher: EASE | ItemKNN, missing: int) -> None:
     """Also on equal blocks, whose equal singular values leave the solver free to choose."""
@@ -95,6 +95,6 @@ def test_ease_refuses_what_does_not_fit_the_memory(monkeypatch: pytest.MonkeyPat
     needed = 3 * 8 * train.n_items**2
     monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=needed - 1))
     with pytest.raises(ConfigError, match=r"EASE needs about \d+ GiB for 80 items.*dtlns_teacher: ItemKNN"):
-        EASE(10, 8).fit(train)
+        EASE(reg=10, dimension=8).fit(train)
     monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=needed))
-    assert EASE(10, 8).fit(train).item_vectors.shape == (80, 8)
+    assert EASE(reg=10, dimension=8).fit(train).item_vectors.shape == (80, 8)

@@ -19,6 +19,7 @@ ROOMS = (
     "errors",
     "version",
     "registry",
+    "components",
     "compat",
     "ray_cluster",
     "numerics",

@@ -1,0 +1,121 @@
+"""Components carry their own settings: what a teacher, judge, engine, sampler, pool, loss or method can be told."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Self
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from recbole_dtlns.errors import ConfigError
+
+PREFIX = "dtlns_"
+
+
+@dataclass(frozen=True)
+class SharedKey:
+    """Marks a field whose flat key has no prefix of its component, because others read the same key.
+
+    `seed: Annotated[int, SharedKey("seed")] = 42` is `dtlns_seed`.
+
+    Attributes:
+        key: without `dtlns_`.
+    """
+
+    key: str
+
+
+class ComponentConfig(BaseModel):
+    """Settings of one component: a field with a type, a default and a docstring for each.
+
+    Attributes:
+        prefix: what stands between `dtlns_` and a field's name in the flat keys of a configuration; None: the name that
+            the component is registered under, and an underscore.
+    """
+
+    model_config = ConfigDict(
+        extra="forbid",
+        frozen=True,
+        validate_default=True,
+        use_attribute_docstrings=True,
+        arbitrary_types_allowed=True,
+        allow_inf_nan=False,
+    )
+    prefix: ClassVar[str | None] = None
+
+    @classmethod
+    def keys(cls, name: str = "") -> dict[str, str]:
+        """The flat key, without `dtlns_`, of every field: field by key.
+
+        Args:
+            name: that the component is registered under.
+        """
+        prefix = f"{name}_" if cls.prefix is None else cls.prefix
+        return {_own_key(about.metadata) or prefix + field: field for field, about in cls.model_fields.items()}
+
+    @classmethod
+    def from_flat(cls, flat: Mapping[str, Any], name: str = "") -> Self:
+        """The settings that flat keys hold; keys that are missing keep their defaults, others are not looked at.
+
+        Args:
+            flat: values by flat key, without `dtlns_`.
+            name: that the component is registered under.
+
+        Raises:
+            ConfigError: a value is wrong, or two contradict; the message names the keys.
+        """
+        keys = cls.keys(name)
+        try:
+            return cls(**{field: flat[key] for key, field in keys.items() if key in flat})
+        except ValidationError as error:
+            key_of = {field: PREFIX + key for key, field in keys.items()}
+            raise ConfigError(explained(error, lambda field: key_of.get(field, field))) from None
+
+
+class Component:
+    """Something that a configuration names, made from its `Config`: `Component(config)` or `Component(field=value)`.
+
+    Attributes:
+        config: what it was made from.
+
+    Raises:
+        ConfigError: a field is unknown, or a value wrong.
+    """
+
+    Config: ClassVar[type[ComponentConfig]] = ComponentConfig
+    config: ComponentConfig
+
+    def __init__(self, config: ComponentConfig | None = None, /, **fields: Any) -> None:
+        if config is not None and fields:
+            raise ConfigError(f"{type(self).__name__} takes a Config, or its fields by name, not both")
+        if config is not None and not isinstance(config, self.Config):
+            raise ConfigError(f"{type(self).__name__} takes a {self.Config.__qualname__}, not {config!r}")
+        try:
+            self.config = self.Config(**fields) if config is None else config
+        except ValidationError as error:
+            raise ConfigError(f"{type(self).__name__}: {explained(error, str)}") from None
+
+
+def explained(error: ValidationError, key_of: Any) -> str:
+    """What pydantic found wrong, in a sentence for each key.
+
+    Args:
+        error: pydantic's.
+        key_of: gives the name that a user knows a field by.
+    """
+    return "; ".join(_explain(detail, key_of) for detail in error.errors())
+
+
+def _explain(detail: Any, key_of: Any) -> str:
+    problem = detail["msg"].removeprefix("Value error, ")
+    if not detail["loc"]:  # of a check of several fields together, whose message names them
+        return problem
+    first, *rest = detail["loc"]
+    key = ".".join([key_of(first), *map(str, rest)])
+    found = detail["input"].plain() if hasattr(detail["input"], "plain") else detail["input"]
+    return f"{key}: {problem[0].lower()}{problem[1:]}, not {found!r}"
+
+
+def _own_key(metadata: list[Any]) -> str | None:
+    return next((entry.key for entry in metadata if isinstance(entry, SharedKey)), None)
