@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import json
 import logging
+import threading
+import time
 import traceback
 from collections.abc import Iterator
 from datetime import date
 from pathlib import Path
 from typing import Any
 
+import openai
 import pytest
 from questions import random_question
 from raw_server import RawServer, completion, http
 
 from recbole_dtlns.errors import ConfigError, DTLNSError, EngineError, JudgeError
-from recbole_dtlns.llm.bounded_http import LARGEST_REPLY
+from recbole_dtlns.llm.bounded_http import LARGEST_REPLY, bounded_http
 from recbole_dtlns.llm.judge import LLMJudge
 from recbole_dtlns.llm.openai_engine import OpenAIEngine, Server
 from recbole_dtlns.llm.prompt import Prompt
@@ -165,6 +168,62 @@ def test_a_compressed_reply_is_refused() -> None:
         pytest.raises(EngineError, match="the server sent a compressed reply, though none was asked for"),
     ):
         judge(server).judge(random_question(n_users=1))
+
+
+# ---------------------------------------------------------------- more than one reply
+
+
+def chunked(body: Any) -> bytes:
+    text = json.dumps(body).encode()
+    head = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n"
+    return head + b"%x\r\n%b\r\n0\r\n\r\n" % (len(text), text)
+
+
+def saying_no() -> dict[str, Any]:
+    plain = completion()
+    top = [{"token": "no", "logprob": -0.1}, {"token": "yes", "logprob": -2.4}]
+    plain["choices"][0]["logprobs"]["content"] = [{**top[0], "top_logprobs": top}]
+    return plain
+
+
+@pytest.mark.parametrize("reply", [http(200, completion()), chunked(completion())], ids=["a length", "chunks"])
+@pytest.mark.parametrize(
+    "surplus", [http(200, saying_no()), http(200, saying_no())[:40], b"\r\n"], ids=["a reply", "half a one", "a break"]
+)
+def test_what_follows_a_reply_is_not_the_answer_to_the_next_request(reply: bytes, surplus: bytes) -> None:
+    """Whatever came with it goes with its connection."""
+    with RawServer(lambda _: [reply + surplus]) as server:
+        assert judge(server, concurrency=1).judge(random_question(n_users=4)).counts()["positive"] == 16
+        assert server.requests == server.connections == 16
+
+
+@pytest.mark.parametrize("reply", [http(200, completion()), chunked(completion())], ids=["a length", "chunks"])
+def test_a_connection_that_holds_nothing_more_is_used_again(reply: bytes) -> None:
+    with RawServer(lambda _: [b"HTTP/1.1 100 Continue\r\n\r\n", reply[:-9], reply[-9:]]) as server:
+        judge(server, concurrency=1).judge(random_question(n_users=4))
+        assert (server.requests, server.connections) == (16, 1)
+
+
+def test_a_reply_that_comes_just_before_a_request_is_not_its_answer() -> None:
+    """After the connection was found idle and before anything is written; another one is used, and nobody notices."""
+    taken = threading.Event()
+
+    def told(request: str) -> Iterator[bytes]:
+        yield http(200, "first" if server.requests == 1 else "second")
+        taken.wait(20)
+        yield http(200, "nobody's")
+
+    def started(event: str, _: dict[str, Any]) -> None:
+        if event == "http11.send_request_headers.started":
+            taken.set()
+            while not server.whole:
+                time.sleep(0.01)
+
+    with RawServer(told) as server, bounded_http(openai, 20.0) as client:
+        assert client.post(server.url).text == "first"
+        second = client.build_request("POST", server.url, extensions={"trace": started})
+        assert client.send(second).text == "second"
+        assert (server.requests, server.connections) == (2, 2)
 
 
 # ---------------------------------------------------------------- elsewhere
