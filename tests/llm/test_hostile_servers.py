@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import base64
+import html
 import json
 import logging
 import threading
 import time
 import traceback
+import urllib.parse
 from collections.abc import Iterator
 from datetime import date
 from pathlib import Path
@@ -20,6 +23,7 @@ from raw_server import RawServer, completion, http
 from recbole_dtlns.errors import ConfigError, DTLNSError, EngineError, JudgeError
 from recbole_dtlns.llm.bounded_http import LARGEST_REPLY, bounded_http
 from recbole_dtlns.llm.judge import LLMJudge
+from recbole_dtlns.llm.key_spellings import masked
 from recbole_dtlns.llm.openai_engine import OpenAIEngine, Server
 from recbole_dtlns.llm.prompt import Prompt
 from recbole_dtlns.llm.ray_engine import RayEngine
@@ -116,6 +120,94 @@ def test_no_field_of_a_reply_brings_the_key_out(
     """A model or gateway that echoes the key where an answer, a name or a number should stand."""
     with RawServer(lambda _: [http(200, planted(completion(), path))]) as server:
         assert_not_shown(ask(server, shape), with_key)
+
+
+RESPELLED = {
+    "spaces": " ".join(KEY),
+    "dashes": "-".join(KEY),
+    "line breaks": "\n".join(KEY),
+    "tabs and commas": ",\t".join(KEY),
+    "no width": "\u200b".join(KEY),
+    "groups": f"{KEY[:7]} ... {KEY[7:14]} ... {KEY[14:]}",
+    "capitals": " ".join(KEY.upper()),
+    "hexadecimal": KEY.encode().hex(),
+    "hexadecimal pairs": KEY.encode().hex(":"),
+    "percent": "".join(f"%{ord(each):02X}" for each in KEY),
+    "percent twice": "".join(f"%25{ord(each):02x}" for each in KEY),
+    "percent and spaces": " ".join(f"%{ord(each):02x}" for each in KEY),
+    "numbers of HTML": " ".join(f"&#{ord(each)};" for each in KEY),
+    "base64": base64.b64encode(KEY.encode()).decode(),
+    "base64 of a header": base64.b64encode(f"Bearer {KEY}".encode()).decode(),
+    "base64 of a user": base64.b64encode(f":{KEY}".encode()).decode(),
+    "base64 of a line": base64.b64encode(f"key={KEY} refused".encode()).decode(),
+    "base64 for addresses": base64.urlsafe_b64encode(f"a{KEY}".encode()).decode(),
+    "base64 in lines": "\r\n".join(
+        base64.b64encode(f"Bearer {KEY}".encode()).decode()[n : n + 8] for n in range(0, 44, 8)
+    ),
+}
+
+
+@pytest.mark.parametrize("spelling", RESPELLED)
+def test_no_spelling_brings_the_key_out(spelling: str, with_key: pytest.LogCaptureFixture) -> None:
+    """Not even the middle third of it, as it was sent or as a message quotes it."""
+    sent = RESPELLED[spelling]
+    third = len(sent) // 3
+    middle = sent[third : 2 * third]
+    quoted = (middle, repr(middle)[1:-1], json.dumps(middle)[1:-1], repr(repr(middle))[2:-2], html.escape(middle))
+    chat = completion(model=sent)
+    chat["choices"][0]["message"]["content"] = f"the key {sent} is wrong"
+    chat["choices"][0]["logprobs"] = None
+    error = {"error": {"message": f"wrong key {sent} in the request", "code": sent}}
+    for reply in (
+        http(200, chat),
+        http(200, completion(model=sent)),
+        http(400, error),
+        http(401, error),
+        http(404, f"<p>{sent}</p>", kind="text/html"),
+        http(500, error),
+        http(307, "", f"Location: http://127.0.0.1:9/?{urllib.parse.quote(sent)}\r\n"),
+    ):
+        with RawServer(lambda _, reply=reply: [reply]) as server:
+            shown = ask(server, "pair") + ask(server, "user")
+        written = "".join(path.read_text(errors="replace") for path in Path().rglob("*") if path.is_file())
+        logged = "".join(record.getMessage() for record in with_key.records)
+        assert not [text for text in (shown, written, logged) if any(part in text for part in quoted)]
+
+
+@pytest.mark.parametrize("status", [401, 403])
+def test_what_is_said_of_a_key_is_not_repeated(status: int, with_key: pytest.LogCaptureFixture) -> None:
+    """No list of spellings is whole. A server that was sent no key can repeat none."""
+    reply = http(status, {"error": {"message": f"the key {KEY[::-1]} is none"}})
+    with RawServer(lambda _: [reply]) as server:
+        shown = ask(server, "pair")
+        assert f"HTTP {status}: what it says is not repeated here" in shown and "dtlns_judge_api_key_env" in shown
+        assert KEY[::-1][:9] not in shown + with_key.text
+        with pytest.raises(EngineError, match=r"the key .* is none"):
+            judge(server).judge(random_question(n_users=1))
+
+
+@pytest.mark.parametrize(
+    "key", ["none", "EMPTY", "yes", "x", "-", "--------------------", "token-abc123", "sk-" + "a" * 40]
+)
+def test_what_is_no_key_stays(key: str) -> None:
+    """Short keys are masked where they stand alone, and are not put together from the letters of a sentence."""
+    text = "HTTP 400: {'error': {'message': 'Model n-o n-e does not take 20 log-probabilities \\n e m p t y', 'id': 1}}"
+    assert masked(text, key) == text.replace(key, "***")
+
+
+def test_a_long_reply_takes_no_time_to_mask() -> None:
+    """Nor does one that holds all of the key but its end, over and over."""
+    for key in ("-" * 60, "a-" * 30, "%25" * 20, KEY):
+        began = time.process_time()
+        masked((key[:-1] + "\\-%25& ") * (60_000 // len(key)), key)
+        assert time.process_time() - began < 5
+
+
+def test_a_key_at_the_end_of_what_is_looked_at_is_not_shown_in_part(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CANARY_KEY", KEY)
+    server = Server(api_key_env="CANARY_KEY")
+    for shift in range(len(KEY)):
+        assert "sk-can" not in server.without_key(KEY + "." * ((1 << 16) - len(KEY) - shift) + KEY)
 
 
 def test_a_key_that_is_also_an_answer_does_not_spoil_the_answers(monkeypatch: pytest.MonkeyPatch) -> None:
