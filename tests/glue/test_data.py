@@ -12,7 +12,7 @@ from block_data import block_pairs, write_inter
 from tiny_runs import PLAIN, observed, plain_recbole_loaders, train
 
 from recbole_dtlns.compat import quiet_recbole
-from recbole_dtlns.errors import DataError
+from recbole_dtlns.errors import ConfigError, DataError
 
 INTER_ONLY = {"data_path": "data", "load_col": {"inter": ["user_id", "item_id"]}}
 
@@ -198,6 +198,25 @@ def test_all_users_with_a_train_item_get_candidates(tiny: dict[str, Any]) -> Non
     assert run.preparation is not None
     users = run.preparation.artefacts["teacher"].arrays["users"]
     assert set(users.tolist()) == set(range(run.preparation.train.n_users))
+
+
+@pytest.mark.parametrize("preset", ["clean", "off"])
+def test_vectors_that_no_memory_holds_are_counted(preset: str) -> None:
+    """Before anything is prepared; models without vectors have none to count."""
+    wide = {**settings_of(SEVERAL), "embedding_size": 10**12}
+    message = (
+        r"embedding_size is 10+: the vectors of 6 users and 9 items take 68000000000000 bytes .*Set embedding_size"
+    )
+    with pytest.raises(ConfigError, match=message):
+        train("BPR", wide, dataset="odd", dtlns_preset=preset)
+    assert train("Pop", wide, dataset="odd", dtlns_preset="off").result["test_result"]
+
+
+def test_so_are_those_of_a_teacher() -> None:
+    Path("teacher.yaml").write_text("embedding_size: 1000000000000\n")
+    keys = {"dtlns_teacher": "BPR", "dtlns_teacher_config_files": ["teacher.yaml"]}
+    with pytest.raises(ConfigError, match=r"embedding_size is 10+: the vectors of 6 users"):
+        train("BPR", {**settings_of(SEVERAL), **keys}, dataset="odd")
 
 
 # --- files that are no atomic files ---
