@@ -22,6 +22,7 @@ from recbole_dtlns.compat import quiet_recbole
 from recbole_dtlns.errors import ArtefactError, ConfigError
 from recbole_dtlns.glue.config import DTLNSConfig
 from recbole_dtlns.glue.dataset import canonical_train, hide_train_pairs, load_splits, numbering
+from recbole_dtlns.glue.model_memory import check_embeddings_fit
 from recbole_dtlns.glue.models import check_model
 from recbole_dtlns.glue.preparation import Preparation, prepare
 from recbole_dtlns.glue.run_data import (
@@ -233,6 +234,7 @@ def load_data(config: DTLNSConfig) -> tuple[Dataset, list[Dataset], Observed]:
     logger.info(dataset)
     check_users_have_negatives(parts)
     _check_topk(config, dataset.item_num)
+    check_embeddings_fit(config, dataset)
     parts[0], hidden = hide_train_pairs(parts[0], config.settings.hide_train, config.settings.seed)
     if len(hidden):
         logger.warning("dtlns_hide_train: %d train pairs are hidden from this run, as an experiment", len(hidden))

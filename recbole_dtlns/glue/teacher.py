@@ -25,6 +25,7 @@ from recbole_dtlns.glue.checkpoint import from_plain, load_run
 from recbole_dtlns.glue.config import DTLNSConfig
 from recbole_dtlns.glue.dataset import DTLNSDataset, numbering
 from recbole_dtlns.glue.divergence import StopsWhenDiverged
+from recbole_dtlns.glue.model_memory import check_embeddings_fit
 from recbole_dtlns.glue.reproducibility import reproducible_training
 from recbole_dtlns.glue.settings import DTLNSSettings
 from recbole_dtlns.interactions import TrainInteractions
@@ -87,6 +88,7 @@ class RecBoleTeacher:
         """Train, and read scores and item vectors off the model.
 
         Raises:
+            ConfigError: no memory holds its vectors.
             DivergedError: its loss became NaN or infinite.
         """
         with tempfile.TemporaryDirectory(prefix="recbole_dtlns-teacher-") as folder, _no_tensorboard(), quiet_recbole():
@@ -95,6 +97,7 @@ class RecBoleTeacher:
             init_seed(config["seed"], config["reproducibility"])
             dataset = DTLNSDataset(config)
             dataset._change_feat_format()
+            check_embeddings_fit(config, dataset)
             distribution = config["train_neg_sample_args"]["distribution"]
             sampler = Sampler("train", [dataset], distribution if distribution != "none" else "uniform")
             loader = get_dataloader(config, "train")(config, dataset, sampler.set_phase("train"), shuffle=True)
