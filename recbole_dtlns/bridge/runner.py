@@ -27,6 +27,7 @@ from recbole_dtlns.bridge.data.run_data import (
     plain_run_data,
 )
 from recbole_dtlns.bridge.models.capabilities import check_model
+from recbole_dtlns.bridge.models.memory import check_embeddings_fit
 from recbole_dtlns.bridge.run_log import open_log, shows_bars
 from recbole_dtlns.bridge.training.sampling import make_sampling
 from recbole_dtlns.bridge.training.trainer import SETTINGS, DTLNSTrainerMixin, build_trainer
@@ -233,6 +234,7 @@ def load_data(config: DTLNSConfig) -> tuple[Dataset, list[Dataset], Observed]:
     logger.info(dataset)
     check_users_have_negatives(parts)
     _check_topk(config, dataset.item_num)
+    check_embeddings_fit(config, dataset)
     parts[0], hidden = hide_train_pairs(parts[0], config.settings.hide_train, config.settings.seed)
     if len(hidden):
         logger.warning("dtlns_hide_train: %d train pairs are hidden from this run, as an experiment", len(hidden))

@@ -21,6 +21,7 @@ from recbole.utils import get_trainer, init_seed
 
 from recbole_dtlns.bridge.config import DTLNSConfig
 from recbole_dtlns.bridge.data.dataset import DTLNSDataset, numbering
+from recbole_dtlns.bridge.models.memory import check_embeddings_fit
 from recbole_dtlns.bridge.repairs.reproducibility import reproducible_training
 from recbole_dtlns.bridge.training.checkpoint import from_plain, load_run
 from recbole_dtlns.bridge.training.divergence import StopsWhenDiverged
@@ -86,6 +87,7 @@ class RecBoleTeacher:
         """Train, and read scores and item vectors off the model.
 
         Raises:
+            ConfigError: no memory holds its vectors.
             DivergedError: its loss became NaN or infinite.
         """
         with tempfile.TemporaryDirectory(prefix="recbole_dtlns-teacher-") as folder, _no_tensorboard(), quiet_recbole():
@@ -94,6 +96,7 @@ class RecBoleTeacher:
             init_seed(config["seed"], config["reproducibility"])
             dataset = DTLNSDataset(config)
             dataset._change_feat_format()
+            check_embeddings_fit(config, dataset)
             distribution = config["train_neg_sample_args"]["distribution"]
             sampler = Sampler("train", [dataset], distribution if distribution != "none" else "uniform")
             loader = get_dataloader(config, "train")(config, dataset, sampler.set_phase("train"), shuffle=True)

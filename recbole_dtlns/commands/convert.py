@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import re
 import shlex
+import tarfile
 import warnings
+import zipfile
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,11 +15,18 @@ import numpy as np
 import pandas as pd
 
 from recbole_dtlns.data.atomic_file import TITLES
-from recbole_dtlns.errors import ArtefactError, ConfigError, DataError
+from recbole_dtlns.errors import ArtefactError, ConfigError, DataError, InstallationError
 from recbole_dtlns.storage.artefact_store import write_atomically
+
+try:
+    from lzma import LZMAError
+except ImportError:  # a Python that was built without it reads no .xz
+    LZMAError = EOFError  # type: ignore[misc, assignment]
 
 _SEPARATORS = {",": "commas", "\t": "tabs", ";": "semicolons", "|": "bars"}
 _ENCODINGS = ("utf-8-sig", "utf-16", "cp1252")  # each refuses most texts that are not its own, the last one few
+# What reading a compressed file that is cut off or damaged raises, beside OSError and ValueError.
+_DAMAGED = (EOFError, zlib.error, LZMAError, zipfile.BadZipFile, tarfile.TarError)
 _BREAKS = r"[\t\r\n\v\f\x00\x1c-\x1e\x85\u2028\u2029]+"
 _IDS = ("user_id", "item_id")
 _FIELDS = (*_IDS, "rating", "timestamp")
@@ -80,6 +90,7 @@ def convert(
     Raises:
         ConfigError: arguments that contradict each other, or files that exist already.
         DataError: the table cannot be read, lacks a column, or holds a value that is no number or date.
+        InstallationError: its compression needs a library that is not installed.
     """
     folder = Path(output)
     if not folder.name:
@@ -184,6 +195,12 @@ def _read(path: Path, wanted: list[str], encoding: str | None) -> _Table:
             raise ConfigError(f"--encoding={name}: {error}") from error
         except pd.errors.ParserWarning as error:
             raise DataError(f"{path}: rows have more fields than the first line has names ({error})") from error
+        except _DAMAGED as error:
+            raise DataError(
+                f"{path} is cut off, damaged, or not compressed as its ending says ({error}): copy or export it anew"
+            ) from error
+        except ImportError as error:
+            raise InstallationError(f"reading {path} needs a library that is not installed: {error}") from error
         except (OSError, ValueError) as error:  # pandas' own errors are ValueErrors
             raise DataError(f"cannot read {path}: {error}") from error
     tried = encoding or ", ".join(_ENCODINGS)
@@ -254,7 +271,8 @@ def _times(column: pd.Series, name: str, date_format: str | None) -> pd.Series:
             f"column {name}: {_first(told, wrong)} is {how}; say how dates are written, such as "
             "--date-format='%d.%m.%Y %H:%M'"
         )
-    seconds = (dates - pd.Timestamp(0, tz="UTC")) / pd.Timedelta(seconds=1)
+    # In whole seconds: one in nanoseconds would leave no room for years such as 9999, which stand for "never".
+    seconds = (dates - pd.Timestamp("1970-01-01", tz="UTC").as_unit("s")).dt.total_seconds()
     return _whole(seconds).reindex(column.index)
 
 

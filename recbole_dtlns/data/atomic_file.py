@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from pathlib import Path
 from typing import TextIO
 
@@ -31,13 +32,15 @@ def read_header(path: str | Path, separator: str = "\t", encoding: str | None = 
         types by name, in the order of the columns.
 
     Raises:
-        DataError: the first line is no such header, no line follows, or one has more fields than the first; the message
-            says what it must read.
+        DataError: the first line is no such header, no line follows, one has more fields than the first, or a stray
+            quotation mark would swallow some; the message says what it must read.
     """
     try:
         with Path(path).open(encoding=tolerant(encoding)) as file:
             line = file.readline().rstrip("\n")
-            rows, too_long = _rows(file, separator, line.count(separator))
+            rows, too_long, quoted = _rows(file, separator, line.count(separator))
+        if quoted and len(separator) == 1:  # pandas knows no quotation marks between longer ones
+            _check_quotes(path, separator, tolerant(encoding))
     except OSError as error:
         raise DataError(f"cannot read {path}: {error.strerror}") from error
     except LookupError as error:
@@ -63,13 +66,47 @@ def read_header(path: str | Path, separator: str = "\t", encoding: str | None = 
     return header
 
 
-def _rows(file: TextIO, separator: str, separators: int) -> tuple[int, int | None]:
-    """How many lines follow the header, and the first with more separators; one in quotation marks may hold some."""
-    rows = 0
+def _rows(file: TextIO, separator: str, separators: int) -> tuple[int, int | None, bool]:
+    """How many lines follow the header, the first with more separators, and whether any holds a quotation mark.
+
+    What stands in quotation marks may hold separators.
+    """
+    rows, quoted = 0, False
     for rows, row in enumerate(file, 1):
-        if row.count(separator) > separators and '"' not in row:
-            return rows, rows + 1
-    return rows, None
+        marked = '"' in row
+        quoted |= marked
+        if not marked and row.count(separator) > separators:
+            return rows, rows + 1, quoted
+    return rows, None, quoted
+
+
+def _check_quotes(path: str | Path, separator: str, encoding: str) -> None:
+    """Refuse rows that a quotation mark makes of others, as pandas would read them.
+
+    A field that begins with a mark goes on to the next one, over separators and line breaks. Fields that were written
+    so fill their row, and hold one of the two at most; a stray mark swallows the rest of its row, and what follows.
+    """
+    with Path(path).open(encoding=encoding, newline="") as file:
+        reader = csv.reader(file, delimiter=separator, strict=True)
+        first, columns = 1, 0
+        try:
+            for row in reader:
+                columns = columns or len(row)
+                wide = [separator in field for field in row]
+                broken = ["\n" in field or "\r" in field for field in row]
+                filled = len(row) == columns > 1 and not any(map(all, zip(wide, broken, strict=True)))
+                if len(row) > columns or (not filled and any(wide + broken)):
+                    raise DataError(_stray_mark(path, first, f"a row of it would end in line {reader.line_num}"))
+                first = reader.line_num + 1
+        except csv.Error as error:
+            raise DataError(_stray_mark(path, first, str(error))) from error
+
+
+def _stray_mark(path: str | Path, line: int, why: str) -> str:
+    return (
+        f"{path}, line {line}, has a quotation mark that would swallow what follows ({why}): remove it, or write the "
+        'field in marks and each mark in it twice, as in "The ""Big"" Lamp"'
+    )
 
 
 def _no_header(path: str | Path, line: str, separator: str) -> str:

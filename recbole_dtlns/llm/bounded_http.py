@@ -1,4 +1,7 @@
-"""HTTP for the official client: an attempt ends in time, a reply has a largest size, nothing is sent on elsewhere."""
+"""HTTP for the official client: an attempt ends in time, a reply has a largest size, nothing is sent on elsewhere.
+
+A reply belongs to the request before it: what a server sends beyond it ends the connection.
+"""
 
 from __future__ import annotations
 
@@ -171,20 +174,61 @@ class _Clock(threading.local):
         return min(left, _LONGEST_WAIT)
 
 
+class _Reply:
+    """Follows what is read of one reply, to tell where it ends; `httpcore` takes what comes then for the next one.
+
+    Attributes:
+        begun: whether anything was read.
+        whole: whether all of it was.
+        surplus: whether more was than belongs to it, or what is no reply.
+    """
+
+    def __init__(self) -> None:
+        self._parser = import_module("h11")  # which httpcore reads with
+        self._read = self._parser.Connection(self._parser.CLIENT)
+        self._read.send(self._parser.Request(method="POST", target="/", headers=[("Host", "x")]))
+        self._read.send(self._parser.EndOfMessage())
+        self.begun = self.whole = self.surplus = False
+
+    def take(self, part: bytes) -> None:
+        self.begun = True
+        self.surplus |= self.whole and bool(part)
+        if self.whole or self.surplus or not part:
+            return
+        self._read.receive_data(part)
+        try:
+            while not self.whole and (event := self._read.next_event()) is not self._parser.NEED_DATA:
+                self.whole = isinstance(event, self._parser.EndOfMessage)
+        except self._parser.RemoteProtocolError:
+            self.surplus = True
+        else:
+            self.surplus = self.whole and bool(self._read.trailing_data[0])
+
+
 def _backend(core: Any) -> Any:
-    """Makes connections (`httpcore.NetworkBackend`) whose every wait ends when the attempt does."""
+    """Makes connections (`httpcore.NetworkBackend`) whose every wait ends when the attempt does.
+
+    One on which more came than the reply to its last request is not used again.
+    """
     clock = _Clock()
     made: weakref.WeakSet[Any] = weakref.WeakSet()
 
     class Stream(core.NetworkStream):
         def __init__(self, inner: Any) -> None:
             self._inner = inner
+            self._reply = _Reply()
             made.add(self)
 
         def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
-            return bytes(self._inner.read(max_bytes, clock.left()))
+            part = bytes(self._inner.read(max_bytes, clock.left()))
+            self._reply.take(part)
+            return part
 
         def write(self, buffer: bytes, timeout: float | None = None) -> None:
+            if self._reply.begun:  # the next request
+                if self._reply.whole and self.get_extra_info("is_readable"):  # since the pool looked
+                    raise core.ConnectionNotAvailable  # it takes another one
+                self._reply = _Reply()
             for start in range(0, len(buffer), _WRITTEN_AT_ONCE):
                 self._inner.write(buffer[start : start + _WRITTEN_AT_ONCE], clock.left())
 
@@ -197,6 +241,8 @@ def _backend(core: Any) -> Any:
             return Stream(self._inner.start_tls(ssl_context, server_hostname, clock.left()))
 
         def get_extra_info(self, info: str) -> Any:
+            if info == "is_readable" and self._reply.surplus:  # the pool then gives an idle connection up
+                return True
             return self._inner.get_extra_info(info)
 
     class Backend(core.NetworkBackend):

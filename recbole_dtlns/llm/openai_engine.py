@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 import json
 import logging
 import math
@@ -23,6 +22,7 @@ from recbole_dtlns.judges.language_model.requests import Request
 from recbole_dtlns.llm.bounded_http import bounded_http
 from recbole_dtlns.llm.chat_model import ChatTokenizer
 from recbole_dtlns.llm.engine import optional_import
+from recbole_dtlns.llm.key_spellings import masked
 from recbole_dtlns.llm.reply import Reason, Reply, label_probability, read_reply
 
 logger = logging.getLogger("recbole_dtlns")
@@ -32,9 +32,10 @@ _TOP_LOGPROBS = 20
 _TEXT_TOKENS = 16
 _TOKENS_PER_NUMBER = 4
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-_ESCAPES = 16  # backslashes before a character: a text quoted four times over
 _LOOKED_AT = 1 << 16  # characters of what a server sent
-_SHOWN = 500  # of them
+_AT_THE_CUT = 1 << 10  # of them, where only a part of the key may be left
+_SHOWN = 500
+_ABOUT_THE_KEY = (401, 403)
 _ROUNDING = 1e-3  # by which a log-probability may be above 0
 
 
@@ -88,9 +89,12 @@ class Server:
         return value
 
     def without_key(self, text: object) -> str:
-        """The beginning of what a server sent, without the key that it may repeat, however quoted."""
-        secret, beginning = self._secret(), str(text)[:_LOOKED_AT]
-        return re.sub(_quoted(secret), "***", beginning) if secret else beginning
+        """The beginning of what a server sent, without the key that it may repeat, however spelled."""
+        secret, whole = self._secret(), str(text)
+        if not secret:
+            return whole[:_LOOKED_AT]
+        shown = masked(whole[:_LOOKED_AT], secret)
+        return shown if len(whole) <= _LOOKED_AT else shown[:-_AT_THE_CUT]
 
     def _secret(self) -> str:
         return os.environ.get(self.api_key_env or "", "").strip()  # a line break from a file is not part of it
@@ -291,6 +295,8 @@ class _Running:
         except library.APIStatusError as error:
             status = error.status_code
             message = self._shown(error.message)
+            if status in _ABOUT_THE_KEY and self.server.api_key_env is not None:
+                message = "what it says is not repeated here, as it may be about the key"
             if status in (400, 422) and not self._probed and self.mode != "text":
                 raise _NotTaken(message) from None
             if 300 <= status < 400:
@@ -327,16 +333,6 @@ def _check_address(url: str) -> None:
         usable = False
     if not usable or not url.isprintable() or " " in url:
         raise ConfigError(f"{url!r} is not the address of a server, such as http://localhost:8000/v1")
-
-
-def _quoted(secret: str) -> str:
-    """Pattern of a key as it is, or as JSON, HTML, addresses and Python write it, and one inside the other."""
-    spelled = (
-        rf"(?:{re.escape(each)}|{re.escape(html.escape(each))}|&#0*{ord(each)};|(?i:%{ord(each):02x}|u{ord(each):04x}"
-        rf"|x{ord(each):02x}|&#x0*{ord(each):x};))"
-        for each in secret
-    )
-    return "".join(rf"\\{{0,{_ESCAPES}}}{each}" for each in spelled)
 
 
 def _name(body: Any) -> str | None:

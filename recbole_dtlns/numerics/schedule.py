@@ -32,8 +32,11 @@ class Schedule:
         if _is_number(value):
             return cls.constant(value)  # type: ignore[arg-type]
         if isinstance(value, dict) and value:
-            epochs, values = list(value), list(value.values())
-            if all(type(epoch) is int and epoch >= 0 for epoch in epochs) and all(map(_is_number, values)):
+            # As text, as version 0.1 and JSON write the keys of a mapping.
+            epochs = [int(epoch) if isinstance(epoch, str) and epoch.isdecimal() else epoch for epoch in value]
+            values = list(value.values())
+            known = all(type(epoch) is int and epoch >= 0 for epoch in epochs) and len(set(epochs)) == len(epochs)
+            if known and all(map(_is_number, values)):
                 return cls(tuple(sorted(zip(epochs, map(float, values), strict=True))))
         raise ValueError("write a number, or a number per epoch such as {0: 1, 20: 10}")
 

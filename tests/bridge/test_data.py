@@ -12,7 +12,7 @@ from block_data import block_pairs, write_inter
 from tiny_runs import PLAIN, observed, plain_recbole_loaders, train
 
 from recbole_dtlns.compat import quiet_recbole
-from recbole_dtlns.errors import DataError
+from recbole_dtlns.errors import ConfigError, DataError
 
 INTER_ONLY = {"data_path": "data", "load_col": {"inter": ["user_id", "item_id"]}}
 
@@ -200,6 +200,25 @@ def test_all_users_with_a_train_item_get_candidates(tiny: dict[str, Any]) -> Non
     assert set(users.tolist()) == set(range(run.preparation.train.n_users))
 
 
+@pytest.mark.parametrize("preset", ["clean", "off"])
+def test_vectors_that_no_memory_holds_are_counted(preset: str) -> None:
+    """Before anything is prepared; models without vectors have none to count."""
+    wide = {**settings_of(SEVERAL), "embedding_size": 10**12}
+    message = (
+        r"embedding_size is 10+: the vectors of 6 users and 9 items take 68000000000000 bytes .*Set embedding_size"
+    )
+    with pytest.raises(ConfigError, match=message):
+        train("BPR", wide, dataset="odd", dtlns_preset=preset)
+    assert train("Pop", wide, dataset="odd", dtlns_preset="off").result["test_result"]
+
+
+def test_so_are_those_of_a_teacher() -> None:
+    Path("teacher.yaml").write_text("embedding_size: 1000000000000\n")
+    keys = {"dtlns_teacher": "BPR", "dtlns_teacher_config_files": ["teacher.yaml"]}
+    with pytest.raises(ConfigError, match=r"embedding_size is 10+: the vectors of 6 users"):
+        train("BPR", {**settings_of(SEVERAL), **keys}, dataset="odd")
+
+
 # --- files that are no atomic files ---
 
 
@@ -218,6 +237,14 @@ def test_all_users_with_a_train_item_get_candidates(tiny: dict[str, Any]) -> Non
         ("", r"must name every column and its type"),
         ("user_id:token\titem_id:token\nJ\xfcrgen\tx\n", r"not text in UTF-8"),
         ("user_id:token\titem_id:token\na\tx\nb\ty\tz\n", r"line 3, has more fields than the first line names .2."),
+        ('user_id:token\titem_id:token\na\tx\n"b\ty\nc\tz\n', r"line 3, has a quotation mark that would swallow what"),
+        (
+            'user_id:token\titem_id:token\na\tx\n"b\ty\nc\tz"\nd\tx\n',
+            r"line 3, has a quot.* would end in line 4.*twice",
+        ),
+        ('user_id:token\titem_id:token\na\tx\nb\t"y\nc"\tz\nd\tx\n', r"line 3, has a quot.* would end in line 4"),
+        ('user_id:token\titem_id:token\na\tx\n"b\ty"\nc\tz\n', r"line 3, has a quotation mark"),
+        ('user_id:token\titem_id:token\na\tx\n"b"c\ty\n', r"line 3, has a quotation mark"),
     ],
 )
 def test_a_file_that_is_no_atomic_file_is_told_what_it_must_read(text: str, message: str) -> None:
@@ -227,6 +254,26 @@ def test_a_file_that_is_no_atomic_file_is_told_what_it_must_read(text: str, mess
     with pytest.raises(DataError, match=message) as raised:
         train("BPR", INTER_ONLY, dataset="odd")
     assert "data/odd/odd.inter" in str(raised.value)
+
+
+@pytest.mark.parametrize("name", ['"a ""b"""', '5" disk', 'disk"', '"a\tb"', '"a\nb"', '"a\r\nb"'])
+def test_quotation_marks_that_swallow_nothing_are_read_as_by_recbole(name: str) -> None:
+    """Tables written by pandas or a spreadsheet hold them: around separators, line breaks and other marks."""
+    settings = settings_of([(name if user == "u1" else user, item) for user, item in SEVERAL])
+    keys = {**settings, "eval_args": {"split": {"RS": [0.8, 0.1, 0.1]}, "order": "RO", "group_by": "user"}}
+    run = train("BPR", keys, dataset="odd")
+    plain = plain_recbole_loaders("BPR", "odd", keys)[0]._dataset
+    assert list(run.train.field2id_token["user_id"]) == list(plain.field2id_token["user_id"])
+    assert observed(run.train) == observed(plain)
+    assert run.train.user_num == 7
+
+
+def test_a_stray_mark_in_an_item_file_is_named() -> None:
+    settings = settings_of(SEVERAL)
+    rows = [f"i{item}\t{chr(34) if item in (2, 5) else ''}Lamp" for item in range(9)]
+    Path("data/odd/odd.item").write_text("item_id:token\ttitle:token_seq\n" + "\n".join(rows) + "\n")
+    with pytest.raises(DataError, match=r"odd\.item, line 4, has a quotation mark that would swallow what follows"):
+        train("BPR", {**settings, "load_col": {**INTER_ONLY["load_col"], "item": ["item_id"]}}, dataset="odd")
 
 
 def test_an_item_file_is_checked_where_it_is_loaded() -> None:

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import bz2
+import gzip
+import lzma
+import random
 import shlex
+from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
@@ -99,6 +104,11 @@ def test_ids_and_titles_with_tabs_and_line_breaks_stay_in_their_line() -> None:
         (["02/01/1970", "13/01/1970"], ["86400", "1036800"]),
         (["01/02/1970", "01/13/1970"], ["86400", "1036800"]),
         (["Jan 2, 1970", "Jan 13, 1970"], ["86400", "1036800"]),
+        (["1970-01-02", "9999-12-31"], ["86400", "253402214400"]),
+        (["1970-01-01T00:00:00.123456", "9999-12-31T23:59:59Z"], ["0.123456", "253402300799.0"]),
+        (["13/01/1970", "31/12/9999"], ["1036800", "253402214400"]),
+        (["1970-01-02 00:00:00Z", "0001-01-01 00:00:00Z"], ["86400", "-62135596800"]),
+        (["9999-12-31 23:00:00-12:00", "1970-01-01 02:00:00+02:00"], ["253402340400", "0"]),
     ],
 )
 def test_times_may_be_numbers_or_dates(times: list[str], seconds: list[str]) -> None:
@@ -106,6 +116,12 @@ def test_times_may_be_numbers_or_dates(times: list[str], seconds: list[str]) -> 
     frame.to_csv("shop.csv", index=False)
     convert("shop.csv", "u", "i", "dataset/shop", time="t")
     assert [row[2] for row in read("inter")[1:]] == seconds
+
+
+def test_the_last_year_can_be_given_with_its_form() -> None:
+    write("u,i,t\na,x,31.12.9999\n")
+    convert("shop.csv", "u", "i", "dataset/shop", time="t", date_format="%d.%m.%Y")
+    assert read("inter")[1][2] == "253402214400"
 
 
 def test_day_and_month_are_never_guessed() -> None:
@@ -143,6 +159,36 @@ def test_what_cannot_be_converted_is_named_and_leaves_nothing(
     with pytest.raises((ConfigError, DataError, ArtefactError), match=message):
         convert(**arguments)
     assert not list(Path("dataset").rglob("*.*")) if Path("dataset").exists() else True
+
+
+def cut(content: bytes) -> bytes:
+    return content[: len(content) // 2]
+
+
+def without_end(content: bytes) -> bytes:
+    return content[:-4]
+
+
+def beginning(content: bytes) -> bytes:
+    return content[:9]
+
+
+@pytest.mark.parametrize("damage", [cut, without_end, beginning])
+@pytest.mark.parametrize("ending", ["gz", "bz2", "xz", "zip", "tar"])
+def test_a_compressed_table_that_is_damaged_is_named_and_leaves_nothing(
+    ending: str, damage: Callable[[bytes], bytes]
+) -> None:
+    """However much of it can be read; what is left of a .zip or .tar is none at all."""
+    some = random.Random(0)
+    rows = "".join(f"{some.random()},{some.random()}\n" for _ in range(5_000)).encode()
+    packed = {"gz": gzip.compress, "bz2": bz2.compress, "xz": lzma.compress}.get(ending, lambda text: text)
+    file = Path(f"shop.csv.{ending}")
+    file.write_bytes(damage(packed(b"u,i\n" + rows)))
+    with pytest.raises(
+        DataError, match=rf"(?s)shop\.csv\.{ending} is cut off, damaged, or not compressed.*export it anew"
+    ):
+        convert(file, "u", "i", "dataset/shop")
+    assert not Path("dataset").exists()
 
 
 def test_nothing_is_overwritten() -> None:

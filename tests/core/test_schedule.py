@@ -86,6 +86,11 @@ def test_what_is_written_reads_as_the_same_values(points: dict[int, float]) -> N
         assert list(schedule.plain()) == sorted(points)  # type: ignore[arg-type]
 
 
+def test_epochs_may_be_written_as_text() -> None:
+    """As config.yaml of a run and JSON hold them."""
+    assert Schedule.read({"0": 1, "3": 2}) == Schedule.read({0: 1, 3: 2})
+
+
 def test_a_schedule_is_read_as_itself() -> None:
     schedule = Schedule.read({0: 1, 3: 2})
     assert Schedule.read(schedule) is schedule
@@ -128,7 +133,9 @@ def test_known_counts(value: float, expected: int) -> None:
         {True: 1},
         {0: 1, -1: 2},
         {1.0: 2},
-        {"0": 1},
+        {"first": 1},
+        {"-1": 1},
+        {"0": 1, 0: 2},
         1j,
     ],
     ids=repr,

@@ -29,6 +29,8 @@ BAD_ARGUMENTS: dict[str, str] = {
     "--learning_rate=1e37": "learning_rate",
     "--embedding_size=-4": "embedding_size",
     "--embedding_size=x": "embedding_size",
+    "--embedding_size=1000000000": "embedding_size is 1000000000: the vectors of",
+    "--embedding_size=10000000000000000000": "embedding_size is 10000000000000000000: the vectors of",
     "--train_batch_size=0": "train_batch_size",
     "--train_batch_size=-5": "train_batch_size",
     "--eval_batch_size=x": "eval_batch_size",
@@ -93,6 +95,8 @@ BAD_PAIRS: dict[str, tuple[bytes, str]] = {
     "an unknown type": (b"user_id:word\titem_id:token\n" + _ROWS, "tiny.train.inter"),
     "nothing": (b"", "tiny.train.inter"),
     "not text": (bytes(range(128, 256)) * 9, "tiny.train.inter"),
+    "a stray quotation mark": (b'user_id:token\titem_id:token\n"u9\ti9\n' + _ROWS, "tiny.train.inter, line 2"),
+    "two stray quotation marks": (b"user_id:token\titem_id:token\n" + _ROWS + b'u9\t"i9\nu8"\ti8\n', "line 27"),
     "UTF-16": (codecs.BOM_UTF16_LE + (b"user_id:token\titem_id:token\n" + _ROWS).decode().encode("utf-16-le"), "tiny"),
 }
 

@@ -41,6 +41,7 @@ class RawServer:
 
     Attributes:
         requests: how many came in.
+        connections: how many were made for them.
         whole: how many replies were sent to their end.
         sent: bytes of replies.
     """
@@ -65,6 +66,10 @@ class RawServer:
         for thread in self._threads:
             thread.join()
         self._listening.close()
+
+    @property
+    def connections(self) -> int:
+        return len(self._threads)
 
     def _accept(self) -> None:
         while True:

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import base64
+import html
 import json
 import logging
+import threading
+import time
 import traceback
+import urllib.parse
 from collections.abc import Iterator
 from datetime import date
 from pathlib import Path
 from typing import Any
 
+import openai
 import pytest
 from questions import random_question
 from raw_server import RawServer, completion, http
@@ -18,7 +24,8 @@ from recbole_dtlns.errors import ConfigError, DTLNSError, EngineError, JudgeErro
 from recbole_dtlns.judges.language_model.judge import LLMJudge
 from recbole_dtlns.judges.language_model.prompt import Prompt
 from recbole_dtlns.judges.language_model.verdict_store import HEADER_BYTES
-from recbole_dtlns.llm.bounded_http import LARGEST_REPLY
+from recbole_dtlns.llm.bounded_http import LARGEST_REPLY, bounded_http
+from recbole_dtlns.llm.key_spellings import masked
 from recbole_dtlns.llm.openai_engine import OpenAIEngine, Server
 from recbole_dtlns.llm.ray_engine import RayEngine
 
@@ -115,6 +122,94 @@ def test_no_field_of_a_reply_brings_the_key_out(
         assert_not_shown(ask(server, shape), with_key)
 
 
+RESPELLED = {
+    "spaces": " ".join(KEY),
+    "dashes": "-".join(KEY),
+    "line breaks": "\n".join(KEY),
+    "tabs and commas": ",\t".join(KEY),
+    "no width": "\u200b".join(KEY),
+    "groups": f"{KEY[:7]} ... {KEY[7:14]} ... {KEY[14:]}",
+    "capitals": " ".join(KEY.upper()),
+    "hexadecimal": KEY.encode().hex(),
+    "hexadecimal pairs": KEY.encode().hex(":"),
+    "percent": "".join(f"%{ord(each):02X}" for each in KEY),
+    "percent twice": "".join(f"%25{ord(each):02x}" for each in KEY),
+    "percent and spaces": " ".join(f"%{ord(each):02x}" for each in KEY),
+    "numbers of HTML": " ".join(f"&#{ord(each)};" for each in KEY),
+    "base64": base64.b64encode(KEY.encode()).decode(),
+    "base64 of a header": base64.b64encode(f"Bearer {KEY}".encode()).decode(),
+    "base64 of a user": base64.b64encode(f":{KEY}".encode()).decode(),
+    "base64 of a line": base64.b64encode(f"key={KEY} refused".encode()).decode(),
+    "base64 for addresses": base64.urlsafe_b64encode(f"a{KEY}".encode()).decode(),
+    "base64 in lines": "\r\n".join(
+        base64.b64encode(f"Bearer {KEY}".encode()).decode()[n : n + 8] for n in range(0, 44, 8)
+    ),
+}
+
+
+@pytest.mark.parametrize("spelling", RESPELLED)
+def test_no_spelling_brings_the_key_out(spelling: str, with_key: pytest.LogCaptureFixture) -> None:
+    """Not even the middle third of it, as it was sent or as a message quotes it."""
+    sent = RESPELLED[spelling]
+    third = len(sent) // 3
+    middle = sent[third : 2 * third]
+    quoted = (middle, repr(middle)[1:-1], json.dumps(middle)[1:-1], repr(repr(middle))[2:-2], html.escape(middle))
+    chat = completion(model=sent)
+    chat["choices"][0]["message"]["content"] = f"the key {sent} is wrong"
+    chat["choices"][0]["logprobs"] = None
+    error = {"error": {"message": f"wrong key {sent} in the request", "code": sent}}
+    for reply in (
+        http(200, chat),
+        http(200, completion(model=sent)),
+        http(400, error),
+        http(401, error),
+        http(404, f"<p>{sent}</p>", kind="text/html"),
+        http(500, error),
+        http(307, "", f"Location: http://127.0.0.1:9/?{urllib.parse.quote(sent)}\r\n"),
+    ):
+        with RawServer(lambda _, reply=reply: [reply]) as server:
+            shown = ask(server, "pair") + ask(server, "user")
+        written = "".join(path.read_text(errors="replace") for path in Path().rglob("*") if path.is_file())
+        logged = "".join(record.getMessage() for record in with_key.records)
+        assert not [text for text in (shown, written, logged) if any(part in text for part in quoted)]
+
+
+@pytest.mark.parametrize("status", [401, 403])
+def test_what_is_said_of_a_key_is_not_repeated(status: int, with_key: pytest.LogCaptureFixture) -> None:
+    """No list of spellings is whole. A server that was sent no key can repeat none."""
+    reply = http(status, {"error": {"message": f"the key {KEY[::-1]} is none"}})
+    with RawServer(lambda _: [reply]) as server:
+        shown = ask(server, "pair")
+        assert f"HTTP {status}: what it says is not repeated here" in shown and "dtlns_judge_api_key_env" in shown
+        assert KEY[::-1][:9] not in shown + with_key.text
+        with pytest.raises(EngineError, match=r"the key .* is none"):
+            judge(server).judge(random_question(n_users=1))
+
+
+@pytest.mark.parametrize(
+    "key", ["none", "EMPTY", "yes", "x", "-", "--------------------", "token-abc123", "sk-" + "a" * 40]
+)
+def test_what_is_no_key_stays(key: str) -> None:
+    """Short keys are masked where they stand alone, and are not put together from the letters of a sentence."""
+    text = "HTTP 400: {'error': {'message': 'Model n-o n-e does not take 20 log-probabilities \\n e m p t y', 'id': 1}}"
+    assert masked(text, key) == text.replace(key, "***")
+
+
+def test_a_long_reply_takes_no_time_to_mask() -> None:
+    """Nor does one that holds all of the key but its end, over and over."""
+    for key in ("-" * 60, "a-" * 30, "%25" * 20, KEY):
+        began = time.process_time()
+        masked((key[:-1] + "\\-%25& ") * (60_000 // len(key)), key)
+        assert time.process_time() - began < 5
+
+
+def test_a_key_at_the_end_of_what_is_looked_at_is_not_shown_in_part(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CANARY_KEY", KEY)
+    server = Server(api_key_env="CANARY_KEY")
+    for shift in range(len(KEY)):
+        assert "sk-can" not in server.without_key(KEY + "." * ((1 << 16) - len(KEY) - shift) + KEY)
+
+
 def test_a_key_that_is_also_an_answer_does_not_spoil_the_answers(monkeypatch: pytest.MonkeyPatch) -> None:
     """Servers without keys are given any word for one; what is read as an answer is not shown, so it stays."""
     monkeypatch.setenv("CANARY_KEY", "yes")
@@ -165,6 +260,62 @@ def test_a_compressed_reply_is_refused() -> None:
         pytest.raises(EngineError, match="the server sent a compressed reply, though none was asked for"),
     ):
         judge(server).judge(random_question(n_users=1))
+
+
+# ---------------------------------------------------------------- more than one reply
+
+
+def chunked(body: Any) -> bytes:
+    text = json.dumps(body).encode()
+    head = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n"
+    return head + b"%x\r\n%b\r\n0\r\n\r\n" % (len(text), text)
+
+
+def saying_no() -> dict[str, Any]:
+    plain = completion()
+    top = [{"token": "no", "logprob": -0.1}, {"token": "yes", "logprob": -2.4}]
+    plain["choices"][0]["logprobs"]["content"] = [{**top[0], "top_logprobs": top}]
+    return plain
+
+
+@pytest.mark.parametrize("reply", [http(200, completion()), chunked(completion())], ids=["a length", "chunks"])
+@pytest.mark.parametrize(
+    "surplus", [http(200, saying_no()), http(200, saying_no())[:40], b"\r\n"], ids=["a reply", "half a one", "a break"]
+)
+def test_what_follows_a_reply_is_not_the_answer_to_the_next_request(reply: bytes, surplus: bytes) -> None:
+    """Whatever came with it goes with its connection."""
+    with RawServer(lambda _: [reply + surplus]) as server:
+        assert judge(server, concurrency=1).judge(random_question(n_users=4)).counts()["positive"] == 16
+        assert server.requests == server.connections == 16
+
+
+@pytest.mark.parametrize("reply", [http(200, completion()), chunked(completion())], ids=["a length", "chunks"])
+def test_a_connection_that_holds_nothing_more_is_used_again(reply: bytes) -> None:
+    with RawServer(lambda _: [b"HTTP/1.1 100 Continue\r\n\r\n", reply[:-9], reply[-9:]]) as server:
+        judge(server, concurrency=1).judge(random_question(n_users=4))
+        assert (server.requests, server.connections) == (16, 1)
+
+
+def test_a_reply_that_comes_just_before_a_request_is_not_its_answer() -> None:
+    """After the connection was found idle and before anything is written; another one is used, and nobody notices."""
+    taken = threading.Event()
+
+    def told(request: str) -> Iterator[bytes]:
+        yield http(200, "first" if server.requests == 1 else "second")
+        taken.wait(20)
+        yield http(200, "nobody's")
+
+    def started(event: str, _: dict[str, Any]) -> None:
+        if event == "http11.send_request_headers.started":
+            taken.set()
+            while not server.whole:
+                time.sleep(0.01)
+
+    with RawServer(told) as server, bounded_http(openai, 20.0) as client:
+        assert client.post(server.url).text == "first"
+        second = client.build_request("POST", server.url, extensions={"trace": started})
+        assert client.send(second).text == "second"
+        assert (server.requests, server.connections) == (2, 2)
 
 
 # ---------------------------------------------------------------- elsewhere

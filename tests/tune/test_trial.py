@@ -114,6 +114,6 @@ def test_all_that_the_preparation_reads_counts_as_its_settings(tiny: dict[str, A
     read.clear()
     _, parts, _ = load_data(config)
     prepare(config.settings, canonical_train(parts[0]), parts[0])
-    read -= {"dtlns_cache_dir", "dtlns_refuse_damaged"}  # where it is kept
+    read -= {"dtlns_cache_dir", "dtlns_refuse_damaged", "dtlns_preset"}  # places, and the log's head
     assert {"dtlns_tree_control", "dtlns_hide_train"} < read
     assert [key for key in sorted(read) if not key.startswith(PREPARATION)] == []
