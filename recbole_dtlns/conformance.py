@@ -261,7 +261,16 @@ def _layer_choice(choice: Choice) -> LayerChoice:
     mixing = torch.rand(_USERS, 2, generator=random).to(choice.users.device)[choice.users]
     assert choice.uniform is not None
     return LayerChoice(
-        choice.users, choice.positives, choice.candidates, tables[:2], tables[2:], "mean", mixing, choice.uniform, 1
+        choice.users,
+        choice.positives,
+        choice.candidates,
+        tables[:2],
+        tables[2:],
+        "mean",
+        mixing,
+        choice.uniform,
+        1,
+        choice.past,
     )
 
 
