@@ -43,7 +43,7 @@ _SETTINGS = SimpleNamespace(
     ahns_alpha=1.0,
     ahns_beta=0.1,
     ahns_power=-2.0,
-    srns_memory=4,
+    srns_memory=8,
     srns_alpha=5.0,
     srns_ramp=50,
     srns_temperature=10.0,
@@ -261,7 +261,16 @@ def _layer_choice(choice: Choice) -> LayerChoice:
     mixing = torch.rand(_USERS, 2, generator=random).to(choice.users.device)[choice.users]
     assert choice.uniform is not None
     return LayerChoice(
-        choice.users, choice.positives, choice.candidates, tables[:2], tables[2:], "mean", mixing, choice.uniform, 1
+        choice.users,
+        choice.positives,
+        choice.candidates,
+        tables[:2],
+        tables[2:],
+        "mean",
+        mixing,
+        choice.uniform,
+        1,
+        choice.past,
     )
 
 

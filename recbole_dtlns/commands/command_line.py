@@ -238,7 +238,9 @@ def _audit(given: argparse.Namespace, run: tuple[str | None, str | None, list[st
     from recbole_dtlns.studies.judging import audit_judges
 
     judges = given.judges.split(",")
-    controls = [name for name in judges if name in CONTROLLED] if given.controls is None else given.controls.split(",")
+    controls = [name for name in judges if name in CONTROLLED]
+    if given.controls is not None:
+        controls = [name for name in given.controls.split(",") if name]
     scores = audit_judges(judges, *run, controls=controls, arguments=rest)
     output = Path(given.output)
     write_file(output, json.dumps(scores.plain(), indent=2))

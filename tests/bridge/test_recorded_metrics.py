@@ -23,6 +23,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 import tempfile
 import warnings
 from collections.abc import Iterable, Iterator
@@ -43,7 +44,7 @@ EXACT = os.environ.get("RECORDED_METRICS") == "exact"
 HERE = Path(__file__).resolve().parent
 RECORD = HERE / "recorded_metrics.json"
 # Every third of EASE's first twenty for these users, with made-up probabilities: labels, candidates and a pool.
-PAIRS = str(HERE / "recorded_pairs.tsv")
+PAIRS = "recorded_pairs.tsv"  # copied to where a run works, so that no record holds the path of a folder
 REPLIES = "replies.jsonl"
 
 DATASET = "early-ml-100k"  # of its first tenth in time, the filters leave 101 users, 361 items and 7,097 pairs
@@ -144,7 +145,7 @@ def settings_of_runs() -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def name_of(model: str, settings: dict[str, Any]) -> str:
-    told = (f"{key}={Path(value).name if value == PAIRS else value}" for key, value in settings.items())
+    told = (f"{key}={value}" for key, value in settings.items())
     return " ".join((model, *told)).replace("'", "")
 
 
@@ -155,6 +156,7 @@ def measured(name: str) -> dict[str, Any]:
     """What a run in the working folder, which must be empty, gives of what is recorded."""
     model, short = RUNS[name]
     write_data(Path(DATASET, f"{DATASET}.inter"))
+    shutil.copy(HERE / PAIRS, PAIRS)
     settings = SETTING | {key if key in OF_RECBOLE else f"dtlns_{key}": value for key, value in short.items()}
     prepared = {}
     if short.get("judge_labels") == REPLIES:

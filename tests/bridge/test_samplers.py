@@ -251,6 +251,30 @@ def test_a_layer_sampler_of_somebody_elses(tiny: dict[str, Any], monkeypatch: py
         train("NeuMF", tiny, dtlns_sampler="real")
 
 
+def test_a_layer_sampler_proposes_candidates_and_sees_past_epochs(
+    tiny: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept: dict[int, int] = {}
+
+    class Watching(RealItem):
+        past_epochs = 2
+
+        def propose(self, users: torch.Tensor, drawn: torch.Tensor) -> torch.Tensor:
+            return drawn[:, :3]
+
+        def negatives(self, choice: LayerChoice) -> LayerNegatives:
+            assert choice.candidates.shape == (len(choice.users), 3)
+            assert choice.past is not None
+            scores, positive_scores = choice.past(choice.candidates)
+            assert scores.shape[1:] == choice.candidates.shape
+            kept[choice.epoch] = len(positive_scores)
+            return super().negatives(choice)
+
+    monkeypatch.setitem(SAMPLERS._builtin, "watching", Watching)
+    train("LightGCN", tiny, dtlns_sampler="watching", epochs=4)
+    assert kept == {0: 0, 1: 1, 2: 2, 3: 2}
+
+
 def test_nothing_is_prepared_for_samplers_that_need_nothing(tiny: dict[str, Any]) -> None:
     """Uniform and score-based samplers without relabelling read no trees and no verdicts."""
     assert train("BPR", {**tiny, **NO_RELABELLING}, dtlns_sampler="dns").preparation is None

@@ -184,6 +184,17 @@ def test_a_run_with_an_earlier_stage_is_another_run_where_it_prepares(
     assert changed["a"] != before["a"] and changed["b"] == before["b"]
 
 
+def test_a_run_under_a_mask_of_an_earlier_stage_is_another_run(
+    tiny: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where the run itself prepares nothing."""
+    arms = {"plain": {"dtlns_preset": "off"}}
+    before = [digests(tiny, arms, authors_mask={"dtlns_judge": "always"}), digests(tiny, arms)]
+    monkeypatch.setattr(structure, "VERSION", 0)
+    changed = [digests(tiny, arms, authors_mask={"dtlns_judge": "always"}), digests(tiny, arms)]
+    assert changed[0] != before[0] and changed[1] == before[1]
+
+
 @pytest.mark.parametrize(("module", "name"), [(trainer, "VERSION"), (experiment_module, "__version__")])
 def test_a_run_of_an_earlier_version_is_another_run(
     module: ModuleType, name: str, tiny: dict[str, Any], monkeypatch: pytest.MonkeyPatch

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+import yaml
+from recbole_dtlns.negatives.pools.table.contract import UniformPool
+from recbole_dtlns.negatives.pools.table.table import POOLS
 
 from recbole_dtlns import conformance
 from recbole_dtlns.conformance import POOL_CHECKS, SAMPLER_CHECKS, ConformanceError
 from recbole_dtlns.negatives.choosing.selection import Choice, NegativeSampler
-from recbole_dtlns.negatives.pools.contract import UniformPool
-from recbole_dtlns.negatives.pools.table import POOLS
 from recbole_dtlns.negatives.samplers import SAMPLERS, make_sampler
+from recbole_dtlns.numerics.schedule import Schedule
 
 VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     **{name: (name, {}) for name in SAMPLERS.names()},
@@ -45,6 +48,13 @@ def test_built_in_samplers_conform(check: Callable[..., None], name: str) -> Non
 @pytest.mark.parametrize("check", POOL_CHECKS, ids=lambda check: check.__name__)
 def test_built_in_pools_conform(check: Callable[..., None], name: str) -> None:
     check(POOLS.get(name))
+
+
+def test_the_settings_of_the_checks_are_the_defaults() -> None:
+    defaults = yaml.safe_load((Path(__file__).parents[2] / "properties" / "dtlns.yaml").read_text())
+    for name, value in vars(conformance._SETTINGS).items():
+        plain = value.plain() if isinstance(value, Schedule) else value
+        assert plain == defaults[f"dtlns_{name}"], name
 
 
 class Easiest(NegativeSampler):

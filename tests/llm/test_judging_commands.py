@@ -72,6 +72,11 @@ def test_an_audit_hides_by_the_runs_seed_and_not_as_judges_do(monkeypatch: pytes
     assert seeds == [4, 9]
 
 
+def test_an_empty_list_of_controls_is_none(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["audit", *RUN, "--judges=rank,structural", "--controls="]) == 0
+    assert "random paths" not in capsys.readouterr().out
+
+
 def test_an_audit_writes_a_page(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["audit", *RUN, "--judges=rank,structural", "--output=found.json"]) == 0
     assert "structural, random paths" in capsys.readouterr().out

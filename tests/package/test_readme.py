@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import runpy
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 NUMBER = re.compile(r"\d+(?:\.\d+)?")
+FEWER = re.compile(r"\| ([\d.]+) \| ([\d.]+)\xd7(?: fewer)? \|$")  # tokens per pair, and by what factor they are fewer
 
 
 @pytest.mark.parametrize("page", ["README.md", "docs/evidence.md"])
@@ -25,6 +27,24 @@ def test_tables_are_the_measured_ones(page: str) -> None:
 def test_the_gains_intervals_are_those_of_the_comparisons() -> None:
     benchmark = runpy.run_path(str(ROOT / "benchmarks" / "gain_intervals.py"))
     assert benchmark["RESULT"].read_text() == benchmark["gains"]()
+
+
+def test_the_tokens_of_judges_are_the_measured_ones() -> None:
+    measured = json.loads((ROOT / "benchmarks" / "results" / "judge_tokens.json").read_text())
+    shapes, distilled = measured["per pair"], measured["distilled"]
+    baseline = shapes["baseline: whole history per pair, JSON"]
+    rows = [line for line in (ROOT / "README.md").read_text().splitlines() if FEWER.search(line)]
+    tokens = [
+        baseline,
+        shapes["shape pair, cache: blocks of 16"],
+        shapes["shape user, cache: none"],
+        distilled["tokens per pair, distilled"],
+    ]
+    factors = ["1", *(f"{baseline / count:.1f}" for count in tokens[1:])]
+    expected = [(f"{count:.1f}", factor) for count, factor in zip(tokens, factors, strict=True)]
+    assert [FEWER.findall(row)[0] for row in rows] == expected
+    scores = [f"{distilled[f'AUC of {who}']:.3f}".removeprefix("0") for who in ("distilled", "the LLM")]
+    assert "audit AUC {} against {} of asking about all".format(*scores) in rows[-1]
 
 
 @pytest.fixture(scope="module")

@@ -17,7 +17,7 @@ from recbole_dtlns.bridge.models.capabilities import Layers, capability
 from recbole_dtlns.bridge.models.propagation import LayerReader, propagation_shared, virtual_items
 from recbole_dtlns.bridge.models.ranking_loss import Objective, RankingLoss, Tables, bpr_term, rows_weighed
 from recbole_dtlns.bridge.models.scoring import PastModels, Scorer
-from recbole_dtlns.negatives.choosing.selection import Choice, NegativeSampler
+from recbole_dtlns.negatives.choosing.selection import Choice, NegativeSampler, PastScores
 from recbole_dtlns.negatives.vectors.layers import LayerChoice, LayerSampler, pool
 
 Losses = Any  # a scalar tensor, or a tuple of them, as RecBole's models return
@@ -123,11 +123,6 @@ class TrainingStep:
         candidates: torch.Tensor,
         uniform: torch.Tensor,
     ) -> Choice:
-        def past(items: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-            assert self._past is not None
-            scores = self._past.scores(users, torch.cat([positives[:, None], items], dim=1))
-            return scores[:, :, 1:], scores[:, :, 0]
-
         positive_scores = None
         if not sampler.reads_scores:
             scores = torch.zeros(candidates.shape, device=candidates.device)
@@ -136,8 +131,18 @@ class TrainingStep:
         else:
             both = self._scorer.scores(users, torch.cat([positives[:, None], candidates], dim=1))
             scores, positive_scores = both[:, 1:], both[:, 0]
-        asked = past if self._past is not None else None
-        return Choice(users, positives, candidates, scores, positive_scores, uniform, self.loader.epoch, asked)
+        past = self._past_scores(users, positives)
+        return Choice(users, positives, candidates, scores, positive_scores, uniform, self.loader.epoch, past)
+
+    def _past_scores(self, users: torch.Tensor, positives: torch.Tensor) -> PastScores | None:
+        if (models := self._past) is None:
+            return None
+
+        def past(items: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+            scores = models.scores(users, torch.cat([positives[:, None], items], dim=1))
+            return scores[:, :, 1:], scores[:, :, 0]
+
+        return past
 
     def _make_negatives(
         self,
@@ -156,8 +161,11 @@ class TrainingStep:
         assert self._layers is not None, "a sampler that makes vectors is refused for models without layers"
         loader, pooling = self.loader, self._layers.pooling
         users, positives = interaction[loader.uid_field], interaction[loader.iid_field]
+        candidates, past = sampler.propose(users, drawn), self._past_scores(users, positives)
         mixing = torch.rand(len(users), len(tables[1]), device=users.device)
-        made = sampler.negatives(LayerChoice(users, positives, drawn, *tables, pooling, mixing, uniform, loader.epoch))
+        made = sampler.negatives(
+            LayerChoice(users, positives, candidates, *tables, pooling, mixing, uniform, loader.epoch, past)
+        )
         step.enter_context(virtual_items(self.model, self._layers, pool(made.layers, pooling), made.layers[0]))
         new_ids = torch.arange(len(users), device=users.device) + self.model.n_items
         interaction.update(Interaction({loader.neg_prefix + loader.iid_field: new_ids, CHOSEN: made.items}))

@@ -11,7 +11,7 @@ from torch import nn
 from torch.nn import functional
 
 from recbole_dtlns.errors import ConfigError
-from recbole_dtlns.negatives.choosing.selection import Choice, HardSampler, NegativeSampler, SamplerContext
+from recbole_dtlns.negatives.choosing.selection import Choice, HardSampler, NegativeSampler, PastScores, SamplerContext
 from recbole_dtlns.negatives.products import candidate_scores
 
 Pooling = Literal["mean", "concat"]
@@ -30,6 +30,7 @@ class LayerChoice:
         mixing: one number in [0, 1) per row and layer [B, layers].
         uniform: one number in [0, 1) per row [B].
         epoch: from 0.
+        past: as in `Choice`; None where the sampler asks for no past epochs.
     """
 
     users: torch.Tensor
@@ -41,6 +42,7 @@ class LayerChoice:
     mixing: torch.Tensor
     uniform: torch.Tensor
     epoch: int = 0
+    past: PastScores | None = None
 
     def scoring_users(self) -> list[torch.Tensor]:
         """The vector that scores the items of each layer, [B, d]: the mean over layers, or the layer's own.
