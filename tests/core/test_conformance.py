@@ -12,12 +12,12 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from recbole_dtlns.negatives.pools.table.contract import UniformPool
-from recbole_dtlns.negatives.pools.table.table import POOLS
 
 from recbole_dtlns import conformance
 from recbole_dtlns.conformance import POOL_CHECKS, SAMPLER_CHECKS, ConformanceError
 from recbole_dtlns.negatives.choosing.selection import Choice, NegativeSampler
+from recbole_dtlns.negatives.pools.contract import UniformPool
+from recbole_dtlns.negatives.pools.table import POOLS
 from recbole_dtlns.negatives.samplers import SAMPLERS, make_sampler
 from recbole_dtlns.numerics.schedule import Schedule
 
