@@ -39,7 +39,7 @@ from recbole_dtlns.judges.language_model.judge import LLMJudge
 from recbole_dtlns.judges.language_model.prompt import Message, Prompt
 from recbole_dtlns.judges.language_model.requests import Request, RequestPlan
 from recbole_dtlns.llm.reply import Reply
-from recbole_dtlns.storage.artefact_store import write_atomically
+from recbole_dtlns.storage.whole_files import write_atomically
 
 BLOCK = 16
 RESULTS = Path(__file__).parent / "results" / "judge_tokens.json"

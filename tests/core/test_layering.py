@@ -47,7 +47,6 @@ STILL_UPWARDS = {
     ("preparation", "settings"),
     ("preparation", "bridge"),
     ("llm", "judges"),
-    ("studies", "reports"),
 }
 MAY_IMPORT = {
     "recbole": ("bridge", "studies", "preparation"),

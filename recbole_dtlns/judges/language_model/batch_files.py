@@ -13,7 +13,7 @@ from recbole_dtlns.judges.language_model.prompt import Prompt
 from recbole_dtlns.judges.language_model.requests import Request
 from recbole_dtlns.llm.openai_engine import read_completion, request_body
 from recbole_dtlns.llm.reply import Reason, Reply
-from recbole_dtlns.storage.artefact_store import replacing
+from recbole_dtlns.storage.whole_files import replacing
 
 
 def write_requests(file: Path, requests: Iterable[Request], model: str, arguments: Mapping[str, Any]) -> int:
