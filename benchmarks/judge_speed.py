@@ -28,7 +28,7 @@ from recbole_dtlns.data.interactions import TrainInteractions
 from recbole_dtlns.judges.calibrated import CalibratedJudge
 from recbole_dtlns.judges.contract import Question
 from recbole_dtlns.judges.structural import StructuralJudge
-from recbole_dtlns.storage.artefact_store import write_atomically
+from recbole_dtlns.storage.whole_files import write_atomically
 from recbole_dtlns.teachers.contract import Candidates
 
 RESULTS = Path(__file__).parent / "results" / "judge_speed.json"

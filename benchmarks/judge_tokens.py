@@ -41,7 +41,7 @@ from recbole_dtlns.judges.language_model.prompt import Prompt
 from recbole_dtlns.judges.language_model.requests import Inquiry, RequestPlan
 from recbole_dtlns.llm.reply import Reply
 from recbole_dtlns.llm.request import Message, Request
-from recbole_dtlns.storage.artefact_store import write_atomically
+from recbole_dtlns.storage.whole_files import write_atomically
 
 sys.path.append(str(Path(__file__).resolve().parents[1] / "tests" / "llm"))
 from rule_engine import shared_prefix, shown

@@ -31,7 +31,7 @@ from recbole_dtlns.judges.language_model.judge import LLMJudge
 from recbole_dtlns.judges.language_model.prompt import Prompt
 from recbole_dtlns.llm.reply import Reply
 from recbole_dtlns.llm.request import Request
-from recbole_dtlns.storage.artefact_store import write_atomically
+from recbole_dtlns.storage.whole_files import write_atomically
 from recbole_dtlns.teachers.contract import Candidates
 from recbole_dtlns.trees.item_tree import ItemTree
 

@@ -10,14 +10,14 @@ from recbole_dtlns.version import __version__
 
 if TYPE_CHECKING:
     from recbole_dtlns.bridge.runner import prepare_only, run_recbole_dtlns
+    from recbole_dtlns.commands.tune import resume_tune, tune
     from recbole_dtlns.studies.judging import audit_judges, estimate_judging, export_requests, judge_candidates
-    from recbole_dtlns.studies.tune.search import resume_tune, tune
 
 _ENTRY_POINTS = {
     "run_recbole_dtlns": "bridge.runner",
     "prepare_only": "bridge.runner",
-    "tune": "studies.tune.search",
-    "resume_tune": "studies.tune.search",
+    "tune": "commands.tune",
+    "resume_tune": "commands.tune",
     "audit_judges": "studies.judging",
     "estimate_judging": "studies.judging",
     "export_requests": "studies.judging",

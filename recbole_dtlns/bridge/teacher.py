@@ -23,7 +23,7 @@ from recbole_dtlns.bridge.config import DTLNSConfig
 from recbole_dtlns.bridge.data.dataset import DTLNSDataset, numbering
 from recbole_dtlns.bridge.models.memory import check_embeddings_fit
 from recbole_dtlns.bridge.repairs.reproducibility import reproducible_training
-from recbole_dtlns.bridge.training.checkpoint import from_plain, load_run
+from recbole_dtlns.bridge.training.checkpoint import Checkpoint
 from recbole_dtlns.bridge.training.divergence import StopsWhenDiverged
 from recbole_dtlns.compat import quiet_recbole
 from recbole_dtlns.data.interactions import TrainInteractions
@@ -152,7 +152,7 @@ class CheckpointTeacher:
     def __init__(self, path: str, train_dataset: Dataset) -> None:
         self.path = Path(path)
         self.dataset = train_dataset
-        self.checkpoint = load_run(self.path)
+        self.checkpoint = Checkpoint.read(self.path)
 
     def inputs(self) -> dict[str, Any]:
         return {"teacher": "checkpoint", "sha256": hashlib.sha256(self.path.read_bytes()).hexdigest()}
@@ -163,35 +163,35 @@ class CheckpointTeacher:
         Raises:
             CheckpointError: the checkpoint was trained on other train pairs, or in a leaking run.
         """
-        saved = self.checkpoint
-        if saved["train_fingerprint"] != train.fingerprint:
+        saved, origin = self.checkpoint, self.checkpoint.provenance
+        if origin.train_fingerprint != train.fingerprint:
             raise CheckpointError(
                 f"{self.path} was trained on other train pairs than this run's: its knowledge could hold this run's "
                 "validation or test pairs. Train the teacher with the same data, split and seed"
             )
-        if saved["numbering"] != numbering(self.dataset):
+        if origin.numbering != numbering(self.dataset):
             raise CheckpointError(
                 f"{self.path} numbers users and items otherwise than this run, so its weights would belong to others: "
                 "the files of the data set were reordered, or hold other validation or test pairs"
             )
-        if saved["leaking"]:
+        if origin.leaking:
             raise CheckpointError(f"{self.path} comes from a run of the leaking protocol 'authors'; it cannot teach")
-        if saved["chosen_on_validation"]:
+        if origin.chosen_on_validation:
             logger.warning("the teacher %s had its epoch chosen on validation pairs; prefer a fixed epoch", self.path)
         # The GPU is chosen for the run that teaches now, not for the one that was saved.
         own_keys = {
             key: value
-            for key, value in saved["config"].items()
+            for key, value in saved.config.items()
             if not key.startswith("dtlns_") and key not in ("gpu_id", "use_gpu", "resume_from")
         }
         own_keys |= {"dtlns_preset": "off", "data_path": ".", "checkpoint_dir": tempfile.gettempdir()}
         with _no_tensorboard(), quiet_recbole():
-            config = DTLNSConfig(saved["model"], "teacher", config_dict=own_keys)
+            config = DTLNSConfig(saved.model, "teacher", config_dict=own_keys)
             model = config.model_class(config, self.dataset).to(config["device"])
             # What a sampler learnt with the model is no part of the model.
-            weights = {key: value for key, value in saved["state_dict"].items() if not key.startswith("dtlns_")}
+            weights = {key: value for key, value in saved.state_dict.items() if not key.startswith("dtlns_")}
             model.load_state_dict(weights)
-            model.load_other_parameter(from_plain(saved["other_parameter"]))
+            model.load_other_parameter(saved.other_parameter)
             trainer = get_trainer(config["MODEL_TYPE"], config["model"])(config, model)
             users = self.dataset.token2id(self.dataset.uid_field, train.user_tokens)
             items = self.dataset.token2id(self.dataset.iid_field, train.item_tokens)

@@ -12,7 +12,7 @@ import pandas as pd
 
 from recbole_dtlns.bridge.config import DTLNSConfig
 from recbole_dtlns.bridge.data.dataset import canonical_train
-from recbole_dtlns.bridge.runner import check_settings, load_data, warn_of_unknown_keys, write_file
+from recbole_dtlns.bridge.runner import check_settings, load_data, warn_of_unknown_keys
 from recbole_dtlns.compat import quiet_recbole
 from recbole_dtlns.errors import ConfigError
 from recbole_dtlns.judges.audit import Audit, audit
@@ -25,6 +25,7 @@ from recbole_dtlns.judges.table import JUDGES
 from recbole_dtlns.llm.batch_files import RecordedReplies, write_requests
 from recbole_dtlns.preparation.pipeline import ask
 from recbole_dtlns.settings.settings import DTLNSSettings
+from recbole_dtlns.storage.whole_files import write_file
 
 
 @dataclass(frozen=True)
@@ -59,10 +60,12 @@ class Judged:
         """Write the labels (.parquet, else tab-separated) and a label card beside them, `<file>.md`."""
         path = Path(file)
         if path.suffix == ".parquet":
-            write_file(path, self.table().to_parquet(index=False))
+            write_file(path, self.table().to_parquet(index=False), "--output")
         else:
-            write_file(path, self.table().to_csv(sep="\t", index=False, float_format="%.6g"))
-        write_file(path.with_name(f"{path.name}.md"), label_file_card(path.name, self.inputs, self.verdicts))
+            write_file(path, self.table().to_csv(sep="\t", index=False, float_format="%.6g"), "--output")
+        write_file(
+            path.with_name(f"{path.name}.md"), label_file_card(path.name, self.inputs, self.verdicts), "--output"
+        )
 
 
 @quiet_recbole()

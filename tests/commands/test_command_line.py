@@ -13,7 +13,7 @@ import pytest
 from block_data import block_pairs, split_pairs, write_splits
 from processes import PATIENCE, Children, wait_for
 
-from recbole_dtlns.bridge.training.checkpoint import load_checkpoint
+from recbole_dtlns.bridge.training.checkpoint import Checkpoint
 from recbole_dtlns.commands.command_line import main
 
 QUICK = ["--dataset=ml-100k", "--epochs=1", "--eval_batch_size=400000", "--show_progress=False"]
@@ -169,7 +169,7 @@ def test_a_killed_run_leaves_nothing_that_disturbs_the_next(children: Children) 
     killed.wait()
     stopped = next(Path("saved").iterdir())
     assert not (stopped / "result.json").exists()
-    done_epochs = max(load_checkpoint(path)["epoch"] for path in stopped.glob("*.pth")) + 1
+    done_epochs = max(Checkpoint.read(path).epoch for path in stopped.glob("*.pth")) + 1
     done = children.command(*LONG, f"--epochs={done_epochs + 2}", f"--resume_from={stopped}")
     assert done.wait(PATIENCE) == 0, Path("log.txt").read_text()
     assert len(list(Path("saved").glob("*/result.json"))) == 1

@@ -10,7 +10,7 @@ import yaml
 from block_data import block_pairs, split_pairs, write_splits
 
 from recbole_dtlns.studies.compare.compare import compare
-from recbole_dtlns.studies.compare.results import Comparison
+from recbole_dtlns.studies.compare.comparison import Comparison
 
 SHARED = {
     "epochs": 2,

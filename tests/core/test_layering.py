@@ -46,7 +46,6 @@ STILL_UPWARDS = {
     ("settings", "bridge"),
     ("preparation", "settings"),
     ("preparation", "bridge"),
-    ("studies", "reports"),
 }
 MAY_IMPORT = {
     "recbole": ("bridge", "studies", "preparation"),

@@ -10,9 +10,10 @@ from typing import Any, Literal
 from recbole_dtlns.bridge.config import DTLNSConfig
 from recbole_dtlns.bridge.data.run_data import check_negative_sampling
 from recbole_dtlns.bridge.models.capabilities import check_model
-from recbole_dtlns.bridge.runner import write_file
 from recbole_dtlns.errors import ArtefactError, ConfigError
 from recbole_dtlns.storage.sealed_json import read_sealed, sealed
+from recbole_dtlns.storage.typed_json import read_as
+from recbole_dtlns.storage.whole_files import write_file
 from recbole_dtlns.studies.tune.space import Parameter
 
 SEARCH_FILE = "search.json"
@@ -92,18 +93,14 @@ class Plan:
         return DTLNSConfig(self.model, self.dataset, config_dict={**self.keys, **sampled})
 
     def write(self, folder: Path) -> None:
-        write_file(folder / SEARCH_FILE, sealed(asdict(self)))
+        write_file(folder / SEARCH_FILE, sealed(asdict(self)), "--storage")
 
     @classmethod
     def read(cls, folder: Path) -> Plan:
         try:
-            content = read_sealed(folder / SEARCH_FILE, old=True)
+            return read_as(cls, read_sealed(folder / SEARCH_FILE, old=True), folder / SEARCH_FILE)
         except ArtefactError as error:
             raise ConfigError(f"{folder} holds no search to resume: {error}") from error
-        content["space"] = tuple(
-            Parameter(entry["key"], entry["distribution"], tuple(entry["arguments"])) for entry in content["space"]
-        )
-        return cls(**content)
 
 
 def make_plan(base: DTLNSConfig, parameters: list[Parameter]) -> Plan:
