@@ -5,55 +5,35 @@
 
     @pytest.mark.parametrize("check", SAMPLER_CHECKS)
     def test_my_sampler(check):
-        check(MySampler.from_context)
+        check(MySampler)
 
-`POOL_CHECKS` are used alike. A check takes the factory that the entry point names, and raises `ConformanceError`.
+`POOL_CHECKS` are used alike. A check takes the class that the entry point names, or anything else that makes an
+instance when it is called without arguments, and raises `ConformanceError`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import fields, replace
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import torch
 
 from recbole_dtlns.data.item_sets import PairSet
-from recbole_dtlns.negatives.choosing.selection import Choice, NegativeSampler, SamplerContext
+from recbole_dtlns.negatives.choosing.contract import Choice, ItemSampler
+from recbole_dtlns.negatives.contract import SamplerContext
 from recbole_dtlns.negatives.pools.contract import CandidatePool, PoolContext
 from recbole_dtlns.negatives.tree_views import TreeView
-from recbole_dtlns.negatives.vectors.layers import LayerChoice, LayerSampler, Pooling
+from recbole_dtlns.negatives.vectors.contract import LayerChoice, Pooling, VectorSampler
 from recbole_dtlns.numerics.counter_random import counter_uniform
-from recbole_dtlns.numerics.schedule import Schedule
 from recbole_dtlns.trees.item_tree import ItemTree
 
-MakeSampler = Callable[[SamplerContext], NegativeSampler]
-MakePool = Callable[[PoolContext], CandidatePool]
+AnySampler = ItemSampler | VectorSampler
+MakeSampler = Callable[[], AnySampler]
+MakePool = Callable[[], CandidatePool]
 
 _USERS, _ITEMS, _DIMENSION = 30, 60, 8
-# The defaults of properties/dtlns.yaml; give `check` a factory that wraps the context for other values.
-_SETTINGS = SimpleNamespace(
-    alpha_co=Schedule.constant(0.1),
-    alpha_se=Schedule.constant(0.3),
-    tree_terms=False,
-    mixing=False,
-    dns_top=5,
-    ahns_alpha=1.0,
-    ahns_beta=0.1,
-    ahns_power=-2.0,
-    srns_memory=8,
-    srns_alpha=5.0,
-    srns_ramp=50,
-    srns_temperature=10.0,
-    dens_gamma=0.3,
-    dens_warmup=100,
-    pool_power=0.75,
-    pool_tree="both",
-    pool_tree_share=0.5,
-    pool_depths=[2],
-)
 
 
 class ConformanceError(AssertionError):
@@ -68,9 +48,9 @@ def chooses_one_candidate_per_row(make: MakeSampler) -> None:
     for n in (1, 2, 10):
         for dtype in (torch.float32, torch.float64, torch.bfloat16):
             for device in _devices():
-                sampler = make(_context(device))
+                sampler = _begun(make, device)
                 choice = _choice(sampler, n, device, dtype)
-                if isinstance(sampler, LayerSampler):
+                if isinstance(sampler, VectorSampler):
                     if dtype == torch.float32:
                         _check_vectors(sampler, choice)
                     continue
@@ -89,7 +69,7 @@ def chooses_one_candidate_per_row(make: MakeSampler) -> None:
 
 def a_batch_is_its_rows_one_by_one(make: MakeSampler) -> None:
     """What a row gets does not depend on the rows around it."""
-    choice = _choice(make(_context()), 10)
+    choice = _choice(_begun(make), 10)
     whole = _chosen(_seeded(make), choice)
     for row in range(len(choice.users)):
         alone = _chosen(_seeded(make), _row(choice, row))
@@ -108,7 +88,7 @@ def the_same_choice_has_the_same_answer(make: MakeSampler) -> None:
 
 def proposes_only_what_was_drawn(make: MakeSampler) -> None:
     """An item proposed for a user was drawn for that user, now or before: so it is neither observed nor forbidden."""
-    sampler = make(_context())
+    sampler = _begun(make)
     drawn_for: dict[int, set[int]] = {}
     for seed in range(4):
         choice = _choice(sampler, 6, seed=seed, propose=False)
@@ -117,17 +97,17 @@ def proposes_only_what_was_drawn(make: MakeSampler) -> None:
         proposed = sampler.propose(choice.users, choice.candidates)
         for user, items in zip(choice.users.tolist(), proposed.tolist(), strict=True):
             _require(set(items) <= drawn_for[user], f"user {user} was offered an item that was never drawn for them")
-        if not isinstance(sampler, LayerSampler):
+        if isinstance(sampler, ItemSampler):
             sampler.select(_choice(sampler, 6, seed=seed))
 
 
 def leaves_the_choice_alone(make: MakeSampler) -> None:
     """Nothing that is handed in is written to, and no gradient passes through the choice of an id."""
-    sampler = make(_context())
+    sampler = _begun(make)
     choice = _choice(sampler, 10)
     choice = replace(choice, scores=choice.scores.requires_grad_())
     before = {field.name: _copy(getattr(choice, field.name)) for field in fields(choice)}
-    if isinstance(sampler, LayerSampler):
+    if isinstance(sampler, VectorSampler):
         sampler.negatives(_layer_choice(choice))
     else:
         column = sampler.select(choice)
@@ -150,7 +130,7 @@ def state_can_be_saved(make: MakeSampler) -> None:
 def draws_only_what_is_free(make: MakePool) -> None:
     """Items are int64 [B, n], never blocked, never the padding, whatever the numbers; every free item can come."""
     context = _pool_context()
-    pool = make(context)
+    pool = _begun_pool(make, context)
     users = np.repeat(np.arange(1, _USERS), 4)
     positives = _positives(context.blocked, users)
     uniform = counter_uniform(0, 0, np.arange(len(users)), 50)
@@ -169,8 +149,8 @@ def the_same_numbers_draw_the_same_items(make: MakePool) -> None:
     users = np.arange(1, _USERS)
     positives = _positives(context.blocked, users)
     uniform = counter_uniform(3, 0, users, 7)
-    whole = make(context).draw(users, positives, uniform)
-    pool = make(context)
+    whole = _begun_pool(make, context).draw(users, positives, uniform)
+    pool = _begun_pool(make, context)
     for row in range(len(users)):
         alone = pool.draw(users[row : row + 1], positives[row : row + 1], uniform[row : row + 1])
         _require(bool((alone[0] == whole[row]).all()), f"row {row} of a batch alone draws other items")
@@ -198,14 +178,14 @@ def _devices() -> Iterator[str]:
         yield "cuda"
 
 
-def _trees() -> list[ItemTree]:
+def _trees() -> dict[str, ItemTree]:
     random = np.random.default_rng(0)
-    return [
-        ItemTree.from_paths(
+    return {
+        name: ItemTree.from_paths(
             ["-".join(map(str, random.integers(0, 3, random.integers(1, 4)))) for _ in range(_ITEMS - 1)]
         )
-        for _ in range(2)
-    ]
+        for name in ("structure", "semantic")
+    }
 
 
 def _tree_item() -> np.ndarray:
@@ -213,17 +193,23 @@ def _tree_item() -> np.ndarray:
 
 
 def _context(device: str = "cpu") -> SamplerContext:
-    structure, semantic = (TreeView(tree, _tree_item(), device) for tree in _trees())
-    return SamplerContext(_SETTINGS, _USERS, _ITEMS, device, structure, semantic, _DIMENSION)
+    views = {name: TreeView(tree, _tree_item(), device) for name, tree in _trees().items()}
+    return SamplerContext(_USERS, _ITEMS, device, views, _DIMENSION)
 
 
-def _seeded(make: MakeSampler) -> NegativeSampler:
+def _seeded(make: MakeSampler) -> AnySampler:
     torch.manual_seed(0)
-    return make(_context())
+    return _begun(make)
+
+
+def _begun(make: MakeSampler, device: str = "cpu") -> AnySampler:
+    sampler = make()
+    sampler.begin(_context(device))
+    return sampler
 
 
 def _choice(
-    sampler: NegativeSampler,
+    sampler: AnySampler,
     n: int,
     device: str = "cpu",
     dtype: torch.dtype = torch.float32,
@@ -274,7 +260,7 @@ def _layer_choice(choice: Choice) -> LayerChoice:
     )
 
 
-def _check_vectors(sampler: LayerSampler, choice: Choice) -> None:
+def _check_vectors(sampler: VectorSampler, choice: Choice) -> None:
     poolings: tuple[Pooling, ...] = ("mean", "concat")
     for pooling in poolings:
         layered = replace(_layer_choice(choice), pooling=pooling)
@@ -293,9 +279,9 @@ def _check_vectors(sampler: LayerSampler, choice: Choice) -> None:
         _require(learns, "no gradient reaches the item embeddings through the negative")
 
 
-def _chosen(sampler: NegativeSampler, choice: Choice) -> torch.Tensor:
+def _chosen(sampler: AnySampler, choice: Choice) -> torch.Tensor:
     """What identifies the negative of every row: ids, or the items of every layer."""
-    if isinstance(sampler, LayerSampler):
+    if isinstance(sampler, VectorSampler):
         return sampler.negatives(_layer_choice(choice)).items
     return choice.candidates.gather(1, sampler.select(choice)[:, None])
 
@@ -318,9 +304,15 @@ def _pool_context() -> PoolContext:
     users = np.repeat(np.arange(1, _USERS), random.integers(1, _ITEMS - 2, _USERS - 1))
     blocked = PairSet.of(users, random.integers(1, _ITEMS, len(users)))
     counts = np.bincount(blocked.items, minlength=_ITEMS)
-    structure, semantic = _trees()
+    trees = _trees()
     listed = PairSet.of(random.integers(1, _USERS, 200), random.integers(1, _ITEMS, 200))
-    return PoolContext(_SETTINGS, blocked, _USERS, _ITEMS, counts, structure, semantic, _tree_item(), listed)
+    return PoolContext(blocked, _USERS, _ITEMS, counts, trees, _tree_item(), lambda _: listed)
+
+
+def _begun_pool(make: MakePool, context: PoolContext) -> CandidatePool:
+    pool = make()
+    pool.begin(context)
+    return pool
 
 
 def _positives(blocked: PairSet, users: np.ndarray) -> np.ndarray:

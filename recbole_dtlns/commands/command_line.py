@@ -8,7 +8,20 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from recbole_dtlns import __version__, compat
-from recbole_dtlns.commands import audit, compare, convert, demo, doctor, export, judge, prepare, report, train, tune
+from recbole_dtlns.commands import (
+    audit,
+    compare,
+    convert,
+    demo,
+    doctor,
+    export,
+    judge,
+    keys,
+    prepare,
+    report,
+    train,
+    tune,
+)
 from recbole_dtlns.commands.command import Command
 from recbole_dtlns.errors import ConfigError, DTLNSError
 
@@ -23,6 +36,7 @@ COMMANDS: dict[str, Command] = {
     "compare": compare.COMMAND,
     "report": report.COMMAND,
     "convert": convert.COMMAND,
+    "keys": keys.COMMAND,
     "doctor": doctor.COMMAND,
     "demo": demo.COMMAND,
 }
@@ -30,7 +44,7 @@ _RUN_OPTIONS = """RecBole's flags, one per setting: --key=value
   --model=NAME            RecBole general recommender or package.module:Class
   --dataset=NAME          data set under data_path; RecBole ships ml-100k
   --config_files='A B'    yaml files, separated by spaces
-  --KEY=VALUE             any RecBole or dtlns_ key, such as --epochs=50 --dtlns_alpha_co=0.2"""
+  --KEY=VALUE             any RecBole or dtlns_ key, such as --epochs=50 --dtlns_alpha_structure=0.2"""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -175,7 +175,7 @@ def test_another_seed_gives_another_result(tiny: dict[str, Any]) -> None:
 
 def test_a_second_run_prepares_nothing(tiny: dict[str, Any]) -> None:
     train("BPR", tiny)
-    again = train("BPR", tiny, dtlns_alpha_co=0.7, seed=5, learning_rate=0.01).preparation
+    again = train("BPR", tiny, dtlns_alpha_structure=0.7, seed=5, learning_rate=0.01).preparation
     assert again is not None and all(artefact.reused for artefact in again.artefacts.values())
     other = train("BPR", tiny, dtlns_judge_threshold=0.9).preparation
     assert other is not None

@@ -37,7 +37,7 @@ def write_experiment(folder: Path) -> Path:
         "references": ["EASE"],
         "arms": {
             "plain RecBole": {"dtlns_preset": "off"},
-            "DTL-NS": {"sweep": {"dtlns_alpha_co": [0.0, 0.5]}, "dtlns_hide_train": 0.2},
+            "DTL-NS": {"sweep": {"dtlns_alpha_structure": [0.0, 0.5]}, "dtlns_hide_train": 0.2},
         },
     }
     path = folder / "tiny.yaml"

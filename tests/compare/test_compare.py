@@ -20,7 +20,7 @@ from recbole_dtlns.studies.compare.compare import compare
 from recbole_dtlns.studies.compare.comparison import Chosen, Comparison, Row, TestCount
 
 Finished = tuple[Path, Comparison, list[str]]
-DTL_NS = "DTL-NS (alpha_co=0.5)"
+DTL_NS = "DTL-NS (alpha_structure=0.5)"
 
 
 def row(found: Comparison, arm: str) -> Row:

@@ -75,7 +75,7 @@ def test_no_damaged_file_of_a_cell_is_used(
     name: str, damage: Callable[[Path], None], finished: Finished, empty_folder: Path
 ) -> None:
     folder = empty_folder / "cell"
-    shutil.copytree(cell_of(finished[1].folder, "DTL-NS (alpha_co=0.5)"), folder, ignore=lambda *_: ["train"])
+    shutil.copytree(cell_of(finished[1].folder, "DTL-NS (alpha_structure=0.5)"), folder, ignore=lambda *_: ["train"])
     assert is_finished(folder)
     damage(folder / name)
     assert not is_finished(folder)

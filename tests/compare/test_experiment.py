@@ -120,13 +120,13 @@ def test_the_order_of_settings_is_shared_split_arm(tiny: dict[str, Any]) -> None
 
 
 def test_a_sweep_makes_an_arm_of_every_combination(tiny: dict[str, Any]) -> None:
-    sweep = {"dtlns_alpha_co": [0, 0.5], "dtlns_alpha_se": [0.1]}
+    sweep = {"dtlns_alpha_structure": [0, 0.5], "dtlns_alpha_semantic": [0.1]}
     found = experiment(tiny, arms={"x": {"sweep": sweep}})
     assert [arm.name for arm in found.arms if not arm.reference] == [
-        "x (alpha_co=0, alpha_se=0.1)",
-        "x (alpha_co=0.5, alpha_se=0.1)",
+        "x (alpha_structure=0, alpha_semantic=0.1)",
+        "x (alpha_structure=0.5, alpha_semantic=0.1)",
     ]
-    assert found.cells[1].swept == {"dtlns_alpha_co": 0.5, "dtlns_alpha_se": 0.1}
+    assert found.cells[1].swept == {"dtlns_alpha_structure": 0.5, "dtlns_alpha_semantic": 0.1}
 
 
 def test_a_run_is_known_by_its_settings_and_data(tiny: dict[str, Any]) -> None:
@@ -247,7 +247,7 @@ def test_what_changes_no_result_makes_no_other_run(tiny: dict[str, Any]) -> None
     shutil.move("data", "elsewhere")
     moved = {**tiny, "data_path": "elsewhere"}
     incidental = {"show_progress": False, "state": "WARNING", "dtlns_cache_dir": "other", "dtlns_refuse_damaged": True}
-    asking = {"dtlns_judge_concurrency": 2, "dtlns_judge_timeout": 7, "dtlns_judge_api_key_env": "SOME_KEY"}
+    asking = {"dtlns_judge_concurrency": 2, "dtlns_judge_timeout_seconds": 7, "dtlns_judge_api_key_env": "SOME_KEY"}
     assert digests(moved, arms, settings={**incidental, **asking, "data_path": "elsewhere"}) == before
 
 
@@ -326,10 +326,10 @@ def test_an_arm_that_is_written_twice_is_refused(tiny: dict[str, Any]) -> None:
         ({"seeds": [1, 2, 1]}, "'1' is there twice among the seeds"),
         ({"references": ["Pop", "Pop"]}, "'Pop.*' is there twice among the"),
         (
-            {"arms": {"x (alpha_co=1)": None, "x": {"sweep": {"dtlns_alpha_co": [1]}}}},
-            r"'x \(alpha_co=1\)' is there twice among the arms",
+            {"arms": {"x (alpha_structure=1)": None, "x": {"sweep": {"dtlns_alpha_structure": [1]}}}},
+            r"'x \(alpha_structure=1\)' is there twice among the arms",
         ),
-        ({"arms": {"x": {"sweep": {"dtlns_alpha_co": 5}}}}, "sweep of the arm 'x' must give a list"),
+        ({"arms": {"x": {"sweep": {"dtlns_alpha_structure": 5}}}}, "sweep of the arm 'x' must give a list"),
         ({"arms": {"x": {"sweep": 5}}}, "sweep of the arm 'x' must give a list"),
         ({"arms": {"x": {"model": 5}}}, "model of the arm 'x' must be a name, not 5"),
         ({"splits": {"late": {"metrics": ["NDCG"]}}}, "'late' sets 'metrics'.*settings, for all arms"),

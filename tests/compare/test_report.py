@@ -91,7 +91,7 @@ def test_every_part_is_there(report: Path) -> None:
         "Is the difference real?",
         "What the published evaluation would claim",
         "How they learn",
-        "Sensitivity to dtlns_alpha_co",
+        "Sensitivity to dtlns_alpha_structure",
         "Hidden positives",
         "For whom?",
         "Which items are found?",
@@ -158,7 +158,7 @@ def test_a_table_of_four_metrics_fits_a_desktop(browser: str, tmp_path: Path) ->
 def test_pages_of_a_search_fit_a_phone(browser: str, tmp_path: Path) -> None:
     """Or show that they scroll: lines through many axes are wider than a phone."""
     random = np.random.default_rng(0)
-    keys = ["learning_rate", "n_layers", "dtlns_alpha_co", "embedding_size"]
+    keys = ["learning_rate", "n_layers", "dtlns_alpha_structure", "embedding_size"]
     drawn = [(dict(zip(keys, values, strict=False)), values[-1]) for values in random.random((12, 5)).tolist()]
     ended = tuple(Trial("t", values, score, 1, 1.0, "", None, "t") for values, score in drawn)
     plan = Plan("BPR", "tiny", {}, tuple(Parameter(key, "uniform", (0, 1)) for key in keys))

@@ -18,9 +18,10 @@ from recbole_dtlns.bridge.config import DTLNSConfig
 from recbole_dtlns.bridge.data.dataset import canonical_train
 from recbole_dtlns.bridge.runner import load_data
 from recbole_dtlns.bridge.training.checkpoint import Checkpoint as SavedRun
+from recbole_dtlns.components import PREFIX
 from recbole_dtlns.errors import TrialError
 from recbole_dtlns.preparation.pipeline import prepare
-from recbole_dtlns.settings.settings import PREFIX, DTLNSSettings
+from recbole_dtlns.settings.settings import DTLNSSettings
 from recbole_dtlns.studies.tune.plan import PREPARATION
 from recbole_dtlns.studies.tune.results import Trial, _keep_best
 from recbole_dtlns.studies.tune.trial import train_trial

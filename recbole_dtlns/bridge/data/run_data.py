@@ -121,12 +121,13 @@ def check_negative_sampling(config: Any, settings: DTLNSSettings) -> None:
             "pools of its own: set it to uniform and choose dtlns_pool (popularity, for example), or use "
             "dtlns_preset: off"
         )
-    if settings.pool_file is not None and not Path(settings.pool_file).is_file():
-        raise ConfigError(f"dtlns_pool_file: {settings.pool_file} does not exist (looked in {Path.cwd()})")
-    if settings.loss == "sampled_softmax" and sampling["sample_num"] != 1:
+    pool_file = settings.flat["pool_file"]
+    if pool_file is not None and not Path(pool_file).is_file():
+        raise ConfigError(f"dtlns_pool_file: {pool_file} does not exist (looked in {Path.cwd()})")
+    if settings.shares_negatives and sampling["sample_num"] != 1:
         raise ConfigError(
-            "dtlns_loss: sampled_softmax has dtlns_loss_shared negatives for all rows: set "
-            "train_neg_sample_args.sample_num to 1"
+            f"dtlns_loss: {settings.loss} has negatives for all rows of a batch (dtlns_loss_shared of them for "
+            "sampled_softmax): set train_neg_sample_args.sample_num to 1"
         )
     if sampling["dynamic"]:
         raise ConfigError(

@@ -12,9 +12,10 @@ from typing import Any, Literal
 
 from recbole_dtlns.bridge.config import DTLNSConfig
 from recbole_dtlns.bridge.training import trainer
+from recbole_dtlns.components import PREFIX
 from recbole_dtlns.llm.chat_model import model_revision
 from recbole_dtlns.preparation.pipeline import stage_versions
-from recbole_dtlns.settings.settings import PREFIX
+from recbole_dtlns.settings.renamed import OLD_NAMES
 from recbole_dtlns.version import __version__
 
 # Where files lie, what is printed and kept, and how a server is reached: none of it changes a result.
@@ -23,7 +24,7 @@ _INCIDENTAL = frozenset(
         *("data_path", "checkpoint_dir", f"{PREFIX}cache_dir", f"{PREFIX}refuse_damaged", "allow_unknown_keys"),
         *("show_progress", "state", "log_wandb", "wandb_project", "loss_decimal_place", "use_gpu", "gpu_id"),
         *("save_dataset", "dataset_save_path", "save_dataloaders", "dataloaders_save_path"),
-        *(f"{PREFIX}judge_{key}" for key in ("api_key_env", "concurrency", "timeout", "retries")),
+        *(f"{PREFIX}judge_{key}" for key in ("api_key_env", "concurrency", "timeout_seconds", "retries")),
         *(f"{PREFIX}judge_ray_{key}" for key in ("address", "workers", "resources", "urls")),
     )
 )
@@ -117,7 +118,10 @@ class Cell:
 
 
 def _resolved(config: DTLNSConfig) -> dict[str, Any]:
-    return {key: _by_content(value) for key, value in config.plain().items() if key not in _INCIDENTAL}
+    """By the names that keys had when they first were digested, so that finished runs are found again."""
+    return {
+        OLD_NAMES.get(key, key): _by_content(value) for key, value in config.plain().items() if key not in _INCIDENTAL
+    }
 
 
 def _by_content(value: Any) -> Any:
