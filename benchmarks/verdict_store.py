@@ -59,8 +59,8 @@ def random_question(users: int, items: int = 50_000) -> Question:
         np.tile(np.arange(CANDIDATES, dtype=np.int32), users),
         np.zeros(n, dtype=np.float32),
     )
-    trees = [ItemTree(random.integers(0, 4, (items, 6)).astype(np.int16)) for _ in range(2)]
-    return Question(train, candidates, *trees)
+    trees = {name: ItemTree(random.integers(0, 4, (items, 6)).astype(np.int16)) for name in ("structure", "semantic")}
+    return Question(train, candidates, trees)
 
 
 class Metronome:

@@ -29,6 +29,7 @@ from recbole_dtlns.bridge.data.run_data import (
 from recbole_dtlns.bridge.models.capabilities import check_model
 from recbole_dtlns.bridge.models.memory import check_embeddings_fit
 from recbole_dtlns.bridge.run_log import open_log, shows_bars
+from recbole_dtlns.bridge.teacher import make_teacher
 from recbole_dtlns.bridge.training.checkpoint import SETTINGS, Provenance
 from recbole_dtlns.bridge.training.sampling import make_sampling
 from recbole_dtlns.bridge.training.trainer import DTLNSTrainerMixin, build_trainer
@@ -36,7 +37,7 @@ from recbole_dtlns.compat import quiet_recbole
 from recbole_dtlns.data.interactions import TrainInteractions
 from recbole_dtlns.data.item_sets import Observed
 from recbole_dtlns.errors import ConfigError
-from recbole_dtlns.preparation.pipeline import Preparation, prepare
+from recbole_dtlns.preparation import Preparation, prepare
 from recbole_dtlns.storage.whole_files import write_file
 
 logger = logging.getLogger("recbole_dtlns")
@@ -251,6 +252,6 @@ def _prepare_if_asked(config: DTLNSConfig, train: TrainInteractions, train_datas
     if not settings.prepares:
         logger.info("nothing to prepare: no relabelling, and the sampler '%s' reads no trees", settings.sampler)
         return None
-    preparation = prepare(settings, train, train_dataset, config["show_progress"])
+    preparation = prepare(settings.flat, train, make_teacher(settings.flat, train_dataset), config["show_progress"])
     logger.info(preparation.summary())
     return preparation

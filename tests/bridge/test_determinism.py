@@ -72,7 +72,7 @@ for threads in (1, 2, 4):
     done = prepare_only("BPR", "ml-100k", config_dict={**keys, "dtlns_cache_dir": cache})
     assert not any(artefact.reused for artefact in done.artefacts.values())
     arrays = {stage: artefact.arrays for stage, artefact in done.artefacts.items()}
-    question = Question(done.train, done.candidates, done.structure, done.semantic)
+    question = Question(done.train, done.candidates, done.views)
     judge = DistilledJudge(LLMJudge(RuleEngine(), Prompt.load("pair"), cache), max_llm_pairs=300)
     arrays["distilled"] = {"probability": judge.judge(question).probability}
     found.append({

@@ -14,11 +14,11 @@ from test_zoo import SMALL
 from tiny_runs import PLAIN, Run, as_set, observed, relabelled, same_tensors, train
 
 from recbole_dtlns.bridge.data.dataloader import CANDIDATES, UNIFORM, WEIGHT
+from recbole_dtlns.bridge.data.ids import tree_positions
 from recbole_dtlns.bridge.models.capabilities import resolve_model
 from recbole_dtlns.bridge.models.propagation import propagation_shared
 from recbole_dtlns.bridge.training.training_step import Sampling, TrainingStep
 from recbole_dtlns.errors import UnsupportedModelError
-from recbole_dtlns.preparation.pipeline import tree_positions
 from recbole_dtlns.trees.item_tree import ItemTree
 
 TWO_NEGATIVES = {"train_neg_sample_args": {"distribution": "uniform", "sample_num": 2}}

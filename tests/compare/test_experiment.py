@@ -18,12 +18,13 @@ from recbole_dtlns.bridge import config as config_module
 from recbole_dtlns.bridge.config import DTLNSConfig, preset_file
 from recbole_dtlns.bridge.training import trainer
 from recbole_dtlns.errors import ConfigError, DTLNSError
-from recbole_dtlns.guidance import relabelling
+from recbole_dtlns.preparation.growing import StructureVectors
+from recbole_dtlns.preparation.relabelling import Relabelled
 from recbole_dtlns.studies.compare import experiment as experiment_module
 from recbole_dtlns.studies.compare.cell import run_cell
 from recbole_dtlns.studies.compare.experiment import Experiment
 from recbole_dtlns.studies.compare.experiment_file import read_experiment, shipped_experiments
-from recbole_dtlns.trees import build, structure
+from recbole_dtlns.trees import build
 
 EVIDENCE = Path(__file__).resolve().parents[2] / "docs" / "evidence"
 
@@ -173,13 +174,15 @@ def test_a_run_under_earlier_defaults_is_another_run(
     assert changed["a"] != before["a"] and changed["b"] == before["b"]
 
 
-@pytest.mark.parametrize("module", [structure, build, relabelling])
+@pytest.mark.parametrize(
+    ("owner", "name"), [(StructureVectors, "version"), (build, "VERSION"), (Relabelled, "version")]
+)
 def test_a_run_with_an_earlier_stage_is_another_run_where_it_prepares(
-    module: ModuleType, tiny: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+    owner: Any, name: str, tiny: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     arms = {"a": None, "b": {"dtlns_preset": "off"}}
     before = digests(tiny, arms)
-    monkeypatch.setattr(module, "VERSION", 0)
+    monkeypatch.setattr(owner, name, 0)
     changed = digests(tiny, arms)
     assert changed["a"] != before["a"] and changed["b"] == before["b"]
 
@@ -190,7 +193,7 @@ def test_a_run_under_a_mask_of_an_earlier_stage_is_another_run(
     """Also where the run itself prepares nothing."""
     arms = {"plain": {"dtlns_preset": "off"}}
     before = [digests(tiny, arms, authors_mask={"dtlns_judge": "always"}), digests(tiny, arms)]
-    monkeypatch.setattr(structure, "VERSION", 0)
+    monkeypatch.setattr(StructureVectors, "version", 0)
     changed = [digests(tiny, arms, authors_mask={"dtlns_judge": "always"}), digests(tiny, arms)]
     assert changed[0] != before[0] and changed[1] == before[1]
 

@@ -124,7 +124,8 @@ def judged(blocks: Blocks, leaf_size: int, threshold: float) -> tuple[Candidates
     shape = TreeShape(leaf_size=leaf_size)
     structure, _ = build_tree(structure_vectors(blocks.train, BLOCKS - 1), shape)
     semantic, _ = build_tree(fitted.item_vectors, shape)
-    label = StructuralJudge(threshold).judge(Question(blocks.train, candidates, structure, semantic)).label
+    question = Question(blocks.train, candidates, {"structure": structure, "semantic": semantic})
+    label = StructuralJudge(threshold=threshold).judge(question).label
     return candidates, label, blocks.block_of_user[candidates.users] == blocks.block_of_item[candidates.items]
 
 

@@ -42,12 +42,9 @@ ROOMS = (
     "conformance",
 )
 # What still points upwards, to be taken away one by one.
-STILL_UPWARDS = {
-    ("preparation", "settings"),
-    ("preparation", "bridge"),
-}
+STILL_UPWARDS: set[tuple[str, str]] = set()
 MAY_IMPORT = {
-    "recbole": ("bridge", "studies", "preparation"),
+    "recbole": ("bridge", "studies"),
     "plotly": ("reports",),
     "ray": ("ray_cluster", "studies"),
 }

@@ -16,13 +16,14 @@ from recbole.model.abstract_recommender import AbstractRecommender
 
 from recbole_dtlns.bridge.data.dataloader import DTLNSTrainDataLoader
 from recbole_dtlns.bridge.data.dataset import observed_pairs, with_extra_rows
+from recbole_dtlns.bridge.data.ids import to_recbole_ids
 from recbole_dtlns.bridge.data.sampler import DTLNSSampler
 from recbole_dtlns.bridge.training.sampling import pool_maker
 from recbole_dtlns.compat import quiet_recbole
 from recbole_dtlns.data.interactions import TrainInteractions
 from recbole_dtlns.data.item_sets import Forbidden, Observed, PairSet, PseudoPositives
 from recbole_dtlns.errors import ConfigError, DataError
-from recbole_dtlns.preparation.pipeline import Preparation, to_recbole_ids
+from recbole_dtlns.preparation import Preparation
 from recbole_dtlns.settings.settings import DTLNSSettings
 
 logger = logging.getLogger("recbole_dtlns")

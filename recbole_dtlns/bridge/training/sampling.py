@@ -8,6 +8,7 @@ import numpy as np
 from recbole.data.dataset import Dataset
 
 from recbole_dtlns.bridge.data.dataset import observed_pairs
+from recbole_dtlns.bridge.data.ids import to_recbole_ids, tree_positions
 from recbole_dtlns.bridge.data.sampler import DTLNSSampler, MakePool
 from recbole_dtlns.bridge.models.capabilities import capability
 from recbole_dtlns.bridge.models.ranking_loss import Objective
@@ -26,7 +27,7 @@ from recbole_dtlns.negatives.pools.table import POOLS
 from recbole_dtlns.negatives.samplers import make_sampler
 from recbole_dtlns.negatives.tree_views import TreeView
 from recbole_dtlns.negatives.vectors.contract import VectorSampler
-from recbole_dtlns.preparation.pipeline import Preparation, to_recbole_ids, tree_positions
+from recbole_dtlns.preparation import Preparation
 from recbole_dtlns.settings.groups import MODEL_LOSS
 from recbole_dtlns.settings.settings import DTLNSSettings
 from recbole_dtlns.trees.item_tree import ItemTree

@@ -23,13 +23,15 @@ from recbole.utils import ModelType
 
 from recbole_dtlns.bridge.config import DTLNSConfig
 from recbole_dtlns.bridge.data.dataset import canonical_train, observed_pairs
+from recbole_dtlns.bridge.data.ids import to_recbole_ids
 from recbole_dtlns.bridge.data.run_data import purged_of_evaluation
 from recbole_dtlns.bridge.runner import Run, assemble_run
+from recbole_dtlns.bridge.teacher import make_teacher
 from recbole_dtlns.bridge.training.checkpoint import BEST, LAST, Checkpoint
 from recbole_dtlns.data.item_sets import Forbidden, PairSet
 from recbole_dtlns.errors import CheckpointError, DTLNSError
 from recbole_dtlns.evaluation.rankings import METRICS, Rankings, Spread, equal_groups
-from recbole_dtlns.preparation.pipeline import prepare, to_recbole_ids
+from recbole_dtlns.preparation import prepare
 from recbole_dtlns.storage.sealed_json import read_sealed
 from recbole_dtlns.storage.typed_json import read_as
 from recbole_dtlns.storage.whole_files import remove_leftovers, write_file
@@ -139,7 +141,8 @@ def _authors_mask(cell: Cell, run: Run) -> PairSet:
     if config is None:
         return Forbidden.of(nothing, nothing)
     train = canonical_train(run.parts[0])
-    positives = prepare(config.settings, train, run.parts[0]).relabelling.forbidden
+    teacher = make_teacher(config.settings.flat, run.parts[0])
+    positives = prepare(config.settings.flat, train, teacher).relabelling.forbidden
     return purged_of_evaluation(to_recbole_ids(positives, train, run.parts[0]), run.parts[1:])
 
 

@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 from recbole_dtlns.bridge.config import DTLNSConfig
+from recbole_dtlns.bridge.teacher import teacher_recipe
 from recbole_dtlns.bridge.training import trainer
 from recbole_dtlns.components import PREFIX
 from recbole_dtlns.llm.chat_model import model_revision
-from recbole_dtlns.preparation.pipeline import stage_versions
+from recbole_dtlns.preparation import stage_versions
 from recbole_dtlns.settings.renamed import OLD_NAMES
 from recbole_dtlns.version import __version__
 
@@ -88,14 +89,14 @@ class Cell:
             "settings": _resolved(config),
             "files": {file.name: _by_content(str(file)) for file in sorted(data) if file.is_file()},
             "version": [__version__, trainer.VERSION],
-            "stages": stage_versions(config.settings) if config.settings.prepares else None,
+            "stages": _stage_versions(config) if config.settings.prepares else None,
             "authors_mask": self._digested_mask(),
         }
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:12]
 
     def _digested_mask(self) -> dict[str, Any] | None:
         config = self.mask_config()
-        return None if config is None else {**_resolved(config), "stages": stage_versions(config.settings)}
+        return None if config is None else {**_resolved(config), "stages": _stage_versions(config)}
 
     @property
     def folder_name(self) -> str:
@@ -115,6 +116,10 @@ class Cell:
     @property
     def title(self) -> str:
         return f"{self.arm}, {self.split}, seed {self.seed}{'' if self.measured == 'test' else ', validation alone'}"
+
+
+def _stage_versions(config: DTLNSConfig) -> dict[str, Any]:
+    return stage_versions(config.settings.flat, teacher_recipe(config.settings.flat))
 
 
 def _resolved(config: DTLNSConfig) -> dict[str, Any]:

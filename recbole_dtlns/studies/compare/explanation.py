@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 from recbole.data.dataset import Dataset
 
+from recbole_dtlns.bridge.data.ids import to_recbole_ids
 from recbole_dtlns.data.atomic_file import read_titles
 from recbole_dtlns.data.interactions import TrainInteractions
 from recbole_dtlns.data.item_sets import Observed
@@ -19,7 +20,7 @@ from recbole_dtlns.errors import DataError
 from recbole_dtlns.judges.audit import equal_bins
 from recbole_dtlns.judges.contract import Label, Question
 from recbole_dtlns.judges.history import TreeSimilarity, over_history
-from recbole_dtlns.preparation.pipeline import Preparation, to_recbole_ids
+from recbole_dtlns.preparation import Preparation
 from recbole_dtlns.storage.sealed_json import read_sealed, sealed
 from recbole_dtlns.storage.typed_json import read_as
 from recbole_dtlns.storage.whole_files import write_file
@@ -130,10 +131,7 @@ def explain(preparation: Preparation, train: Dataset, valid: Observed) -> Explan
     popularity = np.bincount(preparation.train.matrix.indices, minlength=preparation.train.n_items)
     return Explanation(
         summary=preparation.summary(),
-        trees={
-            "structure": _nodes(preparation.structure, names, popularity),
-            "semantic": _nodes(preparation.semantic, names, popularity),
-        },
+        trees={name: _nodes(tree, names, popularity) for name, tree in preparation.views.items()},
         overlap=_overlap(preparation),
         reliability=_reliability(preparation, train, valid),
         examples=_examples(preparation, names),
@@ -181,9 +179,9 @@ def _overlap(preparation: Preparation) -> dict[str, list[Level]]:
     """By tree: of the candidates with about the same similarity to the history, how many there are and are positive."""
     question = _question(preparation)
     positive = preparation.verdicts.label == Label.POSITIVE
-    measures = {"structure": TreeSimilarity(preparation.structure), "semantic": TreeSimilarity(preparation.semantic)}
+    measures = map(TreeSimilarity, preparation.views.values())
     found = {}
-    for (name, _), similarity in zip(measures.items(), over_history(question, *measures.values()), strict=True):
+    for name, similarity in zip(preparation.views, over_history(question, *measures), strict=True):
         rows = []
         rounded = np.round(similarity.astype(float), 2)
         for level in np.unique(rounded[rounded >= 0]).tolist():
@@ -234,4 +232,4 @@ def _number(value: float) -> float | None:
 
 
 def _question(preparation: Preparation) -> Question:
-    return Question(preparation.train, preparation.candidates, preparation.structure, preparation.semantic)
+    return Question(preparation.train, preparation.candidates, preparation.views)

@@ -14,7 +14,7 @@ from recbole_dtlns.bridge.config import DTLNSConfig
 from recbole_dtlns.bridge.runner import prepare_run
 from recbole_dtlns.errors import ConfigError, InstallationError
 from recbole_dtlns.ray_cluster import ray_cluster
-from recbole_dtlns.studies.tune.plan import PREPARATION, SEARCH_FILE, Plan, check_plan, make_plan
+from recbole_dtlns.studies.tune.plan import SEARCH_FILE, Plan, check_plan, make_plan
 from recbole_dtlns.studies.tune.results import Trial, Trials
 from recbole_dtlns.studies.tune.space import Parameter, combinations
 from recbole_dtlns.studies.tune.trial import SCORE, train_trial
@@ -84,7 +84,8 @@ def _prepare(plan: Plan) -> None:
     if prepared is None:
         print("nothing to prepare")
         return
-    searched = [parameter for parameter in plan.space if parameter.key.startswith(PREPARATION)]
+    read = plan.keys_of_preparation()
+    searched = [parameter for parameter in plan.space if parameter.key in read]
     count = combinations(searched)
     if searched:
         names = ", ".join(parameter.key for parameter in searched)
