@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from recbole_dtlns.bridge.repairs.features import mend_recbole
     from recbole_dtlns.bridge.runner import prepare_only, run_recbole_dtlns
     from recbole_dtlns.bridge.transform import DTLNSTransform
+    from recbole_dtlns.bridge.transformed_files import transform_files
     from recbole_dtlns.commands.tune import resume_tune, tune
     from recbole_dtlns.studies.judging import audit_judges, estimate_judging, export_requests, judge_candidates
 
@@ -21,6 +22,7 @@ _ENTRY_POINTS = {
     "tune": "commands.tune",
     "resume_tune": "commands.tune",
     "DTLNSTransform": "bridge.transform",
+    "transform_files": "bridge.transformed_files",
     "mend_recbole": "bridge.repairs.features",
     "audit_judges": "studies.judging",
     "estimate_judging": "studies.judging",
@@ -38,6 +40,7 @@ __all__ = [
     "prepare_only",
     "resume_tune",
     "run_recbole_dtlns",
+    "transform_files",
     "tune",
 ]
 

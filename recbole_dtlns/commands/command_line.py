@@ -8,7 +8,20 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from recbole_dtlns import __version__, compat
-from recbole_dtlns.commands import audit, compare, convert, demo, doctor, export, judge, prepare, report, train, tune
+from recbole_dtlns.commands import (
+    audit,
+    compare,
+    convert,
+    demo,
+    doctor,
+    export,
+    judge,
+    prepare,
+    report,
+    train,
+    transform,
+    tune,
+)
 from recbole_dtlns.commands.command import Command
 from recbole_dtlns.errors import ConfigError, DTLNSError
 
@@ -19,6 +32,7 @@ COMMANDS: dict[str, Command] = {
     "judge": judge.COMMAND,
     "export": export.COMMAND,
     "audit": audit.COMMAND,
+    "transform": transform.COMMAND,
     "tune": tune.COMMAND,
     "compare": compare.COMMAND,
     "report": report.COMMAND,
