@@ -20,6 +20,7 @@ from recbole_dtlns.commands import (
     prepare,
     report,
     train,
+    transform,
     tune,
 )
 from recbole_dtlns.commands.command import Command
@@ -32,6 +33,7 @@ COMMANDS: dict[str, Command] = {
     "judge": judge.COMMAND,
     "export": export.COMMAND,
     "audit": audit.COMMAND,
+    "transform": transform.COMMAND,
     "tune": tune.COMMAND,
     "compare": compare.COMMAND,
     "report": report.COMMAND,

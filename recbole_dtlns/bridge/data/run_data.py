@@ -6,6 +6,7 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from recbole_dtlns.compat import quiet_recbole
 from recbole_dtlns.data.interactions import TrainInteractions
 from recbole_dtlns.data.item_sets import Forbidden, Observed, PairSet, PseudoPositives
 from recbole_dtlns.errors import ConfigError, DataError
+from recbole_dtlns.guidance.relabelling import row_weights
 from recbole_dtlns.preparation import Preparation
 from recbole_dtlns.settings.settings import DTLNSSettings
 
@@ -88,9 +90,9 @@ def dtlns_run_data(
         train_loader = DTLNSTrainDataLoader(
             config,
             train,
-            DTLNSSampler(train, _leave_one_item(blocked, train), config["seed"], make_pool),
+            DTLNSSampler(train, leave_one_item(blocked, train), config["seed"], make_pool),
             positives if settings.relabel_add else PseudoPositives.of(nothing, nothing),
-            lambda place: settings.relabel_weight / (1.0 + place) ** settings.relabel_decay,
+            partial(row_weights, weight=settings.relabel_weight, decay=settings.relabel_decay),
             settings.drawn(canonical.n_items),
             settings.warmup_epochs,
             shuffle=config["shuffle"],
@@ -156,7 +158,7 @@ def _columns(part: Dataset) -> tuple[np.ndarray, np.ndarray]:
     return pairs.users, pairs.items
 
 
-def _leave_one_item(forbidden: Forbidden, train: Dataset) -> Forbidden:
+def leave_one_item(forbidden: Forbidden, train: Dataset) -> Forbidden:
     """Drop the forbidden pairs of users who would have no item left to draw; they are counted in the log."""
     observed = observed_pairs(train)
     counts = np.bincount(observed.users, minlength=train.user_num)
