@@ -6,8 +6,6 @@ import argparse
 import sys
 
 from recbole_dtlns.commands.command import Command
-from recbole_dtlns.settings.owners import broken_plug_ins
-from recbole_dtlns.settings.reference import text_reference, yaml_reference
 
 
 def _add_options(parser: argparse.ArgumentParser) -> None:
@@ -25,6 +23,9 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
 
 def _run(given: argparse.Namespace) -> int:
     """Print what was asked for; what cannot be imported is named beside it."""
+    from recbole_dtlns.settings.owners import broken_plug_ins
+    from recbole_dtlns.settings.reference import text_reference, yaml_reference
+
     print(yaml_reference().rstrip() if given.format == "yaml" else text_reference(given.about))
     for message in broken_plug_ins():
         print(f"warning: {message}", file=sys.stderr)
