@@ -12,6 +12,7 @@ from recbole_dtlns.components import PREFIX, Component, ComponentConfig, SharedK
 from recbole_dtlns.errors import ConfigError
 from recbole_dtlns.judges.table import JUDGES
 from recbole_dtlns.losses.table import LOSSES
+from recbole_dtlns.methods.table import METHODS
 from recbole_dtlns.negatives.pools.table import POOLS
 from recbole_dtlns.negatives.samplers import SAMPLERS
 from recbole_dtlns.numerics.schedule import Schedule
@@ -19,7 +20,7 @@ from recbole_dtlns.registry import Registry
 from recbole_dtlns.settings import groups, unowned
 from recbole_dtlns.teachers.table import TEACHERS
 
-TABLES: tuple[Registry[Any], ...] = (TEACHERS, JUDGES, SAMPLERS, POOLS, LOSSES)
+TABLES: tuple[Registry[Any], ...] = (METHODS, TEACHERS, JUDGES, SAMPLERS, POOLS, LOSSES)
 GROUPS: tuple[type[ComponentConfig], ...] = (
     groups.RunKeys,
     groups.TeacherKeys,
