@@ -21,6 +21,9 @@ from recbole_dtlns.negatives.pools.table import POOLS
 from recbole_dtlns.negatives.samplers import SAMPLERS
 from recbole_dtlns.negatives.vectors.contract import VectorSampler
 from recbole_dtlns.numerics.schedule import Schedule
+from recbole_dtlns.preparation.judging import Judging
+from recbole_dtlns.preparation.stage import StoreConfig
+from recbole_dtlns.preparation.teaching import Teaching
 from recbole_dtlns.registry import nearest
 from recbole_dtlns.settings import groups, unowned
 from recbole_dtlns.settings.checks import check_together, chosen_components
@@ -34,15 +37,16 @@ class DTLNSSettings(
     groups.PoolKeys,
     groups.NegativeKeys,
     groups.RelabelKeys,
-    groups.JudgeKeys,
-    groups.TreeKeys,
-    groups.TeacherKeys,
+    Judging.Config,
+    Teaching.Config,
+    StoreConfig,
     groups.RunKeys,
     unowned.OfLanguageModels,
     unowned.OfJudges,
-    unowned.OfTeachers,
 ):
     """What a run is told. `from_config` adds the keys of components, which are in `flat` and have no attribute here."""
+
+    prefix = ""
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> DTLNSSettings:
