@@ -45,7 +45,7 @@ from recbole_dtlns.studies.compare.cell_result import (
     write_result,
 )
 from recbole_dtlns.studies.compare.experiment import Cell
-from recbole_dtlns.studies.compare.explanation import explain
+from recbole_dtlns.studies.compare.explain import explain
 
 logger = logging.getLogger("recbole_dtlns")
 

@@ -21,7 +21,9 @@ from recbole_dtlns.evaluation.rankings import METRICS
 from recbole_dtlns.registry import nearest
 from recbole_dtlns.settings.renamed import under_new_names
 from recbole_dtlns.storage.yaml_file import read_yaml
-from recbole_dtlns.studies.compare.experiment import Arm, Cell, Experiment, Part, Varied
+from recbole_dtlns.studies.compare.cell_result import Part
+from recbole_dtlns.studies.compare.comparison import Varied
+from recbole_dtlns.studies.compare.experiment import Arm, Cell, Experiment
 from recbole_dtlns.teachers.table import TEACHERS
 
 _PARTS = {"split": {"RS": [0.8, 0.1, 0.1]}, "group_by": "user", "mode": "full"}
