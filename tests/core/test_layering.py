@@ -44,7 +44,7 @@ ROOMS = (
 # What still points upwards, to be taken away one by one.
 STILL_UPWARDS: set[tuple[str, str]] = set()
 MAY_IMPORT = {
-    "recbole": ("bridge", "studies"),
+    "recbole": ("bridge",),
     "plotly": ("reports",),
     "ray": ("ray_cluster", "studies"),
 }

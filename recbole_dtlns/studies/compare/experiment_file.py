@@ -35,7 +35,7 @@ SPLITS: dict[str, dict[str, Any]] = {
 }
 # By name: the model, and which of its keys have the values of the teacher's.
 REFERENCES: dict[str, tuple[str, dict[str, str]]] = {
-    "Pop": ("recbole_dtlns.studies.compare.popularity:Popularity", {}),
+    "Pop": ("recbole_dtlns.bridge.models.popularity:Popularity", {}),
     "ItemKNN": ("ItemKNN", {"k": "dtlns_teacher_knn_k", "shrink": "dtlns_teacher_knn_shrink"}),
     "EASE": ("EASE", {"reg_weight": "dtlns_teacher_ease_reg"}),
 }

@@ -9,8 +9,8 @@ import logging
 from pathlib import Path
 
 import numpy as np
-from recbole.data.dataset import Dataset
 
+from recbole_dtlns.bridge.data.dataset import DTLNSDataset
 from recbole_dtlns.bridge.data.ids import to_recbole_ids
 from recbole_dtlns.data.atomic_file import read_titles
 from recbole_dtlns.data.interactions import TrainInteractions
@@ -30,7 +30,7 @@ _MOST_NODES = 1500  # of a tree; deeper levels are left out
 logger = logging.getLogger("recbole_dtlns")
 
 
-def explain(preparation: Preparation, train: Dataset, valid: Observed) -> Explanation:
+def explain(preparation: Preparation, train: DTLNSDataset, valid: Observed) -> Explanation:
     """What there is to say of a run's preparation.
 
     Args:
@@ -49,7 +49,7 @@ def explain(preparation: Preparation, train: Dataset, valid: Observed) -> Explan
     )
 
 
-def item_names(train: TrainInteractions, dataset: Dataset) -> np.ndarray:
+def item_names(train: TrainInteractions, dataset: DTLNSDataset) -> np.ndarray:
     """A title of every canonical item where the data set's .item file has titles, else its token; str [n_items].
 
     The file is read whether or not `load_col` names it, for no model needs the titles.
@@ -102,7 +102,7 @@ def _overlap(preparation: Preparation) -> dict[str, list[Level]]:
     return found
 
 
-def _reliability(preparation: Preparation, train: Dataset, valid: Observed) -> list[Stated]:
+def _reliability(preparation: Preparation, train: DTLNSDataset, valid: Observed) -> list[Stated]:
     """Of the candidates given about the same probability, the share that are validation pairs."""
     judged = to_recbole_ids(preparation.judged, preparation.train, train)
     came_true = np.isin(judged.users * train.item_num + judged.items, valid.users * train.item_num + valid.items)
