@@ -7,6 +7,7 @@ from typing import Literal
 from pydantic import Field
 
 from recbole_dtlns.components import ComponentConfig, Seed
+from recbole_dtlns.guidance.relabelling import RowWeights
 from recbole_dtlns.numerics.per_epoch import CountPerEpoch
 from recbole_dtlns.numerics.schedule import Schedule
 
@@ -22,6 +23,9 @@ class RunKeys(ComponentConfig):
     preset: Literal["clean", "best", "authors", "off"] = "clean"
     """Starting values: clean (these), best (what earned most), authors (the published recipe, leaking), off (plain
     RecBole)."""
+    method: str = "dtlns"
+    """What is prepared from the train pairs, and how negatives are chosen: dtlns (by the stages below), off (nothing is
+    prepared, and RecBole draws its own), or somebody else's."""
     protocol: Literal["clean", "authors"] = "clean"
     """clean: only observed items mask evaluation. authors: as published, for comparison only; it leaks."""
     seed: Seed = 42
@@ -31,7 +35,7 @@ class RunKeys(ComponentConfig):
     """For experiments: share of every user's train pairs that nothing sees, so that known positives look unobserved."""
 
 
-class RelabelKeys(ComponentConfig):
+class RelabelKeys(RowWeights):
     """What a positive verdict does in training."""
 
     prefix = ""
@@ -40,11 +44,6 @@ class RelabelKeys(ComponentConfig):
     """Never draw the pair as a negative."""
     relabel_add: bool = True
     """Add the pair as a training row."""
-    relabel_weight: float = Field(0.3, gt=0)
-    """Weight of an added row's ranking loss; an observed row's is 1, and the regularisation of a model with a BPR term
-    knows no weights. Above 1 the model learns more from the judge than from the data."""
-    relabel_decay: float = Field(0.0, ge=0)
-    """The k-th best of a user's added rows weighs relabel_weight / k ** decay; 0: all the same."""
     relabel_graph: bool = False
     """Put the pair into the interactions that the model's constructor sees (graph, history, matrix)."""
 

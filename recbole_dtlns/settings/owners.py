@@ -12,6 +12,7 @@ from recbole_dtlns.components import PREFIX, Component, ComponentConfig, SharedK
 from recbole_dtlns.errors import ConfigError
 from recbole_dtlns.judges.table import JUDGES
 from recbole_dtlns.losses.table import LOSSES
+from recbole_dtlns.methods.table import METHODS
 from recbole_dtlns.negatives.pools.table import POOLS
 from recbole_dtlns.negatives.samplers import SAMPLERS
 from recbole_dtlns.numerics.schedule import Schedule
@@ -26,7 +27,7 @@ from recbole_dtlns.settings import groups, unowned
 from recbole_dtlns.teachers.by_recbole import SavedConfig, TrainedConfig
 from recbole_dtlns.teachers.table import TEACHERS
 
-TABLES: tuple[Registry[Any], ...] = (TEACHERS, JUDGES, SAMPLERS, POOLS, LOSSES)
+TABLES: tuple[Registry[Any], ...] = (METHODS, TEACHERS, JUDGES, SAMPLERS, POOLS, LOSSES)
 GROUPS: tuple[type[ComponentConfig], ...] = (
     groups.RunKeys,
     groups.RelabelKeys,
@@ -86,7 +87,8 @@ class Key:
 
     @property
     def default(self) -> Any:
-        return self.field.get_default(call_default_factory=True)
+        """None, too, where the component must be told."""
+        return None if self.field.is_required() else self.field.get_default(call_default_factory=True)
 
     @property
     def plain_default(self) -> Any:

@@ -5,14 +5,16 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping
 from functools import lru_cache
-from typing import Any
+from typing import Any, ClassVar
 
-from pydantic import ValidationError, create_model, model_validator
+from pydantic import Field, ValidationError, create_model, model_validator
 
 from recbole_dtlns.components import PREFIX, explained
 from recbole_dtlns.errors import ConfigError, ContractError
 from recbole_dtlns.losses.contract import RowLoss, SharedLoss
 from recbole_dtlns.losses.table import LOSSES
+from recbole_dtlns.methods.contract import Method
+from recbole_dtlns.methods.table import METHODS
 from recbole_dtlns.negatives.choosing.contract import ItemSampler
 from recbole_dtlns.negatives.pools.contract import CandidatePool
 from recbole_dtlns.negatives.pools.table import POOLS
@@ -45,6 +47,7 @@ class DTLNSSettings(
     """What a run is told. `from_config` adds the keys of components, which are in `flat` and have no attribute here."""
 
     prefix = ""
+    without_default: ClassVar[frozenset[str]] = frozenset()  # keys of components that have none
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> DTLNSSettings:
@@ -62,7 +65,7 @@ class DTLNSSettings(
                 broken = "".join(f"; {message}" for message in broken_plug_ins())
                 raise ConfigError(f"unknown key '{key}'.{nearest(key, known)} All keys: recbole-dtlns keys{broken}")
         try:
-            return assembled(**{key.removeprefix(PREFIX): value for key, value in given.items()})
+            return assembled(**_with_own_sampler({key.removeprefix(PREFIX): given[key] for key in given}))
         except ValidationError as error:
             raise ConfigError(explained(error, lambda name: PREFIX + name)) from None
 
@@ -74,7 +77,8 @@ class DTLNSSettings(
     @property
     def flat(self) -> dict[str, Any]:
         """Every value by its key without `dtlns_`: what components are made from."""
-        return dict(iter(self))  # a model with a method `keys` would be taken for a mapping
+        # A model with a method `keys` would be taken for a mapping.
+        return {key: value for key, value in iter(self) if value is not None or key not in self.without_default}
 
     @property
     def of_chosen(self) -> dict[str, Any]:
@@ -87,9 +91,19 @@ class DTLNSSettings(
         return found
 
     @property
+    def method_class(self) -> type[Method]:
+        """What turns train data into guidance.
+
+        Raises:
+            UnknownNameError: nothing is registered under the name.
+            ContractError: somebody else's is no method.
+        """
+        return _method_class(self.method)
+
+    @property
     def relabels(self) -> bool:
-        """Whether any positive verdict changes training."""
-        return self.relabel_exclude or self.relabel_add or self.relabel_graph
+        """Whether any pair that the method names changes training."""
+        return self.method_class.guides and (self.relabel_exclude or self.relabel_add or self.relabel_graph)
 
     @property
     def selects(self) -> bool:
@@ -185,13 +199,15 @@ class DTLNSSettings(
 
     @property
     def prepares(self) -> bool:
-        """Whether the stages before training have anything to do."""
-        return self.relabels or self.leaking or self.loss_debiased or (self.selects and self.reads_trees)
+        """Whether the method has anything to do before training."""
+        wanted = self.relabels or self.leaking or self.loss_debiased or (self.selects and self.reads_trees)
+        return self.method_class.guides and (wanted or not self.method_class.on_demand)
 
     @property
     def active(self) -> bool:
         """False when the run is plain RecBole."""
-        return self.relabels or self.selects or self.leaking
+        always = self.method_class.guides and not self.method_class.on_demand
+        return self.relabels or self.selects or self.leaking or always
 
     @property
     def leaking(self) -> bool:
@@ -199,12 +215,27 @@ class DTLNSSettings(
         return self.protocol == "authors"
 
 
+def _method_class(name: str) -> type[Method]:
+    found = METHODS.get(name)
+    if isinstance(found, type) and issubclass(found, Method):
+        return found
+    raise ContractError(f"the method '{name}' is no subclass of Method: {found!r}")
+
+
+def _with_own_sampler(given: dict[str, Any]) -> dict[str, Any]:
+    """The same keys, with the sampler of a method that brings one."""
+    own = _method_class(given.get("method", DTLNSSettings.model_fields["method"].default)).own_sampler
+    return given if own is None else {**given, "sampler": own}
+
+
 @lru_cache(maxsize=8)
 def _assembled(readers: tuple[Owner, ...]) -> type[DTLNSSettings]:
     """The settings with the keys of components as further fields."""
-    further: dict[str, Any] = {
-        key.name: (key.field.annotation, copy.copy(key.field))
-        for key in keys_of(readers).values()
-        if key.name not in DTLNSSettings.model_fields
-    }
-    return create_model("DTLNSSettings", __base__=DTLNSSettings, **further)
+    keys = [key for key in keys_of(readers).values() if key.name not in DTLNSSettings.model_fields]
+    further: dict[str, Any] = {key.name: (key.field.annotation, copy.copy(key.field)) for key in keys}
+    # Only runs that choose the component need such a key: its own check asks for it.
+    needed = frozenset(key.name for key in keys if key.field.is_required())
+    further |= {name: (Any, Field(None, description=further[name][1].description)) for name in needed}
+    assembled = create_model("DTLNSSettings", __base__=DTLNSSettings, **further)
+    assembled.without_default = needed
+    return assembled
