@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-KINDS = ("teachers", "judges", "samplers", "pools", "losses")
+KINDS = ("methods", "teachers", "judges", "samplers", "pools", "losses")
 BROKEN = """
 [project.entry-points."recbole_dtlns.pools"]
 unpopular = "my_recommenders:UnpopularFirst"
@@ -78,15 +78,24 @@ def test_its_keys_are_documented_and_what_cannot_be_imported_is_named(environmen
     assert "dtlns_second" not in command(environment, empty_folder, "keys", "--format=yaml").stdout
 
 
-def test_its_components_train_by_the_readmes_command(environment: Path, empty_folder: Path) -> None:
-    line = next(line for line in blocks("bash")[0].splitlines() if line.startswith("recbole-dtlns train"))
+@pytest.mark.parametrize(
+    ("place", "keys"),
+    [
+        (0, ("shared_damping: 0.3", "first_few: 2", "second_k: 3", "hinge_margin: 1.0")),
+        (1, ("method: spare", "spare_items: 20")),
+    ],
+)
+def test_its_components_train_by_the_readmes_commands(
+    environment: Path, empty_folder: Path, place: int, keys: tuple[str, ...]
+) -> None:
+    line = [line for line in blocks("bash")[0].splitlines() if line.startswith("recbole-dtlns train")][place]
     quick = ["--epochs=1", "--eval_batch_size=400000", "--show_progress=False"]
     done = command(environment, empty_folder, *line.split()[1:], *quick)
     assert done.returncode == 0, done.stderr
     (config,) = empty_folder.glob("saved/*/config.yaml")
     written = config.read_text()
-    for key in ("dtlns_shared_damping: 0.3", "dtlns_first_few: 2", "dtlns_second_k: 3", "dtlns_hinge_margin: 1.0"):
-        assert key in written
+    for key in keys:
+        assert f"dtlns_{key}\n" in written
 
 
 @pytest.mark.parametrize(
