@@ -83,7 +83,8 @@ class DTLNSTransform:
             )
         if settings.hide_train:
             raise ConfigError("dtlns_hide_train is an experiment of runs, not of a transform: leave it out")
-        if not (settings.relabel_add or settings.relabel_exclude or settings.reads_trees):
+        wanted = settings.relabel_add or settings.relabel_exclude or settings.reads_trees
+        if not (settings.method_class.guides and wanted):
             raise ConfigError("these settings ask for no preparation, so there is nothing to transform")
         self.settings = settings
         self._fitted: tuple[Dataset, Guidance] | None = None
