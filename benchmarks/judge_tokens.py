@@ -18,6 +18,7 @@ import argparse
 import hashlib
 import json
 import math
+import sys
 import tempfile
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
@@ -36,10 +37,14 @@ from recbole_dtlns.judges.contract import Question
 from recbole_dtlns.judges.distilled import DistilledJudge
 from recbole_dtlns.judges.language_model.estimate import shared_beginning
 from recbole_dtlns.judges.language_model.judge import LLMJudge
-from recbole_dtlns.judges.language_model.prompt import Message, Prompt
-from recbole_dtlns.judges.language_model.requests import Request, RequestPlan
+from recbole_dtlns.judges.language_model.prompt import Prompt
+from recbole_dtlns.judges.language_model.requests import Inquiry, RequestPlan
 from recbole_dtlns.llm.reply import Reply
+from recbole_dtlns.llm.request import Message, Request
 from recbole_dtlns.storage.artefact_store import write_atomically
+
+sys.path.append(str(Path(__file__).resolve().parents[1] / "tests" / "llm"))
+from rule_engine import shared_prefix, shown
 
 BLOCK = 16
 RESULTS = Path(__file__).parent / "results" / "judge_tokens.json"
@@ -72,12 +77,12 @@ def baseline(question: Question, pairs: np.ndarray) -> int:
     return total
 
 
-def computed(requests: Sequence[Request], replies: int) -> dict[str, int]:
+def computed(inquiries: Sequence[Inquiry], replies: int) -> dict[str, int]:
     """Tokens of these requests under each cache; `replies` are generated ones in all."""
     whole = perfect = blocks = 0
     before: list[int] = []
-    for request in requests:
-        ids = encode(request.messages())
+    for inquiry in inquiries:
+        ids = encode(inquiry.messages())
         shared = shared_beginning(before, ids)
         whole += len(ids)
         perfect += len(ids) - shared
@@ -96,7 +101,7 @@ def shapes(question: Question, users: int) -> dict[str, float]:
     found = {"baseline: whole history per pair, JSON": baseline(part, every) / len(every)}
     for shape in ("pair", "user"):
         plan = RequestPlan(part, Prompt.load(shape), "benchmark", 0)
-        requests = list(plan.requests(plan.missing(np.zeros(labelled, dtype=bool))))
+        requests = list(plan.inquiries(plan.missing(np.zeros(labelled, dtype=bool))))
         if shape == "pair":
             replies = len(requests)
         else:  # the longest reply: every number of the list
@@ -112,6 +117,7 @@ class StandIn:
 
     name, model = "stand-in", "prefix rule with noise"
     mode, truncated = "log-probabilities", 0
+    least_slice, local, loads_model = 1, False, False
 
     def __init__(self) -> None:
         self.tokens = 0
@@ -124,29 +130,25 @@ class StandIn:
         return None
 
     @contextmanager
-    def start(self, prompt: Prompt) -> Iterator[StandIn]:
+    def start(self) -> Iterator[StandIn]:
         yield self
 
     def answer(self, requests: Sequence[Request]) -> Generator[tuple[int, Reply]]:
         for position, request in enumerate(requests):
-            ids = encode(request.messages())
+            ids = encode(request.messages)
             new = len(ids) - shared_beginning(self._before, ids) // BLOCK * BLOCK + 1
             self._before = ids
             self.tokens += new
-            candidate = request.candidates[0]
+            history, (candidate,) = shown(request)
             share = max(
-                len(_common(item[tree], candidate[tree])) / min(len(item[tree]), len(candidate[tree]))
-                for item in request.history
+                shared_prefix(item, candidate[tree]) / min(len(item), len(candidate[tree]))
                 for tree in (0, 1)
+                for item in history[tree]
             )
-            noise = int.from_bytes(hashlib.blake2b(request.keys[0], digest_size=4).digest(), "little") / 2**32 - 0.5
-            yield position, Reply(probability=1 / (1 + math.exp(-8 * (share - 0.6) - 2 * noise)), tokens=new)
-
-
-def _common(first: str, second: str) -> str:
-    return first[
-        : next((n for n, (a, b) in enumerate(zip(first, second, strict=False)) if a != b), min(len(first), len(second)))
-    ]
+            digest = hashlib.blake2b(bytes.fromhex(request.id), digest_size=4).digest()
+            noise = int.from_bytes(digest, "little") / 2**32 - 0.5
+            positive = 1 / (1 + math.exp(-8 * (share - 0.6) - 2 * noise))
+            yield position, Reply(probabilities=(positive, 1 - positive), tokens=new)
 
 
 def distilled(question: Question, share: float) -> dict[str, Any]:

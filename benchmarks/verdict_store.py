@@ -26,10 +26,11 @@ import scipy.sparse as sp
 from recbole_dtlns.data.interactions import TrainInteractions
 from recbole_dtlns.judges.contract import Question
 from recbole_dtlns.judges.language_model import verdict_store
+from recbole_dtlns.judges.language_model.answers import Answer
 from recbole_dtlns.judges.language_model.judge import LLMJudge
 from recbole_dtlns.judges.language_model.prompt import Prompt
-from recbole_dtlns.judges.language_model.requests import Request
-from recbole_dtlns.llm.reply import Answer, Reply
+from recbole_dtlns.llm.reply import Reply
+from recbole_dtlns.llm.request import Request
 from recbole_dtlns.storage.artefact_store import write_atomically
 from recbole_dtlns.teachers.contract import Candidates
 from recbole_dtlns.trees.item_tree import ItemTree
@@ -67,6 +68,7 @@ class Metronome:
 
     name, model = "metronome", "none"
     mode, truncated = "log-probabilities", 0
+    least_slice, local, loads_model = 1, False, False
 
     def revision(self) -> str | None:
         return None
@@ -75,7 +77,7 @@ class Metronome:
         return None
 
     @contextmanager
-    def start(self, prompt: Prompt) -> Iterator[Metronome]:
+    def start(self) -> Iterator[Metronome]:
         yield self
 
     def answer(self, requests: Sequence[Request]) -> Generator[tuple[int, Reply]]:
@@ -84,7 +86,7 @@ class Metronome:
             batch = range(start, min(start + 200, len(requests)))
             time.sleep(len(batch) / RATE)
             for position in batch:
-                yield position, Reply(probability=0.25, tokens=20)
+                yield position, Reply(probabilities=(0.25, 0.75), tokens=20)
 
 
 def overhead(users: int, rounds: int) -> dict[str, float]:
@@ -94,7 +96,8 @@ def overhead(users: int, rounds: int) -> dict[str, float]:
         with tempfile.TemporaryDirectory() as folder:
             judge = LLMJudge(Metronome(), Prompt.load("pair"), folder)
             plan = judge.plan(question)
-            requests = list(plan.requests(plan.missing(np.zeros(len(question.candidates), dtype=bool))))
+            everything = plan.missing(np.zeros(len(question.candidates), dtype=bool))
+            requests = [inquiry.request() for inquiry in plan.inquiries(everything)]
             start = time.perf_counter()
             for _reply in Metronome().answer(requests):
                 pass

@@ -38,10 +38,11 @@ def measure(model: str, users: int, rounds: int, arguments: dict[str, Any]) -> d
     alone, judged = [], []
     with tempfile.TemporaryDirectory() as folder:
         plan = LLMJudge(engine, prompt, folder).plan(question)
-        requests = list(plan.requests(plan.missing(np.zeros(len(question.candidates), dtype=bool))))
-        with engine.start(prompt) as running:
+        everything = plan.missing(np.zeros(len(question.candidates), dtype=bool))
+        requests = [inquiry.request() for inquiry in plan.inquiries(everything)]
+        with engine.start() as running:
             sampling = running.sampling(requests[0])
-            chats = [request.messages() for request in requests]
+            chats = [request.messages for request in requests]
             for turn in range(rounds + 1):  # the first one warms up
                 running.llm.reset_prefix_cache()
                 start = time.perf_counter()
@@ -71,9 +72,10 @@ class _Started:
 
     def __init__(self, engine: VLLMEngine, running: Any) -> None:
         self.name, self.model, self.revision = engine.name, engine.model, engine.revision
+        self.least_slice = engine.least_slice
         self.running = running
 
-    def start(self, prompt: Prompt) -> _Started:
+    def start(self) -> _Started:
         return self
 
     def __enter__(self) -> Any:

@@ -12,8 +12,8 @@ import pandas as pd
 from recbole_dtlns.data.pair_table import PairTable
 from recbole_dtlns.errors import ConfigError, DataError
 from recbole_dtlns.judges.contract import Judge, Label, Question, Verdicts
-from recbole_dtlns.judges.language_model.batch_files import RecordedReplies
 from recbole_dtlns.judges.language_model.judge import LLMJudge
+from recbole_dtlns.llm.batch_files import RecordedReplies
 
 _LABELS = {
     "positive": Label.POSITIVE,

@@ -1,1 +1,1 @@
-"""Asking a language model: prompts, engines, and the verdicts that are kept."""
+"""Asking a language model: requests go out, replies come back; what is asked, and why, is another room's matter."""

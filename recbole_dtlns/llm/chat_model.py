@@ -1,4 +1,4 @@
-"""What local models share: the tokenizer's view of a request, the two label tokens, and the state of a model folder."""
+"""What local models share: requests and answers as the tokenizer sees them, and the state of a model folder."""
 
 from __future__ import annotations
 
@@ -10,9 +10,8 @@ from typing import Any
 import jinja2
 
 from recbole_dtlns.errors import EngineError
-from recbole_dtlns.judges.language_model.prompt import Message
-from recbole_dtlns.judges.language_model.requests import Request
 from recbole_dtlns.llm.engine import optional_import
+from recbole_dtlns.llm.request import Message, OneOf, Request
 
 _END_BYTES = 1 << 20
 INSTALL = "pip install 'recbole_dtlns[transformers]'"
@@ -64,23 +63,23 @@ class ChatTokenizer:
             reserved: tokens of the context that each answer needs.
 
         Returns:
-            the ids, and whether the oldest history items had to be left out; (None, True) when the prompt is too long
-            even without any history.
+            the ids, and whether something had to be left out; (None, True) when the prompt is too long in its shortest
+            form too.
         """
         if not requests:
             return []
-        texts = [self._text(request.messages()) for request in requests]
+        texts = [self._text(request.messages) for request in requests]
         whole = self._ids(texts)  # at once: the tokenizer uses all cores
         return [self._fitted(request, ids, reserved) for request, ids in zip(requests, whole, strict=True)]
 
     def _fitted(self, request: Request, ids: list[int], reserved: int) -> tuple[list[int] | None, bool]:
         if self.context is None or len(ids) + reserved <= self.context:
             return ids, False
-        fits, too_many = -1, len(request.history)  # newest items shown; binary search for the most that fit
+        fits, too_many = -1, len(request.shorter)  # binary search for the longest form that fits
         best: list[int] | None = None
         while too_many - fits > 1:
             middle = (fits + too_many) // 2
-            ids = self._encode(request.messages(newest=middle))
+            ids = self._encode(request.shorter[middle])
             if len(ids) + reserved <= self.context:
                 fits, best = middle, ids
             else:
@@ -89,28 +88,29 @@ class ChatTokenizer:
 
     def ids(self, request: Request) -> list[int]:
         """Token ids of the whole prompt, however long."""
-        return self._encode(request.messages())
+        return self._encode(request.messages)
 
-    def label_tokens(self, request: Request) -> tuple[int, int]:
-        """First token of the positive and of the negative answer after this prompt.
+    def first_tokens(self, request: Request, wanted: OneOf) -> tuple[int, ...]:
+        """First token of each answer after this prompt.
 
         Raises:
-            EngineError: both begin with the same token.
+            EngineError: two begin with the same token.
         """
-        text = self._text(request.messages())
+        text = self._text(request.messages)
         before = self._ids(text)
-        first = []
-        for answer in request.prompt.answers:
+        first: list[int] = []
+        for answer in wanted.answers:
             after = self._ids(text + answer)
             # Where the answer's beginning merges into the prompt's last token, take the answer's own first token.
             own = self.tokenizer(answer, add_special_tokens=False)["input_ids"]
-            first.append(after[len(before)] if after[: len(before)] == before else own[0])
-        if first[0] == first[1]:
-            raise EngineError(
-                f"the answers {request.prompt.positive!r} and {request.prompt.negative!r} begin with the same token of "
-                "this model: choose others in the prompt file"
-            )
-        return first[0], first[1]
+            token = after[len(before)] if after[: len(before)] == before else own[0]
+            if token in first:
+                raise EngineError(
+                    f"the answers {wanted.answers[first.index(token)]!r} and {answer!r} begin with the same token of "
+                    "this model: choose others (in the prompt file, where they are a judge's)"
+                )
+            first.append(token)
+        return tuple(first)
 
     def _encode(self, messages: list[Message]) -> list[int]:
         return self._ids(self._text(messages))

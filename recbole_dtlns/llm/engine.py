@@ -8,17 +8,22 @@ from importlib import import_module
 from typing import Any, Protocol
 
 from recbole_dtlns.errors import InstallationError
-from recbole_dtlns.judges.language_model.prompt import Prompt
-from recbole_dtlns.judges.language_model.requests import Request
 from recbole_dtlns.llm.reply import Reply
+from recbole_dtlns.llm.request import Request
+
+# How answers are got, the best way first.
+LOG_PROBABILITIES = "log-probabilities"
+CONSTRAINED = "constrained choice"
+TEXT = "text"
 
 
 class RunningEngine(Protocol):
     """An engine that is ready to answer.
 
     Attributes:
-        mode: how answers are got, for shards and label cards: "log-probabilities", "constrained choice" or "text".
-        truncated: how many prompts lost their oldest history items because the model's context is too short.
+        mode: how the latest replies were got: "log-probabilities" of the wanted answers, "constrained choice" (nothing
+            but what is wanted can be written) or "text"; empty before the first.
+        truncated: how many prompts were shortened because the model's context is too short.
     """
 
     mode: str
@@ -39,20 +44,24 @@ class Engine(Protocol):
     """Where a model runs.
 
     Attributes:
-        name: as in `dtlns_judge`.
+        name: as in `dtlns_engine`.
         model: path or name of the model.
-
-    An engine for which every slice costs a start may have an attribute `least_slice`: slices are at least that large.
+        least_slice: requests that are worth a call of `answer`, where every call costs a start; else 1.
+        local: whether the model runs on this machine, so that asking sends nothing anywhere.
+        loads_model: whether it loads `model` from a folder or by a public name; servers have names of their own.
     """
 
     name: str
     model: str
+    least_slice: int
+    local: bool
+    loads_model: bool
 
     def revision(self) -> str | None:
         """Which state of the model, where that can be told."""
         ...
 
-    def start(self, prompt: Prompt) -> AbstractContextManager[RunningEngine]:
+    def start(self) -> AbstractContextManager[RunningEngine]:
         """Load the model, or connect to it; called only when there is something to ask."""
         ...
 
@@ -70,4 +79,6 @@ def optional_import(module: str, engine: str, install: str) -> Any:
     try:
         return import_module(module)
     except ImportError as error:
-        raise InstallationError(f"the judge '{engine}' needs {module} ({error}); install it with: {install}") from error
+        raise InstallationError(
+            f"the engine '{engine}' needs {module} ({error}); install it with: {install}"
+        ) from error

@@ -16,27 +16,31 @@ from threading import Thread
 from typing import Any
 
 from recbole_dtlns.errors import ConfigError, DTLNSError, EngineError
-from recbole_dtlns.judges.contract import Label
-from recbole_dtlns.judges.language_model.prompt import Prompt
-from recbole_dtlns.judges.language_model.requests import Request
 from recbole_dtlns.llm.bounded_http import bounded_http
 from recbole_dtlns.llm.chat_model import ChatTokenizer
-from recbole_dtlns.llm.engine import optional_import
+from recbole_dtlns.llm.engine import CONSTRAINED, LOG_PROBABILITIES, TEXT, optional_import
 from recbole_dtlns.llm.key_spellings import masked
-from recbole_dtlns.llm.reply import Reason, Reply, label_probability, read_reply
+from recbole_dtlns.llm.reply import NoReply, Reply, probabilities
+from recbole_dtlns.llm.request import AsJSON, FreeText, OneOf, Request, Wanted
 
 logger = logging.getLogger("recbole_dtlns")
 
 INSTALL = "pip install 'recbole_dtlns[openai]'"
 _TOP_LOGPROBS = 20
-_TEXT_TOKENS = 16
-_TOKENS_PER_NUMBER = 4
+_ANSWER_TOKENS = 16  # one of some answers, in an object or with a few words around it
+_OBJECT_TOKENS = 12  # around an answer in JSON
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _LOOKED_AT = 1 << 16  # characters of what a server sent
 _AT_THE_CUT = 1 << 10  # of them, where only a part of the key may be left
 _SHOWN = 500
 _ABOUT_THE_KEY = (401, 403)
 _ROUNDING = 1e-3  # by which a log-probability may be above 0
+# By what is wanted, the best first; servers take some of them.
+_MODES: dict[type[Wanted], tuple[str, ...]] = {
+    OneOf: (LOG_PROBABILITIES, CONSTRAINED, TEXT),
+    AsJSON: (CONSTRAINED, TEXT),
+    FreeText: (TEXT,),
+}
 
 
 @dataclass(frozen=True)
@@ -111,6 +115,9 @@ class OpenAIEngine:
     """
 
     name = "openai"
+    least_slice = 1
+    local = False
+    loads_model = False
 
     def __init__(self, model: str, server: Server, revision: str | None = None, tokenizer: str | None = None) -> None:
         self.model = model
@@ -128,14 +135,14 @@ class OpenAIEngine:
         return self._revision
 
     @contextmanager
-    def start(self, prompt: Prompt) -> Iterator[_Running]:
+    def start(self) -> Iterator[_Running]:
         library = optional_import("openai", self.name, INSTALL)
         key = self.server.key()
         with bounded_http(library, self.server.timeout) as http:
             client = library.OpenAI(
                 api_key=key, base_url=self.server.base_url, max_retries=self.server.retries, http_client=http
             )
-            yield _Running(library, client, self, prompt)
+            yield _Running(library, client, self)
 
     def encoder(self) -> Callable[[Request], list[int]] | None:
         if self.tokenizer is None:
@@ -164,20 +171,18 @@ def request_body(model: str, request: Request, mode: str, arguments: Mapping[str
         mode: "log-probabilities" (one token and the likeliest others), "constrained choice" (a JSON schema) or "text".
         arguments: fields to add or replace; null removes one.
     """
-    body: dict[str, Any] = {"model": model, "messages": request.messages(), "temperature": 0}
-    count = len(request.candidates)
-    if mode == "log-probabilities":
+    wanted = request.wanted
+    body: dict[str, Any] = {"model": model, "messages": request.messages, "temperature": 0}
+    if mode == LOG_PROBABILITIES:
         body |= {"max_tokens": 1, "logprobs": True, "top_logprobs": _TOP_LOGPROBS}
+    elif isinstance(wanted, OneOf):
+        body["max_tokens"] = _ANSWER_TOKENS
     else:
-        body["max_tokens"] = _TEXT_TOKENS + (0 if request.prompt.shape == "pair" else count * _TOKENS_PER_NUMBER)
-    if mode == "constrained choice":
-        if request.prompt.shape == "pair":
-            answer: dict[str, Any] = {"type": "string", "enum": list(request.prompt.answers)}
-        else:
-            answer = request.prompt.reply_schema(count)
+        body["max_tokens"] = wanted.max_tokens + (_OBJECT_TOKENS if isinstance(wanted, AsJSON) else 0)
+    if mode == CONSTRAINED and not isinstance(wanted, FreeText):
         schema = {
             "type": "object",
-            "properties": {"answer": answer},
+            "properties": {"answer": _schema(wanted)},
             "required": ["answer"],
             "additionalProperties": False,
         }
@@ -186,6 +191,15 @@ def request_body(model: str, request: Request, mode: str, arguments: Mapping[str
             "json_schema": {"name": "answer", "strict": True, "schema": schema},
         }
     return {key: value for key, value in {**body, **arguments}.items() if value is not None}
+
+
+def best_mode(wanted: Wanted) -> str:
+    """How an answer of this kind is asked for, where the server takes everything."""
+    return _MODES[type(wanted)][0]
+
+
+def _schema(wanted: OneOf | AsJSON) -> Mapping[str, Any]:
+    return {"type": "string", "enum": list(wanted.answers)} if isinstance(wanted, OneOf) else wanted.schema
 
 
 def read_completion(request: Request, mode: str, body: Mapping[str, Any]) -> Reply:
@@ -198,40 +212,43 @@ def read_completion(request: Request, mode: str, body: Mapping[str, Any]) -> Rep
         tokens = int(usage.get("prompt_tokens") or 0) - int(cached) + int(usage.get("completion_tokens") or 0)
         tokens = max(0, tokens)
         text = choice["message"]["content"]
-        if mode == "log-probabilities":
+        if mode == LOG_PROBABILITIES and isinstance(request.wanted, OneOf):
             first = choice["logprobs"]["content"][0]["top_logprobs"]
             likely = [(str(each["token"]), _log_probability(each["logprob"])) for each in first]
-            probability = _probability(request.prompt, likely)
-            if probability is None:
-                return Reply(reason=Reason.NO_LABEL_TOKEN, detail=str(text), tokens=tokens, model=model)
-            return Reply(probability=probability, tokens=tokens, model=model)
+            shares = _probabilities(request.wanted.answers, likely)
+            if shares is None:
+                return Reply(reason=NoReply.NO_ANSWER_LIKELY, detail=str(text), tokens=tokens, model=model)
+            return Reply(probabilities=shares, tokens=tokens, model=model)
         if not isinstance(text, str):
             raise TypeError("the message has no content")
     except (KeyError, IndexError, TypeError, ValueError, AttributeError, OverflowError) as error:
         detail = f"not a chat completion ({type(error).__name__}: {error}): {json.dumps(body, default=str)}"
-        return Reply(reason=Reason.MALFORMED, detail=detail, lasting=False, model=model)
-    return Reply(text=_constrained(text) if mode == "constrained choice" else text, tokens=tokens, model=model)
+        return Reply(reason=NoReply.MALFORMED, detail=detail, lasting=False, model=model)
+    return Reply(text=_constrained(text) if mode == CONSTRAINED else text, tokens=tokens, model=model)
 
 
 class _Running:
-    def __init__(self, library: Any, client: Any, engine: OpenAIEngine, prompt: Prompt) -> None:
+    def __init__(self, library: Any, client: Any, engine: OpenAIEngine) -> None:
         self.library = library
         self.client = client
         self.model = engine.model
         self.server = engine.server
-        self.mode = "log-probabilities" if prompt.shape == "pair" else "constrained choice"
+        self.mode = ""
         self.truncated = 0
-        self._probed = False
+        self._modes: dict[type[Wanted], str] = {}  # that the server takes
 
     def answer(self, requests: Sequence[Request]) -> Generator[tuple[int, Reply]]:
-        positions = iter(range(len(requests)))
-        if not self._probed and requests:
-            yield next(positions), self._probe(requests[0])
+        positions = list(range(len(requests)))
+        for position, request in enumerate(requests):
+            if type(request.wanted) not in self._modes:
+                positions.remove(position)
+                yield position, self._probe(request)
         replies: SimpleQueue[tuple[int, Reply | BaseException]] = SimpleQueue()
 
         def ask(position: int) -> None:
             try:
-                replies.put((position, self._ask(requests[position])))
+                mode = self._modes[type(requests[position].wanted)]
+                replies.put((position, self._ask(requests[position], mode)))
             except BaseException as error:  # raised where the replies are taken
                 replies.put((position, error))
 
@@ -240,41 +257,46 @@ class _Running:
         under_way = 0
         for position in positions:
             if under_way == self.server.concurrency:
-                yield _taken(replies.get())
+                yield self._taken(requests, *replies.get())
                 under_way -= 1
             Thread(target=ask, args=(position,), name=f"asking-{position}", daemon=True).start()
             under_way += 1
         for _ in range(under_way):
-            yield _taken(replies.get())
+            yield self._taken(requests, *replies.get())
+
+    def _taken(self, requests: Sequence[Request], position: int, found: Reply | BaseException) -> tuple[int, Reply]:
+        if isinstance(found, BaseException):
+            raise found
+        self.mode = self._modes[type(requests[position].wanted)]
+        return position, found
 
     def _probe(self, request: Request) -> Reply:
         """Find the best mode that the server takes, with a real request, whose answer counts."""
-        modes = ["log-probabilities", "constrained choice", "text"]
-        for mode in modes[modes.index(self.mode) :]:
+        for mode in _MODES[type(request.wanted)]:
             self.mode = mode
             try:
-                reply = self._ask(request)
-                if reply.reason is Reason.MALFORMED:  # garbage for once must not decide the mode of a whole run
-                    reply = self._ask(request)
+                reply = self._ask(request, mode)
+                if reply.reason is NoReply.MALFORMED:  # garbage for once must not decide the mode of a whole run
+                    reply = self._ask(request, mode)
             except _NotTaken as refusal:
                 logger.info("the server does not take mode '%s': %s", mode, refusal)
                 continue
-            if reply.reason is Reason.FAILED:
+            if reply.reason is NoReply.FAILED:
                 raise EngineError(f"{self._where()} fails: {reply.detail} (after {self.server.retries} retries)")
-            if reply.reason is Reason.MALFORMED and mode == "log-probabilities":
+            if reply.reason is NoReply.MALFORMED and mode == LOG_PROBABILITIES:
                 logger.info("the server returns no log-probabilities")
                 continue
-            if mode == "constrained choice" and reply.text is None:
+            if mode == CONSTRAINED and reply.text is None:
                 continue
             logger.info("asking %s in mode '%s'", self.model, mode)
             break
-        self._probed = True
+        self._modes[type(request.wanted)] = self.mode
         return reply
 
-    def _ask(self, request: Request) -> Reply:
+    def _ask(self, request: Request, mode: str) -> Reply:
         """The reply, with nothing of the key in what may be shown of it."""
-        reply = self._asked(request)
-        if all(answer.label != Label.ABSTAIN for answer in read_reply(request.prompt, reply, len(request.candidates))):
+        reply = self._asked(request, mode)
+        if reply.text is not None and _is_plain_answer(request.wanted, reply.text):
             return replace(reply, model=self._masked(reply.model))  # an answer is read, not shown
         return replace(
             reply, model=self._masked(reply.model), text=self._masked(reply.text), detail=self._shown(reply.detail)
@@ -287,9 +309,10 @@ class _Running:
         """What a message shows of it; cut last, or a part of the key could be left at the end."""
         return self.server.without_key(text)[:_SHOWN]
 
-    def _asked(self, request: Request) -> Reply:
+    def _asked(self, request: Request, mode: str) -> Reply:
         library = self.library
-        body = request_body(self.model, request, self.mode, self.server.arguments)
+        probed = type(request.wanted) in self._modes
+        body = request_body(self.model, request, mode, self.server.arguments)
         try:
             completion = self.client.post("/chat/completions", body=body, cast_to=object)
         except library.APIStatusError as error:
@@ -297,7 +320,7 @@ class _Running:
             message = self._shown(error.message)
             if status in _ABOUT_THE_KEY and self.server.api_key_env is not None:
                 message = "what it says is not repeated here, as it may be about the key"
-            if status in (400, 422) and not self._probed and self.mode != "text":
+            if status in (400, 422) and not probed and mode != TEXT:
                 raise _NotTaken(message) from None
             if 300 <= status < 400:
                 place = self._shown(error.response.headers.get("location", "an address that it does not name"))
@@ -306,7 +329,7 @@ class _Running:
                     "was not named: if it is right, set dtlns_judge_base_url to it"
                 ) from None
             if status in (408, 409, 429) or status >= 500:
-                return Reply(reason=Reason.FAILED, detail=f"HTTP {status}: {message}", lasting=False)
+                return Reply(reason=NoReply.FAILED, detail=f"HTTP {status}: {message}", lasting=False)
             raise EngineError(
                 f"{self._where()} refused the request with HTTP {status}: {message}. {_advice(status)}"
             ) from None
@@ -314,12 +337,12 @@ class _Running:
             if isinstance(error.__cause__, DTLNSError):  # older versions wrap our own errors too
                 raise error.__cause__ from None
             detail = self._shown(f"{error} ({error.__cause__})")
-            if not self._probed:
+            if not probed:
                 raise EngineError(f"cannot reach {self._where()}: {detail}; check dtlns_judge_base_url") from None
-            return Reply(reason=Reason.FAILED, detail=detail, lasting=False)
+            return Reply(reason=NoReply.FAILED, detail=detail, lasting=False)
         except (library.APIResponseValidationError, ValueError, RecursionError) as error:
-            return Reply(reason=Reason.MALFORMED, detail=str(error), lasting=False)
-        return read_completion(request, self.mode, completion)
+            return Reply(reason=NoReply.MALFORMED, detail=str(error), lasting=False)
+        return read_completion(request, mode, completion)
 
     def _where(self) -> str:
         return self.server.base_url or "the OpenAI server"
@@ -341,13 +364,6 @@ def _name(body: Any) -> str | None:
     return ascii(named)[1:-1] if isinstance(named, str) and named else None
 
 
-def _taken(reply: tuple[int, Reply | BaseException]) -> tuple[int, Reply]:
-    position, found = reply
-    if isinstance(found, BaseException):
-        raise found
-    return position, found
-
-
 class _NotTaken(Exception):
     """The server refuses a mode."""
 
@@ -360,29 +376,36 @@ def _advice(status: int) -> str:
     return "Check dtlns_judge_model, dtlns_judge_engine_args and, for long histories, dtlns_judge_max_history"
 
 
-def _probability(prompt: Prompt, likely: list[tuple[str, float]]) -> float | None:
-    """Probability of the positive answer; an answer that is not listed is at most as likely as the last one listed."""
-    mass = {True: 0.0, False: 0.0}
-    positive_answer, negative_answer = (answer.strip().casefold() for answer in prompt.answers)
+def _probabilities(answers: Sequence[str], likely: list[tuple[str, float]]) -> tuple[float, ...] | None:
+    """Probabilities of the answers; one that is not listed is at most as likely as the last one listed."""
+    mass = [0.0] * len(answers)
+    spelled = [answer.strip().casefold() for answer in answers]
     for token, logarithm in likely:
         said = token.strip().casefold()
-        for answer, other, flag in (
-            (positive_answer, negative_answer, True),
-            (negative_answer, positive_answer, False),
-        ):
-            if said and answer.startswith(said) and not other.startswith(said):
-                mass[flag] += math.exp(logarithm)
-    if not any(mass.values()):
+        begin = [place for place, answer in enumerate(spelled) if said and answer.startswith(said)]
+        if len(begin) == 1:
+            mass[begin[0]] += math.exp(logarithm)
+    if not any(mass):
         return None
     floor = math.exp(min(logarithm for _, logarithm in likely)) if len(likely) >= _TOP_LOGPROBS else 0.0
-    positive, negative = (math.log(mass[flag] or floor) if mass[flag] or floor else -math.inf for flag in (True, False))
-    return label_probability(positive, negative)
+    return probabilities([math.log(share or floor) if share or floor else -math.inf for share in mass])
 
 
 def _log_probability(value: Any) -> float:
     if isinstance(value, bool) or not float(value) <= _ROUNDING:  # NaN is not below anything
         raise ValueError(f"{value} is no logarithm of a probability")
     return float(value)
+
+
+def _is_plain_answer(wanted: Wanted, text: str) -> bool:
+    """Whether a text is one of the answers, or JSON without any text in it."""
+    if isinstance(wanted, OneOf):
+        return wanted.named(text) is not None
+    try:
+        json.loads(text)
+    except (ValueError, RecursionError):
+        return False
+    return isinstance(wanted, AsJSON) and '"' not in text
 
 
 def _constrained(text: str) -> str | None:

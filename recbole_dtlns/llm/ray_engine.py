@@ -10,12 +10,11 @@ from dataclasses import replace
 from typing import Any
 
 from recbole_dtlns.errors import ConfigError, EngineError
-from recbole_dtlns.judges.language_model.prompt import Prompt
-from recbole_dtlns.judges.language_model.requests import Request
 from recbole_dtlns.llm.chat_model import ChatTokenizer, local_model, model_revision
 from recbole_dtlns.llm.engine import RunningEngine, optional_import
 from recbole_dtlns.llm.openai_engine import OpenAIEngine, Server, server_of
-from recbole_dtlns.llm.reply import Reason, Reply, label_probability
+from recbole_dtlns.llm.reply import NoReply, Reply
+from recbole_dtlns.llm.request import Request
 from recbole_dtlns.llm.vllm_engine import VLLMRequests
 from recbole_dtlns.ray_cluster import ray_cluster
 
@@ -43,6 +42,7 @@ class RayEngine:
 
     name = "ray"
     least_slice = 100_000
+    local = False
 
     def __init__(
         self,
@@ -60,6 +60,7 @@ class RayEngine:
         self.workers = workers
         self.resources = dict(resources or {"GPU": 1})
         self.urls = list(urls)
+        self.loads_model = not self.urls
         self.server = server or Server()
         for url in self.urls:
             replace(self.server, base_url=url)  # a wrong address is told here, not by an actor
@@ -86,15 +87,15 @@ class RayEngine:
         return self._revision if self.urls else model_revision(self.model, self._revision)
 
     @contextmanager
-    def start(self, prompt: Prompt) -> Iterator[RunningEngine]:
+    def start(self) -> Iterator[RunningEngine]:
         optional_import("ray.data", self.name, INSTALL)  # before a cluster is started for nothing
         with ray_cluster(self.address, INSTALL) as ray:
             ray.data.DataContext.get_current().enable_progress_bars = False
             if self.urls:
-                yield _Fleet(ray, self, prompt)
+                yield _Fleet(ray, self)
             else:
                 self._check_resources(ray)
-                yield _Actors(ray, self, prompt)
+                yield _Actors(ray, self)
 
     def encoder(self) -> Callable[[Request], list[int]] | None:
         if self.urls:
@@ -122,14 +123,14 @@ class RayEngine:
 class _Actors:
     """vLLM engines as actors, through `ray.data.llm`."""
 
-    def __init__(self, ray: Any, engine: RayEngine, prompt: Prompt) -> None:
+    def __init__(self, ray: Any, engine: RayEngine) -> None:
         library = optional_import("vllm", engine.name, INSTALL)
         self.ray = ray
         self.engine = engine
         chat = ChatTokenizer.load(engine.model, engine._revision, engine.name, engine._template_arguments)
         length = engine._arguments.get("max_model_len") or _context(engine)
-        self.requests = VLLMRequests(library, chat.within(length), prompt)
-        self.mode = self.requests.mode
+        self.requests = VLLMRequests(library, chat.within(length))
+        self.mode = ""
         self.truncated = 0
 
     def answer(self, requests: Sequence[Request]) -> Generator[tuple[int, Reply]]:
@@ -138,7 +139,7 @@ class _Actors:
         reserved = max(map(self.requests.longest_reply, requests), default=0)
         for position, (ids, cut) in enumerate(self.requests.chat.encode_all(requests, reserved)):
             if ids is None:
-                yield position, Reply(reason=Reason.TOO_LONG)
+                yield position, Reply(reason=NoReply.TOO_LONG)
                 continue
             self.truncated += cut
             rows.append({"position": position, "ids": ids, "sampling": self.requests.sampling(requests[position])})
@@ -157,32 +158,28 @@ class _Actors:
             log_engine_metrics=False,
         )
         process = llm.build_processor(config, preprocess=_to_vllm, postprocess=_from_vllm)
-        yield from _streamed(self.ray, process(self.ray.data.from_items(rows)), rows, self._read)
+        for position, row in _streamed(self.ray, process(self.ray.data.from_items(rows)), rows):
+            self.mode = self.requests.mode(requests[position])
+            yield position, _NO_REPLY if row is None else self._read(requests[position], row)
 
     def _revised(self) -> dict[str, Any]:
         return {} if self.engine._revision is None else {"revision": self.engine._revision}
 
-    def _read(self, row: Mapping[str, Any]) -> Reply:
+    def _read(self, request: Request, row: Mapping[str, Any]) -> Reply:
         error = row.get("__inference_error__") or row.get("error")  # Ray leaves a failed row as it was
         if error:
-            return Reply(reason=Reason.FAILED, detail=str(error), lasting=False)
-        if self.mode != "log-probabilities":
-            return Reply(text=row["text"], tokens=row["tokens"])
-        found = {int(token): value for token, value in json.loads(row["logprobs"]).items()}
-        probability = label_probability(*(found.get(label, float("-inf")) for label in self.requests.labels()))
-        if probability is None:
-            return Reply(reason=Reason.NO_LABEL_TOKEN, detail=row["text"], tokens=row["tokens"])
-        return Reply(probability=probability, tokens=row["tokens"])
+            return Reply(reason=NoReply.FAILED, detail=str(error), lasting=False)
+        first = {int(token): value for token, value in json.loads(row["logprobs"]).items()}
+        return self.requests.read(request, row["text"], first, row["tokens"])
 
 
 class _Fleet:
     """A fleet of OpenAI-compatible servers, one actor for each."""
 
-    def __init__(self, ray: Any, engine: RayEngine, prompt: Prompt) -> None:
+    def __init__(self, ray: Any, engine: RayEngine) -> None:
         self.ray = ray
         self.engine = engine
-        self.prompt = prompt
-        self.mode = "log-probabilities" if prompt.shape == "pair" else "constrained choice"
+        self.mode = ""
         self.truncated = 0
         engine.server.key()  # a missing key is told here, not by an actor
 
@@ -192,7 +189,7 @@ class _Fleet:
             {
                 "position": position,
                 "url": urls[position // _BATCH % len(urls)],
-                "request": json.dumps([request.history, request.candidates, [key.hex() for key in request.keys]]),
+                "request": json.dumps(request.plain()),
             }
             for position, request in enumerate(requests)
         ]
@@ -200,24 +197,21 @@ class _Fleet:
         # In blocks of one url each, in turn; Ray hands them to whichever actor is free.
         asked = data.map_batches(
             _Client,
-            fn_constructor_args=(self.engine.model, self.engine.server, self.prompt),
+            fn_constructor_args=(self.engine.model, self.engine.server),
             batch_size=_BATCH,
             concurrency=len(urls),
             num_cpus=0.1,
         )
-        yield from _streamed(self.ray, asked, rows, self._read)
-
-    def _read(self, row: Mapping[str, Any]) -> Reply:
-        self.mode = row["mode"]
-        reply = json.loads(row["reply"])
-        return Reply(**{**reply, "reason": Reason(reply["reason"])})
+        for position, row in _streamed(self.ray, asked, rows):
+            self.mode = self.mode if row is None else row["mode"]
+            yield position, _NO_REPLY if row is None else Reply.of_plain(json.loads(row["reply"]))
 
 
 class _Client:
     """Lives in an actor: asks the server that a batch names."""
 
-    def __init__(self, model: str, server: Server, prompt: Prompt) -> None:
-        self.model, self.server, self.prompt = model, server, prompt
+    def __init__(self, model: str, server: Server) -> None:
+        self.model, self.server = model, server
         self._open = ExitStack()
         self._running: dict[str, RunningEngine] = {}
 
@@ -227,7 +221,7 @@ class _Client:
         texts, urls = [str(text) for text in batch["request"]], [str(url) for url in batch["url"]]
         for url in dict.fromkeys(urls):
             places = [place for place, each in enumerate(urls) if each == url]
-            asked = [self._request(texts[place]) for place in places]
+            asked = [Request.of_plain(json.loads(texts[place])) for place in places]
             try:
                 running = self._at(url)
                 for place, reply in running.answer(asked):
@@ -235,39 +229,36 @@ class _Client:
                 modes[url] = running.mode
             except EngineError as error:  # this server refuses or is gone; the others go on
                 for place in places:
-                    replies.setdefault(place, Reply(reason=Reason.FAILED, detail=str(error), lasting=False))
+                    replies.setdefault(place, Reply(reason=NoReply.FAILED, detail=str(error), lasting=False))
                 modes[url] = "none"
-        plain = [json.dumps(vars(replies[place])) for place in range(len(urls))]
+        plain = [json.dumps(replies[place].plain()) for place in range(len(urls))]
         return {"position": list(batch["position"]), "reply": plain, "mode": [modes[url] for url in urls]}
 
     def _at(self, url: str) -> RunningEngine:
         if url not in self._running:
             engine = OpenAIEngine(self.model, replace(self.server, base_url=url))
-            self._running[url] = self._open.enter_context(engine.start(self.prompt))
+            self._running[url] = self._open.enter_context(engine.start())
         return self._running[url]
 
-    def _request(self, text: str) -> Request:
-        history, candidates, keys = json.loads(text)
-        return Request(
-            self.prompt, tuple(map(tuple, history)), tuple(map(tuple, candidates)), tuple(map(bytes.fromhex, keys))
-        )
+
+_NO_REPLY = Reply(reason=NoReply.FAILED, detail="Ray brought no reply", lasting=False)
 
 
 def _streamed(
-    ray: Any, data: Any, rows: Iterable[Mapping[str, Any]], read: Callable[[Mapping[str, Any]], Reply]
-) -> Generator[tuple[int, Reply]]:
-    """The replies as Ray brings them, exactly one per row."""
+    ray: Any, data: Any, rows: Iterable[Mapping[str, Any]]
+) -> Generator[tuple[int, Mapping[str, Any] | None]]:
+    """Positions and rows as Ray brings them, exactly one for each that it was given; None for one that it lost."""
     waiting = {row["position"] for row in rows}
     try:
         for row in data.iter_rows():
             position = int(row["position"])
             if position in waiting:  # Ray repeats what a dying actor had in hand
                 waiting.discard(position)
-                yield position, read(row)
+                yield position, row
     except ray.exceptions.RayError as error:
         raise EngineError(f"Ray ended the job, and what was answered is kept: {str(error).strip()[-500:]}") from error
     for position in sorted(waiting):
-        yield position, Reply(reason=Reason.FAILED, detail="Ray brought no reply", lasting=False)
+        yield position, None
 
 
 def _to_vllm(row: dict[str, Any]) -> dict[str, Any]:

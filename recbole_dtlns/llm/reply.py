@@ -1,143 +1,72 @@
-"""A model's reply, and the answers that are read from it: strictly, with a reason for every abstention."""
+"""What comes back for a request."""
 
 from __future__ import annotations
 
-import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from enum import IntEnum
-
-from recbole_dtlns.judges.contract import Label
-from recbole_dtlns.judges.language_model.prompt import Prompt, bare
+from enum import Enum
+from typing import Any
 
 
-class Reason(IntEnum):
-    """Why a verdict is an abstention. The numbers are stored: new reasons go to the end."""
+class NoReply(Enum):
+    """Why there is nothing to read."""
 
-    NONE = 0
-    MALFORMED = 1
-    NO_LABEL_TOKEN = 2
-    TOO_LONG = 3
-    FAILED = 4
-    NOT_RECORDED = 5
-
-    @property
-    def sentence(self) -> str:
-        """For tables and label cards."""
-        return _SENTENCES[self]
-
-
-_SENTENCES = {
-    Reason.NONE: "answered",
-    Reason.MALFORMED: "the reply is none of the answers",
-    Reason.NO_LABEL_TOKEN: "neither answer is among the likely tokens",
-    Reason.TOO_LONG: "the prompt is longer than the model's context even without any history",
-    Reason.FAILED: "the request failed",
-    Reason.NOT_RECORDED: "the file holds no reply",
-}
+    MALFORMED = "what came back is no reply"
+    NO_ANSWER_LIKELY = "none of the answers is among the likely tokens"
+    TOO_LONG = "the prompt is longer than the model's context, in its shortest form too"
+    FAILED = "the request failed"
+    NOT_RECORDED = "the file holds no reply"
 
 
 @dataclass(frozen=True)
 class Reply:
-    """What an engine brings back for one request: a probability, or a text, or the reason why neither.
+    """What an engine brings back for one request: probabilities, or a text, or the reason why neither.
 
     Attributes:
-        probability: of the positive answer among the two (shape `pair`, from log-probabilities).
-        text: what the model wrote, where there are no log-probabilities.
+        probabilities: of the answers among themselves, where one of some was wanted and the engine can tell.
+        text: what the model wrote, where there are no probabilities.
         reason: set when there is nothing to read.
         detail: what went wrong, for examples in messages.
         tokens: computed for the request: prompt tokens that were not in a prefix cache, and generated ones.
-        lasting: False when asking again may help (the server failed); such an abstention is not stored.
+        lasting: False when asking again may help (the server failed).
         model: the name under which a server says that it answered; None where the engine knows its model itself.
     """
 
-    probability: float | None = None
+    probabilities: tuple[float, ...] | None = None
     text: str | None = None
-    reason: Reason = Reason.NONE
+    reason: NoReply | None = None
     detail: str = ""
     tokens: int = 0
     lasting: bool = True
     model: str | None = None
 
-
-@dataclass(frozen=True)
-class Answer:
-    """The verdict on one pair, as the verdict store keeps it.
-
-    Attributes:
-        probability: that the answer is positive; NaN for an abstention.
-        label: the likelier answer, or `Label.ABSTAIN`.
-        reason: why it is an abstention.
-        tokens: computed for this pair.
-    """
-
-    probability: float
-    label: Label
-    reason: Reason = Reason.NONE
-    tokens: int = 0
+    def plain(self) -> dict[str, Any]:
+        """The reply as plain data."""
+        return {**vars(self), "reason": self.reason and self.reason.name}
 
     @classmethod
-    def of(cls, probability: float, tokens: int) -> Answer:
-        """The label is positive from 1/2 on."""
-        return cls(probability, Label.POSITIVE if probability >= 0.5 else Label.NEGATIVE, Reason.NONE, tokens)
+    def of_plain(cls, plain: Mapping[str, Any]) -> Reply:
+        """The reply that `plain` described, also after a way through JSON."""
+        found, reason = plain["probabilities"], plain["reason"]
+        return cls(
+            **{
+                **plain,
+                "probabilities": None if found is None else tuple(found),
+                "reason": None if reason is None else NoReply[reason],
+            }
+        )
 
-    @classmethod
-    def abstention(cls, reason: Reason, tokens: int) -> Answer:
-        return cls(math.nan, Label.ABSTAIN, reason, tokens)
 
-
-def read_reply(prompt: Prompt, reply: Reply, count: int) -> list[Answer]:
-    """The answers that a reply gives.
+def probabilities(logarithms: Sequence[float]) -> tuple[float, ...] | None:
+    """Probabilities of answers among themselves; None when none of them is likely or one is no number.
 
     Args:
-        prompt: that the request was made with.
-        reply: of the engine.
-        count: candidates in the request.
-
-    Returns:
-        one answer per candidate; a reply that is not exactly what was asked for is an abstention on all of them.
+        logarithms: of their probabilities, up to a common summand.
     """
-    tokens = _shares(reply.tokens, count)
-    if reply.reason is not Reason.NONE:
-        return [Answer.abstention(reply.reason, share) for share in tokens]
-    if reply.probability is not None:
-        return [Answer.of(reply.probability, share) for share in tokens]
-    positive = _read_pair(prompt, reply.text) if prompt.shape == "pair" else _read_list(reply.text, count)
-    if positive is None:
-        return [Answer.abstention(Reason.MALFORMED, share) for share in tokens]
-    return [Answer.of(float(flag), share) for flag, share in zip(positive, tokens, strict=True)]
-
-
-def label_probability(positive: float, negative: float) -> float | None:
-    """Probability of the positive answer from both log-probabilities; None when none is likely or one is no number."""
-    highest = max(positive, negative)
-    if math.isnan(positive) or math.isnan(negative) or not -math.inf < highest < math.inf:
+    highest = max(logarithms)
+    if any(map(math.isnan, logarithms)) or not -math.inf < highest < math.inf:
         return None
-    return math.exp(positive - highest) / (math.exp(positive - highest) + math.exp(negative - highest))
-
-
-def _read_pair(prompt: Prompt, text: str | None) -> list[bool] | None:
-    """The reply is one of the answers, but for case, quotes, blanks around it and a full stop."""
-    said = bare(text or "")
-    by_answer = {bare(prompt.positive): True, bare(prompt.negative): False}
-    return [by_answer[said]] if said in by_answer else None
-
-
-def _read_list(text: str | None, count: int) -> list[bool] | None:
-    """The reply is a JSON list of different numbers from 1 to count."""
-    try:
-        numbers = json.loads(text or "")
-    except (ValueError, RecursionError):
-        return None
-    if not isinstance(numbers, list) or any(type(number) is not int for number in numbers):
-        return None
-    if len(set(numbers)) < len(numbers) or any(not 1 <= number <= count for number in numbers):
-        return None
-    return [number in numbers for number in range(1, count + 1)]
-
-
-def _shares(tokens: int, count: int) -> Sequence[int]:
-    """A request's tokens split over its candidates, adding up to the whole."""
-    base, rest = divmod(tokens, count)
-    return [base + (place < rest) for place in range(count)]
+    shares = [math.exp(logarithm - highest) for logarithm in logarithms]
+    whole = math.fsum(shares)
+    return tuple(share / whole for share in shares)

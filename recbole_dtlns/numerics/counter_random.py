@@ -24,22 +24,26 @@ def counter_uniform(seed: int, epoch: int, rows: np.ndarray, slots: int) -> np.n
         float64 [B, slots] with 53 random bits each.
     """
     key = np.uint64(_mix_integer(_mix_integer(seed) ^ epoch))
-    row_key = _mix(key ^ np.asarray(rows).astype(np.uint64))
-    bits = _mix(row_key[:, None] + np.arange(1, slots + 1, dtype=np.uint64) * _GOLDEN)
+    row_key = split_mix(key ^ np.asarray(rows).astype(np.uint64))
+    bits = split_mix(row_key[:, None] + np.arange(1, slots + 1, dtype=np.uint64) * _GOLDEN)
     bits >>= np.uint64(11)
     return bits * 2.0**-53
 
 
 def _mix_integer(value: int) -> int:
-    """`_mix` of one number."""
+    """`split_mix` of one number."""
     value = (value + int(_GOLDEN)) % 2**64
     value = ((value ^ (value >> 30)) * 0xBF58476D1CE4E5B9) % 2**64
     value = ((value ^ (value >> 27)) * 0x94D049BB133111EB) % 2**64
     return value ^ (value >> 31)
 
 
-def _mix(value: np.ndarray) -> np.ndarray:
-    """The finaliser of SplitMix64 (Steele et al., OOPSLA 2014); arithmetic is modulo 2^64 on purpose."""
+def split_mix(value: np.ndarray) -> np.ndarray:
+    """The finaliser of SplitMix64 (Steele et al., OOPSLA 2014): every bit of the input changes half of the output's.
+
+    Args:
+        value: uint64, of any shape; arithmetic is modulo 2^64 on purpose.
+    """
     value = value + _GOLDEN  # from here on in place
     value ^= value >> np.uint64(30)
     value *= np.uint64(0xBF58476D1CE4E5B9)

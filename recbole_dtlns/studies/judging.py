@@ -18,11 +18,11 @@ from recbole_dtlns.errors import ConfigError
 from recbole_dtlns.judges.audit import Audit, audit
 from recbole_dtlns.judges.contract import Label, Question, Verdicts
 from recbole_dtlns.judges.distilled import DistilledJudge
-from recbole_dtlns.judges.language_model.batch_files import RecordedReplies, write_requests
 from recbole_dtlns.judges.language_model.estimate import Estimate, estimate
 from recbole_dtlns.judges.language_model.judge import LLMJudge
 from recbole_dtlns.judges.language_model.label_card import label_file_card
 from recbole_dtlns.judges.table import JUDGES
+from recbole_dtlns.llm.batch_files import RecordedReplies, write_requests
 from recbole_dtlns.preparation.pipeline import ask
 from recbole_dtlns.settings.settings import DTLNSSettings
 
@@ -126,7 +126,8 @@ def export_requests(
     judge = LLMJudge.from_settings(RecordedReplies.from_settings, settings)
     plan = judge.plan(_question(config)[1])
     pending = plan.missing(judge.store().read().find(plan.keys) >= 0)
-    return write_requests(Path(file), plan.requests(pending), judge.engine.model, settings.judge_engine_args)
+    requests = (inquiry.request() for inquiry in plan.inquiries(pending))
+    return write_requests(Path(file), requests, judge.engine.model, settings.judge_engine_args)
 
 
 @quiet_recbole()

@@ -46,7 +46,6 @@ STILL_UPWARDS = {
     ("settings", "bridge"),
     ("preparation", "settings"),
     ("preparation", "bridge"),
-    ("llm", "judges"),
     ("studies", "reports"),
 }
 MAY_IMPORT = {

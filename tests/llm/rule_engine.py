@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 
-from recbole_dtlns.judges.language_model.prompt import Code, Prompt
-from recbole_dtlns.judges.language_model.requests import Request
-from recbole_dtlns.llm.reply import Reason, Reply
+from recbole_dtlns.judges.language_model.prompt import Code
+from recbole_dtlns.llm.reply import Reply
+from recbole_dtlns.llm.request import OneOf, Request
 
 
 def shared_prefix(first: str, second: str) -> int:
@@ -22,10 +23,20 @@ def overlap(history: Sequence[Code], candidate: Code) -> int:
     return max((shared_prefix(item[tree], candidate[tree]) for item in history for tree in (0, 1)), default=0)
 
 
+def shown(request: Request) -> tuple[list[list[str]], list[Code]]:
+    """What a request with a built-in prompt shows: the history's codes in each tree, and the candidates' codes."""
+    text = request.messages[-1]["content"]
+    first, second, asked = re.fullmatch(r"A: (.*)\nB: (.*)\n(Candidate.*)", text, re.DOTALL).groups()  # type: ignore[union-attr]
+    return [first.split(" "), second.split(" ")], re.findall(r"A (\S+) B (\S+)", asked)
+
+
 class RuleEngine:
     """Probability .9 from a shared prefix of `least` digits on, else .1; if told, an unusable reply every so often."""
 
     name = "rule"
+    least_slice = 1
+    local = False
+    loads_model = False
 
     def __init__(self, least: int = 2, abstain_every: int = 0, tokens: int = 10, model: str = "rule") -> None:
         self.model = model
@@ -39,10 +50,10 @@ class RuleEngine:
         return None
 
     def encoder(self) -> Callable[[Request], list[int]] | None:
-        return lambda request: list(" ".join(message["content"] for message in request.messages()).encode())
+        return lambda request: list(" ".join(message["content"] for message in request.messages).encode())
 
     @contextmanager
-    def start(self, prompt: Prompt) -> Iterator[RuleEngine]:
+    def start(self) -> Iterator[RuleEngine]:
         self.starts += 1
         yield self
 
@@ -52,15 +63,16 @@ class RuleEngine:
     def answer(self, requests: Sequence[Request]) -> Generator[tuple[int, Reply]]:
         for position, request in enumerate(requests):
             self.asked.append(request.id)
+            history, candidates = shown(request)
+            near = [self._is_near(history, candidate) for candidate in candidates]
             if self.abstain_every and len(self.asked) % self.abstain_every == 0:
                 yield position, Reply(text="I would rather not say", tokens=self.tokens)
-            elif request.prompt.shape == "user":
-                positive = [
-                    number
-                    for number, candidate in enumerate(request.candidates, start=1)
-                    if overlap(request.history, candidate) >= self.least
-                ]
-                yield position, Reply(text=str(positive), tokens=self.tokens)
+            elif isinstance(request.wanted, OneOf):
+                yield position, Reply(probabilities=(0.9, 0.1) if near[0] else (0.1, 0.9), tokens=self.tokens)
             else:
-                near = overlap(request.history, request.candidates[0]) >= self.least
-                yield position, Reply(probability=0.9 if near else 0.1, reason=Reason.NONE, tokens=self.tokens)
+                positive = [number for number, flag in enumerate(near, start=1) if flag]
+                yield position, Reply(text=str(positive), tokens=self.tokens)
+
+    def _is_near(self, history: list[list[str]], candidate: Code) -> bool:
+        shared = (shared_prefix(item, candidate[tree]) for tree in (0, 1) for item in history[tree])
+        return max(shared) >= self.least

@@ -13,9 +13,9 @@ from rule_engine import RuleEngine, overlap
 
 from recbole_dtlns.errors import DataError, JudgeError
 from recbole_dtlns.judges.contract import Label
-from recbole_dtlns.judges.language_model.batch_files import RecordedReplies, write_requests
 from recbole_dtlns.judges.language_model.judge import Limits, LLMJudge
 from recbole_dtlns.judges.language_model.prompt import Prompt
+from recbole_dtlns.llm.batch_files import RecordedReplies, write_requests
 
 QUESTION = random_question(n_users=10, candidates=4)
 
@@ -28,7 +28,8 @@ def judge(shape: str = "pair", rate: float = 0.1, **options: Any) -> LLMJudge:
 def export(asked: LLMJudge) -> list[dict[str, Any]]:
     plan = asked.plan(QUESTION)
     pending = plan.missing(asked.store().read().find(plan.keys) >= 0)
-    write_requests(Path("requests.jsonl"), plan.requests(pending), "some-model", {"seed": 7, "temperature": None})
+    requests = [inquiry.request() for inquiry in plan.inquiries(pending)]
+    write_requests(Path("requests.jsonl"), requests, "some-model", {"seed": 7, "temperature": None})
     return [json.loads(line) for line in Path("requests.jsonl").read_text().splitlines()]
 
 
@@ -48,7 +49,7 @@ def completion(request: dict[str, Any], content: str, logprobs: dict[str, float]
 def answers() -> dict[str, bool]:
     """What the prefix rule says, by request."""
     plan = judge().plan(QUESTION)
-    requests = plan.requests(plan.missing(np.zeros(len(QUESTION.candidates), dtype=bool)))
+    requests = plan.inquiries(plan.missing(np.zeros(len(QUESTION.candidates), dtype=bool)))
     return {request.id: overlap(request.history, request.candidates[0]) >= 2 for request in requests}
 
 

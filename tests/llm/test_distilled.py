@@ -19,10 +19,10 @@ from recbole_dtlns.judges.distilled import DistilledJudge
 from recbole_dtlns.judges.features import pair_features
 from recbole_dtlns.judges.language_model.judge import Limits, LLMJudge
 from recbole_dtlns.judges.language_model.prompt import Prompt
-from recbole_dtlns.judges.language_model.requests import Request
 from recbole_dtlns.judges.structural import StructuralJudge
 from recbole_dtlns.judges.table import JUDGES
 from recbole_dtlns.llm.reply import Reply
+from recbole_dtlns.llm.request import Request
 from recbole_dtlns.trees.item_tree import ItemTree
 
 
@@ -211,7 +211,8 @@ class Certain(RuleEngine):
 
     def answer(self, requests: Sequence[Request]) -> Generator[tuple[int, Reply]]:
         for position, reply in super().answer(requests):
-            yield position, replace(reply, probability=round(reply.probability or 0))
+            certain = tuple(float(round(share)) for share in reply.probabilities or ())
+            yield position, replace(reply, probabilities=certain)
 
 
 def test_an_llm_without_a_doubt_is_learnt_with_a_small_one(question: Question, monkeypatch: pytest.MonkeyPatch) -> None:

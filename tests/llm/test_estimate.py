@@ -21,7 +21,7 @@ def encoded(asked: LLMJudge) -> list[list[int]]:
     plan = asked.plan(QUESTION)
     encode = asked.engine.encoder()
     assert encode
-    return [encode(request) for request in plan.requests(plan.missing(np.zeros(100, dtype=bool)))]
+    return [encode(inquiry.request()) for inquiry in plan.inquiries(plan.missing(np.zeros(100, dtype=bool)))]
 
 
 def test_requests_and_tokens_are_counted_exactly_when_they_are_few() -> None:
@@ -54,7 +54,7 @@ def test_tokens_of_many_requests_are_measured_on_some() -> None:
     plan = everything.plan(many)
     encode = everything.engine.encoder()
     assert encode
-    prompts = [encode(request) for request in plan.requests(plan.missing(np.zeros(4800, dtype=bool)))]
+    prompts = [encode(inquiry.request()) for inquiry in plan.inquiries(plan.missing(np.zeros(4800, dtype=bool)))]
     assert found.sampled < found.requests == len(prompts)
     assert found.tokens is not None and abs(found.tokens / sum(map(len, prompts)) - 1) < 0.01
     shared = sum(shared_beginning(a, b) for a, b in zip([[], *prompts], prompts, strict=False))

@@ -26,12 +26,13 @@ from questions import random_question
 
 from recbole_dtlns.errors import ConfigError, EngineError, JudgeError
 from recbole_dtlns.judges.contract import Label, Question, Verdicts
+from recbole_dtlns.judges.language_model.answers import Reason, read_reply
 from recbole_dtlns.judges.language_model.judge import Limits, LLMJudge
 from recbole_dtlns.judges.language_model.prompt import Prompt
-from recbole_dtlns.judges.language_model.requests import Request
+from recbole_dtlns.judges.language_model.requests import Inquiry
 from recbole_dtlns.judges.language_model.verdict_store import HEADER_BYTES, VerdictStore
 from recbole_dtlns.llm.openai_engine import OpenAIEngine, Server, read_completion
-from recbole_dtlns.llm.reply import Reason, Reply, read_reply
+from recbole_dtlns.llm.reply import NoReply, Reply
 
 PROMPTS = {shape: Prompt.load(shape) for shape in ("pair", "user")}
 CANARY = "sk-canary-0123456789"
@@ -47,7 +48,7 @@ def judge(server: FaultyServer, shape: str = "pair", limits: Limits | None = Non
 def prompts(asked: LLMJudge, question: Question) -> list[str]:
     """The user message of every pair."""
     plan = asked.plan(question)
-    return [next(plan.requests(np.array([pair]))).messages()[-1]["content"] for pair in range(len(plan.keys))]
+    return [next(plan.inquiries(np.array([pair]))).messages()[-1]["content"] for pair in range(len(plan.keys))]
 
 
 def assert_is_the_truth(verdicts: Verdicts, asked: LLMJudge, question: Question, exact: bool = True) -> None:
@@ -306,7 +307,7 @@ def test_no_body_of_a_reply_can_stop_a_run(data: st.DataObject, mode: str, shape
             ]
         )
     )
-    request = Request(PROMPTS[shape], (("0", "0"),), (("1", "1"),), (bytes(16),))
+    request = Inquiry(PROMPTS[shape], (("0", "0"),), (("1", "1"),), (bytes(16),)).request()
     answers = read_reply(PROMPTS[shape], read_completion(request, mode, body), 1)
     assert len(answers) == 1
     assert answers[0].tokens >= 0
@@ -323,18 +324,20 @@ def test_probabilities_come_from_every_spelling_of_the_answers() -> None:
     def probability(likely: dict[str, float], prompt: Prompt = PROMPTS["pair"]) -> Reply:
         top = [{"token": token, "logprob": math.log(share)} for token, share in likely.items()]
         choice = {"message": {"content": "x"}, "logprobs": {"content": [{"top_logprobs": top}]}}
-        request = Request(prompt, (), (("1", "1"),), (bytes(16),))
+        request = Inquiry(prompt, (), (("1", "1"),), (bytes(16),)).request()
         return read_completion(request, "log-probabilities", {"choices": [choice]})
 
-    assert probability({"yes": 0.3, " Yes": 0.2, "YE": 0.1, "no": 0.2, "maybe": 0.2}).probability == pytest.approx(0.75)
-    assert probability({"yes": 0.3, "x": 0.7}).probability == 1.0
+    assert probability({"yes": 0.3, " Yes": 0.2, "YE": 0.1, "no": 0.2, "maybe": 0.2}).probabilities[0] == pytest.approx(
+        0.75
+    )
+    assert probability({"yes": 0.3, "x": 0.7}).probabilities[0] == 1.0
     fillers = {f"x{number}": 0.01 for number in range(19)}
-    assert probability({"no": 0.3, **fillers}).probability == pytest.approx(0.01 / 0.31)
-    assert probability({"maybe": 0.9}).reason is Reason.NO_LABEL_TOKEN
+    assert probability({"no": 0.3, **fillers}).probabilities[0] == pytest.approx(0.01 / 0.31)
+    assert probability({"maybe": 0.9}).reason is NoReply.NO_ANSWER_LIKELY
     same = Prompt("pair", "", "", "", "positive", "pointless")
-    assert probability({"po": 0.9, "pos": 0.1}, same).probability == 1.0, "what both begin with says nothing"
+    assert probability({"po": 0.9, "pos": 0.1}, same).probabilities[0] == 1.0, "what both begin with says nothing"
     spaced = Prompt("pair", "", "", "", " yes", "no ")
-    assert probability({"yes": 0.6, "no": 0.2}, spaced).probability == pytest.approx(0.75)
+    assert probability({"yes": 0.6, "no": 0.2}, spaced).probabilities[0] == pytest.approx(0.75)
 
 
 # ---------------------------------------------------------------- the key

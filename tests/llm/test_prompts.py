@@ -15,9 +15,10 @@ from questions import random_question
 from recbole_dtlns.data.interactions import TrainInteractions
 from recbole_dtlns.errors import ConfigError
 from recbole_dtlns.judges.contract import Label, Question
+from recbole_dtlns.judges.language_model.answers import Reason, read_reply
 from recbole_dtlns.judges.language_model.prompt import Prompt, history_codes
 from recbole_dtlns.judges.language_model.requests import RequestPlan
-from recbole_dtlns.llm.reply import Reason, Reply, read_reply
+from recbole_dtlns.llm.reply import Reply
 from recbole_dtlns.teachers.contract import Candidates
 from recbole_dtlns.trees.item_tree import ItemTree
 
@@ -63,7 +64,7 @@ def question(
 
 def messages_of(asked: Question, prompt: Prompt, max_history: int = 0) -> list[list[dict[str, str]]]:
     plan = RequestPlan(asked, prompt, "set", max_history)
-    return [request.messages() for request in plan.requests(plan.missing(np.zeros(len(asked.candidates), bool)))]
+    return [inquiry.messages() for inquiry in plan.inquiries(plan.missing(np.zeros(len(asked.candidates), bool)))]
 
 
 # ---------------------------------------------------------------- texts
@@ -84,7 +85,7 @@ def test_the_user_prompt_is_filled_in() -> None:
     system, user = prompt.messages([], [("012", "none"), ("none", "20")])
     assert user["content"] == "A: none\nB: none\nCandidates:\n1: A 012 B none\n2: A none B 20"
     assert "JSON list of the numbers" in system["content"]
-    assert prompt.reply_schema(2)["items"] == {"type": "integer", "minimum": 1, "maximum": 2}
+    assert prompt.wanted(2).schema["items"] == {"type": "integer", "minimum": 1, "maximum": 2}
 
 
 @pytest.mark.parametrize(

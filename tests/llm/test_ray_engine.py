@@ -79,16 +79,19 @@ def test_a_bad_row_does_not_end_the_job(model: str) -> None:
     """The one with a prompt beyond the context is refused by vLLM; a rerun asks for it again, and nothing else."""
     engine = actors(model, CPU=1, second=1)  # on the second node
     asked = judge(engine, max_abstain_rate=1.0)
-    with engine.start(asked.prompt) as running:
+    with engine.start() as running:
         plan = asked.plan(QUESTION)
-        requests = list(plan.requests(plan.missing(np.zeros(len(QUESTION.candidates), dtype=bool))))[:10]
+        requests = [
+            inquiry.request()
+            for inquiry in plan.inquiries(plan.missing(np.zeros(len(QUESTION.candidates), dtype=bool)))
+        ][:10]
         encode_all = running.requests.chat.encode_all  # type: ignore[attr-defined]
         running.requests.chat.encode_all = lambda rows, reserved=0: [  # type: ignore[attr-defined]
             (ids * 20 if n == 3 else ids, cut) for n, (ids, cut) in enumerate(encode_all(rows, reserved))
         ]
         replies = dict(running.answer(requests))
     assert sorted(replies) == list(range(10))
-    assert [position for position, reply in replies.items() if reply.probability is None] == [3]
+    assert [position for position, reply in replies.items() if reply.probabilities is None] == [3]
     assert not replies[3].lasting and "context" in replies[3].detail
 
 
@@ -173,9 +176,11 @@ def test_a_fleet_shares_the_requests(fleet: list[Answering]) -> None:
 @pytest.mark.usefixtures("cluster")
 def test_a_request_that_always_fails_is_the_only_one_missing(fleet: list[Answering]) -> None:
     plan = judge(of_servers(fleet)).plan(QUESTION)
-    requests = list(plan.requests(plan.missing(np.zeros(len(QUESTION.candidates), dtype=bool))))
+    requests = [
+        inquiry.request() for inquiry in plan.inquiries(plan.missing(np.zeros(len(QUESTION.candidates), dtype=bool)))
+    ]
     for server in fleet:
-        server.fails_on = requests[7].messages()[-1]["content"]
+        server.fails_on = requests[7].messages[-1]["content"]
     verdicts = judge(of_servers(fleet)).judge(QUESTION)
     assert verdicts.abstained == {"not answered": int((plan.keys == plan.keys[7]).all(axis=1).sum())}
     for server in fleet:
@@ -217,8 +222,8 @@ def test_a_lost_node_leaves_only_the_missing_to_a_rerun(cluster: Any, model: str
     seen = 0
     original = RayEngine.start
 
-    def watched(self: RayEngine, prompt: Prompt) -> Any:
-        context = original(self, prompt)
+    def watched(self: RayEngine) -> Any:
+        context = original(self)
 
         class Context:
             def __enter__(self) -> Any:

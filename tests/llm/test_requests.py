@@ -14,7 +14,7 @@ from questions import random_question
 from recbole_dtlns.data.interactions import TrainInteractions
 from recbole_dtlns.judges.contract import Question
 from recbole_dtlns.judges.language_model.prompt import Prompt
-from recbole_dtlns.judges.language_model.requests import Request, RequestPlan
+from recbole_dtlns.judges.language_model.requests import Inquiry, RequestPlan
 from recbole_dtlns.judges.language_model.verdict_store import VerdictStore
 from recbole_dtlns.teachers.contract import Candidates
 from recbole_dtlns.trees.item_tree import ItemTree
@@ -27,8 +27,8 @@ def plan_of(question: Question, prompt: Prompt = PAIR, set_id: str = "set", max_
     return RequestPlan(question, prompt, set_id, max_history)
 
 
-def asked(plan: RequestPlan) -> list[Request]:
-    return list(plan.requests(plan.missing(np.zeros(len(plan.keys), dtype=bool))))
+def asked(plan: RequestPlan) -> list[Inquiry]:
+    return list(plan.inquiries(plan.missing(np.zeros(len(plan.keys), dtype=bool))))
 
 
 def question(
@@ -125,7 +125,7 @@ def test_keys_are_equal_exactly_where_prompts_are(seed: int, shape: Prompt, max_
     plan = plan_of(random_question(12, 12, 3, 3, seed), shape, max_history=max_history)
     said: dict[bytes, str] = {}
     for pair in range(len(plan.keys)):
-        (request,) = plan.requests(np.array([pair]))
+        (request,) = plan.inquiries(np.array([pair]))
         candidate = plan._codes[plan.question.candidates.items[pair]]
         assert set(request.keys) & {plan.keys[pair].tobytes()} or shape is USER
         text = f"{request.messages()}|{candidate}"
@@ -210,7 +210,7 @@ def test_only_what_is_unknown_is_asked(prompt: Prompt) -> None:
     assert len(plan.missing(known)) == 0
     known[[6, 13]] = False
     assert plan.missing(known).tolist() == [6, 13]
-    requests = list(plan.requests(plan.missing(known)))
+    requests = list(plan.inquiries(plan.missing(known)))
     assert [len(request.keys) for request in requests] == ([1, 1] if prompt is PAIR else [4, 4])
     assert {plan.keys[pair].tobytes() for pair in (6, 13)} <= {key for request in requests for key in request.keys}
 

@@ -19,11 +19,13 @@ from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
 from recbole_dtlns.errors import EngineError
 from recbole_dtlns.judges.contract import Label
+from recbole_dtlns.judges.language_model.answers import Reason
 from recbole_dtlns.judges.language_model.judge import Limits, LLMJudge
 from recbole_dtlns.judges.language_model.prompt import Prompt
-from recbole_dtlns.judges.language_model.requests import Request
+from recbole_dtlns.judges.language_model.requests import Inquiry
 from recbole_dtlns.llm.chat_model import ChatTokenizer, model_revision
-from recbole_dtlns.llm.reply import Reason, Reply, label_probability
+from recbole_dtlns.llm.reply import NoReply, Reply, probabilities
+from recbole_dtlns.llm.request import OneOf, Request
 from recbole_dtlns.llm.transformers_engine import TransformersEngine
 
 SHORT = Prompt("pair", "", "A {structure_history} B {semantic_history}: {structure} {semantic}", "", "yes", "no")
@@ -51,12 +53,12 @@ def llama() -> Path:
 def request(history: int, candidate: str = "01", prompt: Prompt = SHORT, candidates: int = 1) -> Request:
     """One request whose history counts up: 10, 11, 12 ... in tree A, nothing in tree B."""
     codes = tuple((str(10 + number), "none") for number in range(history))
-    return Request(prompt, codes, ((candidate, "none"),) * candidates, (bytes(16),) * candidates)
+    return Inquiry(prompt, codes, ((candidate, "none"),) * candidates, (bytes(16),) * candidates).request()
 
 
 def ask(folder: Path, requests: list[Request], **named: Any) -> tuple[list[Reply], Any]:
     """The replies in the order of the requests, and the engine that gave them."""
-    with TransformersEngine(str(folder), device="cpu", **named).start(requests[0].prompt) as running:
+    with TransformersEngine(str(folder), device="cpu", **named).start() as running:
         replies = dict(running.answer(requests))
     assert sorted(replies) == list(range(len(requests)))
     return [replies[position] for position in range(len(requests))], running
@@ -122,24 +124,24 @@ def test_padding_changes_nothing(llama: Path) -> None:
     for size in (2, 3, 32):
         together, _ = ask(llama, requests, batch_size=size)
         np.testing.assert_allclose(
-            [reply.probability for reply in together], [reply.probability for reply in alone], atol=1e-5
+            [reply.probabilities[0] for reply in together], [reply.probabilities[0] for reply in alone], atol=1e-5
         )
         assert [reply.tokens for reply in together] == [reply.tokens for reply in alone]
-    assert len({round(reply.probability or 0, 4) for reply in alone}) == len(requests) - 1, "only 3 comes twice"
+    assert len({round(reply.probabilities[0], 4) for reply in alone}) == len(requests) - 1, "only 3 comes twice"
 
 
 def test_the_probability_is_that_of_the_next_token(llama: Path) -> None:
     """Known answer: the two logits after the prompt, of a plain forward pass."""
     asked = request(4)
     tokenizer = PreTrainedTokenizerFast.from_pretrained(llama)
-    text = tokenizer.apply_chat_template(asked.messages(), tokenize=False, add_generation_prompt=True)
+    text = tokenizer.apply_chat_template(asked.messages, tokenize=False, add_generation_prompt=True)
     assert text == "<s><|user|>A 10 11 12 13 B none: 01 none<|end|><|assistant|>"
     ids = tokenizer(text, add_special_tokens=False, return_tensors="pt")["input_ids"]
     with torch.no_grad():
         logits = LlamaForCausalLM.from_pretrained(llama)(ids).logits[0, -1]
     yes, no = logits[tokenizer.convert_tokens_to_ids(["yes", "no"])].tolist()
     ((reply,), running) = ask(llama, [asked])
-    assert reply.probability == pytest.approx(label_probability(yes, no), abs=1e-5)
+    assert reply.probabilities == pytest.approx(probabilities([yes, no]), abs=1e-5)
     assert reply.tokens == ids.shape[1]
     assert running.mode == "log-probabilities"
 
@@ -162,7 +164,7 @@ def test_the_oldest_items_are_left_out_when_the_context_is_short() -> None:
     tokenizer = save_tokenizer("tokenizer")
     asked = request(12)
     whole = len(ChatTokenizer(tokenizer).ids(asked))
-    least = len(ChatTokenizer(tokenizer)._encode(asked.messages(newest=0)))
+    least = len(ChatTokenizer(tokenizer)._encode(asked.shorter[0]))
     shown = []
     for context in range(least - 2, whole + 2):
         ids, cut = ChatTokenizer(tokenizer, context).encode_all([asked])[0]
@@ -177,7 +179,7 @@ def test_the_oldest_items_are_left_out_when_the_context_is_short() -> None:
         assert newest == [str(10 + number) for number in range(12 - len(newest), 12)]
         assert text.endswith("B none: 01 none<|end|><|assistant|>")
         if cut:
-            one_more = ChatTokenizer(tokenizer)._encode(asked.messages(newest=len(newest) + 1))
+            one_more = ChatTokenizer(tokenizer)._encode([*asked.shorter, asked.messages][len(newest) + 1])
             assert len(one_more) > context
         shown.append(len(newest))
     assert shown == sorted(shown)
@@ -188,7 +190,7 @@ def test_short_contexts_are_counted_and_said(caplog: pytest.LogCaptureFixture) -
     """A prompt that lost items is counted; one that is too long even without any is an abstention for good."""
     folder = save_random_llama("short", context=34)
     replies, running = ask(folder, [request(2), request(12), request(20), request(3, candidate="0.1.2." * 10)])
-    assert [reply.reason for reply in replies] == [Reason.NONE] * 3 + [Reason.TOO_LONG]
+    assert [reply.reason for reply in replies] == [None] * 3 + [NoReply.TOO_LONG]
     assert running.truncated == 2
     assert replies[3].lasting
     assert max(reply.tokens for reply in replies) <= 34
@@ -274,7 +276,7 @@ def test_a_model_without_a_template_is_asked_in_plain_text() -> None:
     ids = chat.ids(request(2))
     assert ids[0] == 1
     assert 1 not in ids[1:]
-    assert [words[each] for each in chat.label_tokens(request(2))] == ["yes", "no"]
+    assert [words[each] for each in chat.first_tokens(request(2), OneOf(("yes", "no")))] == ["yes", "no"]
 
 
 def test_what_cannot_be_loaded_is_named(llama: Path) -> None:
@@ -310,6 +312,6 @@ def test_arguments_reach_the_model_and_the_template(llama: Path) -> None:
     assert "chat_template" in content or (llama / "chat_template.jinja").exists()
     (llama / "chat_template.jinja").write_text("{{ opening }}{{ messages[0]['content'] }}")
     arguments = {"dtype": "bfloat16", "chat_template_kwargs": {"opening": "yes "}}
-    with TransformersEngine("llama", device="cpu", arguments=arguments).start(SHORT) as running:
+    with TransformersEngine("llama", device="cpu", arguments=arguments).start() as running:
         assert running.network.dtype == torch.bfloat16
         assert running.chat.tokenizer.decode(running.chat.ids(request(1))).startswith("yes A 10")

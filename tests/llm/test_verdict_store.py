@@ -23,11 +23,12 @@ from questions import random_question
 from recbole_dtlns.errors import ArtefactError
 from recbole_dtlns.judges.contract import Label
 from recbole_dtlns.judges.language_model import verdict_store
+from recbole_dtlns.judges.language_model.answers import Answer, Reason
 from recbole_dtlns.judges.language_model.judge import Limits, LLMJudge
 from recbole_dtlns.judges.language_model.prompt import Prompt
-from recbole_dtlns.judges.language_model.requests import Request
 from recbole_dtlns.judges.language_model.verdict_store import HEADER_BYTES, ROW, VerdictStore
-from recbole_dtlns.llm.reply import Answer, Reason, Reply
+from recbole_dtlns.llm.reply import Reply
+from recbole_dtlns.llm.request import Request
 
 IDENTITY = {"model": "a/model", "revision": None, "prompt": "abc"}
 
@@ -332,6 +333,7 @@ class CountingEngine:
     """Answers by rule, slowly, and notes every request it answered in a file that all processes append to."""
 
     name, model, mode, truncated = "counting", "a/model", "text", 0
+    least_slice, local, loads_model = 1, False, False
 
     def __init__(self, text: str = "yes", every: int = 0, pause: float = 0.0) -> None:
         self.text = text
@@ -342,7 +344,7 @@ class CountingEngine:
         return None
 
     @contextmanager
-    def start(self, prompt: Prompt) -> Iterator[CountingEngine]:
+    def start(self) -> Iterator[CountingEngine]:
         yield self
 
     def encoder(self) -> None:

@@ -23,9 +23,9 @@ from recbole_dtlns.errors import EngineError
 from recbole_dtlns.judges.contract import Label
 from recbole_dtlns.judges.language_model.judge import Limits, LLMJudge
 from recbole_dtlns.judges.language_model.prompt import Prompt
-from recbole_dtlns.judges.language_model.requests import Request
 from recbole_dtlns.llm.chat_model import ChatTokenizer
 from recbole_dtlns.llm.openai_engine import OpenAIEngine, Server
+from recbole_dtlns.llm.request import Request
 from recbole_dtlns.llm.transformers_engine import TransformersEngine
 from recbole_dtlns.llm.vllm_engine import VLLMEngine
 
@@ -62,9 +62,9 @@ class WarmEngine(VLLMEngine):
 
     _warm = None
 
-    def start(self, prompt: Prompt):  # type: ignore[no-untyped-def]
+    def start(self):  # type: ignore[no-untyped-def]
         if self._warm is None:
-            self._context = super().start(prompt)
+            self._context = super().start()
             self._warm = self._context.__enter__()
         return _Kept(self._warm)
 
@@ -109,8 +109,8 @@ def test_a_users_later_candidates_compute_less(pair_engine: VLLMEngine) -> None:
     other = random_question(n_users=3, candidates=6, history=30, n_items=60, seed=9)
     asked = judge(pair_engine)
     plan = asked.plan(other)
-    requests = list(plan.requests(plan.missing(np.zeros(18, dtype=bool))))
-    with pair_engine.start(asked.prompt) as running:
+    requests = [inquiry.request() for inquiry in plan.inquiries(plan.missing(np.zeros(18, dtype=bool)))]
+    with pair_engine.start() as running:
         tokens = [next(iter(running.answer([request])))[1].tokens for request in requests]
     assert tokens[1] < tokens[0] - 16
     assert all(reused < tokens[0] - 16 for reused in tokens[1:6])
@@ -122,19 +122,21 @@ def test_long_histories_lose_their_oldest_items(pair_engine: VLLMEngine, model: 
     assert verdicts.counts()["abstain"] == 0
     assert verdicts.facts["truncated"] > 0
     plan = judge(pair_engine).plan(long)
-    request = next(plan.requests(plan.missing(np.zeros(4, dtype=bool))))
+    inquiry = next(plan.inquiries(plan.missing(np.zeros(4, dtype=bool))))
     chat = ChatTokenizer.load(model, None, "vllm").within(512)
-    ((ids, cut),) = chat.encode_all([request], 1)
+    ((ids, cut),) = chat.encode_all([inquiry.request()], 1)
     assert cut and ids is not None and len(ids) <= 511
     newest = chat.tokenizer.decode(ids)
-    assert request.history[-1][0] in newest.replace(" ", "") or request.history[-1][0] in newest
+    assert inquiry.history[-1][0] in newest.replace(" ", "") or inquiry.history[-1][0] in newest
 
 
 def test_a_rejected_request_does_not_end_the_job(pair_engine: VLLMEngine, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = judge(pair_engine)
     plan = asked.plan(QUESTION)
-    requests = list(plan.requests(plan.missing(np.zeros(len(QUESTION.candidates), dtype=bool))))[:8]
-    with pair_engine.start(asked.prompt) as running:
+    requests = [
+        inquiry.request() for inquiry in plan.inquiries(plan.missing(np.zeros(len(QUESTION.candidates), dtype=bool)))
+    ][:8]
+    with pair_engine.start() as running:
         encode_all = running.requests.chat.encode_all
 
         def too_long_for_one(asked: list[Request], reserved: int = 0) -> list[tuple[list[int] | None, bool]]:
@@ -144,7 +146,7 @@ def test_a_rejected_request_does_not_end_the_job(pair_engine: VLLMEngine, monkey
 
         monkeypatch.setattr(running.requests.chat, "encode_all", too_long_for_one)
         replies = dict(running.answer(requests))
-    assert [position for position, reply in replies.items() if reply.probability is None] == [3]
+    assert [position for position, reply in replies.items() if reply.probabilities is None] == [3]
     assert not replies[3].lasting and replies[3].detail
 
 

@@ -10,9 +10,10 @@ import numpy as np
 
 from recbole_dtlns.errors import EngineError, JudgeError
 from recbole_dtlns.judges.contract import Label
-from recbole_dtlns.judges.language_model.requests import Request, RequestPlan
+from recbole_dtlns.judges.language_model.answers import Answer
+from recbole_dtlns.judges.language_model.requests import RequestPlan
 from recbole_dtlns.judges.language_model.verdict_store import StoredVerdicts, VerdictStore
-from recbole_dtlns.llm.reply import Answer, Reason, Reply
+from recbole_dtlns.llm.reply import NoReply, Reply
 
 logger = logging.getLogger("recbole_dtlns")
 
@@ -98,9 +99,9 @@ class Asked:
                 f"{problem}, so {self.store.folder} would hold verdicts of two models: ask for the earlier one, or set "
                 "dtlns_judge_revision to the new name, which keeps them apart"
             )
-        return Reply(reason=Reason.FAILED, detail=problem, tokens=reply.tokens, lasting=False)
+        return Reply(reason=NoReply.FAILED, detail=problem, tokens=reply.tokens, lasting=False)
 
-    def count(self, request: Request, answers: list[Answer], said: str) -> None:
+    def count(self, answers: list[Answer], said: str) -> None:
         """Account for a reply; stop when too many are unusable.
 
         Raises:

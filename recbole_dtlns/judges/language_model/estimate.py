@@ -10,14 +10,13 @@ import numpy as np
 
 from recbole_dtlns.judges.contract import Question
 from recbole_dtlns.judges.language_model.judge import LLMJudge
-from recbole_dtlns.judges.language_model.prompt import Message
 from recbole_dtlns.judges.language_model.requests import RequestPlan
+from recbole_dtlns.llm.request import Message
 
 _EXAMPLES = 3
 _MEASURED = 2000  # requests whose tokens are counted; where there are more, these stand for all
 _RUN = 40
 _PROBED = 64
-_LOCAL = ("transformers", "vllm")  # a probe of these sends nothing anywhere
 
 
 @dataclass(frozen=True)
@@ -86,10 +85,10 @@ def estimate(judge: LLMJudge, question: Question, probe: int | None = None) -> E
     plan = judge.plan(question)
     known = judge.store().read().find(plan.keys) >= 0
     pending = plan.missing(known)
-    examples = [request.messages() for request in plan.requests(pending[:: max(1, len(pending) // _EXAMPLES)])]
+    examples = [inquiry.messages() for inquiry in plan.inquiries(pending[:: max(1, len(pending) // _EXAMPLES)])]
     sampled, tokens, new_tokens = _count_tokens(judge, plan, pending)
     count = plan.count(pending)
-    wanted = min((_PROBED if judge.engine.name in _LOCAL else 0) if probe is None else probe, max(count - 1, 0))
+    wanted = min((_PROBED if judge.engine.local else 0) if probe is None else probe, max(count - 1, 0))
     seconds = _probe(judge, question, pending, wanted) if wanted else None
     return Estimate(
         pairs=len(known),
@@ -121,9 +120,9 @@ def _count_tokens(judge: LLMJudge, plan: RequestPlan, pending: np.ndarray) -> tu
     before: list[int] = []
     # Runs of neighbours, because neighbours share their beginnings.
     for start in range(0, len(pending), max(_RUN, len(pending) * _RUN // _MEASURED)):
-        run = list(plan.requests(pending[max(0, start - 1) : start + _RUN]))
-        for place, request in enumerate(run):
-            ids = encode(request)
+        run = list(plan.inquiries(pending[max(0, start - 1) : start + _RUN]))
+        for place, inquiry in enumerate(run):
+            ids = encode(inquiry.request())
             if place or start == 0:
                 looked += 1
                 whole += len(ids)

@@ -15,13 +15,13 @@ from tqdm import tqdm
 
 from recbole_dtlns.errors import EngineError
 from recbole_dtlns.judges.contract import Label, Question, Verdicts
+from recbole_dtlns.judges.language_model.answers import Reason, read_reply
 from recbole_dtlns.judges.language_model.asked import Asked
 from recbole_dtlns.judges.language_model.label_card import verdict_set_card
 from recbole_dtlns.judges.language_model.prompt import Prompt
-from recbole_dtlns.judges.language_model.requests import Request, RequestPlan
+from recbole_dtlns.judges.language_model.requests import Inquiry, RequestPlan
 from recbole_dtlns.judges.language_model.verdict_store import ShardWriter, VerdictStore
 from recbole_dtlns.llm.engine import Engine, RunningEngine
-from recbole_dtlns.llm.reply import Reason, read_reply
 from recbole_dtlns.storage.artefact_store import cache_folder
 
 logger = logging.getLogger("recbole_dtlns")
@@ -178,9 +178,9 @@ class LLMJudge:
             asked.store.writer(self.engine.name, engine.mode) as shard,
             tqdm(total=asked.plan.count(pending), desc="asking", unit="request", disable=None) as bar,
         ):
-            requests = asked.plan.requests(pending)
+            inquiries = asked.plan.inquiries(pending)
             while True:
-                slice_ = _take(requests, self._slice_size(asked))
+                slice_ = _take(inquiries, self._slice_size(asked))
                 if not slice_:
                     break
                 self._answer(engine, slice_, shard, asked, bar.update)
@@ -191,32 +191,32 @@ class LLMJudge:
     @contextmanager
     def _started(self) -> Iterator[RunningEngine]:
         if self._session is None:
-            with self.engine.start(self.prompt) as running:
+            with self.engine.start() as running:
                 yield running
         else:
-            self._running = self._running or self._session.enter_context(self.engine.start(self.prompt))
+            self._running = self._running or self._session.enter_context(self.engine.start())
             yield self._running
 
     def _answer(
         self,
         engine: RunningEngine,
-        requests: list[Request],
+        inquiries: list[Inquiry],
         shard: ShardWriter,
         asked: Asked,
         advance: Callable[[], object],
     ) -> None:
-        waiting = set(range(len(requests)))
-        with closing(engine.answer(requests)) as replies:
+        waiting = set(range(len(inquiries)))
+        with closing(engine.answer([inquiry.request() for inquiry in inquiries])) as replies:
             for position, reply in replies:
-                request = requests[position]
+                keys = inquiries[position].keys
                 kept = asked.of_one_model(reply)
-                answers = read_reply(self.prompt, kept, len(request.keys))
+                answers = read_reply(self.prompt, kept, len(keys))
                 # Both are known since the first reply, where they had to be found out.
                 asked.mode = shard.header["mode"] = engine.mode
                 shard.header["answered_by"] = asked.answered_by
                 if kept.lasting:
-                    shard.append(list(request.keys), answers)
-                asked.count(request, answers, kept.detail or kept.text or "")
+                    shard.append(list(keys), answers)
+                asked.count(answers, kept.detail or kept.text or "")
                 waiting.discard(position)
                 advance()
         if waiting:
@@ -241,8 +241,8 @@ def _either(first: int | None, second: int | None) -> int | None:
     return second if first is None else first
 
 
-def _take(requests: Iterator[Request], count: int) -> list[Request]:
-    return [request for _, request in zip(range(count), requests, strict=False)]
+def _take(inquiries: Iterator[Inquiry], count: int) -> list[Inquiry]:
+    return [inquiry for _, inquiry in zip(range(count), inquiries, strict=False)]
 
 
 def _counts(values: np.ndarray) -> Iterator[tuple[int, int]]:

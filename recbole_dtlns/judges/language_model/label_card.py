@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from recbole_dtlns.judges.contract import Label, Verdicts
+from recbole_dtlns.judges.language_model.answers import Reason
 from recbole_dtlns.judges.language_model.verdict_store import StoredVerdicts
-from recbole_dtlns.llm.reply import Reason
 
 _TOKENS = "Tokens computed: generated ones, and prompt tokens that no prefix cache held, as far as the engine tells."
 

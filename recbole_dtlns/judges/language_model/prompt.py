@@ -1,4 +1,4 @@
-"""What a language model is told, and how its answer is read; whom to ask is another matter (`engine.py`)."""
+"""What a language model is told, and what it may answer; whom to ask is another matter (`recbole_dtlns.llm`)."""
 
 from __future__ import annotations
 
@@ -14,14 +14,15 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from recbole_dtlns.errors import ConfigError
+from recbole_dtlns.llm.request import AsJSON, Message, OneOf, bare
 from recbole_dtlns.registry import nearest
 from recbole_dtlns.storage.yaml_file import read_yaml
 
 Code = tuple[str, str]  # of one item: in the structure tree, in the semantic tree
-Message = dict[str, str]  # role and content, as chat templates take them
 
 BUILTIN = ("pair", "user")
 NO_CODE = "none"
+_TOKENS_PER_NUMBER = 4  # "12, " and the brackets, of a reply in shape `user`
 _HISTORY = ("structure_history", "semantic_history")
 _PLACEHOLDERS = {
     "pair": {"user": (*_HISTORY, "structure", "semantic"), "system": _HISTORY, "candidate": ()},
@@ -139,10 +140,13 @@ class Prompt:
             messages.insert(0, {"role": "system", "content": _fill(self.system, values)})
         return messages
 
-    def reply_schema(self, count: int) -> dict[str, Any]:
-        """JSON schema of a well-formed reply of shape `user` about `count` candidates."""
+    def wanted(self, count: int) -> OneOf | AsJSON:
+        """What a well-formed reply about `count` candidates is."""
+        if self.shape == "pair":
+            return OneOf(self.answers)
         number = {"type": "integer", "minimum": 1, "maximum": count}
-        return {"type": "array", "items": number, "uniqueItems": True, "maxItems": count}
+        schema = {"type": "array", "items": number, "uniqueItems": True, "maxItems": count}
+        return AsJSON(schema, (count + 1) * _TOKENS_PER_NUMBER)
 
 
 def history_codes(history: Sequence[Code]) -> tuple[str, str]:
@@ -152,11 +156,6 @@ def history_codes(history: Sequence[Code]) -> tuple[str, str]:
         latest = dict.fromkeys(code[tree] for code in reversed(history) if code[tree] != NO_CODE)
         texts.append(" ".join(reversed(latest)) or NO_CODE)
     return texts[0], texts[1]
-
-
-def bare(text: str) -> str:
-    """An answer without what does not matter: case, quotes, blanks around it and a full stop."""
-    return text.strip().strip("\"'`").removesuffix(".").strip().casefold()
 
 
 def _fill(text: str, values: Mapping[str, str]) -> str:

@@ -7,19 +7,22 @@ verdict is a hash of what the prompt is made of: no user, no item id.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import overload
 
 import numpy as np
 
 from recbole_dtlns.judges.contract import Question
-from recbole_dtlns.judges.language_model.prompt import NO_CODE, Code, Message, Prompt, history_codes
+from recbole_dtlns.judges.language_model.prompt import NO_CODE, Code, Prompt, history_codes
+from recbole_dtlns.llm.request import Message, Request
+from recbole_dtlns.numerics.counter_random import split_mix
 from recbole_dtlns.trees.item_tree import ItemTree
 
 
 @dataclass(frozen=True)
-class Request:
-    """One request to a model.
+class Inquiry:
+    """What one request asks about.
 
     Attributes:
         prompt: the texts.
@@ -42,6 +45,29 @@ class Request:
         """The chat messages; with `newest`, only that many of the latest history items are shown."""
         history = self.history if newest is None else self.history[len(self.history) - newest :]
         return self.prompt.messages(history, self.candidates)
+
+    def request(self) -> Request:
+        """What is sent to the model."""
+        return Request(self.id, self.messages(), self.prompt.wanted(len(self.candidates)), _Shorter(self))
+
+
+@dataclass(frozen=True)
+class _Shorter(Sequence[list[Message]]):
+    """The messages of an inquiry without its oldest history items: with none of them, the latest, the latest two ..."""
+
+    inquiry: Inquiry
+
+    def __len__(self) -> int:
+        return len(self.inquiry.history)
+
+    @overload
+    def __getitem__(self, newest: int) -> list[Message]: ...
+    @overload
+    def __getitem__(self, newest: slice) -> list[list[Message]]: ...
+    def __getitem__(self, newest: int | slice) -> list[Message] | list[list[Message]]:
+        if isinstance(newest, slice):
+            return [self.inquiry.messages(each) for each in range(*newest.indices(len(self)))]
+        return self.inquiry.messages(range(len(self))[newest])
 
 
 _CHUNK_PAIRS = 4096
@@ -90,8 +116,8 @@ class RequestPlan:
         _, first = np.unique(self.keys[wanted, 0], return_index=True)
         return wanted[np.sort(first)]
 
-    def requests(self, pairs: np.ndarray) -> Iterator[Request]:
-        """The requests that answer these pairs (of `missing`), in their order."""
+    def inquiries(self, pairs: np.ndarray) -> Iterator[Inquiry]:
+        """The inquiries that answer these pairs (of `missing`), in their order."""
         users = self.question.candidates.users[pairs]
         if self.prompt.shape == "pair":
             history: tuple[Code, ...] = ()
@@ -103,12 +129,12 @@ class RequestPlan:
                     if user != last:
                         history, last = self._history(user), user
                     key = keys[place * _KEY_BYTES : (place + 1) * _KEY_BYTES]
-                    yield Request(self.prompt, history, (self._codes[item],), (key,))
+                    yield Inquiry(self.prompt, history, (self._codes[item],), (key,))
         else:
             for user in dict.fromkeys(users.tolist()):
                 group = self._group(user)
                 keys = tuple(self.keys[pair].tobytes() for pair in group)
-                yield Request(self.prompt, self._history(user), tuple(map(self._code, group)), keys)
+                yield Inquiry(self.prompt, self._history(user), tuple(map(self._code, group)), keys)
 
     def pairs_of(self, pairs: np.ndarray, start: int, stop: int) -> np.ndarray:
         """The pairs that the requests numbered start to stop - 1 are about, for asking only these."""
@@ -187,14 +213,6 @@ def _digest(text: str) -> tuple[int, int]:
 
 def _mix(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     """One 128-bit key per pair of 128-bit digests, uint64 [n, 2]; not the same for swapped digests."""
-    low = _scramble(first[:, 0] ^ _scramble(second[:, 0]))
-    high = _scramble(first[:, 1] + _scramble(second[:, 1] ^ low))
+    low = split_mix(first[:, 0] ^ split_mix(second[:, 0]))
+    high = split_mix(first[:, 1] + split_mix(second[:, 1] ^ low))
     return np.stack([low, high], axis=1)
-
-
-def _scramble(values: np.ndarray) -> np.ndarray:
-    """The finaliser of SplitMix64 (Steele et al., 2014): every bit of the input changes half of the output's."""
-    values = values + np.uint64(0x9E3779B97F4A7C15)
-    values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    values = (values ^ (values >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return values ^ (values >> np.uint64(31))

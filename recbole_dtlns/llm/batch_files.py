@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from recbole_dtlns.errors import ConfigError, DataError
-from recbole_dtlns.judges.language_model.prompt import Prompt
-from recbole_dtlns.judges.language_model.requests import Request
-from recbole_dtlns.llm.openai_engine import read_completion, request_body
-from recbole_dtlns.llm.reply import Reason, Reply
+from recbole_dtlns.llm.engine import CONSTRAINED
+from recbole_dtlns.llm.openai_engine import best_mode, read_completion, request_body
+from recbole_dtlns.llm.reply import NoReply, Reply
+from recbole_dtlns.llm.request import OneOf, Request
 from recbole_dtlns.storage.artefact_store import replacing
 
 
@@ -28,8 +28,7 @@ def write_requests(file: Path, requests: Iterable[Request], model: str, argument
     count = 0
     with replacing(file) as stream:
         for request in requests:
-            mode = "log-probabilities" if request.prompt.shape == "pair" else "constrained choice"
-            body = request_body(model, request, mode, arguments)
+            body = request_body(model, request, best_mode(request.wanted), arguments)
             line = {"custom_id": request.id, "method": "POST", "url": "/v1/chat/completions", "body": body}
             stream.write(f"{json.dumps(line)}\n".encode())
             count += 1
@@ -45,6 +44,9 @@ class RecordedReplies:
     """
 
     name = "recorded"
+    least_slice = 1
+    local = False
+    loads_model = False
 
     def __init__(self, file: str | Path, model: str, revision: str | None = None) -> None:
         self.file = Path(file)
@@ -64,7 +66,7 @@ class RecordedReplies:
         return self._revision
 
     @contextmanager
-    def start(self, prompt: Prompt) -> Iterator[_Running]:
+    def start(self) -> Iterator[_Running]:
         yield _Running(self.file, _read_replies(self.file))
 
     def encoder(self) -> Callable[[Request], list[int]] | None:
@@ -86,24 +88,25 @@ class _Running:
     def _reply(self, request: Request) -> Reply:
         if request.id not in self.replies:
             detail = f"{self.file}; the replies may be of another data set, teacher, tree, prompt or model"
-            return Reply(reason=Reason.NOT_RECORDED, detail=detail, lasting=False)
+            return Reply(reason=NoReply.NOT_RECORDED, detail=detail, lasting=False)
         line = self.replies[request.id]
         response = line.get("response") or {}
         if line.get("error") or response.get("status_code", 200) != 200:
             detail = json.dumps(line.get("error") or response)[:200]
-            return Reply(reason=Reason.FAILED, detail=detail, lasting=False)
+            return Reply(reason=NoReply.FAILED, detail=detail, lasting=False)
         body = response.get("body", {})
         return read_completion(request, _mode(request, body), body)
 
 
 def _mode(request: Request, body: Any) -> str:
     """How this reply was asked for, which the file does not say."""
-    if request.prompt.shape != "pair":
-        return "constrained choice"
+    best = best_mode(request.wanted)
+    if not isinstance(request.wanted, OneOf):
+        return best
     try:
-        return "log-probabilities" if body["choices"][0]["logprobs"]["content"] else "constrained choice"
+        return best if body["choices"][0]["logprobs"]["content"] else CONSTRAINED
     except (KeyError, IndexError, TypeError):
-        return "constrained choice"
+        return CONSTRAINED
 
 
 def _read_replies(file: Path) -> dict[str, Any]:
