@@ -13,8 +13,7 @@ import pytest
 import torch
 import yaml
 
-from recbole_dtlns import conformance
-from recbole_dtlns.conformance import POOL_CHECKS, SAMPLER_CHECKS, ConformanceError
+from recbole_dtlns.conformance import POOL_CHECKS, SAMPLER_CHECKS, ConformanceError, samplers
 from recbole_dtlns.negatives.choosing.selection import Choice, NegativeSampler
 from recbole_dtlns.negatives.pools.contract import UniformPool
 from recbole_dtlns.negatives.pools.table import POOLS
@@ -52,7 +51,7 @@ def test_built_in_pools_conform(check: Callable[..., None], name: str) -> None:
 
 def test_the_settings_of_the_checks_are_the_defaults() -> None:
     defaults = yaml.safe_load((Path(__file__).parents[2] / "properties" / "dtlns.yaml").read_text())
-    for name, value in vars(conformance._SETTINGS).items():
+    for name, value in vars(samplers._SETTINGS).items():
         plain = value.plain() if isinstance(value, Schedule) else value
         assert plain == defaults[f"dtlns_{name}"], name
 
@@ -121,13 +120,13 @@ class Forgets(NegativeSampler):
 @pytest.mark.parametrize(
     ("broken", "check", "message"),
     [
-        (OutOfRange, conformance.chooses_one_candidate_per_row, "no candidate stands in"),
-        (Floats, conformance.chooses_one_candidate_per_row, "not int64"),
-        (LooksAround, conformance.a_batch_is_its_rows_one_by_one, "alone gets another negative"),
-        (OwnDice, conformance.the_same_choice_has_the_same_answer, "answered differently"),
-        (OffersAnything, conformance.proposes_only_what_was_drawn, "never drawn for them"),
-        (Scribbles, conformance.leaves_the_choice_alone, "was written to"),
-        (Forgets, conformance.state_can_be_saved, "answers otherwise"),
+        (OutOfRange, samplers.chooses_one_candidate_per_row, "no candidate stands in"),
+        (Floats, samplers.chooses_one_candidate_per_row, "not int64"),
+        (LooksAround, samplers.a_batch_is_its_rows_one_by_one, "alone gets another negative"),
+        (OwnDice, samplers.the_same_choice_has_the_same_answer, "answered differently"),
+        (OffersAnything, samplers.proposes_only_what_was_drawn, "never drawn for them"),
+        (Scribbles, samplers.leaves_the_choice_alone, "was written to"),
+        (Forgets, samplers.state_can_be_saved, "answers otherwise"),
     ],
 )
 def test_broken_samplers_are_found(broken: type[NegativeSampler], check: Callable[..., None], message: str) -> None:
