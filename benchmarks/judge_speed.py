@@ -28,7 +28,7 @@ from recbole_dtlns.data.interactions import TrainInteractions
 from recbole_dtlns.judges.calibrated import CalibratedJudge
 from recbole_dtlns.judges.contract import Question
 from recbole_dtlns.judges.structural import StructuralJudge
-from recbole_dtlns.storage.artefact_store import write_atomically
+from recbole_dtlns.storage.whole_files import write_atomically
 from recbole_dtlns.teachers.contract import Candidates
 
 RESULTS = Path(__file__).parent / "results" / "judge_speed.json"
@@ -57,18 +57,17 @@ def measure(given: argparse.Namespace, name: str, times: int) -> dict[str, float
 
 def _measure(sports: Path, name: str, times: int, rounds: int) -> dict[str, float]:
     with threadpool_limits(1):
-        small = audited_question(sports)
-        judge: Any = StructuralJudge(0.5)
+        small, rehearsal = audited_question(sports, share=0.1, seed=0)
+        judge: Any = StructuralJudge(threshold=0.5)
         run: Callable[[Question], Any] = judge.judge
         learning = 0.0
         if name == "calibrated":
-            judge = CalibratedJudge(0.1, 1.0, 0)
+            judge = CalibratedJudge()
             start = time.perf_counter()
-            run = partial(judge.apply, judge.fit(small))
+            run = partial(judge.apply, judge.fit(rehearsal))
             learning = time.perf_counter() - start
-        structure, semantic = published_trees(sports, small.train)
-        question = repeated(replace(small, structure=structure, semantic=semantic), times)
-        for tree in (question.structure, question.semantic):
+        question = repeated(replace(small, views=published_trees(sports, small.train)), times)
+        for tree in question.views.values():
             tree.leaf_similarity  # noqa: B018  (a property of the trees, made once per run)
         before = _resident("VmRSS")
         Path("/proc/self/clear_refs").write_text("5")  # the peak counts from here

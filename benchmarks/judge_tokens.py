@@ -33,7 +33,7 @@ from sports_question import add_argument, audited_question, sports_question
 
 from recbole_dtlns.conformance.rule_engine import shared_prefix, shown
 from recbole_dtlns.judges.audit import audit
-from recbole_dtlns.judges.contract import Question
+from recbole_dtlns.judges.contract import Question, Rehearsal
 from recbole_dtlns.judges.distilled import DistilledJudge
 from recbole_dtlns.judges.language_model.estimate import shared_beginning
 from recbole_dtlns.judges.language_model.judge import LLMJudge
@@ -41,7 +41,7 @@ from recbole_dtlns.judges.language_model.prompt import Prompt
 from recbole_dtlns.judges.language_model.requests import Inquiry, RequestPlan
 from recbole_dtlns.llm.reply import Reply
 from recbole_dtlns.llm.request import Message, Request
-from recbole_dtlns.storage.artefact_store import write_atomically
+from recbole_dtlns.storage.whole_files import write_atomically
 
 BLOCK = 16
 RESULTS = Path(__file__).parent / "results" / "judge_tokens.json"
@@ -148,14 +148,14 @@ class StandIn:
             yield position, Reply(probabilities=(positive, 1 - positive), tokens=new)
 
 
-def distilled(question: Question, share: float) -> dict[str, Any]:
+def distilled(question: Question, rehearsal: Rehearsal, share: float) -> dict[str, Any]:
     """AUC and tokens of the stand-in asked about all pairs, and about a share of them."""
     everything, some = StandIn(), StandIn()
     budget = round(share * len(question.candidates))
     with tempfile.TemporaryDirectory() as folder:
         whole = LLMJudge(everything, Prompt.load("pair"), f"{folder}/whole")
         part = DistilledJudge(LLMJudge(some, Prompt.load("pair"), f"{folder}/part"), max_llm_pairs=budget)
-        scores = audit({"LLM": whole, "distilled": part}, question, share=0.1, seed=1)
+        scores = audit({"LLM": whole, "distilled": part}, rehearsal, seed=1)
     pairs = scores.candidates
     return {
         "pairs": pairs,
@@ -179,7 +179,7 @@ def main() -> None:
     print(f"tokens computed per labelled pair, Mistral's tekken tokenizer, {given.users} users of Sports\n")
     for name, count in per_pair.items():
         print(f"  {name:<42} {count:8.1f}   {first / count:6.1f}x fewer")
-    small = distilled(audited_question(given.sports), given.share)
+    small = distilled(*audited_question(given.sports, share=0.1, seed=1), given.share)
     small["fewer than baseline"] = first / small["tokens per pair, distilled"]
     print("\ndistilled, vLLM's block cache, stand-in LLM, hidden-positive audit\n")
     for name, value in small.items():

@@ -27,8 +27,8 @@ from recbole_dtlns.bridge.data.dataset import canonical_train, load_splits, obse
 from recbole_dtlns.bridge.runner import assemble_run
 from recbole_dtlns.compat import quiet_recbole
 from recbole_dtlns.data.item_sets import PairSet
-from recbole_dtlns.negatives.pools.contract import UniformPool
-from recbole_dtlns.negatives.pools.popularity import PopularityPool
+from recbole_dtlns.negatives.pools.popularity import PopularityDraws
+from recbole_dtlns.negatives.pools.uniform import UniformDraws
 from recbole_dtlns.negatives.products import candidate_scores
 from recbole_dtlns.negatives.tree_views import TreeView
 from recbole_dtlns.numerics.counter_random import counter_uniform
@@ -87,8 +87,8 @@ def sampling_rows(keys: dict[str, Any], size: str) -> list[tuple[str, str, float
     data = Sampling(keys)
     n_users, n_items = data.train.user_num, data.train.item_num
     counts = np.bincount(data.observed.items, minlength=n_items)
-    uniform = UniformPool(data.observed, n_users, n_items)
-    popular = PopularityPool(data.observed, n_users, n_items, counts, 1.0)
+    uniform = UniformDraws(data.observed, n_users, n_items)
+    popular = PopularityDraws(data.observed, n_users, n_items, counts, 1.0)
     found = []
     for n in (1, 10, 64):
         rows = compare(data.draws(uniform, n), data.theirs(data.recbole("uniform"), n), 3 if n > 10 else ROUNDS)
@@ -108,12 +108,12 @@ def heavy_rows() -> list[tuple[str, str, float, float]]:
             :, : percent * (n_items - 1) // 100
         ]
         users = np.repeat(np.arange(n_users), seen.shape[1])
-        pool = UniformPool(PairSet.of(users, seen.ravel()), n_users, n_items)
+        pool = UniformDraws(PairSet.of(users, seen.ravel()), n_users, n_items)
         used = np.array([set(items.tolist()) for items in seen])
         theirs = Rejection(used, n_items)
         drawn_for = random.integers(0, n_users, ROWS)
 
-        def ours(pool: UniformPool = pool, drawn_for: np.ndarray = drawn_for) -> None:
+        def ours(pool: UniformDraws = pool, drawn_for: np.ndarray = drawn_for) -> None:
             pool.draw(drawn_for, drawn_for, counter_uniform(0, 0, np.arange(ROWS), 10))
 
         rows = compare(ours, lambda theirs=theirs, drawn_for=drawn_for: theirs.sample_by_key_ids(drawn_for, 10))

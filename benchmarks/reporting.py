@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from recbole_dtlns.storage.artefact_store import write_atomically
+from recbole_dtlns.storage.whole_files import write_atomically
 
 RESULTS = Path(__file__).parent / "results"
 

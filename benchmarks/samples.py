@@ -11,9 +11,9 @@ import numpy as np
 import pandas as pd
 
 from recbole_dtlns import audit_judges, prepare_only
-from recbole_dtlns.commands.command_line import AUDITED, CONTROLLED
-from recbole_dtlns.commands.convert import convert
-from recbole_dtlns.storage.artefact_store import write_atomically
+from recbole_dtlns.commands.audit import AUDITED, CONTROLLED
+from recbole_dtlns.commands.conversion import convert
+from recbole_dtlns.storage.whole_files import write_atomically
 
 RESULTS = Path(__file__).parent / "results"
 SHOWN_ROWS = 4

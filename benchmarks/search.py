@@ -31,7 +31,7 @@ SPACE = {
     "learning_rate": {"loguniform": [3e-4, 3e-2]},
     "embedding_size": {"choice": [16, 64, 128]},
     "dtlns_n_candidates": {"choice": [2, 8, 32]},
-    "dtlns_alpha_se": {"uniform": [0.0, 0.5]},
+    "dtlns_alpha_semantic": {"uniform": [0.0, 0.5]},
 }
 
 

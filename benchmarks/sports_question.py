@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pandas as pd
 
+from recbole_dtlns.data.hiding import hide_positives
 from recbole_dtlns.data.interactions import TrainInteractions
 from recbole_dtlns.data.item_sets import Observed
-from recbole_dtlns.judges.contract import Question
+from recbole_dtlns.judges.contract import Question, Rehearsal
 from recbole_dtlns.teachers.candidate_file import read_candidates
 from recbole_dtlns.teachers.closed_form import ItemKNN
 from recbole_dtlns.teachers.contract import top_candidates
@@ -48,11 +49,11 @@ def sports_question(folder: Path) -> Question:
     """The published candidates (20 for each of 10,507 users) and trees."""
     train = sports_train(folder)
     candidates, _ = read_candidates(folder / "candidates.tsv", train)
-    return Question(train, candidates, *published_trees(folder, train))
+    return Question(train, candidates, published_trees(folder, train))
 
 
-def audited_question(folder: Path) -> Question:
-    """ItemKNN's candidates for every user; it can be put anew, so judges can be audited.
+def audited_question(folder: Path, share: float, seed: int) -> tuple[Question, Rehearsal]:
+    """ItemKNN's candidates for every user, and the same with a share of each user's pairs hidden.
 
     ItemKNN, because it is fitted in seconds. The trees are made of the train pairs given, as a run makes them: the
     published ones were made of all train pairs, so they know those that an audit hides.
@@ -60,16 +61,16 @@ def audited_question(folder: Path) -> Question:
 
     def ask(given: TrainInteractions) -> Question:
         fitted = ItemKNN(k=200, shrink=10.0, dimension=64).fit(given)
-        trees = (build_tree(vectors, TreeShape())[0] for vectors in (structure_vectors(given, 32), fitted.item_vectors))
-        return Question(given, top_candidates(fitted, given, 20), *trees, reask=ask)
+        vectors = {"structure": structure_vectors(given, 32), "semantic": fitted.item_vectors}
+        trees = {name: build_tree(one, TreeShape())[0] for name, one in vectors.items()}
+        return Question(given, top_candidates(fitted, given, 20), trees)
 
-    return ask(sports_train(folder))
+    question = ask(sports_train(folder))
+    reduced, hidden = hide_positives(question.train, share, seed)
+    return question, Rehearsal(ask(reduced), hidden, question)
 
 
-def published_trees(folder: Path, train: TrainInteractions) -> tuple[ItemTree, ItemTree]:
+def published_trees(folder: Path, train: TrainInteractions) -> dict[str, ItemTree]:
     """The published structure and semantic tree."""
     tokens = train.item_tokens.tolist()
-    structure, semantic = (
-        ItemTree.from_file(folder / f"{name}_paths.tsv", tokens)[0] for name in ("structure", "semantic")
-    )
-    return structure, semantic
+    return {name: ItemTree.from_file(folder / f"{name}_paths.tsv", tokens)[0] for name in ("structure", "semantic")}

@@ -31,7 +31,7 @@ from recbole_dtlns.judges.language_model.judge import LLMJudge
 from recbole_dtlns.judges.language_model.prompt import Prompt
 from recbole_dtlns.llm.reply import Reply
 from recbole_dtlns.llm.request import Request
-from recbole_dtlns.storage.artefact_store import write_atomically
+from recbole_dtlns.storage.whole_files import write_atomically
 from recbole_dtlns.teachers.contract import Candidates
 from recbole_dtlns.trees.item_tree import ItemTree
 
@@ -59,8 +59,8 @@ def random_question(users: int, items: int = 50_000) -> Question:
         np.tile(np.arange(CANDIDATES, dtype=np.int32), users),
         np.zeros(n, dtype=np.float32),
     )
-    trees = [ItemTree(random.integers(0, 4, (items, 6)).astype(np.int16)) for _ in range(2)]
-    return Question(train, candidates, *trees)
+    trees = {name: ItemTree(random.integers(0, 4, (items, 6)).astype(np.int16)) for name in ("structure", "semantic")}
+    return Question(train, candidates, trees)
 
 
 class Metronome:

@@ -22,7 +22,7 @@ import numpy as np
 from recbole_dtlns.judges.language_model.judge import LLMJudge
 from recbole_dtlns.judges.language_model.prompt import Prompt
 from recbole_dtlns.llm.vllm_engine import VLLMEngine
-from recbole_dtlns.storage.artefact_store import write_atomically
+from recbole_dtlns.storage.whole_files import write_atomically
 
 sys.path.append(str(Path(__file__).resolve().parents[1] / "tests" / "llm"))
 from questions import random_question

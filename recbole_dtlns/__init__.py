@@ -9,29 +9,38 @@ from recbole_dtlns import compat
 from recbole_dtlns.version import __version__
 
 if TYPE_CHECKING:
+    from recbole_dtlns.bridge.repairs.features import mend_recbole
     from recbole_dtlns.bridge.runner import prepare_only, run_recbole_dtlns
+    from recbole_dtlns.bridge.transform import DTLNSTransform
+    from recbole_dtlns.bridge.transformed_files import transform_files
+    from recbole_dtlns.commands.tune import resume_tune, tune
     from recbole_dtlns.studies.judging import audit_judges, estimate_judging, export_requests, judge_candidates
-    from recbole_dtlns.studies.tune.search import resume_tune, tune
 
 _ENTRY_POINTS = {
     "run_recbole_dtlns": "bridge.runner",
     "prepare_only": "bridge.runner",
-    "tune": "studies.tune.search",
-    "resume_tune": "studies.tune.search",
+    "tune": "commands.tune",
+    "resume_tune": "commands.tune",
+    "DTLNSTransform": "bridge.transform",
+    "transform_files": "bridge.transformed_files",
+    "mend_recbole": "bridge.repairs.features",
     "audit_judges": "studies.judging",
     "estimate_judging": "studies.judging",
     "export_requests": "studies.judging",
     "judge_candidates": "studies.judging",
 }
 __all__ = [
+    "DTLNSTransform",
     "__version__",
     "audit_judges",
     "estimate_judging",
     "export_requests",
     "judge_candidates",
+    "mend_recbole",
     "prepare_only",
     "resume_tune",
     "run_recbole_dtlns",
+    "transform_files",
     "tune",
 ]
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Self
+from typing import Annotated, Any, ClassVar, Self
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from recbole_dtlns.errors import ConfigError
 
@@ -24,6 +24,16 @@ class SharedKey:
     """
 
     key: str
+
+
+Seed = Annotated[
+    int,
+    SharedKey("seed"),
+    Field(
+        ge=0,
+        description="Seed of the preparation (trees, random controls, trained teachers); RecBole's seed is the run's.",
+    ),
+]
 
 
 class ComponentConfig(BaseModel):

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
-from collections.abc import Callable, Iterable, Mapping
-from importlib.metadata import entry_points
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from importlib.metadata import EntryPoint, entry_points
 from typing import Any, Generic, TypeVar
 
-from recbole_dtlns.errors import UnknownNameError
+from recbole_dtlns.errors import InstallationError, UnknownNameError
 
 Strategy = TypeVar("Strategy")
 
@@ -35,22 +36,45 @@ class Registry(Generic[Strategy]):
 
     def names(self) -> list[str]:
         """Every name that `get` accepts, built-in ones first."""
-        return [*self._builtin, *sorted(self._third_party())]
+        return [*self._builtin, *self._others()]
 
     def get(self, name: str) -> Callable[..., Strategy]:
         """The class or factory registered as `name`.
 
         Raises:
             UnknownNameError: nothing is registered under that name; the message lists the choices.
+            InstallationError: somebody else's cannot be imported.
         """
         if name in self._builtin:
             return self._builtin[name]
-        third_party = self._third_party()
-        if name in third_party:
-            return third_party[name].load()
+        others = self._others()
+        if name in others:
+            return self._loaded(others[name])
         raise UnknownNameError(
             f"unknown {self.kind} '{name}'. Choices: {', '.join(self.names())}.{nearest(name, self.names())}"
         )
+
+    def importable(self) -> Iterator[tuple[str, Callable[..., Strategy]]]:
+        """Names and what is registered under them, without somebody else's that cannot be imported."""
+        yield from self._builtin.items()
+        for name, point in self._others().items():
+            with contextlib.suppress(InstallationError):
+                yield name, self._loaded(point)
+
+    def broken(self) -> dict[str, str]:
+        """Somebody else's that cannot be imported, with the reason by name."""
+        found = {}
+        for name, point in self._others().items():
+            try:
+                self._loaded(point)
+            except InstallationError as error:
+                found[name] = str(error)
+        return found
+
+    def package_of(self, name: str) -> str:
+        """The package that announces `name`, and its version; empty for a built-in one."""
+        point = None if name in self._builtin else self._others().get(name)
+        return "" if point is None else _package(point)
 
     def make(self, name: str, flat: Mapping[str, Any]) -> Strategy:
         """The component registered as `name`, made from the flat keys that its `Config` reads.
@@ -66,5 +90,20 @@ class Registry(Generic[Strategy]):
         component: Any = self.get(name)
         return component(component.Config.from_flat(flat, name))
 
-    def _third_party(self) -> dict[str, Any]:
-        return {point.name: point for point in entry_points(group=self.group)}
+    def _others(self) -> dict[str, EntryPoint]:
+        """What other packages announce, by name; a built-in name stays ours."""
+        announced = {point.name: point for point in entry_points(group=self.group)}
+        return {name: announced[name] for name in sorted(announced) if name not in self._builtin}
+
+    def _loaded(self, point: EntryPoint) -> Any:
+        try:
+            return point.load()
+        except Exception as error:  # whatever somebody else's module raises when it is imported
+            raise InstallationError(
+                f"the {self.kind} '{point.name}' ({point.value}{_package(point, ' of ')}) cannot be imported: "
+                f"{type(error).__name__}: {error}"
+            ) from error
+
+
+def _package(point: EntryPoint, before: str = "") -> str:
+    return "" if point.dist is None else f"{before}{point.dist.name} {point.dist.version}"

@@ -15,12 +15,14 @@ from typing import Any
 from recbole.config import Config
 
 from recbole_dtlns.bridge.known_keys import READ_UNDOCUMENTED, RECBOLE_MODEL_YAMLS, keys_of_all_models, meant
-from recbole_dtlns.bridge.models.capabilities import resolve_model
+from recbole_dtlns.bridge.models.capabilities import check_teacher, resolve_model
 from recbole_dtlns.bridge.recbole_values import check_recbole_values
+from recbole_dtlns.components import PREFIX
 from recbole_dtlns.errors import ConfigError, UnknownNameError
 from recbole_dtlns.judges.language_model.prompt import BUILTIN
 from recbole_dtlns.registry import nearest
-from recbole_dtlns.settings.settings import PREFIX, DTLNSSettings
+from recbole_dtlns.settings.renamed import under_new_names
+from recbole_dtlns.settings.settings import DTLNSSettings
 from recbole_dtlns.storage.artefact_store import cache_folder
 from recbole_dtlns.storage.yaml_file import read_yaml_file
 
@@ -94,17 +96,21 @@ class DTLNSConfig(Config):
         self._arguments = list(arguments)
         super().__init__(model, dataset, list(config_file_list or []), dict(config_dict or {}))
         self.settings = DTLNSSettings.from_config(self.final_config_dict)
+        check_teacher(self.settings.teacher)
+        for name, value in self.settings.of_chosen.items():  # of other packages, which dtlns.yaml does not know
+            self.final_config_dict.setdefault(PREFIX + name, value)
 
     def _load_config_files(self, file_list: list[str | Path]) -> dict[str, Any]:
         merged: dict[str, Any] = {}
         for file in file_list:
             what = f"config file '{file}'"
             content = read_yaml_file(file, what, "key: value", words_are_booleans=True)
-            merged.update(_with_text_keys(content, what))
+            merged.update(under_new_names(_with_text_keys(content, what), what))
         return merged
 
     def _load_variable_config_dict(self, config_dict: dict[str, Any]) -> dict[str, Any]:
-        return super()._load_variable_config_dict(_with_text_keys(config_dict, "config_dict"))
+        given = under_new_names(_with_text_keys(config_dict, "config_dict"), "config_dict")
+        return super()._load_variable_config_dict(given)
 
     def _convert_config_dict(self, config_dict: dict[str, Any]) -> dict[str, Any]:
         return {key: _literal(value) if isinstance(value, str) else value for key, value in config_dict.items()}
@@ -119,7 +125,7 @@ class DTLNSConfig(Config):
                 raise ConfigError(f"cannot read the argument '{argument}': write --key=value")
             if given.setdefault(key, value) != value:
                 raise ConfigError(f"--{key} is given twice with different values: {given[key]} and {value}")
-        return self._convert_config_dict(given)
+        return self._convert_config_dict(under_new_names(given, "the command line"))
 
     def _get_model_and_dataset(self, model: str | type | None, dataset: str | None) -> tuple[str, type, str]:
         named = model if model is not None else self.external_config_dict.get("model")

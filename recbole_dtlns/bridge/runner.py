@@ -29,14 +29,16 @@ from recbole_dtlns.bridge.data.run_data import (
 from recbole_dtlns.bridge.models.capabilities import check_model
 from recbole_dtlns.bridge.models.memory import check_embeddings_fit
 from recbole_dtlns.bridge.run_log import open_log, shows_bars
+from recbole_dtlns.bridge.teacher import make_teacher
+from recbole_dtlns.bridge.training.checkpoint import SETTINGS, Provenance
 from recbole_dtlns.bridge.training.sampling import make_sampling
-from recbole_dtlns.bridge.training.trainer import SETTINGS, DTLNSTrainerMixin, build_trainer
+from recbole_dtlns.bridge.training.trainer import DTLNSTrainerMixin, build_trainer
 from recbole_dtlns.compat import quiet_recbole
 from recbole_dtlns.data.interactions import TrainInteractions
 from recbole_dtlns.data.item_sets import Observed
-from recbole_dtlns.errors import ArtefactError, ConfigError
-from recbole_dtlns.preparation.pipeline import Preparation, prepare
-from recbole_dtlns.storage.artefact_store import write_atomically
+from recbole_dtlns.errors import ConfigError
+from recbole_dtlns.preparation import Preparation, prepare
+from recbole_dtlns.storage.whole_files import write_file
 
 logger = logging.getLogger("recbole_dtlns")
 
@@ -91,7 +93,7 @@ def run_recbole_dtlns(
         "leaking": config.settings.leaking,
         "run_folder": str(run.folder),
     }
-    write_file(run.folder / "result.json", json.dumps(result, indent=2, default=float))
+    write_file(run.folder / "result.json", json.dumps(result, indent=2, default=float), "checkpoint_dir")
     mark = "LEAKING " if config.settings.leaking else ""
     logger.info("%sbest valid: %s", mark, dict2str(best_result or {}))
     logger.info("%stest result: %s", mark, dict2str(test_result or {}))
@@ -143,12 +145,8 @@ def assemble_run(config: DTLNSConfig) -> Run:
     init_seed(config["seed"] + config["local_rank"], config["reproducibility"])
     network = config.model_class(config, data.model_dataset).to(config["device"])
     logger.info(network)
-    provenance = {
-        "train_fingerprint": train.fingerprint,
-        "numbering": numbering(parts[0]),
-        "protocol": config.settings.protocol,
-        "leaking": config.settings.leaking,
-    }
+    own = config.settings
+    provenance = Provenance(train.fingerprint, numbering(parts[0]), own.protocol, own.leaking)
     sampling = make_sampling(config, parts[0], data.train_loader, preparation)
     trainer = build_trainer(config, network, folder, sampling, provenance)
     if config["resume_from"]:
@@ -161,7 +159,6 @@ def assemble_run(config: DTLNSConfig) -> Run:
     return Run(config, folder, data, parts, hidden, preparation, trainer)
 
 
-@quiet_recbole()
 def prepare_only(
     model: str | type | None = None,
     dataset: str | None = None,
@@ -171,7 +168,12 @@ def prepare_only(
     arguments: Sequence[str] = (),
 ) -> Preparation | None:
     """Run the stages before training and stop; None when the settings ask for no preparation."""
-    config = DTLNSConfig(model, dataset, config_file_list, config_dict, arguments)
+    return prepare_run(DTLNSConfig(model, dataset, config_file_list, config_dict, arguments))
+
+
+@quiet_recbole()
+def prepare_run(config: DTLNSConfig) -> Preparation | None:
+    """`prepare_only` of a resolved configuration."""
     check_settings(config)
     _, parts, _ = load_data(config)
     warn_of_unknown_keys(config)
@@ -222,7 +224,8 @@ def _open_run_folder(config: DTLNSConfig) -> Path:
     leak = "LEAKING-" if config.settings.leaking else ""
     name = f"{leak}{config['model']}-{config['dataset']}-{get_local_time()}-{secrets.token_hex(2)}"
     folder = Path(config["checkpoint_dir"]) / name
-    write_file(folder / SETTINGS, yaml.safe_dump(config.plain(), sort_keys=True, allow_unicode=True))
+    settings = yaml.safe_dump(config.plain(), sort_keys=True, allow_unicode=True)
+    write_file(folder / SETTINGS, settings, "checkpoint_dir")
     logger.info("run folder: %s (%s there holds every setting)", folder, SETTINGS)
     return folder
 
@@ -249,17 +252,6 @@ def _prepare_if_asked(config: DTLNSConfig, train: TrainInteractions, train_datas
     if not settings.prepares:
         logger.info("nothing to prepare: no relabelling, and the sampler '%s' reads no trees", settings.sampler)
         return None
-    preparation = prepare(settings, train, train_dataset, config["show_progress"])
+    preparation = prepare(settings.flat, train, make_teacher(settings.flat, train_dataset), config["show_progress"])
     logger.info(preparation.summary())
     return preparation
-
-
-def write_file(path: Path, content: str | bytes) -> None:
-    """Write a result; the error of a folder that cannot be written names it."""
-    try:
-        write_atomically(path, content.encode() if isinstance(content, str) else content)
-    except OSError as error:
-        raise ArtefactError(
-            f"cannot write {path} ({error.strerror}): free space or permissions there, or name another folder "
-            "(checkpoint_dir for a run, --output for what a command writes)"
-        ) from error

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import logging
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import torch
+from pydantic import Field
 from recbole.data.dataset import Dataset
 from recbole.data.interaction import Interaction
 from recbole.data.utils import get_dataloader
@@ -23,65 +26,105 @@ from recbole_dtlns.bridge.config import DTLNSConfig
 from recbole_dtlns.bridge.data.dataset import DTLNSDataset, numbering
 from recbole_dtlns.bridge.models.memory import check_embeddings_fit
 from recbole_dtlns.bridge.repairs.reproducibility import reproducible_training
-from recbole_dtlns.bridge.training.checkpoint import from_plain, load_run
+from recbole_dtlns.bridge.training.checkpoint import Checkpoint
 from recbole_dtlns.bridge.training.divergence import StopsWhenDiverged
 from recbole_dtlns.compat import quiet_recbole
+from recbole_dtlns.components import PREFIX, ComponentConfig, Seed, SharedKey
 from recbole_dtlns.data.interactions import TrainInteractions
-from recbole_dtlns.errors import CheckpointError
-from recbole_dtlns.settings.settings import DTLNSSettings
-from recbole_dtlns.teachers.closed_form import column_factors
+from recbole_dtlns.errors import CheckpointError, ConfigError
+from recbole_dtlns.teachers.closed_form import Dimension, column_factors
 from recbole_dtlns.teachers.contract import FittedTeacher, Teacher
 from recbole_dtlns.teachers.table import TEACHERS
 
 logger = logging.getLogger("recbole_dtlns")
 
 _PROFILE_USERS = 2000  # users whose scores describe the items of a model without item vectors
+_CHECKPOINT = "checkpoint"
+# The keys of this package play no part in a teacher's own run. Version 2 of its artefacts is known by them all the
+# same, as they were then, so that renaming or adding a key does not train a teacher again.
+_OWN_KEYS = {
+    PREFIX + key: value
+    for key, value in json.loads("""
+{"ahns_alpha": 1.0, "ahns_beta": 0.1, "ahns_power": -2.0, "alpha_co": 0.1, "alpha_se": 0.3, "cache_dir": null,
+"candidates": 20, "candidates_file": null, "dens_gamma": 0.3, "dens_warmup": 100, "dns_top": 5, "fast": false,
+"graph_max_history": 1000, "graph_neighbours": 100, "hardest_rank": 1, "hide_train": 0.0, "judge": "structural",
+"judge_api_key_env": null, "judge_base_url": null, "judge_batch_size": 32, "judge_concurrency": 32,
+"judge_engine_args": {}, "judge_hide": 0.1, "judge_labels": null, "judge_lift": 1.0, "judge_llm": "openai",
+"judge_max_abstain_rate": 0.1, "judge_max_history": 0, "judge_max_llm_pairs": 10000, "judge_max_tokens_total":
+null, "judge_missing": "abstain", "judge_model": null, "judge_prompt": "pair", "judge_random_rate": 0.5,
+"judge_rank_first": 5, "judge_ray_address": null, "judge_ray_resources": {}, "judge_ray_urls": [],
+"judge_ray_workers": 1, "judge_reask_abstained": false, "judge_retries": 6, "judge_revision": null,
+"judge_slice": 2048, "judge_sure": 0.4, "judge_threshold": 0.5, "judge_timeout": 120.0, "judge_tokenizer": null,
+"loss": "model", "loss_debiased": false, "loss_shared": 1024, "loss_temperature": 1.0, "mixing": false,
+"n_candidates": 10, "paths_know_train": true, "pool": "uniform", "pool_depths": [2], "pool_file": null,
+"pool_power": 0.75, "pool_tree": "both", "pool_tree_share": 0.5, "preset": "off", "protocol": "clean",
+"refuse_damaged": false, "relabel_add": false, "relabel_decay": 0.0, "relabel_exclude": false, "relabel_graph":
+false, "relabel_order": "rank", "relabel_top": 5, "relabel_weight": 0.3, "sampler": "recbole", "seed": 42,
+"semantic_paths": null, "srns_alpha": 5.0, "srns_memory": 8, "srns_ramp": 50, "srns_temperature": 10.0,
+"structure_dim": 32, "structure_paths": null, "teacher": "EASE", "teacher_checkpoint": null,
+"teacher_config_files": [], "teacher_dim": 64, "teacher_ease_reg": 100.0, "teacher_epochs": 50, "teacher_knn_k":
+200, "teacher_knn_shrink": 10.0, "tree_balance": "regret", "tree_branching": 4, "tree_control": "none",
+"tree_leaf_size": 30, "tree_max_share": 1.6, "tree_min_share": 0.4, "tree_terms": false, "warmup_epochs": 0}
+""").items()
+}
 
 
-def make_teacher(settings: DTLNSSettings, train_dataset: Dataset) -> Teacher:
-    """The teacher that the settings name.
+def make_teacher(flat: Mapping[str, Any], train_dataset: Dataset | None = None) -> Teacher:
+    """The teacher that flat keys name; nothing is fitted or read yet.
 
     Args:
-        settings: the run's settings.
-        train_dataset: RecBole's data set of the train split; only `checkpoint` needs it, for its ids.
+        flat: values by flat key, without `dtlns_`.
+        train_dataset: RecBole's data set of the train split; only to fit `checkpoint` is it needed, for its ids.
     """
-    if settings.teacher in TEACHERS.names():
-        return TEACHERS.make(settings.teacher, settings.flat)
-    if settings.teacher == "checkpoint":
-        return CheckpointTeacher(str(settings.teacher_checkpoint), train_dataset)
-    return RecBoleTeacher(settings)
+    name = flat["teacher"]
+    if name in TEACHERS.names():
+        return TEACHERS.make(name, flat)
+    if name == _CHECKPOINT:
+        return CheckpointTeacher(train_dataset, CheckpointTeacher.Config.from_flat(flat))
+    return RecBoleTeacher(RecBoleTeacher.Config.from_flat(flat))
 
 
-def teacher_recipe(settings: DTLNSSettings) -> tuple[int, dict[str, Any]]:
-    """Version and inputs of the teacher that the settings name; a checkpoint's content is not among them."""
-    if settings.teacher == "checkpoint":
-        return CheckpointTeacher.version, {"teacher": "checkpoint"}
-    own = settings.teacher in TEACHERS.names()
-    teacher = TEACHERS.make(settings.teacher, settings.flat) if own else RecBoleTeacher(settings)
-    return teacher.version, teacher.inputs()
+def teacher_recipe(flat: Mapping[str, Any]) -> tuple[int, dict[str, Any]]:
+    """Version and inputs of the teacher that flat keys name; a checkpoint's content is not among them."""
+    teacher = make_teacher(flat)
+    return teacher.version, {"teacher": _CHECKPOINT} if flat["teacher"] == _CHECKPOINT else teacher.inputs()
 
 
-class RecBoleTeacher:
+class RecBoleTeacher(Teacher):
     """Any RecBole general recommender, trained for a fixed number of epochs on the train pairs alone.
 
     The model gets a data set of its own, written from the canonical train pairs, so neither its ids nor its random
     numbers can depend on validation or test pairs.
-
-    Args:
-        settings: names the model (`teacher`), its epochs, config files, seed and vector length.
     """
 
+    class Config(ComponentConfig):
+        """Settings of a teacher that RecBole trains."""
+
+        prefix = "teacher_"
+
+        model: Annotated[str, SharedKey("teacher")] = "BPR"
+        """The name of any RecBole general recommender."""
+        epochs: int = Field(50, ge=1)
+        """Epochs of a trained RecBole teacher; fixed, because validation pairs may not choose them."""
+        config_files: list[str] = Field(default_factory=list)
+        """RecBole config files for a trained teacher."""
+        dim: Dimension = 64
+        seed: Seed = 42
+
+    config: Config
     version = 2
 
-    def __init__(self, settings: DTLNSSettings) -> None:
-        self.settings = settings
-
     def inputs(self) -> dict[str, Any]:
-        config = self._config(data_path=".")
+        config = self._run_config(data_path=".")
         # Where files lie and what is printed does not change the result.
         incidental = ("data_path", "checkpoint_dir", "show_progress", "device", "gpu_id", "state")
-        resolved = {key: value for key, value in config.plain().items() if key not in incidental}
-        return {"teacher": self.settings.teacher, "config": resolved, "profile_users": _PROFILE_USERS}
+        given = config.external_config_dict.keys()
+        resolved = {
+            key: value
+            for key, value in config.plain().items()
+            if key not in incidental and (key in given or not key.startswith(PREFIX))
+        }
+        return {"teacher": self.config.model, "config": {**_OWN_KEYS, **resolved}, "profile_users": _PROFILE_USERS}
 
     def fit(self, train: TrainInteractions) -> FittedTeacher:
         """Train, and read scores and item vectors off the model.
@@ -92,7 +135,7 @@ class RecBoleTeacher:
         """
         with tempfile.TemporaryDirectory(prefix="recbole_dtlns-teacher-") as folder, _no_tensorboard(), quiet_recbole():
             _write_atomic_file(Path(folder) / "teacher" / "teacher.inter", train)
-            config = self._config(folder)
+            config = self._run_config(folder)
             init_seed(config["seed"], config["reproducibility"])
             dataset = DTLNSDataset(config)
             dataset._change_feat_format()
@@ -110,20 +153,20 @@ class RecBoleTeacher:
             known = dataset.field2token_id[dataset.iid_field]
             # An item whose pairs were all hidden is not in the file; it gets the padding id, which scores -inf.
             items = np.array([known.get(str(item), 0) for item in range(train.n_items)])
-            return ModelTeacher(trainer, dataset, users, items, self.settings.teacher_dim)
+            return ModelTeacher(trainer, dataset, users, items, self.config.dim)
 
-    def _config(self, data_path: str) -> DTLNSConfig:
+    def _run_config(self, data_path: str) -> DTLNSConfig:
         return DTLNSConfig(
-            self.settings.teacher,
+            self.config.model,
             "teacher",
-            self.settings.teacher_config_files,
+            self.config.config_files,
             {
                 "dtlns_preset": "off",
                 "data_path": data_path,
                 "checkpoint_dir": data_path,
                 "load_col": {"inter": ["user_id", "item_id"]},
-                "epochs": self.settings.teacher_epochs,
-                "seed": self.settings.seed,
+                "epochs": self.config.epochs,
+                "seed": self.config.seed,
                 "show_progress": False,
                 "eval_step": 0,
                 "worker": 0,
@@ -136,26 +179,45 @@ class _StopsWhenDiverged(StopsWhenDiverged):
         return f"the teacher's {super()._what_to_lower()} in a file that dtlns_teacher_config_files names"
 
 
-class CheckpointTeacher:
+class CheckpointTeacher(Teacher):
     """A model that an earlier run of this package trained and saved.
 
     Args:
-        path: a run folder's best.pth or last.pth.
-        train_dataset: RecBole's data set of the train split, whose ids the checkpoint must share.
-
-    Raises:
-        CheckpointError: the file is missing or damaged.
+        train_dataset: RecBole's data set of the train split, whose ids the checkpoint must share; only `fit` needs it.
+        config: as for any component.
     """
 
-    version = 2
+    class Config(ComponentConfig):
+        """Settings of a saved teacher."""
 
-    def __init__(self, path: str, train_dataset: Dataset) -> None:
-        self.path = Path(path)
-        self.dataset = train_dataset
-        self.checkpoint = load_run(self.path)
+        prefix = "teacher_"
+
+        checkpoint: str | None = None
+        """best.pth or last.pth of a run on the same train split, for dtlns_teacher: checkpoint."""
+
+    config: Config
+    version = 2
+    saved = True
+
+    def __init__(self, train_dataset: Dataset | None, config: Config | None = None, /, **fields: Any) -> None:
+        super().__init__(config, **fields)
+        if self.config.checkpoint is None:
+            raise ConfigError("dtlns_teacher: checkpoint needs dtlns_teacher_checkpoint, the path of a best.pth")
+        self.path = Path(self.config.checkpoint)
+        self.dataset: Any = train_dataset
+
+    @cached_property
+    def checkpoint(self) -> Checkpoint:
+        """The content of the file.
+
+        Raises:
+            CheckpointError: it is missing or damaged.
+        """
+        return Checkpoint.read(self.path)
 
     def inputs(self) -> dict[str, Any]:
-        return {"teacher": "checkpoint", "sha256": hashlib.sha256(self.path.read_bytes()).hexdigest()}
+        _ = self.checkpoint  # a file that is none of ours is named before its bytes are taken for one
+        return {"teacher": _CHECKPOINT, "sha256": hashlib.sha256(self.path.read_bytes()).hexdigest()}
 
     def fit(self, train: TrainInteractions) -> FittedTeacher:
         """Load the model; nothing is trained.
@@ -163,35 +225,35 @@ class CheckpointTeacher:
         Raises:
             CheckpointError: the checkpoint was trained on other train pairs, or in a leaking run.
         """
-        saved = self.checkpoint
-        if saved["train_fingerprint"] != train.fingerprint:
+        saved, origin = self.checkpoint, self.checkpoint.provenance
+        if origin.train_fingerprint != train.fingerprint:
             raise CheckpointError(
                 f"{self.path} was trained on other train pairs than this run's: its knowledge could hold this run's "
                 "validation or test pairs. Train the teacher with the same data, split and seed"
             )
-        if saved["numbering"] != numbering(self.dataset):
+        if origin.numbering != numbering(self.dataset):
             raise CheckpointError(
                 f"{self.path} numbers users and items otherwise than this run, so its weights would belong to others: "
                 "the files of the data set were reordered, or hold other validation or test pairs"
             )
-        if saved["leaking"]:
+        if origin.leaking:
             raise CheckpointError(f"{self.path} comes from a run of the leaking protocol 'authors'; it cannot teach")
-        if saved["chosen_on_validation"]:
+        if origin.chosen_on_validation:
             logger.warning("the teacher %s had its epoch chosen on validation pairs; prefer a fixed epoch", self.path)
         # The GPU is chosen for the run that teaches now, not for the one that was saved.
         own_keys = {
             key: value
-            for key, value in saved["config"].items()
+            for key, value in saved.config.items()
             if not key.startswith("dtlns_") and key not in ("gpu_id", "use_gpu", "resume_from")
         }
         own_keys |= {"dtlns_preset": "off", "data_path": ".", "checkpoint_dir": tempfile.gettempdir()}
         with _no_tensorboard(), quiet_recbole():
-            config = DTLNSConfig(saved["model"], "teacher", config_dict=own_keys)
+            config = DTLNSConfig(saved.model, "teacher", config_dict=own_keys)
             model = config.model_class(config, self.dataset).to(config["device"])
             # What a sampler learnt with the model is no part of the model.
-            weights = {key: value for key, value in saved["state_dict"].items() if not key.startswith("dtlns_")}
+            weights = {key: value for key, value in saved.state_dict.items() if not key.startswith("dtlns_")}
             model.load_state_dict(weights)
-            model.load_other_parameter(from_plain(saved["other_parameter"]))
+            model.load_other_parameter(saved.other_parameter)
             trainer = get_trainer(config["MODEL_TYPE"], config["model"])(config, model)
             users = self.dataset.token2id(self.dataset.uid_field, train.user_tokens)
             items = self.dataset.token2id(self.dataset.iid_field, train.item_tokens)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import importlib
 import importlib.metadata
@@ -13,6 +14,7 @@ import warnings
 from dataclasses import dataclass
 
 from recbole_dtlns import __version__, compat
+from recbole_dtlns.commands.command import Command
 from recbole_dtlns.errors import InstallationError
 
 _MODULES = {"scikit-learn": "sklearn", "pyyaml": "yaml"}  # of distributions that are imported by another name
@@ -152,3 +154,12 @@ def _problems_of_recbole() -> list[str]:
             f"Run: {compat.repair_old_pins()}"
         )
     return problems
+
+
+def _run(_given: argparse.Namespace) -> int:
+    found = report()
+    print(found.text)
+    return 1 if found.problems else 0
+
+
+COMMAND = Command("print versions, devices and what is missing", _run, takes_settings=False, needs_recbole=False)

@@ -5,7 +5,7 @@
 
     @pytest.mark.parametrize("check", SAMPLER_CHECKS)
     def test_my_sampler(check):
-        check(MySampler.from_context)
+        check(MySampler)
 
 A check takes what the entry point names, or anything else that makes the component as that does, and raises
 `ConformanceError` where a rule is broken; its docstring is the rule.

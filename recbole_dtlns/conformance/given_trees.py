@@ -9,15 +9,15 @@ from recbole_dtlns.trees.item_tree import ItemTree
 USERS, ITEMS = 30, 60  # the padding included
 
 
-def random_trees() -> list[ItemTree]:
-    """Two trees whose paths have one to three digits; several items share a leaf."""
+def random_trees() -> dict[str, ItemTree]:
+    """A tree for each view, whose paths have one to three digits; several items share a leaf."""
     random = np.random.default_rng(0)
-    return [
-        ItemTree.from_paths(
+    return {
+        name: ItemTree.from_paths(
             ["-".join(map(str, random.integers(0, 3, random.integers(1, 4)))) for _ in range(ITEMS - 1)]
         )
-        for _ in range(2)
-    ]
+        for name in ("structure", "semantic")
+    }
 
 
 def tree_item() -> np.ndarray:

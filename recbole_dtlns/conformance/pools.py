@@ -8,18 +8,17 @@ import numpy as np
 
 from recbole_dtlns.conformance.given_trees import ITEMS, USERS, random_trees, tree_item
 from recbole_dtlns.conformance.rules import require
-from recbole_dtlns.conformance.samplers import _SETTINGS
 from recbole_dtlns.data.item_sets import PairSet
 from recbole_dtlns.negatives.pools.contract import CandidatePool, PoolContext
 from recbole_dtlns.numerics.counter_random import counter_uniform
 
-MakePool = Callable[[PoolContext], CandidatePool]
+MakePool = Callable[[], CandidatePool]
 
 
 def draws_only_what_is_free(make: MakePool) -> None:
     """Items are int64 [B, n], never blocked, never the padding, whatever the numbers."""
     context = _pool_context()
-    pool = make(context)
+    pool = _begun_pool(make, context)
     users = np.repeat(np.arange(1, USERS), 4)
     positives = _positives(context.blocked, users)
     uniform = counter_uniform(0, 0, np.arange(len(users)), 50)
@@ -38,8 +37,8 @@ def the_same_numbers_draw_the_same_items(make: MakePool) -> None:
     users = np.arange(1, USERS)
     positives = _positives(context.blocked, users)
     uniform = counter_uniform(3, 0, users, 7)
-    whole = make(context).draw(users, positives, uniform)
-    pool = make(context)
+    whole = _begun_pool(make, context).draw(users, positives, uniform)
+    pool = _begun_pool(make, context)
     for row in range(len(users)):
         alone = pool.draw(users[row : row + 1], positives[row : row + 1], uniform[row : row + 1])
         require(bool((alone[0] == whole[row]).all()), f"row {row} of a batch alone draws other items")
@@ -53,9 +52,15 @@ def _pool_context() -> PoolContext:
     users = np.repeat(np.arange(1, USERS), random.integers(1, ITEMS - 2, USERS - 1))
     blocked = PairSet.of(users, random.integers(1, ITEMS, len(users)))
     counts = np.bincount(blocked.items, minlength=ITEMS)
-    structure, semantic = random_trees()
+    trees = random_trees()
     listed = PairSet.of(random.integers(1, USERS, 200), random.integers(1, ITEMS, 200))
-    return PoolContext(_SETTINGS, blocked, USERS, ITEMS, counts, structure, semantic, tree_item(), listed)
+    return PoolContext(blocked, USERS, ITEMS, counts, trees, tree_item(), lambda _: listed)
+
+
+def _begun_pool(make: MakePool, context: PoolContext) -> CandidatePool:
+    pool = make()
+    pool.begin(context)
+    return pool
 
 
 def _positives(blocked: PairSet, users: np.ndarray) -> np.ndarray:

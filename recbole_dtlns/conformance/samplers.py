@@ -4,42 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import fields, replace
-from types import SimpleNamespace
 from typing import Any
 
 import torch
 
 from recbole_dtlns.conformance.given_trees import ITEMS, USERS, random_trees, tree_item
 from recbole_dtlns.conformance.rules import require
-from recbole_dtlns.negatives.choosing.selection import Choice, NegativeSampler, SamplerContext
+from recbole_dtlns.negatives.choosing.contract import Choice, ItemSampler
+from recbole_dtlns.negatives.contract import SamplerContext
 from recbole_dtlns.negatives.tree_views import TreeView
-from recbole_dtlns.negatives.vectors.layers import LayerChoice, LayerSampler, Pooling
-from recbole_dtlns.numerics.schedule import Schedule
+from recbole_dtlns.negatives.vectors.contract import LayerChoice, Pooling, VectorSampler
 
-MakeSampler = Callable[[SamplerContext], NegativeSampler]
+AnySampler = ItemSampler | VectorSampler
+MakeSampler = Callable[[], AnySampler]
 
 _DIMENSION = 8
-# The defaults of properties/dtlns.yaml; give `check` a factory that wraps the context for other values.
-_SETTINGS = SimpleNamespace(
-    alpha_co=Schedule.constant(0.1),
-    alpha_se=Schedule.constant(0.3),
-    tree_terms=False,
-    mixing=False,
-    dns_top=5,
-    ahns_alpha=1.0,
-    ahns_beta=0.1,
-    ahns_power=-2.0,
-    srns_memory=8,
-    srns_alpha=5.0,
-    srns_ramp=50,
-    srns_temperature=10.0,
-    dens_gamma=0.3,
-    dens_warmup=100,
-    pool_power=0.75,
-    pool_tree="both",
-    pool_tree_share=0.5,
-    pool_depths=[2],
-)
 
 
 def chooses_one_candidate_per_row(make: MakeSampler) -> None:
@@ -50,9 +29,9 @@ def chooses_one_candidate_per_row(make: MakeSampler) -> None:
     for n in (1, 2, 10):
         for dtype in (torch.float32, torch.float64, torch.bfloat16):
             for device in _devices():
-                sampler = make(_context(device))
+                sampler = _begun(make, device)
                 choice = _choice(sampler, n, device, dtype)
-                if isinstance(sampler, LayerSampler):
+                if isinstance(sampler, VectorSampler):
                     if dtype == torch.float32:
                         _check_vectors(sampler, choice)
                     continue
@@ -69,7 +48,7 @@ def chooses_one_candidate_per_row(make: MakeSampler) -> None:
 
 def a_batch_is_its_rows_one_by_one(make: MakeSampler) -> None:
     """What a row gets does not depend on the rows around it."""
-    choice = _choice(make(_context()), 10)
+    choice = _choice(_begun(make), 10)
     whole = _chosen(_seeded(make), choice)
     for row in range(len(choice.users)):
         alone = _chosen(_seeded(make), _row(choice, row))
@@ -88,7 +67,7 @@ def the_same_choice_has_the_same_answer(make: MakeSampler) -> None:
 
 def proposes_only_what_was_drawn(make: MakeSampler) -> None:
     """An item proposed for a user was drawn for that user, now or before: so it is neither observed nor forbidden."""
-    sampler = make(_context())
+    sampler = _begun(make)
     drawn_for: dict[int, set[int]] = {}
     for seed in range(4):
         choice = _choice(sampler, 6, seed=seed, propose=False)
@@ -97,17 +76,17 @@ def proposes_only_what_was_drawn(make: MakeSampler) -> None:
         proposed = sampler.propose(choice.users, choice.candidates)
         for user, items in zip(choice.users.tolist(), proposed.tolist(), strict=True):
             require(set(items) <= drawn_for[user], f"user {user} was offered an item that was never drawn for them")
-        if not isinstance(sampler, LayerSampler):
+        if isinstance(sampler, ItemSampler):
             sampler.select(_choice(sampler, 6, seed=seed))
 
 
 def leaves_the_choice_alone(make: MakeSampler) -> None:
     """Nothing that is handed in is written to, and no gradient passes through the choice of an id."""
-    sampler = make(_context())
+    sampler = _begun(make)
     choice = _choice(sampler, 10)
     choice = replace(choice, scores=choice.scores.requires_grad_())
     before = {field.name: _copy(getattr(choice, field.name)) for field in fields(choice)}
-    if isinstance(sampler, LayerSampler):
+    if isinstance(sampler, VectorSampler):
         sampler.negatives(_layer_choice(choice))
     else:
         column = sampler.select(choice)
@@ -144,17 +123,23 @@ def _devices() -> Iterator[str]:
 
 
 def _context(device: str = "cpu") -> SamplerContext:
-    structure, semantic = (TreeView(tree, tree_item(), device) for tree in random_trees())
-    return SamplerContext(_SETTINGS, USERS, ITEMS, device, structure, semantic, _DIMENSION)
+    views = {name: TreeView(tree, tree_item(), device) for name, tree in random_trees().items()}
+    return SamplerContext(USERS, ITEMS, device, views, _DIMENSION)
 
 
-def _seeded(make: MakeSampler) -> NegativeSampler:
+def _seeded(make: MakeSampler) -> AnySampler:
     torch.manual_seed(0)
-    return make(_context())
+    return _begun(make)
+
+
+def _begun(make: MakeSampler, device: str = "cpu") -> AnySampler:
+    sampler = make()
+    sampler.begin(_context(device))
+    return sampler
 
 
 def _choice(
-    sampler: NegativeSampler,
+    sampler: AnySampler,
     n: int,
     device: str = "cpu",
     dtype: torch.dtype = torch.float32,
@@ -205,7 +190,7 @@ def _layer_choice(choice: Choice) -> LayerChoice:
     )
 
 
-def _check_vectors(sampler: LayerSampler, choice: Choice) -> None:
+def _check_vectors(sampler: VectorSampler, choice: Choice) -> None:
     poolings: tuple[Pooling, ...] = ("mean", "concat")
     for pooling in poolings:
         layered = replace(_layer_choice(choice), pooling=pooling)
@@ -224,9 +209,9 @@ def _check_vectors(sampler: LayerSampler, choice: Choice) -> None:
         require(learns, "no gradient reaches the item embeddings through the negative")
 
 
-def _chosen(sampler: NegativeSampler, choice: Choice) -> torch.Tensor:
+def _chosen(sampler: AnySampler, choice: Choice) -> torch.Tensor:
     """What identifies the negative of every row: ids, or the items of every layer."""
-    if isinstance(sampler, LayerSampler):
+    if isinstance(sampler, VectorSampler):
         return sampler.negatives(_layer_choice(choice)).items
     return choice.candidates.gather(1, sampler.select(choice)[:, None])
 

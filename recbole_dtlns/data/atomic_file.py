@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
 import pandas as pd
 
@@ -12,7 +12,15 @@ from recbole_dtlns.errors import DataError
 
 FIELD_TYPES = ("token", "token_seq", "float", "float_seq")
 TITLES = ("title", "movie_title", "name", "item_name", "book_title", "product_name")
+# Columns of a train part that holds pseudo-positives: what a row is worth in training, and what it is.
+WEIGHT, ORIGIN = "dtlns_weight", "dtlns_origin"
+OBSERVED, RELABELLED = "observed", "relabelled"
 _SHOWN = 120  # characters of a wrong first line
+
+
+def column_name(column: Any) -> str:
+    """The name in a column's head, as in `user_id:token`."""
+    return str(column).partition(":")[0]
 
 
 def tolerant(encoding: str | None) -> str:

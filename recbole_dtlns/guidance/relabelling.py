@@ -56,3 +56,14 @@ def relabel(candidates: Candidates, verdicts: Verdicts, top: int, order: str = "
         PseudoPositives.of(candidates.users[added], candidates.items[added], place[chosen]),
         Forbidden.of(candidates.users[positive], candidates.items[positive]),
     )
+
+
+def row_weights(place: np.ndarray, weight: float, decay: float) -> np.ndarray:
+    """What added rows are worth beside an observed one, float64 [n].
+
+    Args:
+        place: of each pair among its user's pseudo-positives, from 0, int64 [n].
+        weight: of the first.
+        decay: the k-th of a user weighs weight / k ** decay.
+    """
+    return weight / (1.0 + place) ** decay

@@ -9,9 +9,8 @@ from typing import Any
 import numpy as np
 from sklearn.metrics import roc_auc_score
 
-from recbole_dtlns.data.hiding import hide_positives
 from recbole_dtlns.errors import ConfigError, DataError
-from recbole_dtlns.judges.contract import Judge, Label, Question
+from recbole_dtlns.judges.contract import Judge, Label, Question, Rehearsal
 from recbole_dtlns.judges.controls import with_random_paths, with_shuffled_paths
 
 _BINS = 10
@@ -93,16 +92,14 @@ class Audit:
         return "\n".join(lines)
 
 
-def audit(
-    judges: Mapping[str, Judge], question: Question, share: float, seed: int, controls: Collection[str] = ()
-) -> Audit:
-    """Hide a share of the train positives, put the question anew, and score each judge's answers.
+def audit(judges: Mapping[str, Judge], rehearsal: Rehearsal | None, seed: int, controls: Collection[str] = ()) -> Audit:
+    """Ask judges where the answer is known, and score what they say.
 
     Args:
         judges: the judges by name.
-        question: the question of the run; its train pairs are the only ones looked at.
-        share: of each user's train pairs to hide, in (0, 1).
-        seed: of the choice.
+        rehearsal: what they are asked; judges that learn from hidden positives need one within it. None where the
+            question cannot be made anew.
+        seed: of the controls.
         controls: names of judges that are asked twice more, about the same pairs: with the trees' paths shuffled
             among the items, and with random paths. A judge that reads the trees does worse on these.
 
@@ -110,25 +107,25 @@ def audit(
         ConfigError: the question cannot be made anew.
         DataError: no hidden positive is among the candidates.
     """
-    if question.reask is None:
+    if rehearsal is None:
         raise ConfigError(
             "an audit trains the teacher again without some pairs, which neither a checkpoint nor a file of candidates "
             "allows"
         )
-    reduced, hidden = hide_positives(question.train, share, seed)
-    known = question.reask(reduced)
-    truth = np.isin(known.pair_keys(), hidden)
+    truth = rehearsal.answers()
     if not truth.any():
-        raise DataError(f"none of {len(hidden)} hidden positives is among the candidates: raise dtlns_candidates")
+        raise DataError(
+            f"none of {len(rehearsal.hidden)} hidden positives is among the candidates: raise dtlns_candidates"
+        )
     scores, labels = {}, {}
-    for name, judge, asked in _trials(judges, known, controls, seed):
+    for name, judge, asked in _trials(judges, rehearsal.question, controls, seed):
         verdicts = judge.judge(asked)
         labels[name] = verdicts.label
         scores[name] = _score(verdicts.label, verdicts.probability, truth)
     agreement = {
         first: {second: float((labels[first] == labels[second]).mean()) for second in labels} for first in labels
     }
-    return Audit(len(hidden), int(truth.sum()), len(truth), scores, agreement, question.given)
+    return Audit(len(rehearsal.hidden), int(truth.sum()), len(truth), scores, agreement, rehearsal.trees_not_read)
 
 
 def _trials(

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
+from pydantic import Field
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from recbole_dtlns.data.hiding import hide_positives
+from recbole_dtlns.components import ComponentConfig
 from recbole_dtlns.errors import ConfigError, DataError
-from recbole_dtlns.judges.contract import Label, Question, Verdicts
+from recbole_dtlns.judges.contract import Judge, Label, Question, Rehearsal, Verdicts
 from recbole_dtlns.judges.features import pair_features
 from recbole_dtlns.numerics.dense_algebra import one_thread
 
 
-class CalibratedJudge:
+class CalibratedJudge(Judge):
     """Logistic regression on pair features, fitted where the answer is known, applied to the real candidates.
 
     A share of every user's train pairs is hidden; teacher, trees and candidates are made without them; the candidates
@@ -25,60 +28,64 @@ class CalibratedJudge:
 
     Trees that were given, and may know the hidden pairs, are not looked at: learnt from, they would promise too much.
     Trees made of the train pairs stand in for them.
-
-    Args:
-        hide: share of each user's pairs to hide, in (0, 1).
-        lift: a pair is labelled positive when its probability is at least this many times the mean.
-        seed: of the choice of hidden pairs.
     """
 
+    class Config(ComponentConfig):
+        """Settings of the judge; what is hidden is the rehearsal's."""
+
+        prefix = "judge_"
+
+        lift: float = Field(1.0, ge=0)
+        """A pair is positive from this multiple of the mean probability."""
+
+    config: Config
     version = 4
-    keeps_verdicts = False
-
-    def __init__(self, hide: float, lift: float, seed: int) -> None:
-        self.hide = hide
-        self.lift = lift
-        self.seed = seed
-
-    @classmethod
-    def from_settings(cls, settings: Any) -> CalibratedJudge:
-        return cls(settings.judge_hide, settings.judge_lift, settings.seed)
+    rehearses = True
 
     def inputs(self) -> dict[str, Any]:
-        return {"judge": "calibrated", "hide": self.hide, "lift": self.lift, "seed": self.seed}
+        return {"judge": "calibrated", "lift": self.config.lift}
 
     def judge(self, question: Question) -> Verdicts:
-        """Verdicts for all candidates; raises as `fit` does."""
-        return self.apply(self.fit(question), question)
-
-    def fit(self, question: Question) -> Pipeline:
-        """Learn from hidden positives.
+        """Verdicts for all candidates.
 
         Raises:
-            ConfigError: the question cannot be made anew (from a checkpoint as teacher, or a file of candidates).
-            DataError: no hidden pair is among the candidates.
+            ConfigError: there is no rehearsal to learn from (with a checkpoint as teacher, or a file of candidates).
+            DataError: no hidden pair is among its candidates.
         """
-        if question.reask is None:
+        rehearsal = question.rehearsal
+        if rehearsal is None:
             raise ConfigError(
                 "the calibrated judge trains the teacher again without some pairs, which neither a checkpoint nor a "
                 "file of candidates allows"
             )
-        reduced, hidden = hide_positives(question.train, self.hide, self.seed)
-        known = question.reask(reduced)
-        answers = np.isin(known.pair_keys(), hidden)
+        verdicts = self.apply(self.fit(rehearsal), rehearsal.actual)
+        if not rehearsal.trees_not_read:
+            return verdicts
+        return replace(verdicts, facts={"trees_not_read": list(rehearsal.trees_not_read)})
+
+    def fit(self, rehearsal: Rehearsal) -> Pipeline:
+        """Learn from hidden positives; raises as `judge` does."""
+        answers = rehearsal.answers()
         if not answers.any():
             raise DataError(
-                f"none of {len(hidden)} hidden positives is among the teacher's candidates: raise dtlns_candidates, or "
-                "choose a better teacher"
+                f"none of {len(rehearsal.hidden)} hidden positives is among the teacher's candidates: raise "
+                "dtlns_candidates, or choose a better teacher"
             )
-        return _fitted(pair_features(known), answers)
+        return _fitted(pair_features(rehearsal.question), answers)
 
     def apply(self, classifier: Pipeline, question: Question) -> Verdicts:
         """The verdicts of what `fit` returned."""
-        probability = _applied(classifier, pair_features(question.on_own_trees()))
-        label = np.where(probability >= self.lift * probability.mean(), Label.POSITIVE, Label.NEGATIVE)
-        facts = {"trees_not_read": list(question.given)} if question.given else {}
-        return Verdicts(probability.astype(np.float32), label.astype(np.int8), facts=facts)
+        probability = _applied(classifier, pair_features(question))
+        label = np.where(probability >= self.config.lift * probability.mean(), Label.POSITIVE, Label.NEGATIVE)
+        return Verdicts(probability.astype(np.float32), label.astype(np.int8))
+
+    def remark(self, facts: Mapping[str, Any]) -> str:
+        if "trees_not_read" not in facts:
+            return ""
+        return (
+            f"it looked at trees of its own, not at the given ones ({' and '.join(facts['trees_not_read'])}), which "
+            "may know the pairs that it learns from (else: dtlns_paths_know_train: False)"
+        )
 
 
 @one_thread

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import IntEnum
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
+from recbole_dtlns.components import Component
 from recbole_dtlns.data.interactions import TrainInteractions
 from recbole_dtlns.teachers.contract import Candidates
 from recbole_dtlns.trees.item_tree import ItemTree
@@ -30,42 +31,61 @@ class Question:
     Attributes:
         train: the users' observed histories.
         candidates: the pairs to be judged.
-        structure, semantic: the two item trees over the train items.
-        reask: the same question made anew (teacher, trees, candidates) from other train pairs with the same canonical
-            ids; judges that learn from hidden positives need it. None where it cannot be made.
-        given: which of the trees (`structure`, `semantic`) come from outside and may know every train pair; `reask`
-            makes others in their place.
+        views: item trees over the train items, by name.
+        rehearsal: a question whose answer is known, for judges with the trait `rehearses`. None for other judges, and
+            where it cannot be made: from a checkpoint as teacher, or a file of candidates.
     """
 
     train: TrainInteractions
     candidates: Candidates
-    structure: ItemTree
-    semantic: ItemTree
-    reask: Callable[[TrainInteractions], Question] | None = None
-    given: tuple[str, ...] = ()
+    views: Mapping[str, ItemTree]
+    rehearsal: Rehearsal | None = None
+
+    @property
+    def structure(self) -> ItemTree:
+        """The view of which items the same users have."""
+        return self.views["structure"]
+
+    @property
+    def semantic(self) -> ItemTree:
+        """The view of which items the teacher sees as alike."""
+        return self.views["semantic"]
 
     def about(self, pairs: np.ndarray) -> Question:
-        """The same question about some of the pairs only; it cannot be put anew.
+        """The same question about some of the pairs only, without a rehearsal.
 
         Args:
             pairs: their positions, ascending.
         """
         candidates = Candidates(*(column[pairs] for column in vars(self.candidates).values()))
-        return replace(self, candidates=candidates, reask=None)
-
-    def on_own_trees(self) -> Question:
-        """The same question on trees made of its train pairs, where others were given.
-
-        What is learnt where pairs are hidden is learnt on such trees, and would read others wrongly.
-        """
-        if self.reask is None or not self.given:
-            return self
-        own = self.reask(self.train)
-        return replace(self, structure=own.structure, semantic=own.semantic)
+        return replace(self, candidates=candidates, rehearsal=None)
 
     def pair_keys(self) -> np.ndarray:
         """One number per candidate pair, user * n_items + item, int64 [n_pairs]."""
         return self.candidates.users.astype(np.int64) * self.train.n_items + self.candidates.items
+
+
+@dataclass(frozen=True)
+class Rehearsal:
+    """A question with known answers: train pairs are hidden, and teacher, candidates and trees are made without them.
+
+    Attributes:
+        question: about what is left; it is put as the actual one is.
+        hidden: the hidden pairs as sorted keys user * n_items + item, int64.
+        actual: the actual question on trees made as those of the rehearsal. Only where trees were given that may know
+            the hidden pairs does it differ from the actual question: what is learnt on other trees would read the given
+            ones wrongly.
+        trees_not_read: names of the given trees that may know the hidden pairs, and have no part in this.
+    """
+
+    question: Question
+    hidden: np.ndarray
+    actual: Question
+    trees_not_read: tuple[str, ...] = ()
+
+    def answers(self) -> np.ndarray:
+        """Whether each candidate is a hidden pair, bool [n_pairs]."""
+        return np.isin(self.question.pair_keys(), self.hidden)
 
 
 @dataclass(frozen=True)
@@ -90,22 +110,32 @@ class Verdicts:
         return {label.name.lower(): found[label.value] for label in Label}
 
 
-class Judge(Protocol):
+class Judge(Component):
     """Decides for every candidate pair whether it is a false negative.
 
     Attributes:
         version: of its code; raised when the same inputs give other verdicts.
         keeps_verdicts: whether the judge keeps its own verdicts, so that asking it twice costs nothing; the verdicts
             of other judges are kept as artefacts.
+        rehearses: whether it learns from hidden train positives; its questions then come with a rehearsal.
     """
 
     version: int
-    keeps_verdicts: bool
+    keeps_verdicts: bool = False
+    rehearses: bool = False
 
     def inputs(self) -> dict[str, Any]:
         """Plain data that, with the question, determines the verdicts."""
-        ...
+        raise NotImplementedError
 
     def judge(self, question: Question) -> Verdicts:
         """Answer for every candidate pair."""
-        ...
+        raise NotImplementedError
+
+    def remark(self, facts: Mapping[str, Any]) -> str:
+        """How the answers were got, in some words for the summary; empty where there is nothing to say.
+
+        Args:
+            facts: of the verdicts.
+        """
+        return ""

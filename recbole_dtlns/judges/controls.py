@@ -2,33 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
+from pydantic import Field
 
-from recbole_dtlns.judges.contract import Label, Question, Verdicts
+from recbole_dtlns.components import ComponentConfig, Seed
+from recbole_dtlns.judges.contract import Judge, Label, Question, Rehearsal, Verdicts
 from recbole_dtlns.judges.structural import StructuralJudge
 from recbole_dtlns.trees.item_tree import ItemTree
 
 
-class ConstantJudge:
-    """The same answer for every pair: `always` (each candidate is a false negative) or `never`."""
+class ConstantJudge(Judge):
+    """The same answer for every pair.
+
+    Attributes:
+        answer: which.
+    """
 
     version = 1
-    keeps_verdicts = False
-
-    def __init__(self, answer: Label) -> None:
-        self.answer = answer
-
-    @classmethod
-    def always(cls, settings: Any) -> ConstantJudge:
-        return cls(Label.POSITIVE)
-
-    @classmethod
-    def never(cls, settings: Any) -> ConstantJudge:
-        return cls(Label.NEGATIVE)
+    answer: Label
 
     def inputs(self) -> dict[str, Any]:
         return {"judge": self.answer.name}
@@ -39,114 +34,121 @@ class ConstantJudge:
         return Verdicts(np.full(n, float(self.answer), np.float32), np.full(n, self.answer, np.int8))
 
 
-class RandomJudge:
-    """Positive with a fixed probability, whatever the pair.
+class AlwaysJudge(ConstantJudge):
+    """Each candidate is a false negative."""
 
-    Args:
-        rate: expected share of positives.
-        seed: of the draws.
-    """
+    answer = Label.POSITIVE
 
+
+class NeverJudge(ConstantJudge):
+    """No candidate is a false negative."""
+
+    answer = Label.NEGATIVE
+
+
+class RandomJudge(Judge):
+    """Positive with a fixed probability, whatever the pair."""
+
+    class Config(ComponentConfig):
+        """Settings of the random control."""
+
+        prefix = "judge_random_"
+
+        rate: float = Field(0.5, ge=0, le=1)
+        """Share of positives."""
+        seed: Seed = 42
+
+    config: Config
     version = 1
-    keeps_verdicts = False
-
-    def __init__(self, rate: float, seed: int) -> None:
-        self.rate = rate
-        self.seed = seed
-
-    @classmethod
-    def from_settings(cls, settings: Any) -> RandomJudge:
-        return cls(settings.judge_random_rate, settings.seed)
 
     def inputs(self) -> dict[str, Any]:
-        return {"judge": "random", "rate": self.rate, "seed": self.seed}
+        return {"judge": "random", "rate": self.config.rate, "seed": self.config.seed}
 
     def judge(self, question: Question) -> Verdicts:
         """Independent draws; the probability reported is the rate, which is all this judge knows."""
         n = len(question.candidates)
-        label = np.random.default_rng(self.seed).random(n) < self.rate
-        return Verdicts(np.full(n, self.rate, np.float32), label.astype(np.int8))
+        label = np.random.default_rng(self.config.seed).random(n) < self.config.rate
+        return Verdicts(np.full(n, self.config.rate, np.float32), label.astype(np.int8))
 
 
-class RankJudge:
-    """Positive for the teacher's first candidates of every user: what the teacher knows without any judge.
+class RankJudge(Judge):
+    """Positive for the teacher's first candidates of every user: what the teacher knows without any judge."""
 
-    Args:
-        first: how many candidates of a user are positive.
-    """
+    class Config(ComponentConfig):
+        """Settings of the control by rank."""
 
+        prefix = "judge_rank_"
+
+        first: int = Field(5, ge=1)
+        """How many of a user's candidates are positive."""
+
+    config: Config
     version = 1
-    keeps_verdicts = False
-
-    def __init__(self, first: int) -> None:
-        self.first = first
-
-    @classmethod
-    def from_settings(cls, settings: Any) -> RankJudge:
-        return cls(settings.judge_rank_first)
 
     def inputs(self) -> dict[str, Any]:
-        return {"judge": "rank", "first": self.first}
+        return {"judge": "rank", "first": self.config.first}
 
     def judge(self, question: Question) -> Verdicts:
         """The probability is 1 / (1 + rank): an order, not an estimate."""
         ranks = question.candidates.ranks
-        label = np.where(ranks < self.first, Label.POSITIVE, Label.NEGATIVE)
+        label = np.where(ranks < self.config.first, Label.POSITIVE, Label.NEGATIVE)
         return Verdicts((1 / (1 + ranks)).astype(np.float32), label.astype(np.int8))
 
 
-class ShuffledJudge:
-    """The structural rule on trees whose paths were dealt to the items at random: does the rule read the trees?
+class ShuffledJudge(Judge):
+    """The structural rule on trees whose paths were dealt to the items at random: does the rule read the trees?"""
 
-    Args:
-        threshold: of the structural rule.
-        seed: of the shuffle.
-    """
+    class Config(StructuralJudge.Config):
+        """Settings of the rule, and of the shuffle."""
 
+        seed: Seed = 42
+
+    config: Config
     version = 1
-    keeps_verdicts = False
-
-    def __init__(self, threshold: float, seed: int) -> None:
-        self.threshold = threshold
-        self.seed = seed
-
-    @classmethod
-    def from_settings(cls, settings: Any) -> ShuffledJudge:
-        return cls(settings.judge_threshold, settings.seed)
 
     def inputs(self) -> dict[str, Any]:
-        return {"judge": "shuffled", "threshold": self.threshold, "seed": self.seed}
+        return {"judge": "shuffled", "threshold": self.config.threshold, "seed": self.config.seed}
 
     def judge(self, question: Question) -> Verdicts:
         """Structural verdicts under the shuffled paths."""
-        return StructuralJudge(self.threshold).judge(with_shuffled_paths(question, self.seed))
+        rule = StructuralJudge(threshold=self.config.threshold)
+        return rule.judge(with_shuffled_paths(question, self.config.seed))
 
 
 def with_shuffled_paths(question: Question, seed: int) -> Question:
-    """The same question on trees whose paths were dealt to the items at random; leaves keep their sizes."""
-    order = np.random.default_rng(seed).permutation(question.train.n_items)
-    return _with_paths(question, lambda tree: tree.digits[order], lambda asked: with_shuffled_paths(asked, seed))
+    """The same question on trees whose paths were dealt to the items at random; leaves keep their sizes.
+
+    A rehearsal gets other paths too: a judge that learns from it must not learn from the true trees.
+    """
+    return _everywhere(question, lambda asked: _shuffled(asked, seed))
 
 
 def with_random_paths(question: Question, seed: int) -> Question:
-    """The same question on trees in which every item has the path of a leaf drawn uniformly, in each tree anew."""
+    """The same question on trees in which every item has the path of a leaf drawn uniformly, in each tree anew.
+
+    A rehearsal gets other paths too.
+    """
+    return _everywhere(question, lambda asked: _drawn(asked, seed))
+
+
+def _shuffled(question: Question, seed: int) -> Mapping[str, ItemTree]:
+    order = np.random.default_rng(seed).permutation(question.train.n_items)
+    return {name: ItemTree(tree.digits[order]) for name, tree in question.views.items()}
+
+
+def _drawn(question: Question, seed: int) -> Mapping[str, ItemTree]:
     random = np.random.default_rng(seed)
 
     def draw(tree: ItemTree) -> np.ndarray:
         leaves = np.unique(tree.digits, axis=0)
         return leaves[random.integers(0, len(leaves), len(tree.digits))]
 
-    return _with_paths(question, draw, lambda asked: with_random_paths(asked, seed))
+    return {name: ItemTree(draw(tree)) for name, tree in question.views.items()}
 
 
-def _with_paths(
-    question: Question, paths: Callable[[ItemTree], np.ndarray], again: Callable[[Question], Question]
-) -> Question:
-    """The question with other paths, also where it is put anew."""
-    ask = question.reask
-    return replace(
-        question,
-        structure=ItemTree(paths(question.structure)),
-        semantic=ItemTree(paths(question.semantic)),
-        reask=None if ask is None else lambda train: again(ask(train)),
-    )
+def _everywhere(question: Question, paths: Callable[[Question], Mapping[str, ItemTree]]) -> Question:
+    rehearsal = question.rehearsal
+    if rehearsal is not None:
+        known, actual = (_everywhere(asked, paths) for asked in (rehearsal.question, rehearsal.actual))
+        rehearsal = Rehearsal(known, rehearsal.hidden, actual, rehearsal.trees_not_read)
+    return replace(question, views=paths(question), rehearsal=rehearsal)

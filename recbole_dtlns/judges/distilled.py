@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,7 @@ _HELD_OUT_SHARE = 0.25  # of the first sample tells how well the student agrees,
 _CERTAIN = 0.98  # a label without a probability is taken for this sure
 
 
-class DistilledJudge:
+class DistilledJudge(Judge):
     """Asks an LLM about few pairs, chosen to tell most, and learns its verdicts from pair features.
 
     First a uniform sample is asked; part of it is held out to measure agreement. Then, in rounds, the pairs are asked
@@ -85,6 +86,12 @@ class DistilledJudge:
                 sample.ask(unsure, self.max_tokens_total)
                 student = self._fit(sample, held_out)
         return self._verdicts(sample, student, held_out)
+
+    def remark(self, facts: Mapping[str, Any]) -> str:
+        how = f"the LLM answered {facts['llm_pairs']}, its student {facts['student_pairs']}"
+        if facts["agreement"] is not None:
+            how += f" (agreeing on {facts['agreement']:.1%} of {facts['agreement_pairs']} held-out pairs)"
+        return how
 
     def _fit(self, sample: _Sample, held_out: np.ndarray) -> HistGradientBoostingClassifier:
         known = np.setdiff1d(np.flatnonzero(sample.answered), held_out)

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
 
 from recbole_dtlns.judges.contract import Question
 from recbole_dtlns.judges.history import CoOccurrence, TreeSimilarity, over_history
 from recbole_dtlns.teachers.spectral import spectral_scores
 
-FEATURES = (
-    "structure_overlap",
-    "semantic_overlap",
+_WITHOUT_TREES = (
     "score",
     "score_gap",
     "rank",
@@ -22,10 +22,16 @@ FEATURES = (
 )
 
 
-def pair_features(question: Question) -> np.ndarray:
-    """Features of every candidate pair, in the order of `FEATURES`.
+def feature_names(views: Iterable[str]) -> tuple[str, ...]:
+    """What `pair_features` gives for a question with these views."""
+    return (*(f"{view}_overlap" for view in views), *_WITHOUT_TREES)
 
-    - `structure_overlap`, `semantic_overlap`: largest tree similarity to the history (0 where a path is missing);
+
+def pair_features(question: Question) -> np.ndarray:
+    """Features of every candidate pair, in the order of `feature_names`.
+
+    - `structure_overlap`, `semantic_overlap`, and so for every view: largest similarity to the history in its tree (0
+      where a path is missing);
     - `score`: the teacher's score; `score_gap`: how far it is below the user's best candidate;
     - `rank`: log(1 + the teacher's rank);
     - `popularity`, `history_length`: log(1 + train count) of item and user, less its mean over all items and users, so
@@ -36,19 +42,18 @@ def pair_features(question: Question) -> np.ndarray:
       otherwise than the one that chose the candidates are worth more together than the best of them.
 
     Returns:
-        float32 [n_pairs, 10].
+        float32 [n_pairs, 8 + views].
     """
     candidates, matrix = question.candidates, question.train.matrix
     users, items = candidates.users, candidates.items
     lengths = np.diff(matrix.indptr)
     popularity = np.asarray(matrix.sum(axis=0)).ravel()
     first = np.searchsorted(users, users)
-    structure, semantic, together = over_history(
-        question, TreeSimilarity(question.structure), TreeSimilarity(question.semantic), CoOccurrence(question.train)
+    *overlaps, together = over_history(
+        question, *map(TreeSimilarity, question.views.values()), CoOccurrence(question.train)
     )
     columns = (
-        np.maximum(structure, 0),
-        np.maximum(semantic, 0),
+        *(np.maximum(overlap, 0) for overlap in overlaps),
         candidates.scores,
         candidates.scores[first] - candidates.scores,
         np.log1p(candidates.ranks),

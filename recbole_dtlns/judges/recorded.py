@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ _LABELS = {
 _MISSING = {"abstain": Label.ABSTAIN, "negative": Label.NEGATIVE}
 
 
-class RecordedJudge:
+class RecordedJudge(Judge):
     """Looks every candidate up in a table.
 
     The file has the columns user_id and item_id, tokens as in the data set, and may have `probability` (in [0, 1]) or
@@ -40,7 +41,6 @@ class RecordedJudge:
     """
 
     version = 1
-    keeps_verdicts = False
 
     def __init__(self, file: str | Path, missing: str = "abstain", threshold: float = 0.5) -> None:
         self.file = Path(file)
@@ -105,6 +105,9 @@ class RecordedJudge:
             "found": int(found.sum()),
         }
         return Verdicts(probabilities.astype(np.float32), labels, reasons, facts)
+
+    def remark(self, facts: Mapping[str, Any]) -> str:
+        return f"{facts['found']} of them in {facts['file']}, {facts['rows_of_unknown']} rows name unknown tokens"
 
     def _answers(self, table: PairTable) -> tuple[np.ndarray, np.ndarray]:
         """Probability and label of every row of the file."""

@@ -13,7 +13,7 @@ from recbole_dtlns.llm.engine import CONSTRAINED
 from recbole_dtlns.llm.openai_engine import best_mode, read_completion, request_body
 from recbole_dtlns.llm.reply import NoReply, Reply
 from recbole_dtlns.llm.request import OneOf, Request
-from recbole_dtlns.storage.artefact_store import replacing
+from recbole_dtlns.storage.whole_files import replacing
 
 
 def write_requests(file: Path, requests: Iterable[Request], model: str, arguments: Mapping[str, Any]) -> int:

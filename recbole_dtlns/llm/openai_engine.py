@@ -156,7 +156,7 @@ def server_of(settings: Any) -> Server:
         settings.judge_base_url,
         settings.judge_api_key_env,
         settings.judge_concurrency,
-        settings.judge_timeout,
+        settings.judge_timeout_seconds,
         settings.judge_retries,
         settings.judge_engine_args,
     )

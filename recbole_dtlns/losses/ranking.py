@@ -6,8 +6,6 @@ All take scores and give one loss per row; weighing and averaging rows is left t
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import torch
 from torch.nn import functional
 
@@ -52,13 +50,3 @@ def cross_entropy(
         least = torch.finfo(difference.dtype).min
         difference = (difference + log_weights).masked_fill(torch.isneginf(log_weights), least)
     return functional.softplus(torch.logsumexp(difference, dim=1))
-
-
-RowLoss = Callable[[torch.Tensor, torch.Tensor, torch.Tensor | None], torch.Tensor]
-
-
-def row_loss(name: str, temperature: float) -> RowLoss:
-    """The loss over a row's own negatives by its name in the settings."""
-    if name == "softmax":
-        return lambda positive, negatives, weights: softmax(positive, negatives, weights, temperature)
-    return {"bpr": bpr, "sum_exp": sum_exp}[name]

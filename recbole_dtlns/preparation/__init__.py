@@ -1,1 +1,13 @@
 """The stages before training: teacher, candidates, trees, verdicts, relabelling, each kept by what went into it."""
+
+from recbole_dtlns.preparation.pipeline import (
+    Preparation,
+    ask,
+    judge_question,
+    keys_read,
+    prepare,
+    rehearse,
+    stage_versions,
+)
+
+__all__ = ["Preparation", "ask", "judge_question", "keys_read", "prepare", "rehearse", "stage_versions"]

@@ -1,159 +1,46 @@
-"""The `dtlns_*` keys of a configuration, checked together."""
+"""The `dtlns_*` keys of a configuration: those of the run, and those of every component, checked together."""
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
-from functools import partial
-from typing import Annotated, Any, Literal
+from functools import lru_cache
+from typing import Any
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    PlainSerializer,
-    ValidationError,
-    model_validator,
-)
+from pydantic import ValidationError, create_model, model_validator
 
-from recbole_dtlns.bridge.models.capabilities import CAPABILITIES, resolve_model
-from recbole_dtlns.errors import ConfigError, UnknownNameError
-from recbole_dtlns.judges.table import JUDGES
+from recbole_dtlns.components import PREFIX, explained
+from recbole_dtlns.errors import ConfigError, ContractError
+from recbole_dtlns.losses.contract import RowLoss, SharedLoss
+from recbole_dtlns.losses.table import LOSSES
+from recbole_dtlns.negatives.choosing.contract import ItemSampler
+from recbole_dtlns.negatives.pools.contract import CandidatePool
 from recbole_dtlns.negatives.pools.table import POOLS
 from recbole_dtlns.negatives.samplers import SAMPLERS
+from recbole_dtlns.negatives.vectors.contract import VectorSampler
 from recbole_dtlns.numerics.schedule import Schedule
 from recbole_dtlns.registry import nearest
-from recbole_dtlns.teachers.table import TEACHERS
-
-PREFIX = "dtlns_"
-RECBOLE_SAMPLER = "recbole"
-_MIXABLE = ("dtlns", "dns", "dns_mn", "ahns")
-_WITHOUT_TERMS = ("rns", "popularity", "dens", RECBOLE_SAMPLER)
-_WITHOUT_TREES = ("uniform", "popularity", "file")
-_SHAREABLE = ("uniform", "popularity")
+from recbole_dtlns.settings import groups, unowned
+from recbole_dtlns.settings.checks import check_together, chosen_components
+from recbole_dtlns.settings.groups import AUTO_LOSS, MODEL_LOSS, RECBOLE_SAMPLER
+from recbole_dtlns.settings.owners import Owner, broken_plug_ins, config_of, keys_of, owners
+from recbole_dtlns.settings.renamed import under_new_names
 
 
-def _at_least(least: float, schedule: Schedule) -> Schedule:
-    if min(schedule.values) < least:
-        raise ValueError(f"must be at least {least:g} in every epoch")
-    return schedule
-
-
-_READ, _WRITE = BeforeValidator(Schedule.read), PlainSerializer(Schedule.plain)
-Count = Annotated[Schedule, _READ, AfterValidator(partial(_at_least, 1)), _WRITE]
-Weight = Annotated[Schedule, _READ, AfterValidator(partial(_at_least, 0)), _WRITE]
-
-
-class DTLNSSettings(BaseModel):
-    """One field per `dtlns_*` key; `properties/dtlns.yaml` says what each means."""
-
-    model_config = ConfigDict(
-        extra="forbid", frozen=True, validate_default=True, arbitrary_types_allowed=True, allow_inf_nan=False
-    )
-
-    preset: Literal["clean", "best", "authors", "off"] = "clean"
-    protocol: Literal["clean", "authors"] = "clean"
-    cache_dir: str | None = None
-    refuse_damaged: bool = False
-    seed: int = Field(42, ge=0)
-    fast: bool = True
-    hide_train: float = Field(0.0, ge=0, lt=1)
-
-    teacher: str = "EASE"
-    teacher_dim: int = Field(64, ge=1)
-    teacher_ease_reg: float = Field(100.0, gt=0)
-    teacher_knn_k: int = Field(200, ge=1)
-    teacher_knn_shrink: float = Field(10.0, ge=0)
-    teacher_epochs: int = Field(50, ge=1)
-    teacher_config_files: list[str] = Field(default_factory=list)
-    teacher_checkpoint: str | None = None
-    candidates: int = Field(20, ge=1)
-    candidates_file: str | None = None
-
-    structure_dim: int = Field(32, ge=1)
-    graph_neighbours: int = Field(100, ge=1)
-    graph_max_history: int = Field(1000, ge=2)
-    tree_branching: int = Field(4, ge=2)
-    tree_leaf_size: int = Field(30, ge=1)
-    tree_balance: Literal["regret", "none", "authors"] = "regret"
-    tree_min_share: float = Field(0.4, ge=0, le=1)
-    tree_max_share: float = Field(1.6, ge=1)
-    structure_paths: str | None = None
-    semantic_paths: str | None = None
-    paths_know_train: bool = True
-    tree_control: Literal["none", "shuffled", "random"] = "none"
-
-    judge: str = "structural"
-    judge_threshold: float = Field(0.5, gt=0, le=1)
-    judge_random_rate: float = Field(0.5, ge=0, le=1)
-    judge_rank_first: int = Field(5, ge=1)
-    judge_hide: float = Field(0.1, gt=0, lt=1)
-    judge_lift: float = Field(1.0, ge=0)
-    judge_model: str | None = None
-    judge_revision: str | None = None
-    judge_prompt: str = "pair"
-    judge_max_history: int = Field(0, ge=0)
-    judge_slice: int = Field(2048, ge=1)
-    judge_batch_size: int = Field(32, ge=1)
-    judge_engine_args: dict[str, Any] = Field(default_factory=dict)
-    judge_max_abstain_rate: float = Field(0.1, ge=0, le=1)
-    judge_reask_abstained: bool = False
-    judge_max_tokens_total: int | None = Field(None, ge=1)
-    judge_base_url: str | None = None
-    judge_api_key_env: str | None = None
-    judge_concurrency: int = Field(32, ge=1)
-    judge_timeout: float = Field(120.0, gt=0)
-    judge_retries: int = Field(6, ge=0)
-    judge_tokenizer: str | None = None
-    judge_labels: str | None = None
-    judge_missing: Literal["abstain", "negative"] = "abstain"
-    judge_llm: str = "openai"
-    judge_max_llm_pairs: int = Field(10_000, ge=1)
-    judge_sure: float = Field(0.4, ge=0, le=0.5)
-    judge_ray_address: str | None = None
-    judge_ray_workers: int = Field(1, ge=1)
-    judge_ray_resources: dict[str, float] = Field(default_factory=dict)
-    judge_ray_urls: list[str] = Field(default_factory=list)
-
-    relabel_exclude: bool = True
-    relabel_add: bool = True
-    relabel_weight: float = Field(0.3, gt=0)
-    relabel_decay: float = Field(0.0, ge=0)
-    relabel_top: int = Field(5, ge=0)
-    relabel_order: Literal["rank", "probability"] = "rank"
-    relabel_graph: bool = False
-
-    sampler: str = "dtlns"
-    n_candidates: Count = Schedule.constant(10)
-    hardest_rank: int = Field(1, ge=1)
-    alpha_co: Weight = Schedule.constant(0.1)
-    alpha_se: Weight = Schedule.constant(0.3)
-    tree_terms: bool = False
-    mixing: bool = False
-    warmup_epochs: int = Field(0, ge=0)
-    dns_top: int = Field(5, ge=1)
-    ahns_alpha: float = 1.0
-    ahns_beta: float = Field(0.1, gt=0)
-    ahns_power: float = -2.0
-    srns_memory: int = Field(8, ge=1)
-    srns_alpha: float = Field(5.0, ge=0)
-    srns_ramp: int = Field(50, ge=1)
-    srns_temperature: float = Field(10.0, gt=0)
-    dens_gamma: float = Field(0.3, ge=0)
-    dens_warmup: int = Field(100, ge=1)
-
-    pool: str = "uniform"
-    pool_power: float = Field(0.75, ge=0)
-    pool_tree: Literal["both", "structure", "semantic"] = "both"
-    pool_tree_share: float = Field(0.5, ge=0, le=1)
-    pool_depths: list[int] = Field(default_factory=lambda: [2], min_length=1)
-    pool_file: str | None = None
-
-    loss: Literal["model", "auto", "bpr", "sum_exp", "softmax", "sampled_softmax"] = "model"
-    loss_temperature: float = Field(1.0, gt=0)
-    loss_shared: int = Field(1024, ge=1)
-    loss_debiased: bool = False
+class DTLNSSettings(
+    groups.LossKeys,
+    groups.PoolKeys,
+    groups.NegativeKeys,
+    groups.RelabelKeys,
+    groups.JudgeKeys,
+    groups.TreeKeys,
+    groups.TeacherKeys,
+    groups.RunKeys,
+    unowned.OfLanguageModels,
+    unowned.OfJudges,
+    unowned.OfTeachers,
+):
+    """What a run is told. `from_config` adds the keys of components, which are in `flat` and have no attribute here."""
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> DTLNSSettings:
@@ -162,73 +49,38 @@ class DTLNSSettings(BaseModel):
         Raises:
             ConfigError: a key is unknown (the nearest one is named), a value is wrong, or two contradict.
         """
-        own = {key: value for key, value in config.items() if key.startswith(PREFIX)}
-        known = [PREFIX + name for name in cls.model_fields]
-        for key in own:
+        given = {key: value for key, value in config.items() if key.startswith(PREFIX)}
+        given = under_new_names(given, "the configuration")
+        assembled = _assembled(tuple(owners()))
+        known = [PREFIX + name for name in assembled.model_fields]
+        for key in given:
             if key not in known:
-                raise ConfigError(f"unknown key '{key}'.{nearest(key, known)} All keys: properties/dtlns.yaml")
+                broken = "".join(f"; {message}" for message in broken_plug_ins())
+                raise ConfigError(f"unknown key '{key}'.{nearest(key, known)} All keys: recbole-dtlns keys{broken}")
         try:
-            return cls(**{key.removeprefix(PREFIX): value for key, value in own.items()})
+            return assembled(**{key.removeprefix(PREFIX): value for key, value in given.items()})
         except ValidationError as error:
-            raise ConfigError("; ".join(_explain(detail) for detail in error.errors())) from None
+            raise ConfigError(explained(error, lambda name: PREFIX + name)) from None
 
     @model_validator(mode="after")
     def _check_together(self) -> DTLNSSettings:
-        _check_teacher(self.teacher)
-        JUDGES.get(self.judge)
-        if self.sampler != RECBOLE_SAMPLER:
-            _check_sampler(self.sampler)
-        self._check_negatives()
-        if self.teacher == "checkpoint" and self.teacher_checkpoint is None:
-            raise ConfigError("dtlns_teacher: checkpoint needs dtlns_teacher_checkpoint, the path of a best.pth")
-        if self.tree_leaf_size < self.tree_branching:
-            raise ConfigError(
-                f"dtlns_tree_leaf_size ({self.tree_leaf_size}) must be at least "
-                f"dtlns_tree_branching ({self.tree_branching}), or a node could have fewer items than children"
-            )
+        check_together(self)
         return self
-
-    def _check_negatives(self) -> None:
-        most = max(self.n_candidates.values)
-        if self.sampler == "dns_mn" and self.dns_top > most:
-            raise ConfigError(
-                f"dtlns_dns_top ({self.dns_top}) must not exceed dtlns_n_candidates ({most:g}), from which dns_mn "
-                "takes the best"
-            )
-        if self.mixing and self.sampler not in _MIXABLE:
-            raise ConfigError(
-                f"dtlns_mixing is not for dtlns_sampler: {self.sampler}; it mixes what {', '.join(_MIXABLE)} choose"
-            )
-        if self.tree_terms and self.sampler in _WITHOUT_TERMS:
-            raise ConfigError(f"dtlns_tree_terms has no effect on dtlns_sampler: {self.sampler}: set it to False")
-        POOLS.get(self.pool_used)
-        if self.pool_used != self.pool and self.pool != "uniform":
-            raise ConfigError(f"dtlns_sampler: popularity draws from its own pool: leave out dtlns_pool: {self.pool}")
-        if self.pool != "uniform" and not self.selects:
-            raise ConfigError(f"dtlns_pool: {self.pool} needs a dtlns_sampler other than recbole")
-        if self.pool == "tree" and self.drawn_once:
-            raise ConfigError(
-                f"dtlns_pool: tree draws a share of several candidates, and dtlns_sampler: {self.sampler} takes one: "
-                "use dns, for example"
-            )
-        if (self.pool == "file") != (self.pool_file is not None):
-            raise ConfigError("dtlns_pool: file and dtlns_pool_file, a table of user_id and item_id, go together")
-        if min(self.pool_depths) < 0:
-            raise ConfigError("dtlns_pool_depths must hold numbers from 0 on")
-        if self.loss not in ("model", "auto") and not self.selects:
-            raise ConfigError(f"dtlns_loss: {self.loss} needs a dtlns_sampler other than recbole")
-        if self.loss == "sampled_softmax" and (not self.drawn_once or self.pool_used not in _SHAREABLE):
-            raise ConfigError(
-                "dtlns_loss: sampled_softmax takes negatives that a batch shares, so there is none to choose: set "
-                "dtlns_sampler to rns (uniform ones) or popularity, with dtlns_pool: uniform or popularity"
-            )
-        if self.loss_debiased and self.loss in ("model", "auto"):
-            raise ConfigError("dtlns_loss_debiased weighs negatives one by one: set dtlns_loss to bpr, for example")
 
     @property
     def flat(self) -> dict[str, Any]:
         """Every value by its key without `dtlns_`: what components are made from."""
-        return dict(self)
+        return dict(iter(self))  # a model with a method `keys` would be taken for a mapping
+
+    @property
+    def of_chosen(self) -> dict[str, Any]:
+        """The keys that the chosen components read, as a configuration file holds them."""
+        plain = self.model_dump()
+        found: dict[str, Any] = {}
+        for table, name in chosen_components(self):
+            config = config_of(table.get(name))
+            found |= {key: plain[key] for key in (config.keys(name) if config else ())}
+        return found
 
     @property
     def relabels(self) -> bool:
@@ -237,13 +89,61 @@ class DTLNSSettings(BaseModel):
 
     @property
     def selects(self) -> bool:
-        """Whether a sampler of this package chooses the negatives."""
+        """Whether a sampler of this package, or of somebody else, chooses the negatives."""
         return self.sampler != RECBOLE_SAMPLER
+
+    @property
+    def sampler_class(self) -> type[ItemSampler] | type[VectorSampler] | None:
+        """What chooses or makes the negatives, where it is not RecBole.
+
+        Raises:
+            UnknownNameError: nothing is registered under the name.
+            ContractError: somebody else's is no sampler.
+        """
+        if not self.selects:
+            return None
+        found = SAMPLERS.get(self.sampler)
+        if isinstance(found, type) and issubclass(found, (ItemSampler, VectorSampler)):
+            return found
+        raise ContractError(f"the sampler '{self.sampler}' is no subclass of ItemSampler or VectorSampler: {found!r}")
+
+    @property
+    def pool_used(self) -> str:
+        """Name of the pool that candidates are drawn from."""
+        return (self.sampler_class and self.sampler_class.own_pool) or self.pool
+
+    @property
+    def pool_class(self) -> type[CandidatePool]:
+        """The pool that candidates are drawn from.
+
+        Raises:
+            UnknownNameError: nothing is registered under the name.
+            ContractError: somebody else's is no pool.
+        """
+        found = POOLS.get(self.pool_used)
+        if isinstance(found, type) and issubclass(found, CandidatePool):
+            return found
+        raise ContractError(f"the pool '{self.pool_used}' is no subclass of CandidatePool: {found!r}")
+
+    @property
+    def loss_class(self) -> type[RowLoss] | type[SharedLoss] | None:
+        """What takes the place of the model's BPR term; None where nothing is named that does.
+
+        Raises:
+            UnknownNameError: nothing is registered under the name.
+            ContractError: somebody else's is no loss.
+        """
+        if self.loss in (MODEL_LOSS, AUTO_LOSS):
+            return None
+        found = LOSSES.get(self.loss)
+        if isinstance(found, type) and issubclass(found, (RowLoss, SharedLoss)):
+            return found
+        raise ContractError(f"the loss '{self.loss}' is no subclass of RowLoss: {found!r}")
 
     @property
     def drawn_once(self) -> bool:
         """Whether the negative is what was drawn, so that one candidate is enough."""
-        return self.sampler in ("rns", "popularity", RECBOLE_SAMPLER)
+        return self.sampler_class is None or self.sampler_class.draws_once
 
     def drawn(self, n_items: int) -> Schedule:
         """Candidates drawn for every negative out of a catalogue of this size, by epoch."""
@@ -251,25 +151,33 @@ class DTLNSSettings(BaseModel):
             return Schedule.constant(1)
         return self.n_candidates.at_most(max(1, n_items // self.hardest_rank))
 
-    @property
-    def pool_used(self) -> str:
-        """Name of the pool that candidates are drawn from."""
-        return "popularity" if self.sampler == "popularity" else self.pool
-
     def loss_for(self, bpr_term: bool) -> str:
         """The loss of a model, which has a BPR term or not."""
-        return self.loss if self.loss != "auto" else "bpr" if bpr_term and self.selects else "model"
+        return self.loss if self.loss != AUTO_LOSS else "bpr" if bpr_term and self.selects else MODEL_LOSS
+
+    @property
+    def shares_negatives(self) -> bool:
+        """Whether the loss is over negatives that a batch shares."""
+        return self.loss_class is not None and self.loss_class.shares_negatives
 
     @property
     def makes_vectors(self) -> bool:
         """Whether negatives are made of embeddings instead of chosen by id."""
-        return self.mixing or self.sampler in ("mixgcf", "dens")
+        return self.mixing or (self.sampler_class is not None and issubclass(self.sampler_class, VectorSampler))
+
+    @property
+    def tree_terms_wanted(self) -> bool:
+        """Whether tree terms are added to the hardness of a sampler that need not have them."""
+        return bool(self.flat.get("tree_terms", False))
 
     @property
     def reads_trees(self) -> bool:
-        """Whether the choice of negatives looks at the item trees; samplers and pools from elsewhere may."""
-        known = self.sampler in (*_WITHOUT_TERMS, *_MIXABLE, "srns", "mixgcf") and self.pool_used in _WITHOUT_TREES
-        return not known or self.tree_terms or self.sampler == "dtlns"
+        """Whether the choice of negatives looks at the item trees."""
+        sampler = self.sampler_class
+        by_sampler = sampler is not None and (
+            sampler.reads_trees or (sampler.takes_tree_terms and self.tree_terms_wanted)
+        )
+        return by_sampler or self.pool_class.reads_trees
 
     @property
     def prepares(self) -> bool:
@@ -287,27 +195,12 @@ class DTLNSSettings(BaseModel):
         return self.protocol == "authors"
 
 
-def _check_sampler(name: str) -> None:
-    choices = [*SAMPLERS.names(), RECBOLE_SAMPLER]
-    if name not in choices:
-        raise ConfigError(f"unknown sampler '{name}'. Choices: {', '.join(choices)}.{nearest(name, choices)}")
-
-
-def _check_teacher(name: str) -> None:
-    own = [*TEACHERS.names(), "checkpoint"]
-    if name in own:
-        return
-    try:
-        resolve_model(name)
-    except UnknownNameError:
-        raise UnknownNameError(
-            f"unknown teacher '{name}'. Choices: {', '.join(own)}, or a RecBole general recommender."
-            f"{nearest(name, [*own, *CAPABILITIES])}"
-        ) from None
-
-
-def _explain(detail: Any) -> str:
-    key = PREFIX + ".".join(str(part) for part in detail["loc"])
-    problem = detail["msg"].removeprefix("Value error, ")
-    found = detail["input"].plain() if isinstance(detail["input"], Schedule) else detail["input"]
-    return f"{key}: {problem[0].lower()}{problem[1:]}, not {found!r}"
+@lru_cache(maxsize=8)
+def _assembled(readers: tuple[Owner, ...]) -> type[DTLNSSettings]:
+    """The settings with the keys of components as further fields."""
+    further: dict[str, Any] = {
+        key.name: (key.field.annotation, copy.copy(key.field))
+        for key in keys_of(readers).values()
+        if key.name not in DTLNSSettings.model_fields
+    }
+    return create_model("DTLNSSettings", __base__=DTLNSSettings, **further)

@@ -12,8 +12,10 @@ import pandas as pd
 
 from recbole_dtlns.bridge.config import DTLNSConfig
 from recbole_dtlns.bridge.data.dataset import canonical_train
-from recbole_dtlns.bridge.runner import check_settings, load_data, warn_of_unknown_keys, write_file
+from recbole_dtlns.bridge.runner import check_settings, load_data, warn_of_unknown_keys
+from recbole_dtlns.bridge.teacher import make_teacher
 from recbole_dtlns.compat import quiet_recbole
+from recbole_dtlns.data.interactions import TrainInteractions
 from recbole_dtlns.errors import ConfigError
 from recbole_dtlns.judges.audit import Audit, audit
 from recbole_dtlns.judges.contract import Label, Question, Verdicts
@@ -21,10 +23,12 @@ from recbole_dtlns.judges.distilled import DistilledJudge
 from recbole_dtlns.judges.language_model.estimate import Estimate, estimate
 from recbole_dtlns.judges.language_model.judge import LLMJudge
 from recbole_dtlns.judges.language_model.label_card import label_file_card
-from recbole_dtlns.judges.table import JUDGES
+from recbole_dtlns.judges.table import make_judge
 from recbole_dtlns.llm.batch_files import RecordedReplies, write_requests
-from recbole_dtlns.preparation.pipeline import ask
+from recbole_dtlns.preparation import ask, judge_question, rehearse
 from recbole_dtlns.settings.settings import DTLNSSettings
+from recbole_dtlns.storage.whole_files import write_file
+from recbole_dtlns.teachers.contract import Teacher
 
 
 @dataclass(frozen=True)
@@ -59,10 +63,12 @@ class Judged:
         """Write the labels (.parquet, else tab-separated) and a label card beside them, `<file>.md`."""
         path = Path(file)
         if path.suffix == ".parquet":
-            write_file(path, self.table().to_parquet(index=False))
+            write_file(path, self.table().to_parquet(index=False), "--output")
         else:
-            write_file(path, self.table().to_csv(sep="\t", index=False, float_format="%.6g"))
-        write_file(path.with_name(f"{path.name}.md"), label_file_card(path.name, self.inputs, self.verdicts))
+            write_file(path, self.table().to_csv(sep="\t", index=False, float_format="%.6g"), "--output")
+        write_file(
+            path.with_name(f"{path.name}.md"), label_file_card(path.name, self.inputs, self.verdicts), "--output"
+        )
 
 
 @quiet_recbole()
@@ -75,9 +81,8 @@ def judge_candidates(
     arguments: Sequence[str] = (),
 ) -> Judged:
     """Judge the candidates of a run, without training; arguments as for `run_recbole_dtlns`."""
-    settings, question = _question(DTLNSConfig(model, dataset, config_file_list, config_dict, arguments))
-    judge = JUDGES.get(settings.judge)(settings)
-    return Judged(question, judge.judge(question), judge.inputs())
+    config = DTLNSConfig(model, dataset, config_file_list, config_dict, arguments)
+    return Judged(*judge_question(config.settings.flat, *_train_and_teacher(config), config["show_progress"]))
 
 
 @quiet_recbole()
@@ -100,7 +105,7 @@ def estimate_judging(
     """
     config = DTLNSConfig(model, dataset, config_file_list, config_dict, arguments)
     judge = _llm_judge(config.settings)
-    return estimate(judge, _question(config)[1], probe)
+    return estimate(judge, _question(config), probe)
 
 
 @quiet_recbole()
@@ -124,7 +129,7 @@ def export_requests(
     config = DTLNSConfig(model, dataset, config_file_list, config_dict, arguments)
     settings = config.settings
     judge = LLMJudge.from_settings(RecordedReplies.from_settings, settings)
-    plan = judge.plan(_question(config)[1])
+    plan = judge.plan(_question(config))
     pending = plan.missing(judge.store().read().find(plan.keys) >= 0)
     requests = (inquiry.request() for inquiry in plan.inquiries(pending))
     return write_requests(Path(file), requests, judge.engine.model, settings.judge_engine_args)
@@ -149,24 +154,31 @@ def audit_judges(
         model, dataset, config_file_list, config_dict, arguments: as for `run_recbole_dtlns`.
     """
     config = DTLNSConfig(model, dataset, config_file_list, config_dict, arguments)
-    named = {name: JUDGES.get(name)(config.settings) for name in judges}
+    settings = config.settings
+    named = {name: make_judge(name, settings.flat) for name in judges}
     strangers = sorted(set(controls) - set(judges))
     if strangers:
         raise ConfigError(f"--controls names {', '.join(strangers)}, which --judges does not")
-    settings, question = _question(config)
     # Another seed than the one that judges hide with: what they learnt from must not be what they are asked.
-    return audit(named, question, settings.judge_hide, settings.seed + 1, controls)
+    seed = settings.seed + 1
+    learns = any(judge.rehearses for judge in named.values())
+    known = rehearse(settings.flat, *_train_and_teacher(config), config["show_progress"], seed=seed, within=learns)
+    return audit(named, known, seed, controls)
 
 
-def _question(config: DTLNSConfig) -> tuple[DTLNSSettings, Question]:
+def _question(config: DTLNSConfig) -> Question:
+    return ask(config.settings.flat, *_train_and_teacher(config), config["show_progress"])
+
+
+def _train_and_teacher(config: DTLNSConfig) -> tuple[TrainInteractions, Teacher]:
     check_settings(config)
     _, parts, _ = load_data(config)
     warn_of_unknown_keys(config)
-    return config.settings, ask(config.settings, canonical_train(parts[0]), parts[0], config["show_progress"])
+    return canonical_train(parts[0]), make_teacher(config.settings.flat, parts[0])
 
 
 def _llm_judge(settings: DTLNSSettings) -> LLMJudge:
-    judge = JUDGES.get(settings.judge)(settings)
+    judge = make_judge(settings.judge, settings.flat)
     judge = judge.llm if isinstance(judge, DistilledJudge) else judge
     if not isinstance(judge, LLMJudge):
         raise ConfigError(

@@ -10,11 +10,12 @@ import scipy.sparse as sp
 from pydantic import Field
 from scipy.sparse.linalg import svds
 
-from recbole_dtlns.components import Component, ComponentConfig, SharedKey
+from recbole_dtlns.components import ComponentConfig, SharedKey
 from recbole_dtlns.data.co_occurrence import strongest_items
 from recbole_dtlns.data.interactions import TrainInteractions
 from recbole_dtlns.errors import ConfigError
 from recbole_dtlns.numerics.dense_algebra import multiplied_in_order, positive_definite_inverse
+from recbole_dtlns.teachers.contract import Teacher
 
 Dimension = Annotated[
     int,
@@ -42,7 +43,7 @@ class ItemWeightTeacher:
         return self._matrix[users] @ self._weights
 
 
-class EASE(Component):
+class EASE(Teacher):
     """Embarrassingly shallow autoencoder (Steck, WWW 2019): B = I - P / diag(P), P = (X^T X + reg I)^-1.
 
     Needs a dense matrix of items x items, three times; it refuses when that exceeds the free memory.
@@ -83,7 +84,7 @@ class EASE(Component):
         return ItemWeightTeacher(train, weights.astype(np.float32), self.config.dimension)
 
 
-class ItemKNN(Component):
+class ItemKNN(Teacher):
     """Item neighbourhoods by shrunk cosine similarity, each item's k nearest (Deshpande & Karypis, 2004)."""
 
     class Config(ComponentConfig):

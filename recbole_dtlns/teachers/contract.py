@@ -10,6 +10,7 @@ import numpy as np
 import scipy.sparse as sp
 import torch
 
+from recbole_dtlns.components import Component
 from recbole_dtlns.data.interactions import TrainInteractions
 from recbole_dtlns.errors import DataError
 from recbole_dtlns.numerics.key_filter import KeyFilter
@@ -36,22 +37,24 @@ class FittedTeacher(Protocol):
         ...
 
 
-class Teacher(Protocol):
+class Teacher(Component):
     """A recommender to be fitted on train pairs only.
 
     Attributes:
         version: of its code; raised when the same inputs give another result.
+        saved: whether it was fitted before, on pairs that can no longer be hidden from it.
     """
 
     version: int
+    saved: bool = False
 
     def inputs(self) -> dict[str, Any]:
         """Plain data that, with the train pairs, determines what `fit` returns."""
-        ...
+        raise NotImplementedError
 
     def fit(self, train: TrainInteractions) -> FittedTeacher:
         """Fit on the train pairs."""
-        ...
+        raise NotImplementedError
 
 
 @dataclass(frozen=True)

@@ -4,49 +4,37 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
+from pydantic import Field
 from threadpoolctl import threadpool_limits
 
-from recbole_dtlns.errors import ConfigError, DataError
+from recbole_dtlns.components import ComponentConfig, Seed
+from recbole_dtlns.errors import DataError
 from recbole_dtlns.trees.item_tree import ItemTree
 from recbole_dtlns.trees.kmeans import distances_to_means, kmeans_distances
 
 VERSION = 3
 _RECENTRINGS = 3
-BALANCE_MODES = ("regret", "none", "authors")
 
 
-@dataclass(frozen=True)
-class TreeShape:
-    """How a tree is grown.
+class TreeShape(ComponentConfig):
+    """How a tree is grown."""
 
-    Attributes:
-        branching: children per node (k of k-means), at least 2.
-        leaf_size: a node with at most this many items is a leaf.
-        balance: `regret` moves the items that lose least by moving, `none` keeps k-means as it is,
-            `authors` moves arbitrary items out of large children, as the published code does.
-        min_share, max_share: bounds on a child's size, in multiples of the mean size (`regret`);
-            `authors` uses only the upper one.
-        seed: of k-means.
-    """
+    prefix = "tree_"
 
-    branching: int = 4
-    leaf_size: int = 30
-    balance: str = "regret"
-    min_share: float = 0.4
-    max_share: float = 1.6
-    seed: int = 42
-
-    def __post_init__(self) -> None:
-        if self.balance not in BALANCE_MODES:
-            raise ConfigError(f"tree balance '{self.balance}' is unknown; choices: {', '.join(BALANCE_MODES)}")
-        if self.branching < 2 or self.leaf_size < 1:
-            raise ConfigError(f"a tree needs branching >= 2 and leaf size >= 1, not {self.branching}, {self.leaf_size}")
-        if not 0 <= self.min_share <= 1 <= self.max_share:
-            raise ConfigError(f"tree shares must satisfy 0 <= min <= 1 <= max, not {self.min_share}, {self.max_share}")
+    branching: int = Field(4, ge=2)
+    """Children per node."""
+    leaf_size: int = Field(30, ge=1)
+    """A node with at most this many items is a leaf."""
+    balance: Literal["regret", "none", "authors"] = "regret"
+    """regret: move the items that lose least. none: plain k-means. authors: move arbitrary items, as published."""
+    min_share: float = Field(0.4, ge=0, le=1)
+    """Smallest child, in multiples of the mean size (regret)."""
+    max_share: float = Field(1.6, ge=1)
+    """Largest child, in multiples of the mean size (regret, authors)."""
+    seed: Seed = 42
 
 
 def build_tree(

@@ -71,7 +71,7 @@ for threads in (1, 2, 4):
     done = prepare_only("BPR", "ml-100k", config_dict={**keys, "dtlns_cache_dir": cache})
     assert not any(artefact.reused for artefact in done.artefacts.values())
     arrays = {stage: artefact.arrays for stage, artefact in done.artefacts.items()}
-    question = Question(done.train, done.candidates, done.structure, done.semantic)
+    question = Question(done.train, done.candidates, done.views)
     judge = DistilledJudge(LLMJudge(RuleEngine(), Prompt.load("pair"), cache), max_llm_pairs=300)
     arrays["distilled"] = {"probability": judge.judge(question).probability}
     found.append({
@@ -168,7 +168,7 @@ def test_another_seed_gives_another_result(tiny: dict[str, Any]) -> None:
 
 def test_a_second_run_prepares_nothing(tiny: dict[str, Any]) -> None:
     train("BPR", tiny)
-    again = train("BPR", tiny, dtlns_alpha_co=0.7, seed=5, learning_rate=0.01).preparation
+    again = train("BPR", tiny, dtlns_alpha_structure=0.7, seed=5, learning_rate=0.01).preparation
     assert again is not None and all(artefact.reused for artefact in again.artefacts.values())
     other = train("BPR", tiny, dtlns_judge_threshold=0.9).preparation
     assert other is not None

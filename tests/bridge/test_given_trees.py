@@ -9,16 +9,17 @@ import numpy as np
 import pytest
 from block_data import block_interactions
 
+from recbole_dtlns.bridge.teacher import make_teacher
 from recbole_dtlns.data.interactions import TrainInteractions
 from recbole_dtlns.judges.audit import Audit, audit
 from recbole_dtlns.judges.calibrated import CalibratedJudge
 from recbole_dtlns.judges.structural import StructuralJudge
-from recbole_dtlns.preparation.pipeline import Preparation, ask, prepare
+from recbole_dtlns.preparation import Preparation, ask, prepare, rehearse
 from recbole_dtlns.reports.audit import audit_page
 from recbole_dtlns.settings.settings import DTLNSSettings
+from recbole_dtlns.teachers.contract import Teacher
 from recbole_dtlns.trees.item_tree import ItemTree
 
-NO_DATASET: Any = None  # only a teacher from a checkpoint looks at it
 SMALL = {"candidates": 16, "teacher_ease_reg": 1.0, "teacher_dim": 8, "structure_dim": 8, "tree_leaf_size": 10}
 SMALL |= {"cache_dir": "cache", "judge": "calibrated", "judge_hide": 0.2}
 
@@ -28,10 +29,16 @@ def train() -> TrainInteractions:
     return block_interactions(blocks=4, users=20, items=24, missing=6)
 
 
+def run_of(train: TrainInteractions, **settings: Any) -> tuple[dict[str, Any], TrainInteractions, Teacher]:
+    """What a run gives to the stages."""
+    flat = DTLNSSettings(**{**SMALL, **settings}).flat
+    return flat, train, make_teacher(flat)
+
+
 @pytest.fixture
 def paths(train: TrainInteractions) -> dict[str, str]:
     """Both trees as files, made of all train pairs with other settings than the run's."""
-    question = ask(DTLNSSettings(**{**SMALL, "tree_leaf_size": 4}), train, NO_DATASET)
+    question = ask(*run_of(train, tree_leaf_size=4))
     for name, tree in (("structure", question.structure), ("semantic", question.semantic)):
         lines = [f"{token}\t{path}" for token, path in zip(train.item_tokens.tolist(), tree.paths, strict=True)]
         Path(f"{name}.tsv").write_text("item_id\tpath\n" + "\n".join(lines) + "\n")
@@ -39,12 +46,12 @@ def paths(train: TrainInteractions) -> dict[str, str]:
 
 
 def audited(train: TrainInteractions, **settings: Any) -> Audit:
-    judges = {"structural": StructuralJudge(0.5), "calibrated": CalibratedJudge(0.2, 1.0, seed=42)}
-    return audit(judges, ask(DTLNSSettings(**{**SMALL, **settings}), train, NO_DATASET), share=0.2, seed=1)
+    judges = {"structural": StructuralJudge(threshold=0.5), "calibrated": CalibratedJudge(lift=1.0)}
+    return audit(judges, rehearse(*run_of(train, **settings), seed=1, within=True), seed=1)
 
 
 def prepared(train: TrainInteractions, **settings: Any) -> Preparation:
-    return prepare(DTLNSSettings(**{**SMALL, **settings}), train, NO_DATASET)
+    return prepare(*run_of(train, **settings))
 
 
 def test_an_audit_makes_given_trees_anew_and_says_so(train: TrainInteractions, paths: dict[str, str]) -> None:

@@ -15,14 +15,14 @@ from test_training_step import TWO_NEGATIVES
 from tiny_runs import Run, observed, train
 
 from recbole_dtlns.bridge.data.dataloader import WEIGHT
+from recbole_dtlns.bridge.data.ids import to_recbole_ids
 from recbole_dtlns.bridge.models.capabilities import resolve_model
 from recbole_dtlns.bridge.models.ranking_loss import Objective
 from recbole_dtlns.bridge.repairs.sparse_products import FastSparseProducts
 from recbole_dtlns.bridge.training.training_step import TrainingStep
 from recbole_dtlns.errors import UnsupportedModelError
-from recbole_dtlns.losses.ranking import bpr
-from recbole_dtlns.negatives.vectors.layers import LayerChoice, LayerNegatives, LayerSampler
-from recbole_dtlns.preparation.pipeline import to_recbole_ids
+from recbole_dtlns.losses.row_losses import BPR
+from recbole_dtlns.negatives.vectors.contract import LayerChoice, LayerNegatives, VectorSampler
 
 NO_RELABELLING = {"dtlns_relabel_add": False, "dtlns_relabel_exclude": False}
 LAYERED = {"BPR": {}, "LightGCN": {"n_layers": 2}, "NGCF": {"hidden_size_list": [8, 4], "message_dropout": 0.0}}
@@ -112,7 +112,7 @@ def test_weights_are_of_the_ranking_loss_alone(model: str, tiny: dict[str, Any])
     assert sorted(batch[WEIGHT].unique().tolist()) == [0.25, 1.0]
     for loss in ("model", "bpr"):
         given = type(batch)({field: values.clone() for field, values in batch.interaction.items()})
-        sampling = replace(run.trainer.sampling, objective=None if loss == "model" else Objective(bpr))
+        sampling = replace(run.trainer.sampling, objective=None if loss == "model" else Objective(BPR()))
         network = run.trainer.model.train()
         torch.manual_seed(0)
         found = TrainingStep(network, run.data.train_loader, sampling, network.calculate_loss)(given)
@@ -173,10 +173,11 @@ def test_impossible_pairs_are_refused_with_the_reason(
         train(model, tiny, **keys)
 
 
-class Remembers(LayerSampler):
+class Remembers(VectorSampler):
     """Keeps what another sampler made."""
 
-    def __init__(self, inner: LayerSampler) -> None:
+    def __init__(self, inner: VectorSampler) -> None:
+        super().__init__()
         self.inner = inner
 
     def negatives(self, choice: LayerChoice) -> LayerNegatives:
@@ -194,7 +195,7 @@ def test_the_models_own_loss_takes_negatives_that_are_vectors(model: str, weight
     batch = next(iter(loader))
     by_id = type(batch)({field: values.clone() for field, values in batch.interaction.items()})
 
-    class RealItems(LayerSampler):
+    class RealItems(VectorSampler):
         """The drawn item itself, in every layer."""
 
         def negatives(self, choice: LayerChoice) -> LayerNegatives:

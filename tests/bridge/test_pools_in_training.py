@@ -12,9 +12,9 @@ from test_training_step import one_epoch
 from tiny_runs import PLAIN, as_set, observed, relabelled, train, used_pairs
 
 from recbole_dtlns.bridge.data.dataloader import CANDIDATES
+from recbole_dtlns.bridge.data.ids import tree_positions
 from recbole_dtlns.data.item_sets import PairSet
 from recbole_dtlns.errors import DataError
-from recbole_dtlns.preparation.pipeline import tree_positions
 
 
 def pairs_drawn(run: Any, epochs: int = 3) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

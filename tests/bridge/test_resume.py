@@ -14,9 +14,10 @@ import torch
 from recbole.trainer import Trainer
 from tiny_runs import FORKS, PLAIN, same_tensors, train
 
-from recbole_dtlns.bridge.training.checkpoint import from_plain, load_checkpoint, load_run, save_checkpoint, to_plain
+from recbole_dtlns.bridge.training.checkpoint import Checkpoint
+from recbole_dtlns.bridge.training.tensor_file import from_plain, load_tensors, save_tensors, to_plain
 from recbole_dtlns.errors import CheckpointError
-from recbole_dtlns.storage.artefact_store import replacing
+from recbole_dtlns.storage.whole_files import replacing
 
 # NGCF draws dropout masks, so it shows whether the random state continues too.
 MODELS = {"BPR": {}, "NGCF": {"hidden_size_list": [16], "node_dropout": 0.1, "message_dropout": 0.1}, "NeuMF": {}}
@@ -118,8 +119,8 @@ def test_plain_data_comes_back_as_it_was(kind: str) -> None:
     array = np.arange(6, dtype=np.int32).reshape(2, 3)
     value = {"matrix": matrix, "array": array, "deep": [{"count": np.int64(3)}, (None, "text", torch.ones(2))]}
     path = Path("plain.pth")
-    save_checkpoint(path, {"value": to_plain(value)})
-    back = from_plain(load_checkpoint(path)["value"])
+    save_tensors(path, {"value": to_plain(value)})
+    back = from_plain(load_tensors(path)["value"])
     assert type(back["matrix"]) is type(matrix) and (back["matrix"] != matrix).nnz == 0
     assert back["array"].dtype == array.dtype and (back["array"] == array).all()
     assert same_tensors(back["deep"], [{"count": 3}, [None, "text", torch.ones(2)]])
@@ -237,7 +238,7 @@ def test_damage_to_any_byte_of_a_checkpoint_is_noticed(tiny: dict[str, Any]) -> 
         path.write_bytes(whole)
         damage(path)
         with pytest.raises(CheckpointError, match=r"last\.pth is damaged.*delete it, and resume from another") as found:
-            print(kind, sorted(load_run(path)))
+            print(kind, Checkpoint.read(path).epoch)
         assert "weights_only" not in str(found.value), kind
 
 
@@ -272,25 +273,32 @@ def test_a_checkpoint_of_an_earlier_version_is_continued_with_a_warning(
 ) -> None:
     folder = train("BPR", tiny, embedding_size=64).folder
     for name in ("best.pth", "last.pth"):
-        tampered(lambda content: content.update(format=1))(folder / name)
+        tampered(lambda content: (content.update(format=1), content.pop("curve")))(folder / name)
     train("BPR", tiny, epochs=2, embedding_size=64, resume_from=str(folder))
     assert "last.pth holds no checksum, as version 0.1 wrote it" in caplog.text
     zeroed(folder / "last.pth")
     with pytest.raises(CheckpointError, match=r"last\.pth is damaged"):
-        load_run(folder / "last.pth")
+        Checkpoint.read(folder / "last.pth")
 
 
 def test_a_checkpoint_without_a_run_is_refused(tiny: dict[str, Any]) -> None:
-    save_checkpoint(Path("empty.pth"), {})
+    save_tensors(Path("empty.pth"), {})
     with pytest.raises(CheckpointError, match=r"empty\.pth holds no run that could be continued.*state_dict.*missing"):
         train("BPR", tiny, resume_from="empty.pth")
 
 
+def test_a_checkpoint_of_another_form_is_refused_and_what_is_wrong_in_it_named(tiny: dict[str, Any]) -> None:
+    folder = train("BPR", tiny).folder
+    save_tensors(folder / "last.pth", {**load_tensors(folder / "last.pth"), "epoch": "third"})
+    with pytest.raises(CheckpointError, match=r"last\.pth was not written by this version.*epoch: .* valid integer"):
+        train("BPR", tiny, epochs=2, resume_from=str(folder))
+
+
 def test_weights_that_are_no_numbers_are_refused(tiny: dict[str, Any]) -> None:
     folder = train("BPR", tiny).folder
-    content = load_checkpoint(folder / "best.pth")
+    content = load_tensors(folder / "best.pth")
     content["state_dict"]["user_embedding.weight"][0, 0] = float("nan")
-    save_checkpoint(folder / "best.pth", content)
+    save_tensors(folder / "best.pth", content)
     for file in (folder, folder / "best.pth"):
         with pytest.raises(
             CheckpointError, match=r"weights user_embedding\.weight in .*best\.pth are NaN.*learning_rate"

@@ -58,15 +58,17 @@ def test_standard_streams_are_not_wrapped_once_per_run(tiny: dict[str, Any]) -> 
 
 def test_the_log_names_only_settings_that_differ_from_their_defaults(tiny: dict[str, Any]) -> None:
     """In groups; every setting is in config.yaml."""
-    run = train("LightGCN", tiny, n_layers=1, reg_weight=1e-05, dtlns_alpha_co=0.2, dtlns_alpha_se=0.3, eval_step=1)
+    run = train(
+        "LightGCN", tiny, n_layers=1, reg_weight=1e-05, dtlns_alpha_structure=0.2, dtlns_alpha_semantic=0.3, eval_step=1
+    )
     (text,) = logs("LightGCN")
     head = "LightGCN on tiny, preset clean; settings that differ from their defaults:"
     block = text.partition(head)[2].partition("INFO")[0]
     assert re.search(r"^  Training +epochs = 1, train_batch_size = 256$", block, re.MULTILINE)
     assert re.search(r"^  Evaluation +valid_metric = NDCG@10$", block, re.MULTILINE)
     assert re.search(r"^  Model, other +embedding_size = 16, n_layers = 1$", block, re.MULTILINE)
-    assert re.search(r"^  DTL-NS +dtlns_alpha_co = 0.2$", block, re.MULTILINE)
-    assert not {"reg_weight", "dtlns_alpha_se", "eval_step", "learning_rate"} & set(re.findall(r"\w+", block))
+    assert re.search(r"^  DTL-NS +dtlns_alpha_structure = 0.2$", block, re.MULTILINE)
+    assert not {"reg_weight", "dtlns_alpha_semantic", "eval_step", "learning_rate"} & set(re.findall(r"\w+", block))
     assert "learning_rate: 0.001" in (run.folder / "config.yaml").read_text()
 
 

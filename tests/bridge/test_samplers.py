@@ -20,9 +20,9 @@ from recbole_dtlns.bridge.data.dataloader import CANDIDATES, CHOSEN
 from recbole_dtlns.bridge.models.capabilities import CAPABILITIES
 from recbole_dtlns.data.item_sets import PairSet
 from recbole_dtlns.errors import ConfigError, UnsupportedModelError
-from recbole_dtlns.negatives.choosing.selection import Choice, NegativeSampler
+from recbole_dtlns.negatives.choosing.contract import Choice, ItemSampler
 from recbole_dtlns.negatives.samplers import SAMPLERS
-from recbole_dtlns.negatives.vectors.layers import LayerChoice, LayerNegatives, LayerSampler
+from recbole_dtlns.negatives.vectors.contract import LayerChoice, LayerNegatives, VectorSampler
 from recbole_dtlns.numerics.counter_random import counter_uniform
 
 _COLUMNS = (lambda batch: batch["user_id"], lambda batch: batch["item_id"], lambda batch: batch[CANDIDATES][:, 0])
@@ -117,10 +117,15 @@ def test_bpr_with_rns_is_recboles_own_run(tiny: dict[str, Any], monkeypatch: pyt
 
 
 ORACLES = [
-    ("dtlns without weights is dns", {"dtlns_sampler": "dtlns", "dtlns_alpha_co": 0, "dtlns_alpha_se": 0}, "dns", {}),
+    (
+        "dtlns without weights is dns",
+        {"dtlns_sampler": "dtlns", "dtlns_alpha_structure": 0, "dtlns_alpha_semantic": 0},
+        "dns",
+        {},
+    ),
     (
         "mixed dtlns without weights is mixgcf",
-        {"dtlns_sampler": "dtlns", "dtlns_mixing": True, "dtlns_alpha_co": 0, "dtlns_alpha_se": 0},
+        {"dtlns_sampler": "dtlns", "dtlns_mixing": True, "dtlns_alpha_structure": 0, "dtlns_alpha_semantic": 0},
         "mixgcf",
         {},
     ),
@@ -194,7 +199,7 @@ def test_past_models_score_as_they_did(tiny: dict[str, Any]) -> None:
     """The sampler of epoch t sees what the model of each earlier epoch says, and only five of them."""
     seen: dict[int, torch.Tensor] = {}
 
-    class Watching(NegativeSampler):
+    class Watching(ItemSampler):
         past_epochs = 5
 
         def select(self, choice: Choice) -> torch.Tensor:
@@ -217,7 +222,7 @@ def test_past_models_score_as_they_did(tiny: dict[str, Any]) -> None:
     assert not torch.allclose(kept[0], kept[-1], rtol=1e-3)
 
 
-class Easiest(NegativeSampler):
+class Easiest(ItemSampler):
     def select(self, choice: Choice) -> torch.Tensor:
         return choice.scores.argmin(dim=1)
 
@@ -236,7 +241,7 @@ def test_a_sampler_of_somebody_elses_is_named_in_the_settings(
         assert (score(Interaction({"user_id": batch["user_id"], "item_id": column})) >= negatives - 1e-5).all()
 
 
-class RealItem(LayerSampler):
+class RealItem(VectorSampler):
     def negatives(self, choice: LayerChoice) -> LayerNegatives:
         items = choice.candidates[:, 0]
         return LayerNegatives([table[items] for table in choice.item_layers], items[:, None])
@@ -247,7 +252,7 @@ def test_a_layer_sampler_of_somebody_elses(tiny: dict[str, Any], monkeypatch: py
     monkeypatch.setitem(SAMPLERS._builtin, "real", RealItem)
     run = train("LightGCN", tiny, dtlns_sampler="real")
     assert math.isfinite(run.result["test_result"]["recall@10"])
-    with pytest.raises(UnsupportedModelError, match="dtlns_sampler: real makes vectors, and NeuMF takes none"):
+    with pytest.raises(UnsupportedModelError, match="NeuMF takes no negatives that are vectors"):
         train("NeuMF", tiny, dtlns_sampler="real")
 
 

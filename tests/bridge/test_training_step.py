@@ -14,11 +14,11 @@ from test_zoo import SMALL
 from tiny_runs import PLAIN, Run, as_set, observed, relabelled, same_tensors, train
 
 from recbole_dtlns.bridge.data.dataloader import CANDIDATES, UNIFORM, WEIGHT
+from recbole_dtlns.bridge.data.ids import tree_positions
 from recbole_dtlns.bridge.models.capabilities import resolve_model
 from recbole_dtlns.bridge.models.propagation import propagation_shared
 from recbole_dtlns.bridge.training.training_step import Sampling, TrainingStep
 from recbole_dtlns.errors import UnsupportedModelError
-from recbole_dtlns.preparation.pipeline import tree_positions
 from recbole_dtlns.trees.item_tree import ItemTree
 
 TWO_NEGATIVES = {"train_neg_sample_args": {"distribution": "uniform", "sample_num": 2}}
@@ -134,10 +134,19 @@ def plain_similarity(tree: ItemTree, first: int, second: int) -> float:
 
 
 @pytest.mark.parametrize("model", ["BPR", "NeuMF", "LightGCN"])
-@pytest.mark.parametrize(("alpha_co", "alpha_se"), [(0.1, 0.3), (0.0, 0.0), (5.0, 0.0)])
-def test_the_negative_is_the_argmax_of_q(model: str, alpha_co: float, alpha_se: float, tiny: dict[str, Any]) -> None:
+@pytest.mark.parametrize(("alpha_structure", "alpha_semantic"), [(0.1, 0.3), (0.0, 0.0), (5.0, 0.0)])
+def test_the_negative_is_the_argmax_of_q(
+    model: str, alpha_structure: float, alpha_semantic: float, tiny: dict[str, Any]
+) -> None:
     """Against a plain reading of the definition, with the model's own predict."""
-    run = train(model, tiny, dtlns_alpha_co=alpha_co, dtlns_alpha_se=alpha_se, mlp_hidden_size=[8], dropout_prob=0.0)
+    run = train(
+        model,
+        tiny,
+        dtlns_alpha_structure=alpha_structure,
+        dtlns_alpha_semantic=alpha_semantic,
+        mlp_hidden_size=[8],
+        dropout_prob=0.0,
+    )
     assert run.preparation is not None
     position = tree_positions(run.preparation.train, run.train)
     made, given = one_epoch(run)[0]
@@ -153,8 +162,8 @@ def test_the_negative_is_the_argmax_of_q(model: str, alpha_co: float, alpha_se: 
         here, there = position[int(positives[row])], position[drawn.numpy()]
         quality = [
             value
-            + alpha_co * plain_similarity(run.preparation.structure, here, item)
-            + alpha_se * plain_similarity(run.preparation.semantic, here, item)
+            + alpha_structure * plain_similarity(run.preparation.structure, here, item)
+            + alpha_semantic * plain_similarity(run.preparation.semantic, here, item)
             for value, item in zip(scaled, there, strict=True)
         ]
         best = drawn[np.flatnonzero(np.isclose(quality, max(quality), atol=1e-5))]
@@ -163,7 +172,7 @@ def test_the_negative_is_the_argmax_of_q(model: str, alpha_co: float, alpha_se: 
 
 def test_one_candidate_trains_as_no_choice(tiny: dict[str, Any]) -> None:
     """With n = 1 there is nothing to choose, so the run equals one that draws uniformly."""
-    one = train("BPR", tiny, dtlns_n_candidates=1, dtlns_alpha_co=0.0, dtlns_alpha_se=0.0)
+    one = train("BPR", tiny, dtlns_n_candidates=1, dtlns_alpha_structure=0.0, dtlns_alpha_semantic=0.0)
     none = train("BPR", tiny, dtlns_sampler="recbole")
     assert one.result["test_result"] == none.result["test_result"]
     assert same_tensors(one.trainer.model.state_dict(), none.trainer.model.state_dict())

@@ -19,9 +19,10 @@ from recbole.utils import init_seed
 
 from recbole_dtlns.bridge import runner
 from recbole_dtlns.bridge.config import DTLNSConfig
+from recbole_dtlns.bridge.data.ids import to_recbole_ids
 from recbole_dtlns.bridge.data.run_data import RunData
 from recbole_dtlns.data.item_sets import PairSet
-from recbole_dtlns.preparation.pipeline import Preparation, to_recbole_ids
+from recbole_dtlns.preparation import Preparation
 
 # Loaders with workers fork; Python 3.12 warns of that wherever a process has threads.
 FORKS = pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")

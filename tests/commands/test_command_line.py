@@ -13,12 +13,12 @@ import pytest
 from block_data import block_pairs, split_pairs, write_splits
 from processes import PATIENCE, Children, wait_for
 
-from recbole_dtlns.bridge.training.checkpoint import load_checkpoint
+from recbole_dtlns.bridge.training.checkpoint import Checkpoint
 from recbole_dtlns.commands.command_line import main
 
 QUICK = ["--dataset=ml-100k", "--epochs=1", "--eval_batch_size=400000", "--show_progress=False"]
 MISTAKES = [
-    (["train", "--model=BPR", "--dataset=ml-100k", "--dtlns_aplha_co=1"], "dtlns_alpha_co"),
+    (["train", "--model=BPR", "--dataset=ml-100k", "--dtlns_aplha_structure=1"], "dtlns_alpha_structure"),
     (["train", "--model=BRP", "--dataset=ml-100k"], "Did you mean 'BPR'"),
     (["train", "--dataset=ml-100k"], "no model given"),
     (["train", "--model=BPR"], "no dataset given"),
@@ -50,10 +50,10 @@ def test_a_mistake_ends_with_status_2_and_one_message(
 
 def test_train_takes_recboles_flags(capsys: pytest.CaptureFixture[str]) -> None:
     Path("my.yaml").write_text("embedding_size: 8\n")
-    assert main(["train", "--model=BPR", "--config_files=my.yaml", "--dtlns_alpha_co=0.2", *QUICK]) == 0
+    assert main(["train", "--model=BPR", "--config_files=my.yaml", "--dtlns_alpha_structure=0.2", *QUICK]) == 0
     folder = next(Path("saved").iterdir())
     config = (folder / "config.yaml").read_text()
-    assert "dtlns_alpha_co: 0.2" in config and "embedding_size: 8" in config
+    assert "dtlns_alpha_structure: 0.2" in config and "embedding_size: 8" in config
     assert set(json.loads((folder / "result.json").read_text())["test_result"]) >= {"recall@10", "ndcg@10"}
 
 
@@ -63,7 +63,7 @@ def test_prepare_ends_with_its_summary_and_trains_nothing(caplog: pytest.LogCapt
         assert f"  {stage}" in caplog.text
     assert not Path("saved").exists()
     caplog.clear()
-    assert main(["prepare", "--model=NeuMF", "--dtlns_alpha_co=0.9", *QUICK]) == 0
+    assert main(["prepare", "--model=NeuMF", "--dtlns_alpha_structure=0.9", *QUICK]) == 0
     assert "computed" not in caplog.text and caplog.text.count("reused") == 6
 
 
@@ -169,7 +169,7 @@ def test_a_killed_run_leaves_nothing_that_disturbs_the_next(children: Children) 
     killed.wait()
     stopped = next(Path("saved").iterdir())
     assert not (stopped / "result.json").exists()
-    done_epochs = max(load_checkpoint(path)["epoch"] for path in stopped.glob("*.pth")) + 1
+    done_epochs = max(Checkpoint.read(path).epoch for path in stopped.glob("*.pth")) + 1
     done = children.command(*LONG, f"--epochs={done_epochs + 2}", f"--resume_from={stopped}")
     assert done.wait(PATIENCE) == 0, Path("log.txt").read_text()
     assert len(list(Path("saved").glob("*/result.json"))) == 1

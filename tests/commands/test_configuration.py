@@ -27,10 +27,13 @@ def configure(*arguments: str, **settings: Any) -> DTLNSConfig:
 
 
 WRONG = [
-    ({"dtlns_aplha_co": 1}, "unknown key 'dtlns_aplha_co'. Did you mean 'dtlns_alpha_co'"),
-    ({"dtlns_alpha_co": "much"}, "dtlns_alpha_co: .*number.*'much'"),
-    ({"dtlns_alpha_co": -1}, "dtlns_alpha_co: must be at least 0 in every epoch, not -1"),
-    ({"dtlns_alpha_co": {0: 0.1, "ten": 0.2}}, "dtlns_alpha_co: write a number, or a number per epoch such as"),
+    ({"dtlns_aplha_structure": 1}, "unknown key 'dtlns_aplha_structure'. Did you mean 'dtlns_alpha_structure'"),
+    ({"dtlns_alpha_structure": "much"}, "dtlns_alpha_structure: .*number.*'much'"),
+    ({"dtlns_alpha_structure": -1}, "dtlns_alpha_structure: must be at least 0 in every epoch, not -1"),
+    (
+        {"dtlns_alpha_structure": {0: 0.1, "ten": 0.2}},
+        "dtlns_alpha_structure: write a number, or a number per epoch such as",
+    ),
     ({"dtlns_n_candidates": {0: 0, 9: 10}}, "dtlns_n_candidates: must be at least 1 in every epoch"),
     ({"dtlns_relabel_weight": 0}, "dtlns_relabel_weight: .*greater than 0"),
     ({"dtlns_relabel_weight": float("inf")}, "dtlns_relabel_weight: .*finite"),
@@ -53,7 +56,7 @@ WRONG = [
     ({"dtlns_pool_file": "pool.tsv"}, "dtlns_pool: file and dtlns_pool_file"),
     ({"dtlns_pool_depths": []}, "dtlns_pool_depths: .*at least 1 item"),
     ({"dtlns_loss": "sampled_softmax"}, "takes negatives that a batch shares.*set dtlns_sampler to rns"),
-    ({"dtlns_loss": "bprr"}, "dtlns_loss: input should be 'model', 'auto', 'bpr'"),
+    ({"dtlns_loss": "bprr"}, "unknown loss 'bprr'. Choices: model, auto, bpr, .*Did you mean 'bpr'"),
     ({"dtlns_loss_debiased": True}, "dtlns_loss_debiased weighs negatives one by one: set dtlns_loss to bpr"),
 ]
 
@@ -175,15 +178,19 @@ def test_contradictions_with_recbole_keys_are_refused_before_loading(settings: d
 
 def test_command_line_over_dict_over_file_over_preset_over_default(tmp_path: Path) -> None:
     file = tmp_path / "my.yaml"
-    file.write_text("dtlns_preset: authors\ndtlns_alpha_co: 0.5\ndtlns_alpha_se: 0.5\ndtlns_n_candidates: 5\n")
+    file.write_text(
+        "dtlns_preset: authors\ndtlns_alpha_structure: 0.5\ndtlns_alpha_semantic: 0.5\ndtlns_n_candidates: 5\n"
+    )
     settings = DTLNSConfig(
         "BPR",
         "ml-100k",
         [file],
-        {"dtlns_alpha_se": 0.6, "dtlns_n_candidates": 6},
+        {"dtlns_alpha_semantic": 0.6, "dtlns_n_candidates": 6},
         ["--dtlns_n_candidates=7", "--epochs=3"],
     ).settings
-    assert (settings.alpha_co, settings.alpha_se, settings.n_candidates) == tuple(map(Schedule.constant, (0.5, 0.6, 7)))
+    assert (settings.alpha_structure, settings.alpha_semantic, settings.n_candidates) == tuple(
+        map(Schedule.constant, (0.5, 0.6, 7))
+    )
     assert (settings.preset, settings.relabel_weight, settings.tree_branching) == ("authors", 1.0, 4)
 
 
@@ -299,10 +306,10 @@ def test_config_files_mean_what_they_mean_to_recbole(tmp_path: Path) -> None:
 
 
 def test_the_config_of_a_run_runs_again(tmp_path: Path) -> None:
-    given = {"dtlns_alpha_co": 0.25, "dtlns_n_candidates": {0: 4, 3: 8}}
+    given = {"dtlns_alpha_structure": 0.25, "dtlns_n_candidates": {0: 4, 3: 8}}
     settings = {"epochs": 1, "eval_batch_size": 400_000, "show_progress": False, **given}
     first = run_recbole_dtlns("BPR", "ml-100k", config_dict=settings)
     file = Path(first["run_folder"]) / "config.yaml"
-    assert yaml.safe_load(file.read_text())["dtlns_alpha_co"] == 0.25
+    assert yaml.safe_load(file.read_text())["dtlns_alpha_structure"] == 0.25
     again = run_recbole_dtlns(config_file_list=[file])
     assert again["test_result"] == first["test_result"]

@@ -15,7 +15,7 @@ import pytest
 from block_data import block_pairs
 
 from recbole_dtlns.commands.command_line import main
-from recbole_dtlns.commands.convert import convert
+from recbole_dtlns.commands.conversion import convert
 from recbole_dtlns.errors import ArtefactError, ConfigError, DataError
 
 ROWS = """customer,product,bought,stars,product name,price,colour

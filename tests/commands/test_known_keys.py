@@ -67,7 +67,7 @@ def test_no_key_of_recbole_stops_a_run(model: str) -> None:
         ("sed", "seed"),
         ("n_layer", "n_layers"),
         ("embeding_sise", "embedding_size"),
-        ("dltns_alpha_co", "dtlns_alpha_co"),
+        ("dltns_alpha_structure", "dtlns_alpha_structure"),
         ("eval_arg", "eval_args"),
     ],
 )

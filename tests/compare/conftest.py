@@ -10,7 +10,7 @@ import yaml
 from block_data import block_pairs, split_pairs, write_splits
 
 from recbole_dtlns.studies.compare.compare import compare
-from recbole_dtlns.studies.compare.results import Comparison
+from recbole_dtlns.studies.compare.comparison import Comparison
 
 SHARED = {
     "epochs": 2,
@@ -37,7 +37,7 @@ def write_experiment(folder: Path) -> Path:
         "references": ["EASE"],
         "arms": {
             "plain RecBole": {"dtlns_preset": "off"},
-            "DTL-NS": {"sweep": {"dtlns_alpha_co": [0.0, 0.5]}, "dtlns_hide_train": 0.2},
+            "DTL-NS": {"sweep": {"dtlns_alpha_structure": [0.0, 0.5]}, "dtlns_hide_train": 0.2},
         },
     }
     path = folder / "tiny.yaml"

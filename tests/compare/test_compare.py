@@ -17,14 +17,14 @@ from recbole_dtlns.errors import ConfigError, TrialError
 from recbole_dtlns.evaluation.significance import flips_for, paired_test
 from recbole_dtlns.studies.compare.cell import LOCK
 from recbole_dtlns.studies.compare.compare import compare
-from recbole_dtlns.studies.compare.results import Comparison
+from recbole_dtlns.studies.compare.comparison import Chosen, Comparison, Row, TestCount
 
 Finished = tuple[Path, Comparison, list[str]]
-DTL_NS = "DTL-NS (alpha_co=0.5)"
+DTL_NS = "DTL-NS (alpha_structure=0.5)"
 
 
-def row(found: Comparison, arm: str) -> dict[str, object]:
-    return next(row for row in found.content["rows"] if row["arm"] == arm)
+def row(found: Comparison, arm: str) -> Row:
+    return next(row for row in found.rows if row.arm == arm)
 
 
 def cell_of(found: Comparison, arm: str) -> Path:
@@ -37,8 +37,8 @@ def test_an_arm_has_the_numbers_of_a_plain_run(finished: Finished) -> None:
     path, found, _ = finished
     keys = yaml.safe_load(path.read_text())["settings"]
     result = run_recbole_dtlns("BPR", "tiny", config_dict={**keys, "dtlns_preset": "off", "seed": 2020})
-    for name, value in row(found, "plain RecBole")["test"].items():
-        assert value["mean"] == pytest.approx(result["test_result"][name], abs=5.1e-5), name  # RecBole rounds to 4
+    for name, value in row(found, "plain RecBole").metrics.items():
+        assert value.mean == pytest.approx(result["test_result"][name], abs=5.1e-5), name  # RecBole rounds to 4
 
 
 def test_every_arm_is_tested_against_the_baseline(finished: Finished) -> None:
@@ -47,29 +47,30 @@ def test_every_arm_is_tested_against_the_baseline(finished: Finished) -> None:
     model, base = (
         users[users["arm"] == arm].set_index("user_id")["ndcg@10"].sort_index() for arm in (DTL_NS, "plain RecBole")
     )
-    made = found.content["experiment"]["tests"]["given"]
-    assert made == {"tests": 30, "flips": flips_for(30)}  # three arms, ten metrics
-    expected = paired_test(model.to_numpy(), base.to_numpy(), flips=made["flips"])
-    written = row(found, DTL_NS)["tests"]["ndcg@10"]
-    assert written["difference"] == pytest.approx(expected.difference)
-    assert written["p"] == expected.p
-    assert written["p_holm"] >= written["p"]
-    assert row(found, "plain RecBole")["tests"] == {}
+    made = found.experiment.tests["given"]
+    assert made == TestCount(tests=30, flips=flips_for(30))  # three arms, ten metrics
+    expected = paired_test(model.to_numpy(), base.to_numpy(), flips=made.flips)
+    written = row(found, DTL_NS).tests["ndcg@10"]
+    assert written.difference == pytest.approx(expected.difference)
+    assert written.p == expected.p
+    assert written.p_holm >= written.p
+    assert row(found, "plain RecBole").tests == {}
 
 
 def test_the_leaking_mask_is_a_second_number_and_never_a_result(finished: Finished) -> None:
     """On the same lists, after training: the model that knows no judge is lifted as well."""
     _, found, _ = finished
     plain = row(found, "plain RecBole")
-    assert not plain["leaking"]
-    assert plain["authors_mask"]["recall@10"]["mean"] > plain["test"]["recall@10"]["mean"]
+    assert not plain.leaking
+    assert plain.authors_mask["recall@10"].known > plain.mean("recall@10")
     assert "LEAKING" in (found.folder / "comparison.md").read_text()
 
 
 def test_hidden_positives_are_masked_and_counted(finished: Finished) -> None:
     _, found, _ = finished
-    assert row(found, "plain RecBole")["recovered"] is None
-    assert 0 < row(found, DTL_NS)["recovered"] <= 1
+    assert row(found, "plain RecBole").recovered is None
+    recovered = row(found, DTL_NS).recovered
+    assert recovered is not None and 0 < recovered <= 1
     train = pd.read_csv(finished[0].parent / "data/tiny/tiny.train.inter", sep="\t")
     seen = set(zip(train.iloc[:, 0], train.iloc[:, 1], strict=True))
     lines = (cell_of(found, DTL_NS) / "run.trec").read_text().splitlines()
@@ -87,7 +88,7 @@ def test_run_files_give_other_evaluators_the_same_numbers(finished: Finished) ->
     first = run.sort_values(["user", "score"], ascending=[True, False]).groupby("user").head(10)
     hits = first.merge(truth, on=["user", "item"]).groupby("user").size()
     recall = (hits.reindex(truth["user"].unique(), fill_value=0) / truth.groupby("user").size()).mean()
-    assert recall == pytest.approx(row(found, "plain RecBole")["test"]["recall@10"]["mean"])
+    assert recall == pytest.approx(row(found, "plain RecBole").mean("recall@10"))
 
 
 def test_the_epoch_is_chosen_on_validation(finished: Finished) -> None:
@@ -114,10 +115,10 @@ def test_test_pairs_are_ranked_for_the_arm_that_validation_chose_and_for_no_othe
     path.with_name("tuning.yaml").write_text(yaml.safe_dump(content, sort_keys=False))
     said: list[str] = []
     tuned = compare(path.with_name("tuning.yaml"), output="tuned", say=said.append)
-    test = row(found, "plain RecBole")["test"]
-    assert tuned.content["chosen"] == [{"split": "given", "arm": "plain RecBole", "seeds": [2020], "test": test}]
+    test = row(found, "plain RecBole").metrics
+    assert tuned.chosen == [Chosen("given", "plain RecBole", [2020], test)]
     for arm in content["arms"]:
-        assert "test" not in row(tuned, arm) and row(tuned, arm)["measured"] == "validation"
+        assert "test" not in row(tuned, arm).plain() and row(tuned, arm).measured == "validation"
     cells = {folder.parent: json.loads(folder.read_text()) for folder in tuned.folder.glob("cells/*/result.json")}
     assert sorted((cell["arm"], "test" in cell) for cell in cells.values()) == [
         ("hardly learns", False),
@@ -148,8 +149,8 @@ def test_what_is_done_is_not_done_again_and_a_new_arm_runs_alone(finished: Finis
     assert "5 runs, 4 of them done before" in said[0]
     assert len(said) == 2
     assert {file: file.stat().st_mtime_ns for file in times} == times
-    assert row(again, DTL_NS)["test"] == row(found, DTL_NS)["test"]
-    assert row(again, "renamed")["test"] == row(found, "plain RecBole")["test"]
+    assert row(again, DTL_NS).metrics == row(found, DTL_NS).metrics
+    assert row(again, "renamed").metrics == row(found, "plain RecBole").metrics
 
 
 def test_no_runs_at_once_are_refused_before_any_work(finished: Finished) -> None:

@@ -8,7 +8,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -21,8 +21,8 @@ from recbole_dtlns.studies.compare import cell as cell_module
 from recbole_dtlns.studies.compare.cell import CELL, FAILURE, LOCK, main, run_cell
 from recbole_dtlns.studies.compare.cell_result import is_finished, read_result
 from recbole_dtlns.studies.compare.compare import _reason, compare
+from recbole_dtlns.studies.compare.comparison import Comparison
 from recbole_dtlns.studies.compare.experiment import Cell
-from recbole_dtlns.studies.compare.results import Comparison
 
 Finished = tuple[Path, Comparison, list[str]]
 
@@ -65,7 +65,7 @@ def test_damaged_cells_are_named_and_run_again(finished: Finished, empty_folder:
     assert "2 of them done before" in said[2]
     for file, line in zip(damaged, said, strict=False):
         assert f"{file} is damaged" in line and "this run is done again" in line
-    assert [row["test"] for row in again.content["rows"]] == [row["test"] for row in found.content["rows"]]
+    assert [row.metrics for row in again.rows] == [row.metrics for row in found.rows]
     assert all(is_finished(file.parent) for file in damaged)
 
 
@@ -75,7 +75,7 @@ def test_no_damaged_file_of_a_cell_is_used(
     name: str, damage: Callable[[Path], None], finished: Finished, empty_folder: Path
 ) -> None:
     folder = empty_folder / "cell"
-    shutil.copytree(cell_of(finished[1].folder, "DTL-NS (alpha_co=0.5)"), folder, ignore=lambda *_: ["train"])
+    shutil.copytree(cell_of(finished[1].folder, "DTL-NS (alpha_structure=0.5)"), folder, ignore=lambda *_: ["train"])
     assert is_finished(folder)
     damage(folder / name)
     assert not is_finished(folder)
@@ -85,7 +85,7 @@ def test_no_damaged_file_of_a_cell_is_used(
 
 def test_a_result_that_was_copied_from_another_cell_is_not_used(finished: Finished, empty_folder: Path) -> None:
     shutil.copytree(cell_of(finished[1].folder, "EASE"), folder := empty_folder / "cell", ignore=lambda *_: ["train"])
-    digest = read_result(folder)["digest"]
+    digest = read_result(folder).digest
     assert is_finished(folder, digest)
     assert not is_finished(folder, "0" * len(digest))
     with pytest.raises(ArtefactError, match=r"result\.json is the result of another run"):
@@ -158,9 +158,10 @@ def test_a_cell_whose_comparison_was_killed_while_it_started_does_nothing(
 
 
 def test_a_cell_that_another_comparison_has_finished_is_not_run(
-    started: list[bool], cell: Cell, empty_folder: Path
+    started: list[bool], cell: Cell, finished: Finished, empty_folder: Path
 ) -> None:
-    cell_module.write_result(empty_folder, {"arm": "x", "digest": cell.digest})
+    result = replace(read_result(cell_of(finished[1].folder, "EASE")), digest=cell.digest)
+    cell_module.write_result(empty_folder, result)
     assert main() == 0
     assert not started
 
@@ -168,7 +169,7 @@ def test_a_cell_that_another_comparison_has_finished_is_not_run(
 def test_a_result_that_does_not_say_whose_it_is_counts_for_nothing(
     started: list[bool], cell: Cell, empty_folder: Path
 ) -> None:
-    cell_module.write_result(empty_folder, {"arm": "x"})
+    (empty_folder / "result.json").write_text(sealed({"arm": "x"}))
     with pytest.raises(ArtefactError, match=r"result\.json is the result of another run"):
         read_result(empty_folder, cell.digest)
     assert main() == 0

@@ -18,12 +18,13 @@ from recbole_dtlns.bridge import config as config_module
 from recbole_dtlns.bridge.config import DTLNSConfig, preset_file
 from recbole_dtlns.bridge.training import trainer
 from recbole_dtlns.errors import ConfigError, DTLNSError
-from recbole_dtlns.guidance import relabelling
+from recbole_dtlns.preparation.growing import StructureVectors
+from recbole_dtlns.preparation.relabelling import Relabelled
 from recbole_dtlns.studies.compare import experiment as experiment_module
 from recbole_dtlns.studies.compare.cell import run_cell
 from recbole_dtlns.studies.compare.experiment import Experiment
 from recbole_dtlns.studies.compare.experiment_file import read_experiment, shipped_experiments
-from recbole_dtlns.trees import build, structure
+from recbole_dtlns.trees import build
 
 EVIDENCE = Path(__file__).resolve().parents[2] / "docs" / "evidence"
 
@@ -120,13 +121,13 @@ def test_the_order_of_settings_is_shared_split_arm(tiny: dict[str, Any]) -> None
 
 
 def test_a_sweep_makes_an_arm_of_every_combination(tiny: dict[str, Any]) -> None:
-    sweep = {"dtlns_alpha_co": [0, 0.5], "dtlns_alpha_se": [0.1]}
+    sweep = {"dtlns_alpha_structure": [0, 0.5], "dtlns_alpha_semantic": [0.1]}
     found = experiment(tiny, arms={"x": {"sweep": sweep}})
     assert [arm.name for arm in found.arms if not arm.reference] == [
-        "x (alpha_co=0, alpha_se=0.1)",
-        "x (alpha_co=0.5, alpha_se=0.1)",
+        "x (alpha_structure=0, alpha_semantic=0.1)",
+        "x (alpha_structure=0.5, alpha_semantic=0.1)",
     ]
-    assert found.cells[1].swept == {"dtlns_alpha_co": 0.5, "dtlns_alpha_se": 0.1}
+    assert found.cells[1].swept == {"dtlns_alpha_structure": 0.5, "dtlns_alpha_semantic": 0.1}
 
 
 def test_a_run_is_known_by_its_settings_and_data(tiny: dict[str, Any]) -> None:
@@ -173,13 +174,15 @@ def test_a_run_under_earlier_defaults_is_another_run(
     assert changed["a"] != before["a"] and changed["b"] == before["b"]
 
 
-@pytest.mark.parametrize("module", [structure, build, relabelling])
+@pytest.mark.parametrize(
+    ("owner", "name"), [(StructureVectors, "version"), (build, "VERSION"), (Relabelled, "version")]
+)
 def test_a_run_with_an_earlier_stage_is_another_run_where_it_prepares(
-    module: ModuleType, tiny: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+    owner: Any, name: str, tiny: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     arms = {"a": None, "b": {"dtlns_preset": "off"}}
     before = digests(tiny, arms)
-    monkeypatch.setattr(module, "VERSION", 0)
+    monkeypatch.setattr(owner, name, 0)
     changed = digests(tiny, arms)
     assert changed["a"] != before["a"] and changed["b"] == before["b"]
 
@@ -190,7 +193,7 @@ def test_a_run_under_a_mask_of_an_earlier_stage_is_another_run(
     """Also where the run itself prepares nothing."""
     arms = {"plain": {"dtlns_preset": "off"}}
     before = [digests(tiny, arms, authors_mask={"dtlns_judge": "always"}), digests(tiny, arms)]
-    monkeypatch.setattr(structure, "VERSION", 0)
+    monkeypatch.setattr(StructureVectors, "version", 0)
     changed = [digests(tiny, arms, authors_mask={"dtlns_judge": "always"}), digests(tiny, arms)]
     assert changed[0] != before[0] and changed[1] == before[1]
 
@@ -247,7 +250,7 @@ def test_what_changes_no_result_makes_no_other_run(tiny: dict[str, Any]) -> None
     shutil.move("data", "elsewhere")
     moved = {**tiny, "data_path": "elsewhere"}
     incidental = {"show_progress": False, "state": "WARNING", "dtlns_cache_dir": "other", "dtlns_refuse_damaged": True}
-    asking = {"dtlns_judge_concurrency": 2, "dtlns_judge_timeout": 7, "dtlns_judge_api_key_env": "SOME_KEY"}
+    asking = {"dtlns_judge_concurrency": 2, "dtlns_judge_timeout_seconds": 7, "dtlns_judge_api_key_env": "SOME_KEY"}
     assert digests(moved, arms, settings={**incidental, **asking, "data_path": "elsewhere"}) == before
 
 
@@ -326,10 +329,10 @@ def test_an_arm_that_is_written_twice_is_refused(tiny: dict[str, Any]) -> None:
         ({"seeds": [1, 2, 1]}, "'1' is there twice among the seeds"),
         ({"references": ["Pop", "Pop"]}, "'Pop.*' is there twice among the"),
         (
-            {"arms": {"x (alpha_co=1)": None, "x": {"sweep": {"dtlns_alpha_co": [1]}}}},
-            r"'x \(alpha_co=1\)' is there twice among the arms",
+            {"arms": {"x (alpha_structure=1)": None, "x": {"sweep": {"dtlns_alpha_structure": [1]}}}},
+            r"'x \(alpha_structure=1\)' is there twice among the arms",
         ),
-        ({"arms": {"x": {"sweep": {"dtlns_alpha_co": 5}}}}, "sweep of the arm 'x' must give a list"),
+        ({"arms": {"x": {"sweep": {"dtlns_alpha_structure": 5}}}}, "sweep of the arm 'x' must give a list"),
         ({"arms": {"x": {"sweep": 5}}}, "sweep of the arm 'x' must give a list"),
         ({"arms": {"x": {"model": 5}}}, "model of the arm 'x' must be a name, not 5"),
         ({"splits": {"late": {"metrics": ["NDCG"]}}}, "'late' sets 'metrics'.*settings, for all arms"),

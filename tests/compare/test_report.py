@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import pytest
 from processes import PATIENCE
 
@@ -19,8 +18,10 @@ from recbole_dtlns.errors import ConfigError
 from recbole_dtlns.reports.comparison import _arms, write_report
 from recbole_dtlns.reports.pages import page, table, wrapped
 from recbole_dtlns.reports.search import importance_page, parallel_page
-from recbole_dtlns.studies.compare.results import Comparison
-from recbole_dtlns.studies.tune.trial import SCORE
+from recbole_dtlns.studies.compare.comparison import Comparison
+from recbole_dtlns.studies.tune.plan import Plan
+from recbole_dtlns.studies.tune.results import Trial, Trials
+from recbole_dtlns.studies.tune.space import Parameter
 
 Finished = tuple[Path, Comparison, list[str]]
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
@@ -90,7 +91,7 @@ def test_every_part_is_there(report: Path) -> None:
         "Is the difference real?",
         "What the published evaluation would claim",
         "How they learn",
-        "Sensitivity to dtlns_alpha_co",
+        "Sensitivity to dtlns_alpha_structure",
         "Hidden positives",
         "For whom?",
         "Which items are found?",
@@ -157,9 +158,12 @@ def test_a_table_of_four_metrics_fits_a_desktop(browser: str, tmp_path: Path) ->
 def test_pages_of_a_search_fit_a_phone(browser: str, tmp_path: Path) -> None:
     """Or show that they scroll: lines through many axes are wider than a phone."""
     random = np.random.default_rng(0)
-    keys = ["learning_rate", "n_layers", "dtlns_alpha_co", "embedding_size"]
-    trials = pd.DataFrame(random.random((12, 5)), columns=[*keys, SCORE])
-    pages = parallel_page(trials, keys, "NDCG@10", bigger=True), importance_page(trials, keys, "NDCG@10")
+    keys = ["learning_rate", "n_layers", "dtlns_alpha_structure", "embedding_size"]
+    drawn = [(dict(zip(keys, values, strict=False)), values[-1]) for values in random.random((12, 5)).tolist()]
+    ended = tuple(Trial("t", values, score, 1, 1.0, "", None, "t") for values, score in drawn)
+    plan = Plan("BPR", "tiny", {}, tuple(Parameter(key, "uniform", (0, 1)) for key in keys))
+    trials = Trials(plan, tmp_path, "NDCG@10", True, ended)
+    pages = parallel_page(trials), importance_page(trials)
     hidden = []
     for name, text in zip(("parallel", "importance"), pages, strict=True):
         (tmp_path / f"{name}.html").write_text(text)
@@ -185,12 +189,9 @@ def test_probabilities_do_not_read_like_p_values(report: Path) -> None:
 
 
 def test_a_reference_has_one_name() -> None:
-    row = {
-        "arm": "Pop",
-        "model": "recbole_dtlns.studies.compare.popularity:Popularity",
-        "reference": True,
-        "settings": {},
-    }
+    read = Comparison.read(DEMO.parent).rows
+    row = next(row for row in read if row.arm == "Pop")
+    assert row.model.endswith(":Popularity")
     assert "Popularity" not in _arms([row])
 
 

@@ -5,18 +5,22 @@ from __future__ import annotations
 import html
 import json
 import re
+from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from block_data import block_interactions
-from test_hidden_positives import ask
+from test_hidden_positives import ask, rehearsal
 
 from recbole_dtlns.judges.audit import Audit, audit
 from recbole_dtlns.judges.calibrated import CalibratedJudge
 from recbole_dtlns.judges.contract import Question
-from recbole_dtlns.judges.controls import ConstantJudge, RandomJudge, with_random_paths, with_shuffled_paths
+from recbole_dtlns.judges.controls import AlwaysJudge, RandomJudge, with_random_paths, with_shuffled_paths
 from recbole_dtlns.judges.structural import StructuralJudge
 from recbole_dtlns.reports.audit import audit_page
+
+Control = Callable[[Question, int], Question]
 
 
 @pytest.fixture(scope="module")
@@ -27,12 +31,13 @@ def question() -> Question:
 @pytest.fixture(scope="module")
 def scores(question: Question) -> Audit:
     judges = {
-        "always": ConstantJudge.always(None),
-        "random <b>": RandomJudge(0.5, seed=0),
-        "structural": StructuralJudge(0.9),
-        "calibrated": CalibratedJudge(0.25, 1.0, seed=5),
+        "always": AlwaysJudge(),
+        "random <b>": RandomJudge(rate=0.5, seed=0),
+        "structural": StructuralJudge(threshold=0.9),
+        "calibrated": CalibratedJudge(lift=1.0),
     }
-    return audit(judges, question, 0.25, seed=0, controls=["structural", "calibrated"])
+    known = rehearsal(question.train, 0.25, seed=0, within=(0.25, 5))
+    return audit(judges, known, seed=0, controls=["structural", "calibrated"])
 
 
 def test_a_judge_that_reads_the_trees_is_worse_on_other_paths(scores: Audit) -> None:
@@ -58,13 +63,22 @@ def test_shuffled_paths_keep_the_leaves_and_random_ones_do_not(question: Questio
 
 
 @pytest.mark.parametrize("control", [with_shuffled_paths, with_random_paths])
-def test_controls_reach_the_question_put_anew(question: Question, control: object) -> None:
+def test_controls_reach_the_rehearsal(question: Question, control: Control) -> None:
     """A judge that learns from hidden positives must not learn from the true trees."""
-    assert question.reask
-    other = control(question, 3)  # type: ignore[operator]
-    anew = other.reask(question.train)
-    assert not np.array_equal(anew.structure.digits, question.reask(question.train).structure.digits)
-    assert np.array_equal(anew.structure.digits, control(question, 3).reask(question.train).structure.digits)  # type: ignore[operator]
+    learnt = rehearsal(question.train, 0.2, seed=1, within=(0.2, 2))
+    rehearsed = replace(question, rehearsal=learnt)
+    other, again = control(rehearsed, 3).rehearsal, control(rehearsed, 3).rehearsal
+    assert other is not None and again is not None
+    for asked in (
+        lambda known: known.question,
+        lambda known: known.actual,
+        lambda known: known.question.rehearsal.question,
+        lambda known: known.question.rehearsal.actual,
+    ):
+        assert not np.array_equal(asked(other).structure.digits, asked(learnt).structure.digits)
+        assert np.array_equal(asked(other).structure.digits, asked(again).structure.digits)
+        assert asked(other).train is asked(learnt).train
+    assert other.hidden is learnt.hidden
 
 
 def test_the_page_shows_every_judge_in_every_picture(scores: Audit) -> None:

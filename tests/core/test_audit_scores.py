@@ -8,14 +8,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from block_data import block_interactions
-from test_hidden_positives import ask
+from test_hidden_positives import ask, rehearsal
 
 from recbole_dtlns.data.hiding import hide_positives
 from recbole_dtlns.data.interactions import TrainInteractions
 from recbole_dtlns.errors import DataError
 from recbole_dtlns.judges.audit import JudgeScore, audit, equal_bins
-from recbole_dtlns.judges.contract import Label, Question, Verdicts
-from recbole_dtlns.judges.controls import ConstantJudge, RandomJudge, with_random_paths, with_shuffled_paths
+from recbole_dtlns.judges.contract import Judge, Label, Question, Rehearsal, Verdicts
+from recbole_dtlns.judges.controls import AlwaysJudge, NeverJudge, RandomJudge, with_random_paths, with_shuffled_paths
 from recbole_dtlns.teachers.contract import Candidates
 from recbole_dtlns.trees.item_tree import ItemTree
 
@@ -32,18 +32,23 @@ def unobserved(train: TrainInteractions) -> Question:
     """The question about every pair that is not observed."""
     users, items = (column.astype(np.int32) for column in np.nonzero(train.matrix.toarray() == 0))
     tree = ItemTree.from_paths(["0"] * train.n_items)
-    return Question(
-        train, Candidates(users, items, np.zeros_like(users), np.zeros(len(users), np.float32)), tree, tree, unobserved
-    )
+    candidates = Candidates(users, items, np.zeros_like(users), np.zeros(len(users), np.float32))
+    return Question(train, candidates, {"structure": tree, "semantic": tree})
 
 
-class Scripted:
+def hidden_from_all() -> Rehearsal:
+    """A quarter of every user's pairs is hidden: one each."""
+    reduced, hidden = hide_positives(TRAIN, 0.25, 0)
+    return Rehearsal(unobserved(reduced), hidden, unobserved(TRAIN))
+
+
+class Scripted(Judge):
     """Answers the hidden pairs from one list and the others from another, in the order of the candidates."""
 
     version = 1
-    keeps_verdicts = False
 
     def __init__(self, hidden: Answers, others: Answers) -> None:
+        super().__init__()
         self.hidden, self.others = hidden, others
 
     def inputs(self) -> dict[str, str]:
@@ -58,7 +63,7 @@ class Scripted:
 
 
 def score(hidden: Answers, others: Answers) -> JudgeScore:
-    return audit({"scripted": Scripted(hidden, others)}, unobserved(TRAIN), share=0.25, seed=0).scores["scripted"]
+    return audit({"scripted": Scripted(hidden, others)}, hidden_from_all(), seed=0).scores["scripted"]
 
 
 def test_every_figure_of_a_judge_that_abstains_from_some() -> None:
@@ -129,11 +134,11 @@ def question() -> Question:
     return ask(block_interactions(blocks=4, users=20, items=24, missing=6))
 
 
-class Spy(ConstantJudge):
+class Spy(AlwaysJudge):
     """Keeps the questions it is asked."""
 
     def __init__(self) -> None:
-        super().__init__(YES)
+        super().__init__()
         self.asked: list[Question] = []
 
     def judge(self, question: Question) -> Verdicts:
@@ -146,7 +151,7 @@ def test_the_seed_decides_what_is_hidden_and_how_the_controls_are_dealt(seed: in
     """Exactly the pairs that the same seed hides elsewhere, and the trees that it shuffles and draws."""
     reduced, hidden = hide_positives(question.train, 0.2, seed)
     spy = Spy()
-    found = audit({"spy": spy}, question, share=0.2, seed=seed, controls=["spy"])
+    found = audit({"spy": spy}, rehearsal(question.train, 0.2, seed), seed=seed, controls=["spy"])
     true, shuffled, drawn = spy.asked
     assert true.train.fingerprint == shuffled.train.fingerprint == drawn.train.fingerprint == reduced.fingerprint
     assert found.hidden == len(hidden)
@@ -157,7 +162,7 @@ def test_the_seed_decides_what_is_hidden_and_how_the_controls_are_dealt(seed: in
 
 def test_all_judges_are_asked_about_the_same_pairs(question: Question) -> None:
     spies = {"first": Spy(), "second": Spy()}
-    found = audit(spies, question, share=0.2, seed=3)
+    found = audit(spies, rehearsal(question.train, 0.2, 3), seed=3)
     first, second = (spy.asked[0] for spy in spies.values())
     assert first is second
     assert found.candidates == len(first.candidates)
@@ -167,17 +172,16 @@ def test_all_judges_are_asked_about_the_same_pairs(question: Question) -> None:
 
 def test_agreement_is_the_share_of_equal_labels() -> None:
     half = Scripted([(YES, 0.9)] * 3, [(YES, 0.9)] * 1 + [(NO, 0.1)] * 4 + [SAID])
-    judges = {"half": half, "always": ConstantJudge(YES), "never": ConstantJudge(NO)}
-    agreement = audit(judges, unobserved(TRAIN), share=0.25, seed=0).agreement
+    judges = {"half": half, "always": AlwaysJudge(), "never": NeverJudge()}
+    agreement = audit(judges, hidden_from_all(), seed=0).agreement
     assert agreement["half"] == {"half": 1.0, "always": pytest.approx(4 / 9), "never": pytest.approx(4 / 9)}
     assert agreement["always"]["half"] == pytest.approx(4 / 9)
 
 
 def test_the_table_is_a_head_and_a_line_for_every_judge() -> None:
     """And the head says where judges were asked about other trees than the run's."""
-    judges = {"always": ConstantJudge(YES), "never": ConstantJudge(NO)}
-    asked = unobserved(TRAIN)
-    plain = audit(judges, asked, share=0.25, seed=0)
+    judges = {"always": AlwaysJudge(), "never": NeverJudge()}
+    plain = audit(judges, hidden_from_all(), seed=0)
     head, columns, *lines = plain.table().splitlines()
     assert head == "3 train positives hidden, 3 of them among 9 candidates (base rate 33.33%)"
     assert columns.split() == ["judge", "positive", "precision", "recall", "AUC", "ECE", "abstained"]
@@ -186,7 +190,7 @@ def test_the_table_is_a_head_and_a_line_for_every_judge() -> None:
         ["never", "0.0%", "0.00%", "0.0%", "0.500", "0.333", "0"],
     ]
     assert plain.trees_not_read == () and plain.remark() == ""
-    told = audit(judges, replace(asked, given=("structure", "semantic")), share=0.25, seed=0)
+    told = audit(judges, replace(hidden_from_all(), trees_not_read=("structure", "semantic")), seed=0)
     assert told.trees_not_read == ("structure", "semantic")
     assert "(structure and semantic)" in told.remark()
     assert told.table().splitlines() == [head, told.remark(), columns, *lines]
@@ -194,12 +198,6 @@ def test_the_table_is_a_head_and_a_line_for_every_judge() -> None:
 
 def test_an_audit_that_can_find_nothing_is_refused() -> None:
     """Where the candidates hold no hidden pair, no figure says anything."""
-
-    def foreign(train: TrainInteractions) -> Question:
-        asked = unobserved(TRAIN)  # the hidden pairs are still observed here
-        return Question(train, asked.candidates, asked.structure, asked.semantic)
-
-    asked = unobserved(TRAIN)
-    blind = Question(TRAIN, asked.candidates, asked.structure, asked.semantic, foreign)
+    blind = replace(hidden_from_all(), question=unobserved(TRAIN))  # the hidden pairs are still observed here
     with pytest.raises(DataError, match="none of 3 hidden positives is among the candidates"):
-        audit({"random": RandomJudge(0.5, 0)}, blind, share=0.25, seed=0)
+        audit({"random": RandomJudge(rate=0.5, seed=0)}, blind, seed=0)

@@ -16,11 +16,12 @@ from recbole_dtlns.data.item_sets import Observed
 from recbole_dtlns.guidance.relabelling import relabel
 from recbole_dtlns.judges.contract import Label, Question, Verdicts
 from recbole_dtlns.judges.structural import StructuralJudge
-from recbole_dtlns.negatives.choosing.selection import Choice, HardSampler, TreeTerms, model_score
-from recbole_dtlns.negatives.pools.contract import UniformPool
+from recbole_dtlns.negatives.choosing.contract import Choice
+from recbole_dtlns.negatives.choosing.hardest import MultiView
+from recbole_dtlns.negatives.contract import SamplerContext
+from recbole_dtlns.negatives.pools.uniform import UniformDraws
 from recbole_dtlns.negatives.tree_views import TreeView
 from recbole_dtlns.numerics.counter_random import counter_uniform
-from recbole_dtlns.numerics.schedule import Schedule
 from recbole_dtlns.teachers.closed_form import EASE, ItemKNN
 from recbole_dtlns.teachers.contract import Candidates, top_candidates
 from recbole_dtlns.trees.build import TreeShape, build_tree
@@ -123,7 +124,8 @@ def judged(blocks: Blocks, leaf_size: int, threshold: float) -> tuple[Candidates
     shape = TreeShape(leaf_size=leaf_size)
     structure, _ = build_tree(structure_vectors(blocks.train, BLOCKS - 1), shape)
     semantic, _ = build_tree(fitted.item_vectors, shape)
-    label = StructuralJudge(threshold).judge(Question(blocks.train, candidates, structure, semantic)).label
+    question = Question(blocks.train, candidates, {"structure": structure, "semantic": semantic})
+    label = StructuralJudge(threshold=threshold).judge(question).label
     return candidates, label, blocks.block_of_user[candidates.users] == blocks.block_of_item[candidates.items]
 
 
@@ -157,7 +159,7 @@ def test_false_negatives_are_never_drawn_and_the_hardest_negative_is_the_nearest
     candidates, label, _ = judged(bridged, 20, 1.0)
     forbidden = relabel(candidates, Verdicts(np.zeros(len(label), np.float32), label), 0).forbidden
     shifted = [type(pairs).of(pairs.users, pairs.items + 1) for pairs in (Observed.of(*train.histories()), forbidden)]
-    pool = UniformPool(shifted[0].union(shifted[1]), train.n_users, train.n_items + 1)
+    pool = UniformDraws(shifted[0].union(shifted[1]), train.n_users, train.n_items + 1)
     users = np.flatnonzero(bridged.block_of_user >= 0)
     drawn = pool.draw(users, users, counter_uniform(0, 0, users, 50)) - 1
     assert (block[drawn] != bridged.block_of_user[users][:, None]).all(), "the whole own block is seen or forbidden"
@@ -168,7 +170,8 @@ def test_false_negatives_are_never_drawn_and_the_hardest_negative_is_the_nearest
     rows = drawn[:, :6].copy()
     place = np.arange(len(users)) % 6
     rows[np.arange(len(users)), place] = [min(bridged.missing_items(user)) for user in users]
-    sampler = HardSampler(model_score, TreeTerms(Schedule.constant(0.1), Schedule.constant(0.3), view, view))
+    sampler = MultiView()
+    sampler.begin(SamplerContext(len(users), train.n_items, "cpu", {"structure": view, "semantic": view}))
     choice = Choice(torch.tensor(users), torch.tensor(positives), torch.tensor(rows), torch.zeros(rows.shape))
     chosen = sampler.select(choice)
     np.testing.assert_array_equal(chosen.numpy(), place)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from block_data import block_interactions
@@ -11,9 +14,9 @@ from recbole_dtlns.data.interactions import TrainInteractions
 from recbole_dtlns.errors import ConfigError, DataError
 from recbole_dtlns.judges.audit import audit
 from recbole_dtlns.judges.calibrated import CalibratedJudge
-from recbole_dtlns.judges.contract import Label, Question, Verdicts
-from recbole_dtlns.judges.controls import ConstantJudge, RandomJudge, RankJudge
-from recbole_dtlns.judges.features import FEATURES, pair_features
+from recbole_dtlns.judges.contract import Label, Question, Rehearsal, Verdicts
+from recbole_dtlns.judges.controls import AlwaysJudge, NeverJudge, RandomJudge, RankJudge
+from recbole_dtlns.judges.features import feature_names, pair_features
 from recbole_dtlns.teachers.closed_form import EASE
 from recbole_dtlns.teachers.contract import Candidates, top_candidates
 from recbole_dtlns.teachers.spectral import spectral_scores
@@ -28,7 +31,21 @@ def ask(train: TrainInteractions) -> Question:
     shape = TreeShape(leaf_size=10)
     structure, _ = build_tree(structure_vectors(train, 8), shape)
     semantic, _ = build_tree(fitted.item_vectors, shape)
-    return Question(train, top_candidates(fitted, train, 16), structure, semantic, reask=ask)
+    return Question(train, top_candidates(fitted, train, 16), {"structure": structure, "semantic": semantic})
+
+
+def rehearsal(train: TrainInteractions, share: float, seed: int, within: tuple[float, int] | None = None) -> Rehearsal:
+    """The question about these train pairs without some, with a rehearsal of the same kind within, if one is asked."""
+    reduced, hidden = hide_positives(train, share, seed)
+    known = ask(reduced)
+    if within is not None:
+        known = replace(known, rehearsal=rehearsal(reduced, *within))
+    return Rehearsal(known, hidden, ask(train))
+
+
+def rehearsed(question: Question, share: float, seed: int) -> Question:
+    """A question that judges can learn from hidden positives for."""
+    return replace(question, rehearsal=rehearsal(question.train, share, seed))
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +87,7 @@ def test_users_with_one_pair_have_nothing_to_hide() -> None:
 
 
 def test_features_are_what_their_names_say(question: Question) -> None:
-    features = dict(zip(FEATURES, pair_features(question).T, strict=True))
+    features = dict(zip(feature_names(question.views), pair_features(question).T, strict=True))
     train, candidates = question.train, question.candidates
     graph = item_graph(train).toarray()
     counts = np.log1p(train.matrix.sum(axis=0))
@@ -95,7 +112,7 @@ def test_features_of_histories_of_any_length() -> None:
     """Of users with one item and with many, in plain Python; the score's gap is that to the user's own best."""
     train = TrainInteractions.from_tokens(*np.array([*zip("aabbbbc", "xyxyzwx", strict=True), ("d", "v")]).T)
     asked = ask_all(train)
-    found = dict(zip(FEATURES, pair_features(asked).T, strict=True))
+    found = dict(zip(feature_names(asked.views), pair_features(asked).T, strict=True))
     graph, histories = item_graph(train).toarray(), [set(train.matrix[[user]].indices) for user in range(4)]
     bought = np.log1p([sum(item in history for history in histories) for item in range(train.n_items)])
     lengths = np.log1p([len(history) for history in histories])
@@ -118,11 +135,11 @@ def ask_all(train: TrainInteractions) -> Question:
     scores = np.array([3.5, -1.0, 0.25, 9.0])[users] - ranks / 2
     tree = ItemTree.from_paths(["0-0", "0-1", "1", "1", ""])
     columns = (column.astype(np.int32) for column in (users, items, ranks))
-    return Question(train, Candidates(*columns, scores.astype(np.float32)), tree, tree)
+    return Question(train, Candidates(*columns, scores.astype(np.float32)), {"structure": tree, "semantic": tree})
 
 
 def test_calibrated_judge_finds_the_missing_items_of_the_own_block(question: Question) -> None:
-    verdicts = CalibratedJudge(hide=0.2, lift=0.3, seed=1).judge(question)
+    verdicts = CalibratedJudge(lift=0.3).judge(rehearsed(question, 0.2, seed=1))
     own_block = np.array(
         [
             user[1] == item[1]
@@ -160,13 +177,13 @@ class Oracle:
 def test_audit_scores_judges_whose_worth_is_known(question: Question) -> None:
     judges = {
         "oracle": Oracle(question.train),
-        "always": ConstantJudge(Label.POSITIVE),
-        "never": ConstantJudge(Label.NEGATIVE),
-        "random": RandomJudge(0.5, seed=0),
-        "rank": RankJudge(5),
-        "calibrated": CalibratedJudge(hide=0.2, lift=1.0, seed=7),
+        "always": AlwaysJudge(),
+        "never": NeverJudge(),
+        "random": RandomJudge(rate=0.5, seed=0),
+        "rank": RankJudge(first=5),
+        "calibrated": CalibratedJudge(lift=1.0),
     }
-    result = audit(judges, question, share=0.2, seed=5)
+    result = audit(judges, rehearsal(question.train, 0.2, seed=5, within=(0.2, 7)), seed=5)
     base_rate = result.reachable / result.candidates
     oracle, always, never = (result.scores[name] for name in ("oracle", "always", "never"))
     assert (oracle.precision, oracle.recall, oracle.auc, oracle.calibration_error) == (1, 1, 1, 0)
@@ -185,17 +202,18 @@ def test_audit_scores_judges_whose_worth_is_known(question: Question) -> None:
 def test_audit_is_given_only_what_is_left_of_the_train_pairs(question: Question) -> None:
     asked = []
 
-    def spy(train: TrainInteractions) -> Question:
-        asked.append(train)
-        return ask(train)
+    class Spy(AlwaysJudge):
+        def judge(self, question: Question) -> Verdicts:
+            asked.append(question.train)
+            return super().judge(question)
 
-    watched = Question(question.train, question.candidates, question.structure, question.semantic, reask=spy)
-    result = audit({"always": ConstantJudge(Label.POSITIVE)}, watched, share=0.2, seed=5)
+    result = audit({"always": Spy()}, rehearsal(question.train, 0.2, seed=5), seed=5)
     assert asked[0].matrix.nnz == question.train.matrix.nnz - result.hidden
 
 
-@pytest.mark.parametrize("learn", [lambda q: CalibratedJudge(0.1, 1.0, 0).judge(q), lambda q: audit({}, q, 0.1, 0)])
-def test_a_question_that_cannot_be_asked_anew_is_refused(question: Question, learn: object) -> None:
-    fixed = Question(question.train, question.candidates, question.structure, question.semantic)
+@pytest.mark.parametrize("learn", [CalibratedJudge().judge, lambda question: audit({}, question.rehearsal, 0)])
+def test_a_question_that_cannot_be_asked_anew_is_refused(
+    question: Question, learn: Callable[[Question], object]
+) -> None:
     with pytest.raises(ConfigError, match="checkpoint"):
-        learn(fixed)
+        learn(question)

@@ -11,13 +11,13 @@ from typing import Any
 import numpy as np
 import pytest
 from block_data import block_interactions
-from test_hidden_positives import ask
+from test_hidden_positives import ask, rehearsal, rehearsed
 
 from recbole_dtlns.judges.calibrated import CalibratedJudge
 from recbole_dtlns.judges.contract import Label, Question
 from recbole_dtlns.judges.controls import RankJudge, ShuffledJudge, with_random_paths, with_shuffled_paths
 from recbole_dtlns.judges.structural import StructuralJudge
-from recbole_dtlns.judges.table import JUDGES
+from recbole_dtlns.judges.table import make_judge
 from recbole_dtlns.teachers.contract import Candidates
 
 LABELS = "user_id\titem_id\nu0-00\ti1-00\nu1-00\ti0-00\n"
@@ -36,7 +36,7 @@ SETTINGS: dict[str, Any] = {
 
 INPUTS = {
     "structural": {"judge": "structural", "threshold": 0.75},
-    "calibrated": {"judge": "calibrated", "hide": 0.2, "lift": 1.5, "seed": 9},
+    "calibrated": {"judge": "calibrated", "lift": 1.5},  # what is hidden is known by its stage
     "recorded": {
         "judge": "recorded",
         "file": hashlib.sha256(LABELS.encode()).hexdigest(),
@@ -54,12 +54,12 @@ INPUTS = {
 def made(name: str, **keys: Any) -> Any:
     """The judge that a configuration names."""
     Path("labels.tsv").write_text(LABELS)
-    return JUDGES.get(name)(SimpleNamespace(**{**SETTINGS, **keys}))
+    return make_judge(name, {**SETTINGS, **keys})
 
 
 @pytest.fixture(scope="module")
 def question() -> Question:
-    return ask(block_interactions(blocks=4, users=20, items=24, missing=6))
+    return rehearsed(ask(block_interactions(blocks=4, users=20, items=24, missing=6)), 0.2, seed=9)
 
 
 @pytest.mark.parametrize("name", INPUTS)
@@ -75,10 +75,10 @@ def test_verdicts_are_one_float_and_one_small_integer_a_pair(name: str, question
     assert (verdicts.probability.dtype, verdicts.label.dtype) == (np.float32, np.int8)
 
 
-def test_a_part_of_a_question_cannot_be_put_anew(question: Question) -> None:
+def test_a_part_of_a_question_has_no_rehearsal(question: Question) -> None:
     """Its candidates are some of the pairs; the teacher would name others."""
     part = question.about(np.array([0, 5, 9]))
-    assert part.reask is None and question.reask is not None
+    assert part.rehearsal is None and question.rehearsal is not None
     np.testing.assert_array_equal(part.pair_keys(), question.pair_keys()[[0, 5, 9]])
     np.testing.assert_array_equal(part.candidates.scores, question.candidates.scores[[0, 5, 9]])
     assert part.structure is question.structure and part.train is question.train
@@ -88,7 +88,7 @@ def test_the_rank_judge_takes_the_teachers_first() -> None:
     """Known answer; the last candidate of the first user and the first of the next are told apart by rank alone."""
     columns = np.array([[0, 0, 0, 0, 1, 1], [5, 6, 7, 8, 5, 6], [0, 1, 2, 3, 0, 1]], np.int32)
     asked = SimpleNamespace(candidates=Candidates(*columns, np.zeros(6, np.float32)))
-    verdicts = RankJudge(2).judge(asked)  # type: ignore[arg-type]
+    verdicts = RankJudge(first=2).judge(asked)  # type: ignore[arg-type]
     assert verdicts.label.tolist() == [1, 1, 0, 0, 1, 1]
     assert verdicts.probability == pytest.approx([1, 1 / 2, 1 / 3, 1 / 4, 1, 1 / 2])
 
@@ -99,8 +99,8 @@ def test_a_rate_of_nothing_or_all_is_exactly_that(rate: float, question: Questio
 
 
 def test_the_shuffled_judge_is_the_rule_on_trees_shuffled_by_its_seed(question: Question) -> None:
-    expected = StructuralJudge(0.75).judge(with_shuffled_paths(question, 3))
-    found = ShuffledJudge(0.75, seed=3).judge(question)
+    expected = StructuralJudge(threshold=0.75).judge(with_shuffled_paths(question, 3))
+    found = ShuffledJudge(threshold=0.75, seed=3).judge(question)
     np.testing.assert_array_equal(found.label, expected.label)
     np.testing.assert_array_equal(found.probability, expected.probability)
 
@@ -119,7 +119,7 @@ def test_both_trees_are_shuffled_alike_and_drawn_apart(question: Question) -> No
         assert set(paths) <= set(getattr(question, tree).paths)
         assert paths == getattr(again, tree).paths != getattr(another, tree).paths
     # Of one tree in both places, the draws would be equal if they were one.
-    twice = with_random_paths(replace(question, semantic=question.structure), 1)
+    twice = with_random_paths(replace(question, views={**question.views, "semantic": question.structure}), 1)
     assert twice.structure.paths != twice.semantic.paths
 
 
@@ -128,14 +128,14 @@ def test_leaves_are_drawn_equally_often_whatever_their_size() -> None:
     train = block_interactions(blocks=5, users=4, items=20, missing=1)
     tree = type(ask(block_interactions()).structure).from_paths(["0"] * 90 + ["1"] * 10)
     none = Candidates(*(np.array([], dtype) for dtype in (np.int32, np.int32, np.int32, np.float32)))
-    drawn = with_random_paths(Question(train, none, tree, tree), 0)
+    drawn = with_random_paths(Question(train, none, {"structure": tree, "semantic": tree}), 0)
     sizes = np.bincount(drawn.structure.leaf_of_item)
     assert sizes.sum() == 100 and len(sizes) == 2 and sizes.min() >= 30
 
 
 @pytest.mark.parametrize("control", [with_shuffled_paths, with_random_paths])
-def test_a_question_that_cannot_be_put_anew_cannot_be_on_other_paths_either(control: Any, question: Question) -> None:
-    assert control(replace(question, reask=None), 1).reask is None
+def test_a_question_without_a_rehearsal_has_none_on_other_paths_either(control: Any, question: Question) -> None:
+    assert control(replace(question, rehearsal=None), 1).rehearsal is None
 
 
 class Fixed:
@@ -148,14 +148,14 @@ class Fixed:
 @pytest.mark.parametrize(("lift", "label"), [(1.0, Label.POSITIVE), (1.01, Label.NEGATIVE), (0.0, Label.POSITIVE)])
 def test_a_probability_of_exactly_the_lift_is_enough(lift: float, label: Label, question: Question) -> None:
     """At least so many times the mean: a pair as likely as the mean has a lift of one."""
-    verdicts = CalibratedJudge(hide=0.1, lift=lift, seed=0).apply(Fixed(), question)  # type: ignore[arg-type]
+    verdicts = CalibratedJudge(lift=lift).apply(Fixed(), question)  # type: ignore[arg-type]
     assert set(verdicts.label.tolist()) == {label}
     assert set(verdicts.probability.tolist()) == {0.25}
 
 
-def test_what_the_calibrated_judge_learns_is_repeated_by_its_seed(question: Question) -> None:
+def test_what_the_calibrated_judge_learns_is_repeated_by_the_seed(question: Question) -> None:
     """And other hidden pairs teach it something else."""
-    first, again, other = (CalibratedJudge(0.2, 1.0, seed).judge(question).probability for seed in (1, 1, 2))
+    first, again, other = (CalibratedJudge().judge(rehearsed(question, 0.2, seed)).probability for seed in (1, 1, 2))
     np.testing.assert_array_equal(first, again)
     assert not np.array_equal(first, other)
 
@@ -166,7 +166,7 @@ def test_the_scale_of_the_teachers_scores_does_not_matter(question: Question) ->
     def louder(asked: Question) -> Question:
         return replace(asked, candidates=replace(asked.candidates, scores=1000 * asked.candidates.scores))
 
-    assert question.reask is not None
-    loud = replace(louder(question), reask=lambda train: louder(ask(train)))
-    judge = CalibratedJudge(0.2, 1.0, seed=1)
-    assert judge.judge(loud).probability == pytest.approx(judge.judge(question).probability, rel=1e-2)
+    known = rehearsal(question.train, 0.2, seed=1)
+    loud = replace(known, question=louder(known.question), actual=louder(known.actual))
+    said, loudly = (CalibratedJudge().judge(replace(question, rehearsal=one)) for one in (known, loud))
+    assert loudly.probability == pytest.approx(said.probability, rel=1e-2)

@@ -12,9 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from recbole_dtlns.data.item_sets import JudgedPairs, PairSet
+from recbole_dtlns.losses.contract import RowLoss
 from recbole_dtlns.losses.negative_weights import NegativeWeights
-from recbole_dtlns.losses.ranking import bpr, cross_entropy, row_loss, softmax, sum_exp
+from recbole_dtlns.losses.ranking import bpr, cross_entropy, softmax, sum_exp
 from recbole_dtlns.losses.shared_negatives import SharedNegatives, expanded
+from recbole_dtlns.losses.table import LOSSES
 
 SCORE = st.floats(-5, 5)
 ROWS = st.lists(st.tuples(SCORE, st.lists(st.tuples(SCORE, st.floats(0, 1)), min_size=3, max_size=3)), min_size=1)
@@ -57,7 +59,9 @@ def test_losses_by_their_names(name: str, expected: Any, weighted: bool) -> None
     """The temperature is for `softmax` alone; without weights every negative has one."""
     rows = [(0.5, [(1.0, 0.2), (-1.0, 0.9)]), (-0.2, [(0.3, 1.0), (0.1, 0.5)])]
     positive, negatives, weights = tensors(rows)
-    found = row_loss(name, temperature=0.25)(positive, negatives, weights if weighted else None)
+    loss = LOSSES.make(name, {"loss_temperature": 0.25})
+    assert isinstance(loss, RowLoss)
+    found = loss.rows(positive, negatives, weights if weighted else None)
     plain = [(s_p, [(s, v if weighted else 1.0) for s, v in rest]) for s_p, rest in rows]
     assert found.tolist() == pytest.approx([expected(s_p, rest) for s_p, rest in plain])
 

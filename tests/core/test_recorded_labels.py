@@ -26,7 +26,7 @@ def question() -> Question:
     zeros = np.zeros(len(users))
     tree = ItemTree.from_paths(["0"] * TRAIN.n_items)
     candidates = Candidates(users.astype(np.int32), items.astype(np.int32), zeros.astype(np.int32), zeros)
-    return Question(TRAIN, candidates, tree, tree)
+    return Question(TRAIN, candidates, {"structure": tree, "semantic": tree})
 
 
 def tokens(pair: int) -> tuple[str, str]:
@@ -115,7 +115,7 @@ def test_tokens_are_compared_as_text_and_headers_may_name_types() -> None:
     pairs = Candidates(*(np.array(column, dtype=np.int32) for column in ([0, 0], [1, 2], [0, 1], [0, 0])))
     tree = ItemTree.from_paths(["0", "0", "0"])
     Path("labels.tsv").write_text("item_id:token\tuser_id:token\nNA\t007\n1.0\t7\n")
-    verdicts = RecordedJudge("labels.tsv").judge(Question(train, pairs, tree, tree))
+    verdicts = RecordedJudge("labels.tsv").judge(Question(train, pairs, {"structure": tree, "semantic": tree}))
     asked = list(zip(train.user_tokens[pairs.users], train.item_tokens[pairs.items], strict=True))
     assert [label == Label.POSITIVE for label in verdicts.label] == [pair == ("007", "NA") for pair in asked]
 
@@ -219,10 +219,11 @@ def test_the_published_labels_load(sports: Path) -> None:
     pairs = pd.read_csv(sports / "sports.train.inter", sep="\t", dtype=str).iloc[:, :2].to_numpy().T
     train = TrainInteractions.from_tokens(*pairs)
     candidates, facts = read_candidates(sports / "candidates.tsv", train)
-    trees = [
-        ItemTree.from_file(sports / f"{name}_paths.tsv", train.item_tokens)[0] for name in ("structure", "semantic")
-    ]
-    asked = Question(train, candidates, *trees)
+    trees = {
+        name: ItemTree.from_file(sports / f"{name}_paths.tsv", train.item_tokens)[0]
+        for name in ("structure", "semantic")
+    }
+    asked = Question(train, candidates, trees)
     verdicts = RecordedJudge(sports / "llama31_8b_positive.tsv", missing="negative").judge(asked)
     assert facts == {"rows_of_unknown": 0, "rows_observed_in_train": 0, "rows_repeated": 0}
     assert len(candidates) == 20 * 10_507 and verdicts.facts["rows"] == 193_550

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -11,15 +10,11 @@ import pytest
 import torch
 from plain_python import path_similarity, random_paths
 
-from recbole_dtlns.negatives.choosing.selection import (
-    AdaptiveHardness,
-    Choice,
-    HardSampler,
-    NegativeSampler,
-    SamplerContext,
-    TreeTerms,
-    model_score,
-)
+from recbole_dtlns.errors import ContractError
+from recbole_dtlns.negatives.choosing.adaptive import AHNS
+from recbole_dtlns.negatives.choosing.contract import Choice, ItemSampler
+from recbole_dtlns.negatives.choosing.hardest import DNS, DNSMN, MultiView
+from recbole_dtlns.negatives.contract import SamplerContext
 from recbole_dtlns.negatives.samplers import make_sampler
 from recbole_dtlns.negatives.tree_views import TreeView
 from recbole_dtlns.numerics.schedule import Schedule
@@ -34,19 +29,23 @@ def view(paths: list[str]) -> TreeView:
     return TreeView(ItemTree.from_paths(paths), np.arange(len(paths)), "cpu")
 
 
-def terms(alpha_co: float, alpha_se: float, structure: TreeView, semantic: TreeView) -> TreeTerms:
-    return TreeTerms(Schedule.constant(alpha_co), Schedule.constant(alpha_se), structure, semantic)
+def multi_view(alpha_structure: float, alpha_semantic: float, structure: list[str], semantic: list[str]) -> MultiView:
+    sampler = MultiView(alpha_structure=alpha_structure, alpha_semantic=alpha_semantic)
+    sampler.begin(SamplerContext(40, 40, "cpu", {"structure": view(structure), "semantic": view(semantic)}))
+    return sampler
 
 
-def chosen(scores: list[float], alpha_co: float, alpha_se: float, candidates: tuple[int, ...] = (2, 3, 4, 5)) -> int:
-    sampler = HardSampler(model_score, terms(alpha_co, alpha_se, view(STRUCTURE), view(SEMANTIC)))
+def chosen(
+    scores: list[float], alpha_structure: float, alpha_semantic: float, candidates: tuple[int, ...] = (2, 3, 4, 5)
+) -> int:
+    sampler = multi_view(alpha_structure, alpha_semantic, STRUCTURE, SEMANTIC)
     one = torch.tensor([1])
     column = sampler.select(Choice(one, one, torch.tensor([candidates]), torch.tensor([scores])))
     return candidates[int(column)]
 
 
 @pytest.mark.parametrize(
-    ("scores", "alpha_co", "alpha_se", "expected"),
+    ("scores", "alpha_structure", "alpha_semantic", "expected"),
     [
         ([0.0, 1.0, 5.0, 2.0], 0.0, 0.0, 4),  # score alone
         ([4.0, 1.0, 5.0, 0.0], 0.1, 0.0, 4),  # 0.8 + 0.1 < 1
@@ -58,9 +57,9 @@ def chosen(scores: list[float], alpha_co: float, alpha_se: float, candidates: tu
         ([-40.0, -10.0, -50.0, -50.0], 0.1, 0.3, 3),  # negative scores are scaled the same way
     ],
 )
-def test_known_hardest(scores: list[float], alpha_co: float, alpha_se: float, expected: int) -> None:
+def test_known_hardest(scores: list[float], alpha_structure: float, alpha_semantic: float, expected: int) -> None:
     """Scores scaled to [0, 1] in the row, plus weighted closeness to the positive in each tree."""
-    assert chosen(scores, alpha_co, alpha_se) == expected
+    assert chosen(scores, alpha_structure, alpha_semantic) == expected
 
 
 def test_scaling_is_per_row() -> None:
@@ -69,8 +68,8 @@ def test_scaling_is_per_row() -> None:
     assert chosen([1000 * score - 7 for score in scores], 0.3, 0.0) == chosen(scores, 0.3, 0.0) == 2
 
 
-@pytest.mark.parametrize(("alpha_co", "alpha_se"), [(0.0, 0.0), (0.1, 0.3), (0.0, 2.0), (2.0, 0.0)])
-def test_rows_of_a_batch_are_the_formula(alpha_co: float, alpha_se: float) -> None:
+@pytest.mark.parametrize(("alpha_structure", "alpha_semantic"), [(0.0, 0.0), (0.1, 0.3), (0.0, 2.0), (2.0, 0.0)])
+def test_rows_of_a_batch_are_the_formula(alpha_structure: float, alpha_semantic: float) -> None:
     """q_j written out in plain Python picks the same column, row by row."""
     random = np.random.default_rng(0)
     n_items, n_rows, n_candidates = 40, 60, 10
@@ -82,12 +81,12 @@ def test_rows_of_a_batch_are_the_formula(alpha_co: float, alpha_se: float) -> No
         low, high = scores[row].min(), scores[row].max()
         quality = [
             (scores[row, place] - low) / (high - low + 1e-8)
-            + alpha_co * path_similarity(structure[positive], structure[item])
-            + alpha_se * path_similarity(semantic[positive], semantic[item])
+            + alpha_structure * path_similarity(structure[positive], structure[item])
+            + alpha_semantic * path_similarity(semantic[positive], semantic[item])
             for place, item in enumerate(candidates[row])
         ]
         expected.append(int(np.argmax(quality)))
-    sampler = HardSampler(model_score, terms(alpha_co, alpha_se, view(structure), view(semantic)))
+    sampler = multi_view(alpha_structure, alpha_semantic, structure, semantic)
     rows = torch.arange(n_rows)
     found = sampler.select(Choice(rows, torch.tensor(positives), torch.tensor(candidates), torch.tensor(scores)))
     assert found.tolist() == expected
@@ -106,20 +105,13 @@ def random_choice(rows: int = 40, n: int = 8, seed: int = 0) -> Choice:
     )
 
 
-def named(sampler: str, **keys: Any) -> NegativeSampler:
+def named(name: str, **keys: Any) -> ItemSampler:
     """The sampler that a configuration names, with trees of random paths."""
-    defaults = {
-        "alpha_co": Schedule.constant(0.1),
-        "alpha_se": Schedule.constant(0.3),
-        "tree_terms": False,
-        "mixing": False,
-        "dns_top": 3,
-        "ahns_alpha": 1.0,
-        "ahns_beta": 0.1,
-        "ahns_power": -2.0,
-    }
-    trees = [view(["", *random_paths(39, seed)]) for seed in (1, 2)]
-    return make_sampler(sampler, SamplerContext(SimpleNamespace(**{**defaults, **keys}), 40, 40, "cpu", *trees))
+    sampler = make_sampler(name, {"dns_top": 3, **keys})
+    assert isinstance(sampler, ItemSampler)
+    views = {tree: view(["", *random_paths(39, seed)]) for tree, seed in (("structure", 1), ("semantic", 2))}
+    sampler.begin(SamplerContext(40, 40, "cpu", views))
+    return sampler
 
 
 def test_dns_takes_the_highest_score() -> None:
@@ -130,7 +122,7 @@ def test_dns_takes_the_highest_score() -> None:
 def test_dns_and_dtlns_without_tree_weights_are_one() -> None:
     """And so are dtlns and dns with the tree terms."""
     choice = random_choice()
-    dns, dtlns = named("dns"), named("dtlns", alpha_co=Schedule.constant(0), alpha_se=Schedule.constant(0))
+    dns, dtlns = named("dns"), named("dtlns", alpha_structure=Schedule.constant(0), alpha_semantic=Schedule.constant(0))
     assert torch.equal(dns.select(choice), dtlns.select(choice))
     with_terms, whole = named("dns", tree_terms=True), named("dtlns")
     assert torch.equal(with_terms.select(choice), whole.select(choice))
@@ -193,25 +185,25 @@ def test_ahns_is_the_formula() -> None:
 
 
 def test_ahns_gives_well_learnt_positives_easier_negatives() -> None:
-    rule = AdaptiveHardness(alpha=1.0, beta=1.0, power=-2.0)
+    sampler = AHNS(alpha=1.0, beta=1.0, power=-2.0)
+    sampler.begin(SamplerContext(2, 4, "cpu"))
     scores = torch.tensor([[0.1, 0.5, 1.0]] * 2)
     rows = torch.tensor([1, 1])
     choice = Choice(rows, rows, torch.tensor([[1, 2, 3]] * 2), scores, torch.tensor([0.0, 9.0]))
-    assert HardSampler(rule).select(choice).tolist() == [2, 0]
+    assert sampler.select(choice).tolist() == [2, 0]
 
 
 def test_tree_terms_may_grow_with_the_epoch() -> None:
     """Halfway from 0 to a weight that decides, and at it."""
     growing = Schedule.read({0: 0.0, 10: 100.0})
     choice = random_choice()
-    by_epoch = [
-        named("dtlns", alpha_co=growing, alpha_se=growing).select(replace(choice, epoch=epoch)) for epoch in (0, 5, 30)
-    ]
-    constant = named("dtlns", alpha_co=Schedule.constant(50), alpha_se=Schedule.constant(50)).select(choice)
+    sampler = named("dtlns", alpha_structure=growing, alpha_semantic=growing)
+    by_epoch = [sampler.select(replace(choice, epoch=epoch)) for epoch in (0, 5, 30)]
+    constant = named("dtlns", alpha_structure=50, alpha_semantic=50).select(choice)
     assert torch.equal(by_epoch[0], named("dns").select(choice))
     assert torch.equal(by_epoch[1], constant) and not torch.equal(by_epoch[0], by_epoch[1])
     assert torch.equal(
-        by_epoch[2], named("dtlns", alpha_co=growing, alpha_se=growing).select(replace(choice, epoch=10))
+        by_epoch[2], named("dtlns", alpha_structure=growing, alpha_semantic=growing).select(replace(choice, epoch=10))
     )
 
 
@@ -222,3 +214,24 @@ def test_the_share_of_changed_choices_is_counted() -> None:
     assert 0 < changed.float().mean() < 1
     assert sampler.facts() == {"choices changed by the trees": pytest.approx(float(changed.float().mean()))}
     assert sampler.facts() == {}
+
+
+@pytest.mark.parametrize(
+    ("sampler", "message"),
+    [
+        (MultiView(), "asks for the item tree 'structure', and there is none: set reads_trees = True on its class"),
+        (DNS(tree_terms=True), "asks for the item tree 'structure'"),
+    ],
+)
+def test_a_sampler_that_lacks_its_trees_says_so(sampler: ItemSampler, message: str) -> None:
+    with pytest.raises(ContractError, match=message):
+        sampler.begin(SamplerContext(40, 40, "cpu"))
+
+
+@pytest.mark.parametrize(
+    ("sampler", "message"), [(AHNS(), "set reads_positive_scores = True"), (DNSMN(), "has no uniform numbers")]
+)
+def test_a_choice_that_lacks_what_a_rule_reads_says_so(sampler: ItemSampler, message: str) -> None:
+    sampler.begin(SamplerContext(40, 40, "cpu"))
+    with pytest.raises(ContractError, match=message):
+        sampler.select(replace(random_choice(), positive_scores=None, uniform=None))

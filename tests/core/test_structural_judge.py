@@ -12,7 +12,7 @@ from plain_python import history_similarity, random_interactions, random_paths, 
 
 from recbole_dtlns.judges import history
 from recbole_dtlns.judges.contract import Label, Question, Verdicts
-from recbole_dtlns.judges.controls import ConstantJudge, RandomJudge, ShuffledJudge
+from recbole_dtlns.judges.controls import AlwaysJudge, ConstantJudge, NeverJudge, RandomJudge, ShuffledJudge
 from recbole_dtlns.judges.structural import StructuralJudge
 from recbole_dtlns.teachers.contract import Candidates
 from recbole_dtlns.trees import item_tree
@@ -26,8 +26,11 @@ def random_question(seed: int, missing: float = 0.2, n_users: int = 8, n_items: 
         (user, item) for user, seen in enumerate(user_sets(train)) for item in range(train.n_items) if item not in seen
     ]
     users, items = np.array(pairs, dtype=np.int32).T
-    trees = [ItemTree.from_paths(random_paths(train.n_items, 2 * seed + tree, missing)) for tree in range(2)]
-    return Question(train, Candidates(users, items, np.zeros_like(users), np.zeros(len(users), np.float32)), *trees)
+    structure, semantic = (
+        ItemTree.from_paths(random_paths(train.n_items, 2 * seed + tree, missing)) for tree in range(2)
+    )
+    candidates = Candidates(users, items, np.zeros_like(users), np.zeros(len(users), np.float32))
+    return Question(train, candidates, {"structure": structure, "semantic": semantic})
 
 
 def expected_similarities(question: Question) -> list[float | None]:
@@ -59,7 +62,7 @@ def test_verdicts_are_the_rule(seed: int, missing: float, threshold: float, chun
         mock.patch.object(history, "_CHUNK_COMPARISONS", chunk),
         mock.patch.object(item_tree, "_TABLE_LEAVES", table_leaves),
     ):
-        verdicts = StructuralJudge(threshold).judge(question)
+        verdicts = StructuralJudge(threshold=threshold).judge(question)
     expected = expected_similarities(question)
     unknown = [value is None for value in expected]
     similarity = np.array([0.0 if value is None else value for value in expected])
@@ -74,7 +77,7 @@ def test_verdicts_are_the_rule(seed: int, missing: float, threshold: float, chun
 def test_the_reference_meets_every_kind_of_answer() -> None:
     """Guards the test above: its random questions hold positives, negatives and abstentions."""
     question = random_question(0, missing=0.6)
-    assert set(StructuralJudge(0.5).judge(question).label.tolist()) == set(Label)
+    assert set(StructuralJudge(threshold=0.5).judge(question).label.tolist()) == set(Label)
 
 
 def test_a_prefix_shared_in_either_tree_is_enough() -> None:
@@ -85,7 +88,9 @@ def test_a_prefix_shared_in_either_tree_is_enough() -> None:
     candidates = Candidates(users, items, items - 1, np.zeros(4, np.float32))
     structure = ItemTree.from_paths(["0-1", "0-1", "1-1", "1-1", ""])
     semantic = ItemTree.from_paths(["2-2", "3-0", "2-2", "", ""])
-    verdicts = StructuralJudge(1.0).judge(Question(train, candidates, structure, semantic))
+    verdicts = StructuralJudge(threshold=1.0).judge(
+        Question(train, candidates, {"structure": structure, "semantic": semantic})
+    )
     assert verdicts.label.tolist() == [Label.POSITIVE, Label.POSITIVE, Label.NEGATIVE, Label.ABSTAIN]
     assert verdicts.abstained == {"candidate or history is in neither tree": 1}
 
@@ -94,14 +99,14 @@ def test_without_candidates_there_are_no_verdicts() -> None:
     """A teacher may find nothing unobserved; that is an empty answer, not an error."""
     question = random_question(0)
     empty = Candidates(*(np.array([], dtype) for dtype in (np.int32, np.int32, np.int32, np.float32)))
-    verdicts = StructuralJudge(1.0).judge(Question(question.train, empty, question.structure, question.semantic))
+    verdicts = StructuralJudge(threshold=1.0).judge(Question(question.train, empty, question.views))
     assert len(verdicts.probability) == len(verdicts.label) == 0
 
 
-@pytest.mark.parametrize("answer", [Label.POSITIVE, Label.NEGATIVE])
-def test_constant_judges_answer_one_thing(answer: Label) -> None:
+@pytest.mark.parametrize(("judge", "answer"), [(AlwaysJudge(), Label.POSITIVE), (NeverJudge(), Label.NEGATIVE)])
+def test_constant_judges_answer_one_thing(judge: ConstantJudge, answer: Label) -> None:
     """`always` and `never` are certain of every pair."""
-    verdicts = ConstantJudge(answer).judge(random_question(1))
+    verdicts = judge.judge(random_question(1))
     assert set(verdicts.label.tolist()) == {answer}
     assert set(verdicts.probability.tolist()) == {float(answer)}
 
@@ -110,7 +115,7 @@ def test_constant_judges_answer_one_thing(answer: Label) -> None:
 def test_random_judge_keeps_its_rate_and_its_seed(rate: float) -> None:
     """The share of positives is the rate; the same seed repeats the draws, another does not."""
     question = random_question(1, n_users=80, n_items=100)
-    first, again, other = (RandomJudge(rate, seed).judge(question).label for seed in (3, 3, 4))
+    first, again, other = (RandomJudge(rate=rate, seed=seed).judge(question).label for seed in (3, 3, 4))
     n = len(question.candidates)
     assert abs(first.mean() - rate) <= 4 * np.sqrt(rate * (1 - rate) / n)
     np.testing.assert_array_equal(first, again)
@@ -130,7 +135,7 @@ def clustered_question() -> Question:
     asked = np.repeat(np.arange(40, dtype=np.int32), 2)
     wanted = ((asked % 4 + np.tile([0, 1], 40)) % 4 * 25 + 20).astype(np.int32)
     candidates = Candidates(asked, wanted, np.tile(np.array([0, 1], np.int32), 40), np.zeros(80, np.float32))
-    return Question(train, candidates, tree, tree)
+    return Question(train, candidates, {"structure": tree, "semantic": tree})
 
 
 def accuracy(verdicts: Verdicts) -> float:
@@ -140,14 +145,14 @@ def accuracy(verdicts: Verdicts) -> float:
 def test_shuffling_the_trees_destroys_the_rule() -> None:
     """Where the rule is always right, the same rule on shuffled paths is no better than chance: it reads the trees."""
     question = clustered_question()
-    assert accuracy(StructuralJudge(1.0).judge(question)) == 1.0
-    shuffled = [accuracy(ShuffledJudge(1.0, seed).judge(question)) for seed in range(20)]
+    assert accuracy(StructuralJudge(threshold=1.0).judge(question)) == 1.0
+    shuffled = [accuracy(ShuffledJudge(threshold=1.0, seed=seed).judge(question)) for seed in range(20)]
     assert abs(np.mean(shuffled) - 0.5) < 0.1
 
 
 def test_shuffling_keeps_the_trees_shape_and_repeats_by_seed() -> None:
     """The control differs from the rule only in which item has which path."""
     question = random_question(2)
-    first, again, other = (ShuffledJudge(0.5, seed).judge(question) for seed in (1, 1, 2))
+    first, again, other = (ShuffledJudge(threshold=0.5, seed=seed).judge(question) for seed in (1, 1, 2))
     np.testing.assert_array_equal(first.label, again.label)
     assert (first.label != other.label).any()

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from recbole_dtlns.errors import ConfigError, DataError
+from recbole_dtlns.preparation.growing import StructureTree
 from recbole_dtlns.trees.build import TreeShape, balance_by_regret, build_tree
 
 
@@ -128,7 +129,7 @@ def test_every_tree_ends_with_small_leaves(case: tuple[np.ndarray, TreeShape]) -
 def test_regret_keeps_every_child_within_its_share(case: tuple[np.ndarray, TreeShape]) -> None:
     """Every child of every node has between min_share and max_share times the mean size, up to whole items."""
     vectors, shape = case
-    shape = TreeShape(shape.branching, shape.leaf_size, "regret", shape.min_share, shape.max_share)
+    shape = shape.model_copy(update={"balance": "regret"})
     sizes = node_sizes(build_tree(vectors, shape)[0].paths)
     for node, size in sizes.items():
         if size <= shape.leaf_size:
@@ -147,7 +148,7 @@ def test_regret_keeps_every_child_within_its_share(case: tuple[np.ndarray, TreeS
 def test_the_authors_rule_lets_no_child_exceed_its_share(case: tuple[np.ndarray, TreeShape]) -> None:
     """However many children are too large; there is no lower bound."""
     vectors, shape = case
-    shape = TreeShape(shape.branching, shape.leaf_size, "authors", max_share=shape.max_share)
+    shape = shape.model_copy(update={"balance": "authors", "min_share": 0.4})
     sizes = node_sizes(build_tree(vectors, shape)[0].paths)
     for node, size in sizes.items():
         mean = size / min(shape.branching, size)
@@ -247,15 +248,16 @@ def test_the_narrowest_and_the_widest_bounds_are_shapes(low: float, high: float)
 @pytest.mark.parametrize(
     ("setting", "message"),
     [
-        ({"balance": "regrets"}, "'regrets' is unknown; choices: regret, none, authors"),
-        ({"branching": 1}, "branching >= 2 and leaf size >= 1, not 1, 30"),
-        ({"leaf_size": 0}, "branching >= 2 and leaf size >= 1, not 4, 0"),
-        ({"min_share": 1.1}, "0 <= min <= 1 <= max, not 1.1, 1.6"),
-        ({"min_share": -0.1}, "0 <= min <= 1 <= max"),
-        ({"max_share": 0.9}, "0 <= min <= 1 <= max, not 0.4, 0.9"),
+        ({"balance": "regrets"}, "balance: .*'regret', 'none' or 'authors', not 'regrets'"),
+        ({"branching": 1}, "branching: .*greater than or equal to 2, not 1"),
+        ({"leaf_size": 0}, "leaf_size: .*greater than or equal to 1, not 0"),
+        ({"leaf_size": 3}, r"leaf_size \(3\) must be at least dtlns_tree_branching \(4\)"),
+        ({"min_share": 1.1}, "min_share: .*less than or equal to 1, not 1.1"),
+        ({"min_share": -0.1}, "min_share: .*greater than or equal to 0, not -0.1"),
+        ({"max_share": 0.9}, "max_share: .*greater than or equal to 1, not 0.9"),
     ],
 )
 def test_impossible_shapes_are_refused(setting: dict[str, object], message: str) -> None:
     """Shapes that no tree can have fail before any work, with the values given."""
     with pytest.raises(ConfigError, match=message):
-        TreeShape(**setting)
+        StructureTree(**setting)

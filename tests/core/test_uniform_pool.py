@@ -12,7 +12,7 @@ from scipy.stats import chisquare
 
 from recbole_dtlns.data.item_sets import Forbidden, Observed, PairSet
 from recbole_dtlns.errors import DataError
-from recbole_dtlns.negatives.pools.contract import UniformPool
+from recbole_dtlns.negatives.pools.uniform import UniformDraws
 from recbole_dtlns.numerics.counter_random import counter_uniform
 
 N_ITEMS = 13  # the padding id 0 included
@@ -25,11 +25,11 @@ def pair_set(kind: type[PairSet], blocked: Blocked) -> PairSet:
     return kind.of(pairs[:, 0], pairs[:, 1])
 
 
-def pool_of(*blocked: Blocked, n_items: int = N_ITEMS) -> UniformPool:
+def pool_of(*blocked: Blocked, n_items: int = N_ITEMS) -> UniformDraws:
     union = pair_set(Observed, blocked[0])
     for more in blocked[1:]:
         union = union.union(pair_set(Forbidden, more))
-    return UniformPool(union, len(blocked[0]), n_items)
+    return UniformDraws(union, len(blocked[0]), n_items)
 
 
 blocked_items = st.sets(st.integers(1, N_ITEMS - 1), max_size=N_ITEMS - 2)

@@ -4,33 +4,46 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
-from recbole_dtlns.errors import ConfigError
-from recbole_dtlns.negatives.choosing.memory import MemorySampler
-from recbole_dtlns.negatives.choosing.selection import Choice, HardSampler, SamplerContext, model_score
+from recbole_dtlns.errors import ConfigError, ContractError
+from recbole_dtlns.negatives.choosing.contract import Choice, ItemSampler
+from recbole_dtlns.negatives.choosing.remembered import SRNS
+from recbole_dtlns.negatives.contract import SamplerContext
 from recbole_dtlns.negatives.products import candidate_scores
 from recbole_dtlns.negatives.samplers import make_sampler
 from recbole_dtlns.negatives.tree_views import TreeView
-from recbole_dtlns.negatives.vectors.layers import DisentangledSampler, LayerChoice, MixingSampler
-from recbole_dtlns.numerics.schedule import Schedule
+from recbole_dtlns.negatives.vectors.contract import LayerChoice
+from recbole_dtlns.negatives.vectors.disentangled import DENS
+from recbole_dtlns.negatives.vectors.mixing import MixGCF
 from recbole_dtlns.trees.item_tree import ItemTree
 
 USERS, ITEMS, D = 8, 20, 4
 
 
-def memory_sampler(temperature: float = 10.0, size: int = 3) -> MemorySampler:
-    return MemorySampler(USERS, size, alpha=5.0, ramp=4, temperature=temperature, terms=None, device="cpu")
+def memory_sampler(temperature: float = 10.0, size: int = 3, users: int = USERS) -> SRNS:
+    sampler = SRNS(memory=size, alpha=5.0, ramp=4, temperature=temperature)
+    sampler.begin(SamplerContext(users, ITEMS, "cpu"))
+    return sampler
 
 
-def choice_for(
-    sampler: MemorySampler, users: list[int], drawn: torch.Tensor, epoch: int = 2, past: Any = None
-) -> Choice:
+def gates(gamma: float = 0.3, warmup: int = 10) -> DENS:
+    sampler = DENS(gamma=gamma, warmup=warmup)
+    sampler.begin(SamplerContext(USERS, ITEMS, "cpu", dimension=D))
+    return sampler
+
+
+def mixgcf() -> MixGCF:
+    sampler = MixGCF()
+    sampler.begin(SamplerContext(USERS, ITEMS, "cpu"))
+    return sampler
+
+
+def choice_for(sampler: SRNS, users: list[int], drawn: torch.Tensor, epoch: int = 2, past: Any = None) -> Choice:
     random = torch.Generator().manual_seed(1)
     every = torch.randn(USERS, ITEMS, generator=random)
     who = torch.tensor(users)
@@ -92,7 +105,7 @@ def test_items_stay_with_the_probability_of_a_softmax() -> None:
     """One place, three items that score 0, 1 and 2: chi-square against exp(s) over their sum."""
     torch.manual_seed(0)
     users = torch.arange(20_000)
-    sampler = MemorySampler(20_000, 1, 5.0, 4, temperature=1.0, terms=None, device="cpu")
+    sampler = memory_sampler(1.0, 1, 20_000)
     sampler.memory[:] = 1
     candidates = sampler.propose(users, torch.tensor([[2, 3]]).repeat(20_000, 1))
     scores = torch.tensor([[0.0, 1.0, 2.0]]).repeat(20_000, 1)
@@ -106,21 +119,22 @@ def test_items_stay_with_the_probability_of_a_softmax() -> None:
 def test_tree_terms_decide_what_the_memory_and_the_mixture_call_hard(tree_terms: bool) -> None:
     """Where they are asked for, the item in the positive's leaf; else the one that scores highest."""
     near = TreeView(ItemTree.from_paths(["", "0", "1", "0", "2"]), np.arange(5), "cpu")
-    settings = SimpleNamespace(
-        srns_memory=3, srns_alpha=0.0, srns_ramp=1, srns_temperature=1.0, tree_terms=tree_terms, mixing=False
-    )
-    settings.alpha_co = settings.alpha_se = Schedule.constant(9.0)
-    context = SamplerContext(settings, USERS, ITEMS, "cpu", near, near)
+    flat = {"srns_memory": 3, "srns_alpha": 0.0, "srns_ramp": 1, "srns_temperature": 1.0, "tree_terms": tree_terms}
+    flat |= {"alpha_structure": 9.0, "alpha_semantic": 9.0}
+    context = SamplerContext(USERS, ITEMS, "cpu", {"structure": near, "semantic": near})
     one, hardest = torch.tensor([1]), 3 if tree_terms else 2
 
-    memory = make_sampler("srns", context)
+    memory = make_sampler("srns", flat)
+    assert isinstance(memory, ItemSampler)
+    memory.begin(context)
     candidates = memory.propose(one, torch.tensor([[2, 3, 4]]))
     choice = Choice(one, one, candidates, torch.tensor([[3.0, 2.0, 1.0] * 2]), torch.zeros(1))
     assert int(candidates[0, memory.select(choice)]) == hardest
 
     items = torch.tensor([[0.0], [9.0], [3.0], [2.0], [1.0]])
-    mixture = make_sampler("mixgcf", context)
-    assert isinstance(mixture, MixingSampler)
+    mixture = make_sampler("mixgcf", flat)
+    assert isinstance(mixture, MixGCF)
+    mixture.begin(context)
     layers = LayerChoice(
         one, one, torch.tensor([[2, 3, 4]]), [torch.ones(2, 1)], [items], "mean", torch.tensor([[0.5]]), torch.zeros(1)
     )
@@ -132,7 +146,7 @@ def test_tree_terms_decide_what_the_memory_and_the_mixture_call_hard(tree_terms:
 def test_at_high_temperature_every_item_may_stay() -> None:
     """Without replacement, every one of seven items is kept three times in seven."""
     torch.manual_seed(0)
-    sampler = MemorySampler(7000, 3, 5.0, 4, 1e6, None, "cpu")
+    sampler = memory_sampler(1e6, 3, 7000)
     sampler.memory[:] = torch.tensor([1, 2, 3])
     users = torch.arange(7000)
     drawn = torch.tensor([4, 5, 6, 7]).repeat(7000, 1)
@@ -145,12 +159,10 @@ def test_at_high_temperature_every_item_may_stay() -> None:
 
 def test_a_memory_is_made_by_its_settings() -> None:
     """No two of them are equal, so one that is read in place of another shows."""
-    settings = SimpleNamespace(
-        srns_memory=3, srns_alpha=5.5, srns_ramp=7, srns_temperature=11.0, tree_terms=False, mixing=False
-    )
-    sampler = make_sampler("srns", SamplerContext(settings, USERS, ITEMS, "cpu"))
-    assert isinstance(sampler, MemorySampler)
-    assert (sampler.alpha, sampler.ramp, sampler.temperature) == (5.5, 7, 11.0)
+    sampler = make_sampler("srns", {"srns_memory": 3, "srns_alpha": 5.5, "srns_ramp": 7, "srns_temperature": 11.0})
+    assert isinstance(sampler, SRNS)
+    sampler.begin(SamplerContext(USERS, ITEMS, "cpu"))
+    assert (sampler.config.alpha, sampler.config.ramp, sampler.config.temperature) == (5.5, 7, 11.0)
     assert sampler.memory.shape == (USERS, 3) and not sampler.memory.any()
     assert sampler.memory.dtype == torch.long
     assert sampler.reads_scores and sampler.reads_positive_scores and sampler.past_epochs == 5
@@ -194,7 +206,7 @@ def numbers(values: torch.Tensor) -> np.ndarray:
 def test_mixgcf_is_the_formula(pooling: str) -> None:
     """Per layer the candidate that is hardest once mixed, by the user's mean (or the layer's own) vector."""
     choice = layer_choice(pooling)
-    made = MixingSampler(HardSampler(model_score)).negatives(choice)
+    made = mixgcf().negatives(choice)
     for row in range(4):
         user_layers = [numbers(table)[int(choice.users[row])] for table in choice.user_layers]
         for layer, table in enumerate(map(numbers, choice.item_layers)):
@@ -208,7 +220,7 @@ def test_mixgcf_is_the_formula(pooling: str) -> None:
 
 def test_mixing_has_a_gradient_for_the_positive_and_the_chosen_alone() -> None:
     choice = layer_choice()
-    made = MixingSampler(HardSampler(model_score)).negatives(choice)
+    made = mixgcf().negatives(choice)
     torch.stack(made.layers).sum().backward()
     for layer, table in enumerate(choice.item_layers):
         assert table.grad is not None
@@ -226,7 +238,7 @@ def sigmoid(x: np.ndarray) -> np.ndarray:
 def test_dens_is_the_formula(pooling: str, epoch: int, kept: float) -> None:
     """Gates, choice per layer and the four-term loss, in NumPy."""
     torch.manual_seed(0)
-    sampler = DisentangledSampler(D, gamma=0.3, warm_up=10)
+    sampler = gates()
     for gate in sampler.gates.values():
         torch.nn.init.normal_(gate.bias)
     choice = layer_choice(pooling, epoch)
@@ -262,10 +274,10 @@ def test_dens_is_the_formula(pooling: str, epoch: int, kept: float) -> None:
 
 
 def test_gates_are_made_by_their_settings_and_begin_without_bias() -> None:
-    settings = SimpleNamespace(dens_gamma=0.7, dens_warmup=13)
-    sampler = make_sampler("dens", SamplerContext(settings, USERS, ITEMS, "cpu", dimension=D))
-    assert isinstance(sampler, DisentangledSampler)
-    assert (sampler.dimension, sampler.gamma, sampler.warm_up) == (D, 0.7, 13)
+    sampler = make_sampler("dens", {"dens_gamma": 0.7, "dens_warmup": 13})
+    assert isinstance(sampler, DENS)
+    sampler.begin(SamplerContext(USERS, ITEMS, "cpu", dimension=D))
+    assert (sampler.dimension, sampler.config.gamma, sampler.config.warmup) == (D, 0.7, 13)
     assert set(sampler.gates) == {"item", "user", "neg", "pos"}
     bound = math.sqrt(6 / (D + D))  # of Glorot's uniform distribution
     for gate in sampler.gates.values():
@@ -283,18 +295,21 @@ def test_gates_of_one_length_refuse_layers_of_another(lengths: tuple[int, ...]) 
     broken = replace(choice, item_layers=tables)
     named = ", ".join(map(str, sorted(set(lengths))))
     with pytest.raises(ConfigError, match=f"the embedding's 4, and those here are {named} long"):
-        DisentangledSampler(D, 0.3, 10).negatives(broken)
+        gates().negatives(broken)
 
 
 def test_the_gates_learn_from_their_loss() -> None:
     torch.manual_seed(0)
-    sampler = DisentangledSampler.from_context(
-        SimpleNamespace(dimension=D, device="cpu", settings=SimpleNamespace(dens_gamma=0.3, dens_warmup=10))  # type: ignore[arg-type]
-    )
+    sampler = gates()
     loss = sampler.negatives(layer_choice()).loss
     assert loss is not None and sampler.module is sampler.gates
     loss.sum().backward()
     assert all(gate.weight.grad is not None and gate.weight.grad.any() for gate in sampler.gates.values())
+
+
+def test_gates_need_the_length_of_an_embedding() -> None:
+    with pytest.raises(ContractError, match="gates of the model's embedding_size, and it has none"):
+        DENS().begin(SamplerContext(USERS, ITEMS, "cpu"))
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])

@@ -11,7 +11,7 @@ import yaml
 BAD_ARGUMENTS: dict[str, str] = {
     "--epoch=3": "epochs",
     "--learning_rte=0.1": "learning_rate",
-    "--dtlns_aplha_co=1": "dtlns_alpha_co",
+    "--dtlns_aplha_structure=1": "dtlns_alpha_structure",
     "--topk=[0]": "topk",
     "--topk=[]": "topk",
     "--topk=x": "topk",
@@ -46,7 +46,7 @@ BAD_ARGUMENTS: dict[str, str] = {
     "--dtlns_relabel_weight=nan": "dtlns_relabel_weight",
     "--dtlns_candidates=-1": "dtlns_candidates",
     "--dtlns_candidates=1e30": "dtlns_candidates",
-    "--dtlns_alpha_co=x": "dtlns_alpha_co",
+    "--dtlns_alpha_structure=x": "dtlns_alpha_structure",
     "--dtlns_judge=nobody": "nobody",
     "--dtlns_preset=none": "preset 'none'",
     "--dtlns_cache_dir=a_file/below": "dtlns_cache_dir",

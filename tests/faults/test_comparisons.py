@@ -19,7 +19,7 @@ from tiny_runs import write_tiny
 
 from recbole_dtlns.errors import DTLNSError
 from recbole_dtlns.studies.compare.compare import compare
-from recbole_dtlns.studies.compare.results import Comparison
+from recbole_dtlns.studies.compare.comparison import Comparison
 
 MOMENTS = [
     "*",
@@ -70,7 +70,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, A
         patch.chdir(folder)
         patch.setenv("RECBOLE_DTLNS_CACHE", str(folder / "cache"))
         write_experiment()
-        yield folder, figures(run("out").content)
+        yield folder, figures(run("out").plain())
 
 
 @pytest.fixture(autouse=True)
@@ -90,7 +90,7 @@ def test_a_damaged_comparison_never_says_something_else(seed: int, finished: tup
     except DTLNSError as error:
         assert str(path) in str(error), f"{path}: {what}"
     else:
-        assert figures(found.content) == expected, f"{path}: {what}"
+        assert figures(found.plain()) == expected, f"{path}: {what}"
 
 
 @pytest.mark.parametrize("seed", seeds(1, 15))
@@ -103,7 +103,7 @@ def test_a_killed_comparison_goes_on_to_the_same_end(seed: int, finished: tuple[
     time.sleep(random.uniform(0, 0.5))
     killed.kill()
     killed.wait()
-    assert figures(run("out").content) == finished[1]
+    assert figures(run("out").plain()) == finished[1]
     for lock in Path("out").rglob("running.lock"):
         with FileLock(lock).acquire(timeout=PATIENCE):
             pass

@@ -30,5 +30,5 @@ def random_question(
             np.tile(np.arange(candidates), n_users).astype(np.int32),
             np.tile(np.linspace(1, 0, candidates), n_users).astype(np.float32),
         ),
-        *trees,
+        dict(zip(("structure", "semantic"), trees, strict=True)),
     )

@@ -91,9 +91,9 @@ def test_pairs_without_codes_abstain(question: Question) -> None:
     nothing = ItemTree(np.full((question.train.n_items, 1), -1, dtype=np.int16))
     half = question.structure.digits.copy()
     half[::2] = -1
-    partial = Question(question.train, question.candidates, ItemTree(half), nothing)
+    partial = Question(question.train, question.candidates, {"structure": ItemTree(half), "semantic": nothing})
     verdicts = DistilledJudge(llm(RuleEngine(least=1)), max_llm_pairs=100).judge(partial)
-    expected = StructuralJudge(0.5).judge(partial)
+    expected = StructuralJudge(threshold=0.5).judge(partial)
     assert np.array_equal(verdicts.label == Label.ABSTAIN, expected.label == Label.ABSTAIN)
     assert np.array_equal(np.isnan(verdicts.probability), verdicts.label == Label.ABSTAIN)
 
@@ -240,4 +240,4 @@ def test_rounds_ask_what_the_student_before_is_least_sure_of(
 def test_only_an_llm_can_be_learnt_from() -> None:
     settings = type("Settings", (), {"judge_llm": "structural"})
     with pytest.raises(ConfigError, match="not 'structural'"):
-        DistilledJudge.from_settings(StructuralJudge(0.5), settings)
+        DistilledJudge.from_settings(StructuralJudge(threshold=0.5), settings)

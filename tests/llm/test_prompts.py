@@ -59,7 +59,8 @@ def question(
     places = sorted((users.index(user), items.index(item)) for user, item in candidates)
     columns = np.array(places, dtype=np.int32).reshape(-1, 2).T
     zeros = np.zeros(len(places))
-    return Question(train, Candidates(*columns, zeros.astype(np.int32), zeros.astype(np.float32)), *trees)
+    views = dict(zip(("structure", "semantic"), trees, strict=True))
+    return Question(train, Candidates(*columns, zeros.astype(np.int32), zeros.astype(np.float32)), views)
 
 
 def messages_of(asked: Question, prompt: Prompt, max_history: int = 0) -> list[list[dict[str, str]]]:

@@ -49,11 +49,14 @@ def question(
     pairs += [("~", item[code], 0) for code in every]
     tokens = np.array([pair[:2] for pair in pairs])
     train = TrainInteractions.from_tokens(tokens[:, 0], tokens[:, 1], np.array([pair[2] for pair in pairs], float))
-    trees = [ItemTree.from_paths(["-".join(code.split("/")[tree]) for code in every]) for tree in (0, 1)]
+    views = {
+        name: ItemTree.from_paths(["-".join(code.split("/")[tree]) for code in every])
+        for tree, name in enumerate(("structure", "semantic"))
+    }
     rows = [(user, every.index(code)) for user, group in enumerate(candidates) for code in group]
     columns = np.array(rows, dtype=np.int32).reshape(-1, 2).T
     ranks = np.arange(len(rows), dtype=np.int32) + np.int32(scores)
-    return Question(train, Candidates(*columns, ranks, ranks.astype(np.float32) + np.float32(scores)), *trees)
+    return Question(train, Candidates(*columns, ranks, ranks.astype(np.float32) + np.float32(scores)), views)
 
 
 def keys(*arguments: object, prompt: Prompt = PAIR, **named: object) -> list[bytes]:
@@ -160,8 +163,7 @@ def test_no_two_keys_of_many_are_equal() -> None:
             zeros.astype(np.int32),
             zeros.astype(np.float32),
         ),
-        ItemTree(digits),
-        ItemTree(digits[::-1].copy()),
+        {"structure": ItemTree(digits), "semantic": ItemTree(digits[::-1].copy())},
     )
     plan = plan_of(many)
     assert len(plan.keys) == 200_000
@@ -177,9 +179,7 @@ def test_no_two_keys_of_many_are_equal() -> None:
 def test_equal_prompts_share_one_request() -> None:
     """Two users with one history, two items in one leaf: asked once, and every pair finds the answer."""
     twins = question([["0/0"], ["0/0"], ["1/1"]], [["2/2", "3/3"], ["2/2"], ["2/2"]])
-    same_leaf = replace(
-        twins, structure=ItemTree.from_paths(["0", "1", "2", "2"]), semantic=ItemTree.from_paths(["0", "1", "2", "2"])
-    )
+    same_leaf = replace(twins, views=dict.fromkeys(twins.views, ItemTree.from_paths(["0", "1", "2", "2"])))
     plan = plan_of(same_leaf)
     assert len(asked(plan)) == 2
     assert len(np.unique(plan.keys[:, 0])) == 2

@@ -105,9 +105,8 @@ def rule_question(n_users: int, candidates: int, seed: int) -> tuple[Question, n
     columns = np.array(asked, dtype=np.int32).T
     zeros = np.zeros(len(asked), dtype=np.int32)
     structure = ItemTree.from_paths(["-".join(code) for code in codes])
-    question = Question(
-        train, Candidates(*columns, zeros, zeros.astype(np.float32)), structure, ItemTree.from_paths([""] * len(codes))
-    )
+    views = {"structure": structure, "semantic": ItemTree.from_paths([""] * len(codes))}
+    question = Question(train, Candidates(*columns, zeros, zeros.astype(np.float32)), views)
     return question, np.array(truth)
 
 

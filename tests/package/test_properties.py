@@ -11,8 +11,10 @@ import pytest
 import yaml
 
 from recbole_dtlns.bridge.models.capabilities import capability_table
+from recbole_dtlns.components import PREFIX
 from recbole_dtlns.conformance import SAMPLER_CHECKS
-from recbole_dtlns.settings.settings import PREFIX, DTLNSSettings
+from recbole_dtlns.settings.reference import yaml_reference
+from recbole_dtlns.settings.settings import DTLNSSettings
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCUMENTED = ROOT / "properties" / "dtlns.yaml"
@@ -22,8 +24,13 @@ def test_every_key_is_documented_with_its_default() -> None:
     documented = yaml.safe_load(DOCUMENTED.read_text())
     assert documented.pop("resume_from") is None
     assert documented.pop("allow_unknown_keys") is False
-    checked = {f"{PREFIX}{name}": value for name, value in DTLNSSettings().model_dump().items()}
+    checked = {f"{PREFIX}{name}": value for name, value in DTLNSSettings.from_config({}).model_dump().items()}
     assert documented == checked
+
+
+def test_the_documentation_is_made_of_the_components_own_words() -> None:
+    """Where this fails, run: recbole-dtlns keys --format=yaml > properties/dtlns.yaml"""
+    assert DOCUMENTED.read_text() == yaml_reference()
 
 
 def test_every_key_says_its_type_and_meaning() -> None:
@@ -67,4 +74,4 @@ def test_the_sampler_of_the_readme_conforms(check: Callable[..., None]) -> None:
     assert block
     written: dict[str, Any] = {}
     exec(compile(block.group(1), "README.md", "exec", dont_inherit=True), written)
-    check(written["SecondHardest"].from_context)
+    check(written["SecondHardest"])

@@ -19,7 +19,7 @@ YAML = """
 learning_rate: {loguniform: [1e-4, 1.0e-2]}  # a comment
 embedding_size: {choice: [32, 64]}
 mlp_hidden_size: {choice: [[64, 32], [128]]}
-dtlns_alpha_co: {quniform: [0, 1, 0.25]}
+dtlns_alpha_structure: {quniform: [0, 1, 0.25]}
 n_layers: {randint: [1, 4]}
 dropout: {randn: [-0.5, 2]}
 """
@@ -29,7 +29,7 @@ embedding_size choice [32, 64]   # a comment
 
 mlp_hidden_size choice ['[64, 32]','[128]']
 dropout uniform 0.0,0.5
-dtlns_alpha_co quniform 0,1,0.25
+dtlns_alpha_structure quniform 0,1,0.25
 """
 
 
@@ -43,7 +43,7 @@ def test_yaml() -> None:
         Parameter("learning_rate", "loguniform", (1e-4, 1e-2)),
         Parameter("embedding_size", "choice", (32, 64)),
         Parameter("mlp_hidden_size", "choice", ([64, 32], [128])),
-        Parameter("dtlns_alpha_co", "quniform", (0, 1, 0.25)),
+        Parameter("dtlns_alpha_structure", "quniform", (0, 1, 0.25)),
         Parameter("n_layers", "randint", (1, 4)),
         Parameter("dropout", "randn", (-0.5, 2)),
     ]
@@ -57,7 +57,7 @@ def test_lines_of_recbole() -> None:
         Parameter("embedding_size", "choice", (32, 64)),
         Parameter("mlp_hidden_size", "choice", ("[64, 32]", "[128]")),
         Parameter("dropout", "uniform", (0.0, 0.5)),
-        Parameter("dtlns_alpha_co", "quniform", (0, 1, 0.25)),
+        Parameter("dtlns_alpha_structure", "quniform", (0, 1, 0.25)),
     ]
 
 
@@ -132,7 +132,7 @@ def test_shipped_spaces_fit_their_models(name: str) -> None:
         ({"learning_rat": {"choice": [0.1]}}, r"unknown key 'learning_rat'. Did you mean 'learning_rate'"),
         ({"my_own_setting": {"choice": [0.1]}}, r"searches 'my_own_setting', which neither RecBole nor"),
         ({"embedding_size": {"choice": [64, 0]}}, r"embedding_size: must be a whole number above 0, not 0"),
-        ({"dtlns_alfa_co": {"choice": [0.1]}}, r"dtlns_alfa_co.*dtlns_alpha_co"),
+        ({"dtlns_alfa_structure": {"choice": [0.1]}}, r"dtlns_alfa_structure.*dtlns_alpha_structure"),
         ({"dtlns_sampler": {"choice": ["dns", "dsn"]}}, r"unknown sampler 'dsn'"),
         ({"dtlns_n_candidates": {"choice": [4, 0]}}, r"dtlns_n_candidates"),
         ({"eval_step": {"choice": [1, 2]}}, r"eval_step cannot be searched"),

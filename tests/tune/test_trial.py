@@ -6,7 +6,7 @@ import shutil
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -17,13 +17,16 @@ from block_data import block_pairs, split_pairs, write_splits
 from recbole_dtlns.bridge.config import DTLNSConfig
 from recbole_dtlns.bridge.data.dataset import canonical_train
 from recbole_dtlns.bridge.runner import load_data
-from recbole_dtlns.bridge.training.checkpoint import load_checkpoint, save_checkpoint
+from recbole_dtlns.bridge.teacher import make_teacher
+from recbole_dtlns.bridge.training.checkpoint import Checkpoint as SavedRun
+from recbole_dtlns.components import PREFIX
 from recbole_dtlns.errors import TrialError
-from recbole_dtlns.preparation.pipeline import prepare
-from recbole_dtlns.settings.settings import PREFIX, DTLNSSettings
-from recbole_dtlns.studies.tune.plan import PREPARATION
-from recbole_dtlns.studies.tune.results import _keep_best
-from recbole_dtlns.studies.tune.trial import SCORE, train_trial
+from recbole_dtlns.preparation import prepare
+from recbole_dtlns.settings.settings import DTLNSSettings
+from recbole_dtlns.studies.tune.plan import Plan
+from recbole_dtlns.studies.tune.results import Trial, _keep_best
+from recbole_dtlns.studies.tune.space import Parameter
+from recbole_dtlns.studies.tune.trial import train_trial
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 
@@ -74,6 +77,12 @@ def tune(monkeypatch: pytest.MonkeyPatch) -> Tune:
     return played
 
 
+def left(tune: Tune, checkpoint: Checkpoint | None) -> Trial:
+    """The trial as Ray would hand it back at the end."""
+    result = SimpleNamespace(metrics=tune.reports[-1], config={}, error=None, checkpoint=checkpoint, path="trial")
+    return Trial.of_ray(result)
+
+
 @pytest.mark.parametrize("every", [3, 100])
 def test_the_model_that_is_tested_is_the_one_that_validation_scored(
     every: int, tiny: dict[str, Any], tune: Tune
@@ -83,23 +92,31 @@ def test_the_model_that_is_tested_is_the_one_that_validation_scored(
     scores = [report["valid_score"] for report in tune.reports]
     best = scores.index(max(scores)) + 1
     assert best % every and best < len(scores), f"the best must lie between checkpoints to show anything: {scores}"
-    result = SimpleNamespace(checkpoint=tune.latest, path="trial")
-    _keep_best(result, Path("best.pth"), tune.reports[-1][SCORE])
-    assert load_checkpoint("best.pth")["best_valid_score"] == max(scores)
+    _keep_best(left(tune, tune.latest), Path("best.pth"))
+    assert SavedRun.read("best.pth").best_valid_score == max(scores)
 
 
 def test_another_model_than_the_scored_one_is_not_tested(tiny: dict[str, Any], tune: Tune) -> None:
     train_trial({}, "BPR", "tiny", {**tiny, "epochs": 1}, checkpoint_every=1)
     assert tune.latest is not None
-    content = load_checkpoint(tune.latest.path / "best.pth")
-    save_checkpoint(tune.latest.path / "best.pth", {**content, "best_valid_score": 0.125})
+    saved = tune.latest.path / "best.pth"
+    replace(SavedRun.read(saved), best_valid_score=0.125).write(saved)
     with pytest.raises(TrialError, match=r"validation scored 0\.125, not the best one, of"):
-        _keep_best(SimpleNamespace(checkpoint=tune.latest, path="trial"), Path("best.pth"), tune.reports[-1][SCORE])
+        _keep_best(left(tune, tune.latest), Path("best.pth"))
     with pytest.raises(TrialError, match="left no checkpoint to test"):
-        _keep_best(SimpleNamespace(checkpoint=None, path="trial"), Path("best.pth"), 0.5)
+        _keep_best(left(tune, None), Path("best.pth"))
 
 
-def test_all_that_the_preparation_reads_counts_as_its_settings(tiny: dict[str, Any]) -> None:
+@pytest.mark.parametrize(
+    "keys",
+    [
+        {"dtlns_judge": "structural"},
+        {"dtlns_judge": "calibrated", "dtlns_teacher": "ItemKNN"},
+        {"dtlns_judge": "random", "dtlns_teacher": "BPR", "dtlns_teacher_epochs": 1},
+    ],
+    ids=lambda keys: keys["dtlns_judge"],
+)
+def test_all_that_the_preparation_reads_counts_as_its_settings(keys: dict[str, Any], tiny: dict[str, Any]) -> None:
     """A search says how many preparations it needs by the keys that it varies."""
     read: set[str] = set()
 
@@ -109,11 +126,31 @@ def test_all_that_the_preparation_reads_counts_as_its_settings(tiny: dict[str, A
                 read.add(PREFIX + name)
             return super().__getattribute__(name)
 
-    config = DTLNSConfig("BPR", "tiny", config_dict={**tiny, "dtlns_preset": "clean"})
+    class WatchedKeys(dict[str, Any]):
+        def __getitem__(self, key: str) -> Any:
+            read.add(PREFIX + key)
+            return super().__getitem__(key)
+
+    config = DTLNSConfig("BPR", "tiny", config_dict={**tiny, **keys, "dtlns_preset": "clean"})
+    flat = WatchedKeys(config.settings.flat)
     config.settings = Watched(**dict(config.settings))
     read.clear()
     _, parts, _ = load_data(config)
-    prepare(config.settings, canonical_train(parts[0]), parts[0])
-    read -= {"dtlns_cache_dir", "dtlns_refuse_damaged", "dtlns_preset"}  # places, and the log's head
+    prepare(flat, canonical_train(parts[0]), make_teacher(flat, parts[0]))
+    read -= {"dtlns_cache_dir", "dtlns_refuse_damaged", "dtlns_preset"}  # where it is kept, and what the log says
     assert {"dtlns_tree_control", "dtlns_hide_train"} < read
-    assert [key for key in sorted(read) if not key.startswith(PREPARATION)] == []
+    if keys["dtlns_judge"] != "calibrated":
+        read -= {"dtlns_judge_hide"}  # of a rehearsal that nobody needs
+    plan = Plan("BPR", "tiny", {**tiny, **keys, "dtlns_preset": "clean"}, ())
+    assert read - plan.keys_of_preparation() == set()
+
+
+def test_keys_that_no_stage_reads_are_no_settings_of_the_preparation(tiny: dict[str, Any]) -> None:
+    """Those of other judges and teachers, of training, and of what is done with the prepared pairs."""
+    plan = Plan("BPR", "tiny", {**tiny, "dtlns_preset": "clean"}, ())
+    read = plan.keys_of_preparation()
+    assert {"dtlns_teacher_ease_reg", "dtlns_judge_threshold", "dtlns_relabel_top", "eval_args"} <= read
+    others = {"dtlns_teacher_knn_k", "dtlns_judge_lift", "dtlns_relabel_weight", "dtlns_alpha_co", "dtlns_cache_dir"}
+    assert not others & read
+    space = (Parameter("dtlns_teacher", "choice", ("EASE", "ItemKNN")),)
+    assert "dtlns_teacher_knn_k" in Plan("BPR", "tiny", plan.keys, space).keys_of_preparation()

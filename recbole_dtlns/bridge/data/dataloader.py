@@ -14,12 +14,12 @@ from recbole.utils import InputType
 
 from recbole_dtlns.bridge.data.dataset import with_extra_rows
 from recbole_dtlns.bridge.data.sampler import DTLNSSampler
+from recbole_dtlns.data.atomic_file import WEIGHT
 from recbole_dtlns.data.item_sets import PseudoPositives
 from recbole_dtlns.numerics.schedule import Schedule
 
 CANDIDATES = "dtlns_candidates"
 UNIFORM = "dtlns_uniform"
-WEIGHT = "dtlns_weight"
 CHOSEN = "dtlns_chosen"  # items that a negative vector was made from; written during the step, not by the loader
 
 

@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
 from recbole.data.dataset import Dataset
-from recbole.data.dataset import dataset as recbole_dataset
 from recbole.data.interaction import Interaction, cat_interactions
-from recbole.utils import FeatureSource, FeatureType
+from recbole.utils import FeatureSource
 
+from recbole_dtlns.bridge.repairs.features import fill_missing, own_tensors, sequences_of_pandas_2
 from recbole_dtlns.compat import quiet_recbole
-from recbole_dtlns.data.atomic_file import read_header, tolerant
+from recbole_dtlns.data.atomic_file import ORIGIN, RELABELLED, read_header, tolerant
 from recbole_dtlns.data.hiding import hide_positives
 from recbole_dtlns.data.interactions import TrainInteractions
 from recbole_dtlns.data.item_sets import Observed, PairSet
@@ -29,13 +28,12 @@ logger = logging.getLogger("recbole_dtlns")
 class DTLNSDataset(Dataset):
     """`recbole.data.dataset.Dataset` with its features mended for pandas 3.
 
-    RecBole fills missing values with `frame[column].fillna(..., inplace=True)`, which pandas 3 applies to a
-    copy: missing tokens then become ids of -2^63 and missing sequences stop the load. It also takes the lengths of
-    sequences by `series.agg(len)`, which pandas 3 answers with the length of the series.
+    It holds observed pairs only: rows that `recbole-dtlns transform` added as pseudo-positives say so in their column
+    `dtlns_origin`, whether that is loaded or not, and are left out. The stages before training make them again.
     """
 
     def _from_scratch(self) -> None:
-        with _sequences_of_pandas_2():
+        with sequences_of_pandas_2():
             super()._from_scratch()
 
     def _load_feat(self, filepath: str, source: Any) -> pd.DataFrame | None:
@@ -55,60 +53,54 @@ class DTLNSDataset(Dataset):
                     raise DataError(f"load_col or unload_col leaves out {field}, which every model needs")
         self.config["encoding"] = tolerant(encoding)
         try:
-            return super()._load_feat(filepath, source)
+            rows = super()._load_feat(filepath, source)
+            if source == FeatureSource.INTERACTION and ORIGIN in header:
+                rows = self._observed(rows, filepath, f"{ORIGIN}:{header[ORIGIN]}")
+            return rows
         finally:
             self.config["encoding"] = encoding
 
+    def _observed(self, rows: pd.DataFrame, filepath: str, column: str) -> pd.DataFrame:
+        """The rows of a file that are not pseudo-positives."""
+        origin = read_rows(filepath, self.config, usecols=[column])[column].to_numpy()
+        relabelled = int((origin == RELABELLED).sum())
+        if relabelled:
+            logger.info(
+                "%s: %d rows are pseudo-positives by their column %s, and not observed: they are left out",
+                filepath,
+                relabelled,
+                ORIGIN,
+            )
+        return rows[origin != RELABELLED].reset_index(drop=True)
+
     def _fill_nan(self) -> None:
-        for name in self.feat_name_list:
-            features = getattr(self, name)
-            for field in features:
-                kind = self.field2type[field]
-                column = features[field]
-                if kind == FeatureType.TOKEN:
-                    features[field] = column.fillna(0).astype(np.int64)
-                elif kind == FeatureType.FLOAT:
-                    features[field] = column.fillna(column.mean())
-                else:
-                    empty = np.array([], dtype=np.int64 if kind == FeatureType.TOKEN_SEQ else np.float64)
-                    features[field] = [empty if isinstance(value, float) else value for value in column]
+        fill_missing(self)
 
     def _dataframe_to_interaction(self, data: pd.DataFrame) -> Interaction:
         with quiet_recbole():
-            shared = super()._dataframe_to_interaction(data)
-        # pandas 3 hands out read-only arrays and RecBole's tensors would write into them.
-        return Interaction({field: values.clone() for field, values in shared.interaction.items()})
+            return own_tensors(super()._dataframe_to_interaction(data))
 
 
-@contextmanager
-def _sequences_of_pandas_2() -> Iterator[None]:
-    """For RecBole's module: `read_csv` fills missing sequences, and `len` of a series of sequences counts each."""
-
-    class PandasWithFilledSequences:
-        def __getattr__(self, name: str) -> Any:
-            return getattr(pd, name)
-
-        @staticmethod
-        def read_csv(*args: Any, **kwargs: Any) -> pd.DataFrame:
-            frame = pd.read_csv(*args, **kwargs)
-            sequences = [column for column in frame if str(column).endswith("_seq")]
-            frame[sequences] = frame[sequences].astype(object).fillna("")
-            return frame
-
-    def length(value: Any) -> Any:
-        return value.map(len) if isinstance(value, pd.Series) else len(value)
-
-    recbole_dataset.pd, recbole_dataset.len = PandasWithFilledSequences(), length
-    try:
-        yield
-    finally:
-        recbole_dataset.pd = pd
-        del recbole_dataset.len
+def read_rows(filepath: str | Path, config: Any, usecols: list[str] | None = None) -> pd.DataFrame:
+    """The rows of an atomic file as text, one for each that RecBole reads of it, in its order."""
+    return pd.read_csv(
+        filepath,
+        delimiter=config["field_separator"],
+        usecols=usecols,
+        dtype=str,
+        keep_default_na=False,
+        encoding=tolerant(config["encoding"]),
+        engine="python",  # RecBole's choice: it decides what a row is where quotation marks are
+    )
 
 
 @quiet_recbole()
-def load_splits(config: Any) -> tuple[Dataset, list[Dataset]]:
+def load_splits(config: Any, kind: type[DTLNSDataset] = DTLNSDataset) -> tuple[Any, list[Dataset]]:
     """Load, filter and split the data as RecBole does.
+
+    Args:
+        config: the configuration.
+        kind: class of the data set.
 
     Returns:
         the whole data set, and its train, validation and test parts (clean: observed pairs only).
@@ -120,7 +112,7 @@ def load_splits(config: Any) -> tuple[Dataset, list[Dataset]]:
         if config[key]:
             logger.warning("%s is ignored: RecBole would pickle stale loaders; artefacts are cached instead", key)
     try:
-        dataset = DTLNSDataset(config)
+        dataset = kind(config)
         parts = dataset.build()
     except (ValueError, KeyError, OSError) as error:  # KeyError: a field that the files do not have
         raise DataError(
@@ -197,8 +189,8 @@ def numbering(part: Dataset) -> str:
 def with_extra_rows(part: Dataset, pairs: PairSet) -> Interaction:
     """The rows of a split followed by one row per pair.
 
-    The added rows carry every loaded column: the mean of the split for numbers, padding for tokens and
-    sequences. General recommenders read only the user and item of a row.
+    The added rows carry every loaded column: label 1, the time of the user's last row, the mean of the split for other
+    numbers, padding for tokens and sequences. General recommenders read only the user and item of a row.
     """
     extra: dict[str, torch.Tensor] = {}
     for field, values in part.inter_feat.interaction.items():
@@ -207,6 +199,12 @@ def with_extra_rows(part: Dataset, pairs: PairSet) -> Interaction:
             filled = torch.as_tensor(pairs.users)
         elif field == part.iid_field:
             filled = torch.as_tensor(pairs.items)
+        elif field == part.label_field:
+            filled[:] = 1
+        elif field == part.time_field:
+            last = torch.full((part.user_num,), -torch.inf, dtype=values.dtype)
+            last.scatter_reduce_(0, part.inter_feat[part.uid_field], values, "amax")
+            filled = last[torch.as_tensor(pairs.users)]
         elif values.dtype.is_floating_point and values.ndim == 1:
             filled[:] = values.mean()
         extra[field] = filled

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +17,15 @@ from recbole.model.abstract_recommender import AbstractRecommender
 
 from recbole_dtlns.bridge.data.dataloader import DTLNSTrainDataLoader
 from recbole_dtlns.bridge.data.dataset import observed_pairs, with_extra_rows
+from recbole_dtlns.bridge.data.ids import to_recbole_ids
 from recbole_dtlns.bridge.data.sampler import DTLNSSampler
 from recbole_dtlns.bridge.training.sampling import pool_maker
 from recbole_dtlns.compat import quiet_recbole
 from recbole_dtlns.data.interactions import TrainInteractions
 from recbole_dtlns.data.item_sets import Forbidden, Observed, PairSet, PseudoPositives
 from recbole_dtlns.errors import ConfigError, DataError
-from recbole_dtlns.preparation.pipeline import Preparation, to_recbole_ids
+from recbole_dtlns.guidance.relabelling import row_weights
+from recbole_dtlns.preparation import Preparation
 from recbole_dtlns.settings.settings import DTLNSSettings
 
 logger = logging.getLogger("recbole_dtlns")
@@ -87,9 +90,9 @@ def dtlns_run_data(
         train_loader = DTLNSTrainDataLoader(
             config,
             train,
-            DTLNSSampler(train, _leave_one_item(blocked, train), config["seed"], make_pool),
+            DTLNSSampler(train, leave_one_item(blocked, train), config["seed"], make_pool),
             positives if settings.relabel_add else PseudoPositives.of(nothing, nothing),
-            lambda place: settings.relabel_weight / (1.0 + place) ** settings.relabel_decay,
+            partial(row_weights, weight=settings.relabel_weight, decay=settings.relabel_decay),
             settings.drawn(canonical.n_items),
             settings.warmup_epochs,
             shuffle=config["shuffle"],
@@ -121,12 +124,13 @@ def check_negative_sampling(config: Any, settings: DTLNSSettings) -> None:
             "pools of its own: set it to uniform and choose dtlns_pool (popularity, for example), or use "
             "dtlns_preset: off"
         )
-    if settings.pool_file is not None and not Path(settings.pool_file).is_file():
-        raise ConfigError(f"dtlns_pool_file: {settings.pool_file} does not exist (looked in {Path.cwd()})")
-    if settings.loss == "sampled_softmax" and sampling["sample_num"] != 1:
+    pool_file = settings.flat["pool_file"]
+    if pool_file is not None and not Path(pool_file).is_file():
+        raise ConfigError(f"dtlns_pool_file: {pool_file} does not exist (looked in {Path.cwd()})")
+    if settings.shares_negatives and sampling["sample_num"] != 1:
         raise ConfigError(
-            "dtlns_loss: sampled_softmax has dtlns_loss_shared negatives for all rows: set "
-            "train_neg_sample_args.sample_num to 1"
+            f"dtlns_loss: {settings.loss} has negatives for all rows of a batch (dtlns_loss_shared of them for "
+            "sampled_softmax): set train_neg_sample_args.sample_num to 1"
         )
     if sampling["dynamic"]:
         raise ConfigError(
@@ -154,7 +158,7 @@ def _columns(part: Dataset) -> tuple[np.ndarray, np.ndarray]:
     return pairs.users, pairs.items
 
 
-def _leave_one_item(forbidden: Forbidden, train: Dataset) -> Forbidden:
+def leave_one_item(forbidden: Forbidden, train: Dataset) -> Forbidden:
     """Drop the forbidden pairs of users who would have no item left to draw; they are counted in the log."""
     observed = observed_pairs(train)
     counts = np.bincount(observed.users, minlength=train.user_num)

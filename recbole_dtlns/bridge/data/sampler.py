@@ -12,7 +12,8 @@ from recbole.sampler import Sampler
 
 from recbole_dtlns.bridge.data.dataset import observed_pairs
 from recbole_dtlns.data.item_sets import Forbidden, PairSet
-from recbole_dtlns.negatives.pools.contract import CandidatePool, UniformPool
+from recbole_dtlns.negatives.pools.contract import CandidatePool, PoolContext
+from recbole_dtlns.negatives.pools.uniform import UniformPool
 from recbole_dtlns.numerics.counter_random import counter_uniform
 
 _BELOW_ONE = 1 - 2.0**-24
@@ -31,7 +32,7 @@ class DTLNSSampler(Sampler):
         train: the clean train split.
         forbidden: pairs that may not be drawn, in RecBole's ids.
         seed: of the draws.
-        make_pool: makes the pool of candidates from the pairs that may not be drawn; None for the uniform one.
+        make_pool: makes the pool of candidates, begun, from the pairs that may not be drawn; None for the uniform one.
     """
 
     used_ids: Any  # RecBole: by phase while it is built, then one set of item ids per user
@@ -42,8 +43,11 @@ class DTLNSSampler(Sampler):
         self.used_ids = self.used_ids[self.phase]
         self.seed = seed
         self.epoch = 0
-        self.blocked = observed_pairs(train).union(forbidden)
-        self.uniform = UniformPool(self.blocked, self.user_num, self.item_num)
+        observed = observed_pairs(train)
+        self.blocked = observed.union(forbidden)
+        self.uniform = UniformPool()
+        counts = np.bincount(observed.items, minlength=self.item_num)
+        self.uniform.begin(PoolContext(self.blocked, self.user_num, self.item_num, counts))
         self.pool = make_pool(self.blocked) if make_pool else self.uniform
 
     def candidates(

@@ -13,6 +13,8 @@ from recbole.utils import ModelType, get_model
 
 from recbole_dtlns.errors import UnknownNameError, UnsupportedModelError
 from recbole_dtlns.registry import nearest
+from recbole_dtlns.settings.settings import DTLNSSettings
+from recbole_dtlns.teachers.table import TEACHERS
 
 _RECBOLE_MODELS = Path(recbole.__file__).parent / "model" / "general_recommender"
 
@@ -138,7 +140,7 @@ def capability(model_class: type) -> Capability:
     return Capability(negatives=True, graph=True, no_layers="inherits from none of RecBole's", bpr_term=True)
 
 
-def check_model(model_class: type, settings: Any) -> None:
+def check_model(model_class: type, settings: DTLNSSettings) -> None:
     """Refuse what the model cannot take, before any work is done.
 
     Raises:
@@ -161,12 +163,12 @@ def check_model(model_class: type, settings: Any) -> None:
             f"{name} takes no negatives that are vectors: it {able.no_layers}. Models that do: {_names('layers')}. Use "
             "a sampler at item-id level, such as dtlns_sampler: dns, or set dtlns_mixing: False"
         )
-    if settings.loss == "sampled_softmax" and able.layers is None:
+    if settings.shares_negatives and able.layers is None:
         raise UnsupportedModelError(
-            f"dtlns_loss: sampled_softmax needs one vector per user and item: {name} {able.no_layers}. Models that "
+            f"dtlns_loss: {settings.loss} needs one vector per user and item: {name} {able.no_layers}. Models that "
             f"have them: {_names('layers')}"
         )
-    if settings.loss not in ("model", "auto") and not able.bpr_term:
+    if settings.loss_class is not None and not able.bpr_term:
         raise UnsupportedModelError(
             f"{name} has no BPR term that dtlns_loss: {settings.loss} could take the place of: set dtlns_loss to "
             f"model. Models that have one: {_names('bpr_term')}"
@@ -175,6 +177,24 @@ def check_model(model_class: type, settings: Any) -> None:
         raise UnsupportedModelError(
             f"{name} builds nothing from the interactions, so dtlns_relabel_graph has no effect on it: set it to False"
         )
+
+
+def check_teacher(name: str) -> None:
+    """Refuse a teacher that is neither a component, nor a checkpoint, nor a model of RecBole's or somebody else's.
+
+    Raises:
+        UnknownNameError: the message lists the choices, and names the nearest.
+    """
+    own = [*TEACHERS.names(), "checkpoint"]
+    if name in own:
+        return
+    try:
+        resolve_model(name)
+    except UnknownNameError:
+        raise UnknownNameError(
+            f"unknown teacher '{name}'. Choices: {', '.join(own)}, or a RecBole general recommender."
+            f"{nearest(name, [*own, *CAPABILITIES])}"
+        ) from None
 
 
 def _names(attribute: str) -> str:

@@ -15,7 +15,7 @@ from torch.overrides import TorchFunctionMode
 
 from recbole_dtlns.bridge.models.capabilities import Layers
 from recbole_dtlns.errors import UnsupportedModelError
-from recbole_dtlns.negatives.vectors.layers import pool
+from recbole_dtlns.negatives.vectors.contract import pool
 
 
 @contextmanager

@@ -14,11 +14,11 @@ from recbole.model.loss import BPRLoss
 from torch import nn
 
 from recbole_dtlns.bridge.data.dataloader import CHOSEN, WEIGHT, DTLNSTrainDataLoader
-from recbole_dtlns.errors import UnsupportedModelError
+from recbole_dtlns.errors import ContractError, UnsupportedModelError
+from recbole_dtlns.losses.contract import RowLoss, SharedLoss
 from recbole_dtlns.losses.negative_weights import NegativeWeights
-from recbole_dtlns.losses.ranking import RowLoss, cross_entropy
 from recbole_dtlns.losses.shared_negatives import SharedNegatives
-from recbole_dtlns.negatives.vectors.layers import Pooling, pool
+from recbole_dtlns.negatives.vectors.contract import Pooling, pool
 
 Tables = tuple[Sequence[torch.Tensor], Sequence[torch.Tensor]]
 
@@ -28,17 +28,13 @@ class Objective:
     """What is minimised in place of a model's BPR term.
 
     Attributes:
-        loss: over a row's own negatives; None for a sampled softmax.
-        shared: negatives that a batch shares, for a sampled softmax.
-        draws: how many of them are drawn per batch.
-        temperature: of the sampled softmax.
+        loss: over a row's own negatives, or over such as a batch shares.
+        shared: the negatives that a batch shares; None where each row has its own.
         negative_weights: of negatives that may be false ones; None for ones.
     """
 
-    loss: RowLoss | None = None
+    loss: RowLoss | SharedLoss
     shared: SharedNegatives | None = None
-    draws: int = 0
-    temperature: float = 1.0
     negative_weights: NegativeWeights | None = None
 
 
@@ -49,7 +45,7 @@ class RankingLoss:
         model: the model; it holds one `BPRLoss`.
         loader: of its batches.
         objective: what is computed instead.
-        pooling: how the model joins its layers; only a sampled softmax reads them.
+        pooling: how the model joins its layers; only losses over shared negatives read them.
 
     Raises:
         UnsupportedModelError: the model has no `BPRLoss`, or several.
@@ -76,18 +72,19 @@ class RankingLoss:
         Args:
             interaction: K blocks of B rows, negatives chosen.
             loss_function: the model's own.
-            tables: embeddings of all users and items by layer; only a sampled softmax reads them.
+            tables: embeddings of all users and items by layer; only losses over shared negatives read them.
         """
         self._batches += 1
         n_rows = len(interaction) // self._loader.neg_sample_num
         weights = interaction[WEIGHT][:n_rows] if WEIGHT in interaction else None
 
         def mean_loss(positive: torch.Tensor, negative: torch.Tensor) -> torch.Tensor:
-            if self._objective.loss is None:
-                losses = self._over_shared(interaction, positive, tables)
+            loss = self._objective.loss
+            if isinstance(loss, SharedLoss):
+                losses = self._over_shared(loss, interaction, positive, tables)
             else:
                 columns = negative.view(-1, n_rows).T
-                losses = self._objective.loss(positive[:n_rows], columns, self._weights(interaction, n_rows))
+                losses = loss.rows(positive[:n_rows], columns, self._weights(interaction, n_rows))
             return losses.mean() if weights is None else (weights * losses).mean()
 
         with _replaced(self._term, mean_loss):
@@ -105,12 +102,15 @@ class RankingLoss:
             found = weigher.of(users, interaction[self._loader.neg_prefix + self._loader.iid_field])
         return found.view(-1, n_rows).T
 
-    def _over_shared(self, interaction: Interaction, positive: torch.Tensor, tables: Tables) -> torch.Tensor:
+    def _over_shared(
+        self, loss: SharedLoss, interaction: Interaction, positive: torch.Tensor, tables: Tables
+    ) -> torch.Tensor:
         """The cross-entropy of each positive among negatives that the batch shares, corrected for their draw [B]."""
         objective, loader = self._objective, self._loader
-        assert objective.shared is not None
+        if objective.shared is None:
+            raise ContractError(f"{type(loss).__name__} is a loss over shared negatives, and there are none to share")
         users, items = interaction[loader.uid_field], interaction[loader.iid_field]
-        uniform = loader.negatives.batch_uniform(self._batches, objective.draws)
+        uniform = loader.negatives.batch_uniform(self._batches, loss.draws)
         shared = objective.shared.draw(users.cpu().numpy(), items.cpu().numpy(), uniform)
         drawn, rows, columns, log_weight = (
             torch.as_tensor(values, device=users.device)
@@ -122,7 +122,7 @@ class RankingLoss:
             log_weights = log_weights + objective.negative_weights.of(users[:, None], drawn).log()
         user_vectors, item_vectors = (pool(layers, self._pooling) for layers in tables)
         scores = user_vectors[users] @ item_vectors[drawn].T
-        return cross_entropy(positive, scores, log_weights, objective.temperature)
+        return loss.rows(positive, scores, log_weights)
 
 
 def bpr_term(model: nn.Module) -> BPRLoss | None:

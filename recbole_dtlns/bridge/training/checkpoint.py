@@ -1,196 +1,175 @@
-"""Checkpoints of tensors and plain data, which torch loads with `weights_only=True`."""
+"""What a checkpoint holds: a run as it stood after an epoch, whole enough to go on exactly."""
 
 from __future__ import annotations
 
-import hashlib
-import io
-import logging
-import pickle
 import random
-import struct
-import warnings
-import zipfile
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
-import scipy.sparse as sp
 import torch
+from pydantic import ConfigDict
+from torch import Tensor
 
-from recbole_dtlns.errors import CheckpointError
-from recbole_dtlns.storage.artefact_store import write_atomically
+from recbole_dtlns.bridge.training.tensor_file import from_plain, load_tensors, save_tensors, to_plain
+from recbole_dtlns.errors import ArtefactError, CheckpointError
+from recbole_dtlns.storage.typed_json import read_as
 
-logger = logging.getLogger("recbole_dtlns")
-
-FORMAT = 2
-_UNSEALED_FORMAT = 1  # of version 0.1: without a checksum
-_NO_COMMENT = b"\0\0"  # a zip file's last bytes: the length of its comment
-_SEAL = b"recbole_dtlns sha256:"
-_OF_A_RUN = (
-    *("train_fingerprint", "numbering", "protocol", "leaking", "chosen_on_validation", "model", "config"),
-    *("epoch", "cur_step", "best_valid_score", "best_valid_result", "state_dict", "other_parameter", "optimizers"),
-    *("random", "loader", "sampler", "past"),
-)
-_ARRAY, _SPARSE = "__array__", "__sparse__"
+BEST, LAST, SETTINGS = "best.pth", "last.pth", "config.yaml"  # files of a run folder
+_SINCE_0_1 = ("curve",)  # what its first checkpoints lack
 
 
-def save_checkpoint(path: Path, content: dict[str, Any]) -> None:
-    """Write tensors and plain data atomically, with a checksum over every byte.
+@dataclass(frozen=True)
+class Provenance:
+    """What a model learnt from, and how it was chosen.
 
-    Raises:
-        CheckpointError: the file cannot be written.
+    Attributes:
+        train_fingerprint: of the train pairs.
+        numbering: of RecBole's ids of users and items.
+        protocol: of the evaluation.
+        leaking: whether that lets test pairs through.
+        chosen_on_validation: whether validation chose the epoch.
     """
-    buffer = io.BytesIO()
-    torch.save({**content, "format": FORMAT}, buffer)
-    try:
-        write_atomically(path, _sealed(buffer.getvalue()))
-    except OSError as error:
-        raise CheckpointError(
-            f"cannot write the checkpoint {path} ({error.strerror}): free space or permissions there, "
-            "or set checkpoint_dir; checkpoints already written are kept"
-        ) from error
+
+    train_fingerprint: str
+    numbering: str
+    protocol: str
+    leaking: bool
+    chosen_on_validation: bool = False
 
 
-def load_checkpoint(path: str | Path, device: torch.device | str = "cpu") -> dict[str, Any]:
-    """Read a checkpoint of this package; nothing in it is executed.
+@dataclass(frozen=True)
+class Epoch:
+    """One epoch of training.
 
-    Raises:
-        CheckpointError: the file is missing, damaged, or one of RecBole's own pickles.
+    Attributes:
+        epoch: its number, from 0.
+        seconds: that training took.
+        loss: summed over batches.
+        valid: metrics on validation; None where it was not evaluated.
     """
-    path = Path(path)
-    advice = "delete it, and resume from another checkpoint or train again"
-    try:
-        payload, is_sealed = _unsealed(path.read_bytes())
-    except FileNotFoundError as error:
-        raise CheckpointError(f"checkpoint {path} does not exist (looked from {Path.cwd()})") from error
-    except OSError as error:
-        raise CheckpointError(f"cannot read the checkpoint {path} ({error.strerror})") from error
-    except _Damaged as error:
-        raise CheckpointError(f"checkpoint {path} is damaged ({error}): {advice}") from error
-    try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message="Detected pickle protocol")  # foreign files: refused below
-            content = torch.load(io.BytesIO(payload), map_location=device, weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise CheckpointError(
-            f"{path} is not a checkpoint of recbole_dtlns: it holds pickled objects, as RecBole's own checkpoints do, "
-            "and loading those runs whatever code is in them. Train the model again with recbole_dtlns"
-        ) from error
-    except (RuntimeError, EOFError, ValueError, KeyError) as error:
-        # torch's own text would advise to load without its safeguards
-        raise CheckpointError(f"checkpoint {path} is damaged and cannot be read: {advice}") from error
-    if not isinstance(content, dict) or content.get("format") not in (_UNSEALED_FORMAT, FORMAT):
-        raise CheckpointError(f"{path} was not written by this version of recbole_dtlns")
-    if not is_sealed:
-        if content["format"] == FORMAT:
-            raise CheckpointError(f"checkpoint {path} is damaged or was edited (its checksum is missing): {advice}")
-        logger.warning("%s holds no checksum, as version 0.1 wrote it: damage to it would go unnoticed", path)
-    return content
+
+    epoch: int
+    seconds: float
+    loss: float
+    valid: dict[str, float] | None = None
+
+    def plain(self) -> dict[str, Any]:
+        """As files hold it."""
+        return {name: value for name, value in vars(self).items() if value is not None}
 
 
-def load_run(path: str | Path, device: torch.device | str = "cpu") -> dict[str, Any]:
-    """Read the checkpoint of a run, whose weights must be numbers.
-
-    Raises:
-        CheckpointError: as `load_checkpoint`, or the file holds no run, or weights that are NaN.
-    """
-    content = load_checkpoint(path, device)
-    missing = [key for key in _OF_A_RUN if key not in content]
-    if missing:
-        raise CheckpointError(
-            f"{path} holds no run that could be continued or evaluated ({', '.join(missing)} missing): give the "
-            "best.pth or last.pth of a run folder"
-        )
-    for name, value in content["state_dict"].items():
-        if isinstance(value, torch.Tensor) and value.is_floating_point() and bool(torch.isnan(value).any()):
-            raise CheckpointError(
-                f"the weights {name} in {path} are NaN: its training had gone astray. Train again, with a lower "
-                "learning_rate"
-            )
-    return content
-
-
-class _Damaged(Exception):
-    """A file that is not as it was written."""
-
-
-def _sealed(payload: bytes) -> bytes:
-    """torch's zip file with its SHA-256 as the comment in which zip files may end."""
-    comment = _SEAL + hashlib.sha256(payload).hexdigest().encode()
-    return payload[: -len(_NO_COMMENT)] + struct.pack("<H", len(comment)) + comment
-
-
-def _unsealed(content: bytes) -> tuple[bytes, bool]:
-    """A file's zip part and whether it had a checksum, which is compared; without one, at least the zip file's own."""
-    start, seal, digest = content.rpartition(_SEAL)
-    if seal:
-        payload = start[: -len(_NO_COMMENT)] + _NO_COMMENT
-        if hashlib.sha256(payload).hexdigest().encode() != digest:
-            raise _Damaged("its content does not match its checksum")
-        return payload, True
-    try:
-        with zipfile.ZipFile(io.BytesIO(content)) as parts:
-            broken = parts.testzip()
-    except (zipfile.BadZipFile, EOFError, ValueError, NotImplementedError, RuntimeError, struct.error) as error:
-        raise _Damaged(f"no checkpoint, or only a part of one: {error}") from error
-    if broken is not None:
-        raise _Damaged(f"{broken} in it does not match its checksum")
-    return content, False
-
-
-def random_state() -> dict[str, Any]:
+@dataclass(frozen=True)
+class RandomState:
     """State of the global generators of Python, NumPy and torch, as tensors and plain data."""
-    numpy_state: Any = np.random.get_state(legacy=True)
-    kind, keys, position, has_gauss, cached = numpy_state
-    python_version, python_words, python_gauss = random.getstate()
-    return {
-        "python": [python_version, list(python_words), python_gauss],
-        "numpy": [str(kind), torch.as_tensor(keys.astype(np.int64)), int(position), int(has_gauss), float(cached)],
-        "torch": torch.get_rng_state(),
-        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
-    }
+
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(arbitrary_types_allowed=True)
+
+    python: list[Any]
+    numpy: list[Any]
+    torch: Tensor
+    cuda: list[Tensor]
+
+    @classmethod
+    def taken(cls) -> RandomState:
+        """As it is now."""
+        numpy_state: Any = np.random.get_state(legacy=True)
+        kind, keys, position, has_gauss, cached = numpy_state
+        version, words, gauss = random.getstate()
+        return cls(
+            python=[version, list(words), gauss],
+            numpy=[str(kind), torch.as_tensor(keys.astype(np.int64)), int(position), int(has_gauss), float(cached)],
+            torch=torch.get_rng_state(),
+            cuda=torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+        )
+
+    def restore(self) -> None:
+        """Set the generators to it."""
+        version, words, gauss = self.python
+        random.setstate((version, tuple(words), gauss))
+        kind, keys, position, has_gauss, cached = self.numpy
+        np.random.set_state((kind, keys.cpu().numpy().astype(np.uint32), position, has_gauss, cached))
+        torch.set_rng_state(self.torch.cpu())
+        if self.cuda and torch.cuda.is_available():
+            torch.cuda.set_rng_state_all([entry.cpu() for entry in self.cuda])
 
 
-def restore_random_state(state: dict[str, Any]) -> None:
-    """Set the generators to a state taken by `random_state`."""
-    version, words, gauss = state["python"]
-    random.setstate((version, tuple(words), gauss))
-    kind, keys, position, has_gauss, cached = state["numpy"]
-    np.random.set_state((kind, keys.cpu().numpy().astype(np.uint32), position, has_gauss, cached))
-    torch.set_rng_state(state["torch"].cpu())
-    if state["cuda"] and torch.cuda.is_available():
-        torch.cuda.set_rng_state_all([entry.cpu() for entry in state["cuda"]])
+@dataclass(frozen=True, eq=False)
+class Checkpoint:
+    """A run as it stood after an epoch.
 
-
-def to_plain(value: Any) -> Any:
-    """Model, optimizer and result state as tensors and plain data; `from_plain` undoes it.
-
-    Arrays and sparse matrices (closed-form models keep them as "other parameters") become marked dictionaries.
+    Attributes:
+        provenance: what it learnt from.
+        model: its name.
+        config: every setting, as plain data.
+        epoch: the last that was trained; -1 before the first.
+        cur_step: evaluations since the best one.
+        best_valid_score, best_valid_result: of the best evaluation so far.
+        curve: the epochs so far.
+        state_dict: the model's weights.
+        other_parameter: what else the model keeps (matrices of closed-form models).
+        optimizers: their states, by the trainer's attribute.
+        random: state of the global generators.
+        loader: state of the train loader's generator.
+        sampler: what the sampler of negatives has learnt.
+        past: weights of earlier epochs that the sampler compares with, the oldest first.
     """
-    if sp.issparse(value):  # before dict, which a dok_matrix is too
-        csr = value.tocsr()
-        parts = [torch.as_tensor(part) for part in (csr.data, csr.indices, csr.indptr)]
-        return {_SPARSE: parts, "shape": list(csr.shape), "format": value.format}
-    if isinstance(value, dict):
-        return {key: to_plain(entry) for key, entry in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [to_plain(entry) for entry in value]
-    if isinstance(value, torch.Tensor):
-        return value.detach()
-    if isinstance(value, np.generic):
-        return value.item()
-    if isinstance(value, np.ndarray):
-        return {_ARRAY: torch.as_tensor(np.asarray(value))}
-    return value
 
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(arbitrary_types_allowed=True)
 
-def from_plain(value: Any) -> Any:
-    """Undo `to_plain`."""
-    if isinstance(value, dict):
-        if _ARRAY in value:
-            return value[_ARRAY].cpu().numpy()
-        if _SPARSE in value:
-            data, indices, indptr = (part.cpu().numpy() for part in value[_SPARSE])
-            return sp.csr_matrix((data, indices, indptr), shape=value["shape"]).asformat(value["format"])
-        return {key: from_plain(entry) for key, entry in value.items()}
-    return value
+    provenance: Provenance
+    model: str
+    config: dict[str, Any]
+    epoch: int
+    cur_step: int
+    best_valid_score: float
+    best_valid_result: dict[str, float]
+    curve: list[Epoch]
+    state_dict: dict[str, Any]
+    other_parameter: dict[str, Any]
+    optimizers: dict[str, dict[str, Any]]
+    random: RandomState
+    loader: Tensor
+    sampler: dict[str, Any]
+    past: list[dict[str, Any]]
+
+    def write(self, path: Path) -> None:
+        """Write it atomically, with a checksum over every byte.
+
+        Raises:
+            CheckpointError: the file cannot be written.
+        """
+        content = {**vars(self), **vars(self.provenance), "random": vars(self.random)}
+        content["curve"] = [epoch.plain() for epoch in self.curve]
+        del content["provenance"]
+        save_tensors(path, to_plain(content))
+
+    @classmethod
+    def read(cls, path: str | Path, device: torch.device | str = "cpu") -> Checkpoint:
+        """Read a checkpoint of this version or of 0.1; nothing in it is executed.
+
+        Raises:
+            CheckpointError: the file is missing, damaged, or one of RecBole's own pickles; it holds no run, or one
+                whose weights are NaN.
+        """
+        content = load_tensors(path, device)
+        flat = [field.name for kind in (Provenance, cls) for field in fields(kind) if field.name != "provenance"]
+        missing = [name for name in flat if name not in content and name not in _SINCE_0_1]
+        if missing:
+            raise CheckpointError(
+                f"{path} holds no run that could be continued or evaluated ({', '.join(missing)} missing): give the "
+                "best.pth or last.pth of a run folder"
+            )
+        decoded = {"curve": [], **content, "other_parameter": from_plain(content["other_parameter"])}
+        try:
+            found = read_as(cls, {**decoded, "provenance": content}, Path(path))
+        except ArtefactError as error:
+            raise CheckpointError(str(error)) from error
+        for name, value in found.state_dict.items():
+            if isinstance(value, Tensor) and value.is_floating_point() and bool(torch.isnan(value).any()):
+                raise CheckpointError(
+                    f"the weights {name} in {path} are NaN: its training had gone astray. Train again, with a lower "
+                    "learning_rate"
+                )
+        return found

@@ -8,6 +8,7 @@ import numpy as np
 from recbole.data.dataset import Dataset
 
 from recbole_dtlns.bridge.data.dataset import observed_pairs
+from recbole_dtlns.bridge.data.ids import to_recbole_ids, tree_positions
 from recbole_dtlns.bridge.data.sampler import DTLNSSampler, MakePool
 from recbole_dtlns.bridge.models.capabilities import capability
 from recbole_dtlns.bridge.models.ranking_loss import Objective
@@ -15,19 +16,21 @@ from recbole_dtlns.bridge.training.training_step import Sampling
 from recbole_dtlns.data.interactions import TrainInteractions
 from recbole_dtlns.data.item_sets import PairSet
 from recbole_dtlns.data.pair_table import PairTable
-from recbole_dtlns.errors import UnsupportedModelError
+from recbole_dtlns.errors import ContractError
+from recbole_dtlns.losses.contract import RowLoss, SharedLoss
 from recbole_dtlns.losses.negative_weights import NegativeWeights
-from recbole_dtlns.losses.ranking import row_loss
 from recbole_dtlns.losses.shared_negatives import SharedNegatives
-from recbole_dtlns.negatives.choosing.selection import SamplerContext
-from recbole_dtlns.negatives.pools.contract import PoolContext
-from recbole_dtlns.negatives.pools.popularity import PopularityPool
+from recbole_dtlns.losses.table import LOSSES
+from recbole_dtlns.negatives.contract import SamplerContext
+from recbole_dtlns.negatives.pools.contract import CandidatePool, PoolContext
 from recbole_dtlns.negatives.pools.table import POOLS
 from recbole_dtlns.negatives.samplers import make_sampler
 from recbole_dtlns.negatives.tree_views import TreeView
-from recbole_dtlns.negatives.vectors.layers import LayerSampler
-from recbole_dtlns.preparation.pipeline import Preparation, to_recbole_ids, tree_positions
+from recbole_dtlns.negatives.vectors.contract import VectorSampler
+from recbole_dtlns.preparation import Preparation
+from recbole_dtlns.settings.groups import MODEL_LOSS
 from recbole_dtlns.settings.settings import DTLNSSettings
+from recbole_dtlns.trees.item_tree import ItemTree
 
 
 def pool_maker(
@@ -43,27 +46,25 @@ def pool_maker(
     """
     if settings.pool_used == "uniform":
         return None
-    listed = None
-    if settings.pool_file:
-        table = PairTable.read(settings.pool_file, canonical)
-        listed = to_recbole_ids(PairSet.of(table.users, table.items), canonical, train)
 
-    def make(blocked: PairSet) -> Any:
-        context = PoolContext(
-            settings,
-            blocked,
-            train.user_num,
-            train.item_num,
-            np.bincount(observed_pairs(train).items, minlength=train.item_num),
-            listed=listed,
+    def read_pairs(file: str) -> PairSet:
+        table = PairTable.read(file, canonical)
+        return to_recbole_ids(PairSet.of(table.users, table.items), canonical, train)
+
+    def make(blocked: PairSet) -> CandidatePool:
+        pool = POOLS.make(settings.pool_used, settings.flat)
+        counts = np.bincount(observed_pairs(train).items, minlength=train.item_num)
+        places = None if preparation is None else tree_positions(preparation.train, train)
+        pool.begin(
+            PoolContext(blocked, train.user_num, train.item_num, counts, _trees(preparation), places, read_pairs)
         )
-        if preparation is not None:
-            trees = {"structure": preparation.structure, "semantic": preparation.semantic}
-            positions = tree_positions(preparation.train, train)
-            context = PoolContext(**{**vars(context), **trees, "tree_item": positions})
-        return POOLS.get(settings.pool_used)(context)
+        return pool
 
     return make
+
+
+def _trees(preparation: Preparation | None) -> dict[str, ItemTree]:
+    return {} if preparation is None else {"structure": preparation.structure, "semantic": preparation.semantic}
 
 
 def make_sampling(config: Any, train: Dataset, train_loader: Any, preparation: Preparation | None) -> Sampling:
@@ -81,17 +82,11 @@ def make_sampling(config: Any, train: Dataset, train_loader: Any, preparation: P
     views = {}
     if preparation is not None:
         positions = tree_positions(preparation.train, train)
-        trees = {"structure": preparation.structure, "semantic": preparation.semantic}
-        views = {name: TreeView(tree, positions, config["device"]) for name, tree in trees.items()}
-    context = SamplerContext(
-        settings, train.user_num, train.item_num, config["device"], dimension=config["embedding_size"], **views
-    )
-    sampler, layers = make_sampler(settings.sampler, context), capability(config.model_class).layers
-    if isinstance(sampler, LayerSampler) and layers is None:  # somebody else's: built-in ones are refused earlier
-        raise UnsupportedModelError(
-            f"dtlns_sampler: {settings.sampler} makes vectors, and {config.model_class.__name__} takes none"
-        )
-    reads_layers = isinstance(sampler, LayerSampler) or settings.loss == "sampled_softmax"
+        views = {name: TreeView(tree, positions, config["device"]) for name, tree in _trees(preparation).items()}
+    layers = capability(config.model_class).layers
+    sampler = make_sampler(settings.sampler, settings.flat, settings.mixing)
+    sampler.begin(SamplerContext(train.user_num, train.item_num, config["device"], views, config["embedding_size"]))
+    reads_layers = isinstance(sampler, VectorSampler) or settings.shares_negatives
     return Sampling(
         sampler,
         _objective(config, train, train_loader.negatives, preparation),
@@ -101,25 +96,21 @@ def make_sampling(config: Any, train: Dataset, train_loader: Any, preparation: P
 
 def _objective(config: Any, train: Dataset, sampler: DTLNSSampler, preparation: Preparation | None) -> Objective | None:
     settings: DTLNSSettings = config.settings
-    loss = settings.loss_for(capability(config.model_class).bpr_term)
-    if loss == "model":
+    name = settings.loss_for(capability(config.model_class).bpr_term)
+    if name == MODEL_LOSS:
         return None
     weights = None
     if settings.loss_debiased:
-        assert preparation is not None, "a debiased loss needs a judge"
+        if preparation is None:
+            raise ContractError("dtlns_loss_debiased weighs by a judge's verdicts, and nothing was prepared")
         judged = to_recbole_ids(preparation.judged, preparation.train, train)
         weights = NegativeWeights(judged, train.item_num, config["device"])
-    if loss != "sampled_softmax":
-        return Objective(row_loss(loss, settings.loss_temperature), negative_weights=weights)
-    if isinstance(sampler.pool, PopularityPool):
-        probability = sampler.pool.probability
-    else:
-        probability = np.full(train.item_num, 1 / (train.item_num - 1))
-        probability[0] = 0
-    shared = SharedNegatives(sampler.blocked, probability, train.user_num)
-    return Objective(
-        shared=shared,
-        draws=settings.loss_shared,
-        temperature=settings.loss_temperature,
-        negative_weights=weights,
-    )
+    loss = LOSSES.make(name, settings.flat)
+    if isinstance(loss, SharedLoss):
+        if sampler.pool.probability is None:
+            raise ContractError(f"the pool '{settings.pool_used}' is shareable, and its begin has set no probability")
+        shared = SharedNegatives(sampler.blocked, sampler.pool.probability, train.user_num)
+        return Objective(loss, shared, negative_weights=weights)
+    if isinstance(loss, RowLoss):
+        return Objective(loss, negative_weights=weights)
+    raise ContractError(f"the loss '{name}' is no subclass of RowLoss: {loss!r}")

@@ -6,12 +6,11 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 from contextlib import closing, nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from recbole.evaluator.collector import Collector, DataStruct
 from recbole.model.abstract_recommender import AbstractRecommender
 from recbole.utils import get_trainer
 
@@ -20,25 +19,18 @@ from recbole_dtlns.bridge.models.capabilities import capability
 from recbole_dtlns.bridge.models.scoring import PastModels
 from recbole_dtlns.bridge.repairs.reproducibility import reproducible_training
 from recbole_dtlns.bridge.repairs.sparse_products import FastSparseProducts, holds_sparse_matrices
-from recbole_dtlns.bridge.training.checkpoint import (
-    from_plain,
-    load_run,
-    random_state,
-    restore_random_state,
-    save_checkpoint,
-    to_plain,
-)
+from recbole_dtlns.bridge.training.checkpoint import BEST, LAST, Checkpoint, Epoch, Provenance, RandomState
 from recbole_dtlns.bridge.training.divergence import StopsWhenDiverged
+from recbole_dtlns.bridge.training.ranked_lists import RankingCollector
+from recbole_dtlns.bridge.training.resume import check_same_run, find_interrupted
 from recbole_dtlns.bridge.training.training_step import LossFunction, Sampling, TrainingStep
 from recbole_dtlns.compat import quiet_recbole
 from recbole_dtlns.errors import CheckpointError
 from recbole_dtlns.evaluation.rankings import Rankings
-from recbole_dtlns.storage.artefact_store import remove_leftovers
 
 logger = logging.getLogger("recbole_dtlns")
 
 VERSION = 1  # of training; raise it when the same settings, data and preparation give another model
-BEST, LAST, SETTINGS = "best.pth", "last.pth", "config.yaml"
 LEARNT_BY_SAMPLER = "dtlns_sampler"
 
 
@@ -48,19 +40,23 @@ class DTLNSTrainerMixin(StopsWhenDiverged):
     Attributes:
         run_folder: where `best.pth` (best validation score) and `last.pth` (latest evaluation) are written.
         sampling: how negatives are chosen.
-        provenance: plain data written into every checkpoint (train fingerprint, protocol).
-        curve: one entry per epoch: epoch, seconds and loss of training, and where it was evaluated the metrics on
-            validation (valid).
+        provenance: what the model learns from, written into every checkpoint.
+        curve: the epochs so far.
+        latest_result: metrics of the latest evaluation on validation.
     """
 
-    run_folder: Path
-    sampling: Sampling
-    provenance: dict[str, Any]
-    _past: PastModels | None = None
-    _past_state: Sequence[dict[str, Any]] = ()
-    _loader_state: torch.Tensor | None = None
-    latest_result: dict[str, float] | None = None
-    curve: list[dict[str, Any]]
+    def __init__(
+        self, config: Any, model: AbstractRecommender, run_folder: Path, sampling: Sampling, provenance: Provenance
+    ) -> None:
+        super().__init__(config, model)
+        self.run_folder, self.sampling, self.provenance = run_folder, sampling, provenance
+        self.saved_model_file = str(run_folder / BEST)
+        self.eval_collector = RankingCollector(config)
+        self.curve: list[Epoch] = []
+        self.latest_result: dict[str, float] | None = None
+        self._past: PastModels | None = None
+        self._past_state: Sequence[dict[str, Any]] = ()
+        self._loader_state: torch.Tensor | None = None
 
     def fit(
         self,
@@ -77,7 +73,8 @@ class DTLNSTrainerMixin(StopsWhenDiverged):
             DivergedError: the loss became NaN or infinite.
         """
         self._train_data = train_data
-        self.provenance = {**self.provenance, "chosen_on_validation": bool(valid_data) and self.eval_step > 0}
+        chosen = bool(valid_data) and self.eval_step > 0
+        self.provenance = replace(self.provenance, chosen_on_validation=chosen)
         if self._loader_state is not None:
             train_data.generator.set_state(self._loader_state)
 
@@ -120,7 +117,7 @@ class DTLNSTrainerMixin(StopsWhenDiverged):
             else:
                 loss = super()._train_epoch(train_data, epoch_idx, loss_func, show_progress)
         total = float(sum(loss) if isinstance(loss, tuple) else loss)
-        self.curve.append({"epoch": epoch_idx, "seconds": time.perf_counter() - began, "loss": total})
+        self.curve.append(Epoch(epoch_idx, time.perf_counter() - began, total))
         return loss
 
     def _train_epoch_on_chosen(
@@ -142,7 +139,8 @@ class DTLNSTrainerMixin(StopsWhenDiverged):
     def _valid_epoch(self, valid_data: Any, show_progress: bool = False) -> tuple[float, dict[str, float]]:
         score, self.latest_result = super()._valid_epoch(valid_data, show_progress)
         if self.curve:
-            self.curve[-1]["valid"] = {name: float(value) for name, value in self.latest_result.items()}
+            valid = {name: float(value) for name, value in self.latest_result.items()}
+            self.curve[-1] = replace(self.curve[-1], valid=valid)
         return score, self.latest_result
 
     def _save_checkpoint(self, epoch: int, verbose: bool = True, **kwargs: Any) -> None:
@@ -168,26 +166,24 @@ class DTLNSTrainerMixin(StopsWhenDiverged):
         return found
 
     def _save_state(self, epoch: int, path: Path, best_result: dict[str, float] | None) -> None:
-        save_checkpoint(
-            path,
-            {
-                **self.provenance,
-                "model": self.config["model"],
-                "config": self.config.plain(),
-                "epoch": epoch,
-                "cur_step": self.cur_step,
-                "best_valid_score": float(self.best_valid_score),
-                "best_valid_result": to_plain(dict(best_result or {})),
-                "curve": self.curve,
-                "state_dict": to_plain(self.model.state_dict()),
-                "other_parameter": to_plain(self.model.other_parameter()),
-                "optimizers": {name: to_plain(value.state_dict()) for name, value in self._optimizers().items()},
-                "random": random_state(),
-                "loader": self._train_data.generator.get_state(),
-                "sampler": to_plain(self.sampling.sampler.state_dict() if self.sampling.sampler else {}),
-                "past": [to_plain(weights) for weights in (self._past.state() if self._past else [])],
-            },
-        )
+        sampler = self.sampling.sampler
+        Checkpoint(
+            provenance=self.provenance,
+            model=self.config["model"],
+            config=self.config.plain(),
+            epoch=epoch,
+            cur_step=self.cur_step,
+            best_valid_score=float(self.best_valid_score),
+            best_valid_result=dict(best_result or {}),
+            curve=self.curve,
+            state_dict=self.model.state_dict(),
+            other_parameter=self.model.other_parameter(),
+            optimizers={name: value.state_dict() for name, value in self._optimizers().items()},
+            random=RandomState.taken(),
+            loader=self._train_data.generator.get_state(),
+            sampler=sampler.state_dict() if sampler else {},
+            past=self._past.state() if self._past else [],
+        ).write(path)
 
     def resume_checkpoint(self, resume_file: str | Path) -> None:
         """Continue from a run folder's `last.pth` or `best.pth`, or from the folder itself (its latest checkpoint).
@@ -200,70 +196,33 @@ class DTLNSTrainerMixin(StopsWhenDiverged):
         Raises:
             CheckpointError: a file is missing or damaged, or belongs to another model or other train pairs.
         """
-        path = Path(resume_file)
-        folder = path if path.is_dir() else path.parent
-        for name in (BEST, LAST):
-            remove_leftovers(folder / name)
-        if path.is_dir():
-            path = path / (LAST if (path / LAST).exists() else BEST)  # without validation only the latter is written
-        if not path.exists() and (folder / SETTINGS).exists() and not any(folder.glob("*.pth")):
-            logger.warning("%s holds no checkpoint: nothing was saved there yet. Starting at the beginning", folder)
+        found = find_interrupted(resume_file, self.device)
+        if found is None:
             return
-        state = load_run(path, self.device)
-        best = state if path.name == BEST else load_run(folder / BEST, self.device)
-        # A kill between the two files leaves the best of one epoch more than the last.
-        other_score = best["epoch"] <= state["epoch"] and best["best_valid_score"] != state["best_valid_score"]
-        if other_score or any(
-            best[key] != state[key] for key in ("model", "train_fingerprint", "numbering", "leaking")
-        ):
-            raise CheckpointError(
-                f"{folder / BEST} and {path} are not of the same run: one of them was copied there. Resume from "
-                "another folder, or train again"
-            )
-        if state["model"] != self.config["model"]:
-            raise CheckpointError(f"{path} holds a {state['model']}, this run trains {self.config['model']}")
-        for key, what in (
-            ("train_fingerprint", "train pairs"),
-            ("numbering", "numbering of users and items (the files of the data set were reordered or changed)"),
-            ("leaking", "evaluation protocol"),
-        ):
-            if state[key] != self.provenance[key]:
-                raise CheckpointError(
-                    f"{path} was trained with another {what} than this run: check data, split and seed"
-                )
-        self._compare_learning(path, state["config"])
+        check_same_run(found, self.config, self.provenance)
+        path, state = found.path, found.state
         try:
-            self.model.load_state_dict(state["state_dict"])
-            for name, saved in state["optimizers"].items():
+            self.model.load_state_dict(state.state_dict)
+            for name, saved in state.optimizers.items():
                 getattr(self, name).load_state_dict(saved)
         except (RuntimeError, ValueError, AttributeError) as error:
             raise CheckpointError(f"{path} does not fit the configured {self.config['model']}: {error}") from error
-        self.model.load_other_parameter(from_plain(state["other_parameter"]))
-        self.start_epoch = state["epoch"] + 1
-        self.cur_step = state["cur_step"]
-        self.best_valid_score = state["best_valid_score"]
-        self.best_valid_result = state["best_valid_result"] or None
-        self.curve = state.get("curve", [])
-        restore_random_state(state["random"])
-        self._loader_state = state["loader"].cpu()
+        self.model.load_other_parameter(state.other_parameter)
+        self.start_epoch = state.epoch + 1
+        self.cur_step = state.cur_step
+        self.best_valid_score = state.best_valid_score
+        self.best_valid_result = state.best_valid_result or None
+        self.curve = state.curve
+        state.random.restore()
+        self._loader_state = state.loader.cpu()
         if self.sampling.sampler is not None:
-            self.sampling.sampler.load_state_dict(state["sampler"])
-        self._past_state = state["past"]
-        save_checkpoint(Path(self.saved_model_file), best)
+            self.sampling.sampler.load_state_dict(state.sampler)
+        self._past_state = state.past
+        found.best.write(Path(self.saved_model_file))
         if self.cur_step > self.stopping_step:
             logger.info("the run resumed from had stopped early; nothing is left to train")
             self.start_epoch = self.epochs
         logger.info("resuming from %s at epoch %d", path, self.start_epoch)
-
-    def _compare_learning(self, path: Path, saved: dict[str, Any]) -> None:
-        """The optimizer continues as it was saved: another kind cannot, other rates would go unnoticed."""
-        if saved["learner"] != self.config["learner"]:
-            raise CheckpointError(
-                f"{path} was trained with learner: {saved['learner']}, whose state {self.config['learner']} cannot take"
-            )
-        for key in ("learning_rate", "weight_decay"):
-            if saved[key] != self.config[key]:
-                logger.warning("%s stays %s, as in %s; %s is not used", key, saved[key], path, self.config[key])
 
     def evaluate(
         self,
@@ -274,9 +233,9 @@ class DTLNSTrainerMixin(StopsWhenDiverged):
     ) -> Any:
         """Evaluate as RecBole does; the best model is read from our own checkpoint."""
         if load_best_model and eval_data:
-            state = load_run(model_file or self.saved_model_file, self.device)
-            self.model.load_state_dict(state["state_dict"])
-            self.model.load_other_parameter(from_plain(state["other_parameter"]))
+            state = Checkpoint.read(model_file or self.saved_model_file, self.device)
+            self.model.load_state_dict(state.state_dict)
+            self.model.load_other_parameter(state.other_parameter)
         with quiet_recbole():
             return super().evaluate(eval_data, load_best_model=False, show_progress=show_progress)
 
@@ -296,49 +255,12 @@ class DTLNSTrainerMixin(StopsWhenDiverged):
             self.eval_collector.depth = 0
 
 
-class _Collector(Collector):
-    """RecBole's collector, which also keeps ranked lists, mended for metrics that count (ItemCoverage, GiniIndex, ...).
-
-    RecBole moves all that it collected to the CPU as if it were tensors, and fails at the counts of the train split.
-
-    Attributes:
-        depth: length of the lists that are kept; 0 keeps none.
-    """
-
-    depth = 0
-
-    def __init__(self, config: Any) -> None:
-        super().__init__(config)
-        self._lists: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
-
-    def eval_batch_collect(self, scores_tensor: Any, interaction: Any, positive_u: Any, positive_i: Any) -> None:
-        if self.depth:
-            users = interaction[self.config["USER_ID_FIELD"]].cpu().numpy()
-            best = scores_tensor.topk(min(self.depth, scores_tensor.shape[1]), dim=1)
-            self._lists.append((users, best.indices.cpu().numpy(), best.values.float().cpu().numpy()))
-        super().eval_batch_collect(scores_tensor, interaction, positive_u, positive_i)
-
-    def rankings(self) -> Rankings:
-        """The lists since the last call."""
-        users, items, scores = (np.concatenate(arrays) for arrays in zip(*self._lists, strict=True))
-        self._lists.clear()
-        return Rankings(users, np.where(np.isneginf(scores), -1, items), scores)
-
-    def get_data_struct(self) -> DataStruct:
-        entries = self.data_struct._data_dict
-        counts = {key: entries.pop(key) for key in list(entries) if not isinstance(entries[key], torch.Tensor)}
-        collected = super().get_data_struct()
-        entries.update(counts)
-        collected._data_dict.update(counts)
-        return collected
-
-
 def build_trainer(
     config: Any,
     model: AbstractRecommender,
     run_folder: Path,
     sampling: Sampling,
-    provenance: dict[str, Any],
+    provenance: Provenance,
 ) -> DTLNSTrainerMixin:
     """RecBole's trainer for this model, with ours in front.
 
@@ -355,11 +277,4 @@ def build_trainer(
     # RecBole's own list of what a checkpoint keeps beside the weights; several of its models leave it short.
     kept = [*getattr(model, "other_parameter_name", ()), *capability(type(model)).state]
     model.other_parameter_name = list(dict.fromkeys(kept))
-    trainer = type(f"DTLNS{base.__name__}", (DTLNSTrainerMixin, base), {})(config, model)
-    trainer.eval_collector = _Collector(config)
-    trainer.run_folder = run_folder
-    trainer.saved_model_file = str(run_folder / BEST)
-    trainer.sampling = sampling
-    trainer.provenance = provenance
-    trainer.curve = []
-    return trainer
+    return type(f"DTLNS{base.__name__}", (DTLNSTrainerMixin, base), {})(config, model, run_folder, sampling, provenance)

@@ -17,8 +17,10 @@ from recbole_dtlns.bridge.models.capabilities import Layers, capability
 from recbole_dtlns.bridge.models.propagation import LayerReader, propagation_shared, virtual_items
 from recbole_dtlns.bridge.models.ranking_loss import Objective, RankingLoss, Tables, bpr_term, rows_weighed
 from recbole_dtlns.bridge.models.scoring import PastModels, Scorer
-from recbole_dtlns.negatives.choosing.selection import Choice, NegativeSampler, PastScores
-from recbole_dtlns.negatives.vectors.layers import LayerChoice, LayerSampler, pool
+from recbole_dtlns.errors import ContractError
+from recbole_dtlns.negatives.choosing.contract import Choice, ItemSampler
+from recbole_dtlns.negatives.contract import PastScores
+from recbole_dtlns.negatives.vectors.contract import LayerChoice, VectorSampler, pool
 
 Losses = Any  # a scalar tensor, or a tuple of them, as RecBole's models return
 LossFunction = Callable[[Interaction], Losses]
@@ -34,7 +36,7 @@ class Sampling:
         layers: how the model holds its layers; None where nothing reads them.
     """
 
-    sampler: NegativeSampler | None = None
+    sampler: ItemSampler | VectorSampler | None = None
     objective: Objective | None = None
     layers: Layers | None = None
 
@@ -83,7 +85,7 @@ class TrainingStep:
             step.enter_context(propagation_shared(self.model))
             tables: Tables = self._reader.read() if self._reader else ((), ())
             auxiliary = None
-            if isinstance(self.sampler, LayerSampler):
+            if isinstance(self.sampler, VectorSampler):
                 auxiliary = self._make_negatives(step, self.sampler, interaction, drawn, uniform, tables)
             elif self.sampler is not None:
                 self._choose_negatives(self.sampler, interaction, drawn, uniform)
@@ -94,7 +96,7 @@ class TrainingStep:
             return loss if auxiliary is None else _with_another(loss, auxiliary)
 
     def _choose_negatives(
-        self, sampler: NegativeSampler, interaction: Interaction, drawn: torch.Tensor, uniform: torch.Tensor
+        self, sampler: ItemSampler, interaction: Interaction, drawn: torch.Tensor, uniform: torch.Tensor
     ) -> None:
         loader = self.loader
         users, items = interaction[loader.uid_field], interaction[loader.iid_field]
@@ -117,7 +119,7 @@ class TrainingStep:
 
     def _choice(
         self,
-        sampler: NegativeSampler,
+        sampler: ItemSampler,
         users: torch.Tensor,
         positives: torch.Tensor,
         candidates: torch.Tensor,
@@ -147,7 +149,7 @@ class TrainingStep:
     def _make_negatives(
         self,
         step: ExitStack,
-        sampler: LayerSampler,
+        sampler: VectorSampler,
         interaction: Interaction,
         drawn: torch.Tensor,
         uniform: torch.Tensor,
@@ -158,7 +160,10 @@ class TrainingStep:
         Returns:
             the sampler's own loss, if it has one.
         """
-        assert self._layers is not None, "a sampler that makes vectors is refused for models without layers"
+        if self._layers is None:
+            raise ContractError(
+                f"{type(sampler).__name__} makes vectors, and {type(self.model).__name__} takes none: it has no layers"
+            )
         loader, pooling = self.loader, self._layers.pooling
         users, positives = interaction[loader.uid_field], interaction[loader.iid_field]
         candidates, past = sampler.propose(users, drawn), self._past_scores(users, positives)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +14,7 @@ import numpy as np
 from tqdm import tqdm
 
 from recbole_dtlns.errors import EngineError
-from recbole_dtlns.judges.contract import Label, Question, Verdicts
+from recbole_dtlns.judges.contract import Judge, Label, Question, Verdicts
 from recbole_dtlns.judges.language_model.answers import Reason, read_reply
 from recbole_dtlns.judges.language_model.asked import Asked
 from recbole_dtlns.judges.language_model.label_card import verdict_set_card
@@ -45,7 +45,7 @@ class Limits:
     max_tokens: int | None = None
 
 
-class LLMJudge:
+class LLMJudge(Judge):
     """Puts every candidate to a language model, once ever.
 
     Args:
@@ -168,6 +168,10 @@ class LLMJudge:
         abstained["not answered"] = n - len(found) - abstained[_NO_CODE]
         facts = {**asked.facts(), "tokens_of_all": int(np.sum(rows["tokens"], dtype=np.int64))}
         return Verdicts(probability, label, {why: count for why, count in abstained.items() if count}, facts)
+
+    def remark(self, facts: Mapping[str, Any]) -> str:
+        how = f"asked {facts['model']} in {facts['requests']} requests, {facts['tokens']} tokens"
+        return f"{how} ({facts['mode']})" if facts["mode"] else how
 
     def _identity(self) -> dict[str, Any]:
         return {"model": self.engine.model, "revision": self.engine.revision(), "prompt": self.prompt.digest}

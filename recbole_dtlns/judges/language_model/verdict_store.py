@@ -44,7 +44,7 @@ from filelock import FileLock
 from recbole_dtlns.errors import ArtefactError
 from recbole_dtlns.judges.contract import Label
 from recbole_dtlns.judges.language_model.answers import Answer
-from recbole_dtlns.storage.artefact_store import write_atomically
+from recbole_dtlns.storage.whole_files import write_atomically
 
 logger = logging.getLogger("recbole_dtlns")
 

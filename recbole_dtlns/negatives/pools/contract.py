@@ -1,20 +1,80 @@
-"""What a pool of candidates is, and the uniform one: nothing is drawn by rejection."""
+"""What a pool of candidates is: it says which items may be drawn, and draws them."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, Protocol
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import ClassVar
 
 import numpy as np
 
+from recbole_dtlns.components import Component
 from recbole_dtlns.data.item_sets import PairSet
-from recbole_dtlns.errors import DataError
-from recbole_dtlns.numerics.key_filter import KeyFilter
+from recbole_dtlns.errors import ContractError
 from recbole_dtlns.trees.item_tree import ItemTree
 
 
-class CandidatePool(Protocol):
-    """Draws candidates."""
+def _no_files(path: str) -> PairSet:
+    raise ContractError(f"{path} cannot be read here: nothing says which ids its tokens have")
+
+
+@dataclass(frozen=True)
+class PoolContext:
+    """The run that a pool begins; all of it comes from the train split.
+
+    Attributes:
+        blocked: pairs that may not be drawn (observed and forbidden), in ids 1..n_items-1.
+        n_users, n_items: number of ids, the padding id 0 included.
+        counts: how often each item occurs in train, int64 [n_items].
+        views: the item trees by name ("structure", "semantic"); empty where nothing was prepared.
+        tree_item: for every item id, its position in the trees or -1, int64 [n_items].
+        read_pairs: reads a table of user_id and item_id (.tsv or .parquet) into ids.
+    """
+
+    blocked: PairSet
+    n_users: int
+    n_items: int
+    counts: np.ndarray
+    views: Mapping[str, ItemTree] = field(default_factory=dict)
+    tree_item: np.ndarray | None = None
+    read_pairs: Callable[[str], PairSet] = _no_files
+
+    def tree(self, name: str) -> ItemTree:
+        """The item tree of this name.
+
+        Raises:
+            ContractError: there is none.
+        """
+        if name not in self.views:
+            raise ContractError(
+                f"a pool asks for the item tree '{name}', and there "
+                + (
+                    f"are only {', '.join(self.views)}"
+                    if self.views
+                    else "is none: set reads_trees = True on its class"
+                )
+            )
+        return self.views[name]
+
+
+class CandidatePool(Component):
+    """Draws candidates. Subclass it, write `begin` and `draw`, and name the class in an entry point.
+
+    Attributes:
+        reads_trees: it looks at the item trees, which are then prepared.
+        needs_several: it has nothing to offer to a sampler that takes one candidate.
+        probability: of every item where nothing is blocked [n_items], for losses that share negatives; None where the
+            pool draws otherwise for every user or positive. `shareable` pools set it in `begin`.
+        shareable: whether they do.
+    """
+
+    reads_trees: ClassVar[bool] = False
+    needs_several: ClassVar[bool] = False
+    shareable: ClassVar[bool] = False
+    probability: np.ndarray | None = None
+
+    def begin(self, context: PoolContext) -> None:
+        """Called once, before the first draw."""
 
     def draw(self, users: np.ndarray, positives: np.ndarray, uniform: np.ndarray) -> np.ndarray:
         """One item for every uniform number.
@@ -27,101 +87,4 @@ class CandidatePool(Protocol):
         Returns:
             int64 item ids [B, n], never blocked, never 0.
         """
-        ...
-
-
-@dataclass(frozen=True)
-class PoolContext:
-    """What a pool is made from; all of it comes from the train split.
-
-    Attributes:
-        settings: the run's `dtlns_*` settings.
-        blocked: pairs that may not be drawn (observed and forbidden), in ids 1..n_items-1.
-        n_users, n_items: number of ids, the padding id 0 included.
-        counts: how often each item occurs in train, int64 [n_items].
-        structure, semantic: the item trees; None where nothing was prepared.
-        tree_item: for every item id, its position in the trees or -1, int64 [n_items].
-        listed: the pairs of `dtlns_pool_file`; None without.
-    """
-
-    settings: Any
-    blocked: PairSet
-    n_users: int
-    n_items: int
-    counts: np.ndarray
-    structure: ItemTree | None = None
-    semantic: ItemTree | None = None
-    tree_item: np.ndarray | None = None
-    listed: PairSet | None = None
-
-
-class UniformPool:
-    """Exact uniform draws over each user's unblocked items, in time that does not depend on how many are blocked.
-
-    An item is drawn from all items, and where it is blocked, another one by its rank among the unblocked: of n items, f
-    of them free, a free one then has the probability 1/n + (n - f)/n * 1/f = 1/f. What is left of the random number
-    serves the second draw, so there is no loop.
-
-    The rank: a user with blocked items b_0 < b_1 < ... has as r-th free item (r from 0)
-    1 + r + (number of k with b_k - k - 1 <= r), found by one binary search over all users' b_k - k at once.
-
-    Args:
-        blocked: pairs that may not be drawn, in ids 1..n_items-1.
-        n_users: number of user ids.
-        n_items: number of item ids, the padding id 0 included.
-
-    Raises:
-        DataError: a user has every item blocked.
-    """
-
-    def __init__(self, blocked: PairSet, n_users: int, n_items: int) -> None:
-        self._start = np.searchsorted(blocked.users, np.arange(n_users))
-        counts = np.bincount(blocked.users, minlength=n_users)
-        self.free = n_items - 1 - counts
-        full = np.flatnonzero(self.free <= 0)
-        if len(full):
-            raise DataError(
-                f"{len(full)} users (the first: id {full[0]}) have all {n_items - 1} items blocked, so nothing is left "
-                "to draw as a negative; filter them with user_inter_num_interval"
-            )
-        self._stride = n_items
-        order = np.arange(len(blocked)) - self._start[blocked.users]
-        self._keys = blocked.users * self._stride + blocked.items - order - 1
-        self._blocked_keys = blocked.users * self._stride + blocked.items
-        self._filter = KeyFilter(self._blocked_keys)
-
-    @classmethod
-    def from_context(cls, context: PoolContext) -> UniformPool:
-        return cls(context.blocked, context.n_users, context.n_items)
-
-    def draw(self, users: np.ndarray, positives: np.ndarray, uniform: np.ndarray) -> np.ndarray:
-        """As `CandidatePool.draw`; the positives do not matter."""
-        users = np.asarray(users)
-        point = uniform * (self._stride - 1)
-        items = point.astype(np.int64)
-        point -= items  # uniform again, and independent of the item
-        items += 1
-        rows, columns = self.blocked_places(users, items)
-        again = users[rows]
-        items[rows, columns] = self.nth_free(again, below(point[rows, columns], self.free[again]))
-        return items
-
-    def blocked_places(self, users: np.ndarray, items: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Rows and columns of the items [B, n] that are blocked for the rows' users [B]."""
-        found = self._filter.places_of((users * self._stride)[:, None] + items)
-        return found // items.shape[1], found % items.shape[1]
-
-    def nth_free(self, users: np.ndarray, rank: np.ndarray) -> np.ndarray:
-        """The rank-th (from 0) unblocked item of each user; arrays that broadcast against each other."""
-        skipped = np.searchsorted(self._keys, users * self._stride + rank, side="right") - self._start[users]
-        return 1 + rank + skipped
-
-    def free_before(self, users: np.ndarray, items: np.ndarray) -> np.ndarray:
-        """How many unblocked items of each user have a smaller id; arrays that broadcast against each other."""
-        before = np.searchsorted(self._blocked_keys, users * self._stride + items) - self._start[users]
-        return items - 1 - before
-
-
-def below(uniform: np.ndarray, count: np.ndarray) -> np.ndarray:
-    """Uniform integers in 0..count-1 from uniform numbers in [0, 1); rounding must not reach `count`."""
-    return np.minimum((uniform * count).astype(np.int64), count - 1)
+        raise NotImplementedError

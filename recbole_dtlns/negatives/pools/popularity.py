@@ -3,12 +3,45 @@
 from __future__ import annotations
 
 import numpy as np
+from pydantic import Field
 
+from recbole_dtlns.components import ComponentConfig
 from recbole_dtlns.data.item_sets import PairSet
-from recbole_dtlns.negatives.pools.contract import PoolContext, UniformPool, below
+from recbole_dtlns.negatives.pools.contract import CandidatePool, PoolContext
+from recbole_dtlns.negatives.pools.uniform import UniformDraws, below
 
 
-class PopularityPool:
+class PopularityPool(CandidatePool):
+    """`popularity`: draws items by how often they occur in train."""
+
+    class Config(ComponentConfig):
+        """How much popularity counts."""
+
+        prefix = "pool_"
+
+        power: float = Field(0.75, ge=0)
+        """popularity: an item is drawn in proportion to count ** power; 1: popularity, 0: uniform."""
+
+    config: Config
+    shareable = True
+
+    def begin(self, context: PoolContext) -> None:
+        """As `CandidatePool.begin`.
+
+        Raises:
+            DataError: a user has every item blocked.
+        """
+        self._draws = PopularityDraws(
+            context.blocked, context.n_users, context.n_items, context.counts, self.config.power
+        )
+        self.probability = self._draws.probability
+
+    def draw(self, users: np.ndarray, positives: np.ndarray, uniform: np.ndarray) -> np.ndarray:
+        """As `CandidatePool.draw`; the positives do not matter."""
+        return self._draws.draw(users, positives, uniform)
+
+
+class PopularityDraws:
     """Draws each unblocked item with probability proportional to max(count, 1) ** power.
 
     As for uniform draws, an item is drawn from all items (by Walker's alias method), and where it is blocked, another
@@ -16,7 +49,7 @@ class PopularityPool:
     2^62 / users, so that sums are exact and an item of small weight can still be drawn.
 
     Args:
-        blocked, n_users, n_items: as for `UniformPool`.
+        blocked, n_users, n_items: as for `UniformDraws`.
         counts: how often each item occurs in train [n_items].
         power: 1 is popularity, 0 uniform; 0.75 is the value of word2vec (Mikolov et al., NIPS 2013).
 
@@ -25,7 +58,7 @@ class PopularityPool:
     """
 
     def __init__(self, blocked: PairSet, n_users: int, n_items: int, counts: np.ndarray, power: float) -> None:
-        self._uniform = UniformPool(blocked, n_users, n_items)  # raises where nothing is left
+        self._uniform = UniformDraws(blocked, n_users, n_items)  # raises where nothing is left
         counts = np.maximum(counts, 1)
         weights = (counts / counts.max()) ** power  # at most 1 whatever the power
         weights[0] = 0
@@ -44,10 +77,6 @@ class PopularityPool:
         before = self._cumulated[blocked.items] - mass[blocked.items]
         before -= blocked_mass[:-1] - blocked_mass[self._start[blocked.users]]
         self._keys = blocked.users * self._stride + before
-
-    @classmethod
-    def from_context(cls, context: PoolContext) -> PopularityPool:
-        return cls(context.blocked, context.n_users, context.n_items, context.counts, context.settings.pool_power)
 
     def draw(self, users: np.ndarray, positives: np.ndarray, uniform: np.ndarray) -> np.ndarray:
         """As `CandidatePool.draw`; the positives do not matter."""

@@ -2,14 +2,64 @@
 
 from __future__ import annotations
 
-import numpy as np
+from typing import Annotated, Literal
 
+import numpy as np
+from pydantic import Field
+
+from recbole_dtlns.components import ComponentConfig
 from recbole_dtlns.data.item_sets import PairSet
-from recbole_dtlns.negatives.pools.contract import PoolContext, UniformPool, below
+from recbole_dtlns.errors import ContractError
+from recbole_dtlns.negatives.pools.contract import CandidatePool, PoolContext
+from recbole_dtlns.negatives.pools.uniform import UniformDraws, below
 from recbole_dtlns.trees.item_tree import ItemTree
 
 
-class SubtreePool:
+class SubtreePool(CandidatePool):
+    """`tree`: draws a share of the candidates from around the positive in the item trees."""
+
+    class Config(ComponentConfig):
+        """Which trees, how much of them, and how near."""
+
+        prefix = "pool_"
+
+        tree: Literal["both", "structure", "semantic"] = "both"
+        """tree: both, structure or semantic."""
+        tree_share: float = Field(0.5, ge=0, le=1)
+        """tree: share of the candidates drawn from the positive's subtrees; the rest is uniform."""
+        depths: list[Annotated[int, Field(ge=0)]] = Field(default_factory=lambda: [2], min_length=1)
+        """tree: leading codes that those candidates share with the positive; several take turns."""
+
+    config: Config
+    reads_trees = True
+    needs_several = True
+
+    def begin(self, context: PoolContext) -> None:
+        """As `CandidatePool.begin`.
+
+        Raises:
+            DataError: a user has every item blocked.
+        """
+        names = ("structure", "semantic") if self.config.tree == "both" else (self.config.tree,)
+        trees = [context.tree(name) for name in names]
+        if context.tree_item is None:
+            raise ContractError("a pool is given item trees, and not where each item stands in them (tree_item)")
+        self._draws = SubtreeDraws(
+            context.blocked,
+            context.n_users,
+            context.n_items,
+            trees,
+            context.tree_item,
+            self.config.tree_share,
+            self.config.depths,
+        )
+
+    def draw(self, users: np.ndarray, positives: np.ndarray, uniform: np.ndarray) -> np.ndarray:
+        """As `CandidatePool.draw`. The columns from subtrees are the last ones."""
+        return self._draws.draw(users, positives, uniform)
+
+
+class SubtreeDraws:
     """Draws a share of the candidates from the subtrees around the positive, the rest uniformly.
 
     Uniform candidates rarely lie near the positive, so tree terms have little to choose from. In the order of a tree
@@ -17,7 +67,7 @@ class SubtreePool:
     Where a subtree has nothing unblocked, the next larger one is used; the largest is the whole catalogue.
 
     Args:
-        blocked, n_users, n_items: as for `UniformPool`.
+        blocked, n_users, n_items: as for `UniformDraws`.
         trees: the trees to draw from, in turns.
         tree_item: for every item id, its position in the trees or -1 [n_items].
         share: of the candidates that is drawn from subtrees.
@@ -34,27 +84,10 @@ class SubtreePool:
         share: float,
         depths: list[int],
     ) -> None:
-        self._uniform = UniformPool(blocked, n_users, n_items)
+        self._uniform = UniformDraws(blocked, n_users, n_items)
         orders = [_TreeOrder(blocked, n_users, n_items, tree, tree_item) for tree in trees]
         self._turns = [(order, depth) for depth in depths for order in orders]
         self.share = share
-
-    @classmethod
-    def from_context(cls, context: PoolContext) -> SubtreePool:
-        settings = context.settings
-        by_name = {"structure": context.structure, "semantic": context.semantic}
-        chosen = by_name.values() if settings.pool_tree == "both" else [by_name[settings.pool_tree]]
-        trees = [tree for tree in chosen if tree is not None]
-        assert trees and context.tree_item is not None, "the settings ask for the preparation that makes the trees"
-        return cls(
-            context.blocked,
-            context.n_users,
-            context.n_items,
-            trees,
-            context.tree_item,
-            settings.pool_tree_share,
-            settings.pool_depths,
-        )
 
     def draw(self, users: np.ndarray, positives: np.ndarray, uniform: np.ndarray) -> np.ndarray:
         """As `CandidatePool.draw`. The columns from subtrees are the last ones."""
@@ -96,7 +129,7 @@ class _TreeOrder:
             self._end[self._item, level + 1] = np.append(starts[1:], n_items)[group]
         without_path = digits[:, 0] == np.iinfo(np.int16).max
         self._first[without_path], self._end[without_path] = 1, n_items
-        self._free = UniformPool(PairSet.of(blocked.users, place[blocked.items]), n_users, n_items)
+        self._free = UniformDraws(PairSet.of(blocked.users, place[blocked.items]), n_users, n_items)
 
     def draw(self, users: np.ndarray, positives: np.ndarray, uniform: np.ndarray, depth: int) -> np.ndarray:
         depths = np.arange(min(depth, self._first.shape[1] - 1) + 1)

@@ -12,7 +12,6 @@ import os
 import sys
 import threading
 import time
-from dataclasses import asdict
 from pathlib import Path
 from statistics import median
 
@@ -24,17 +23,27 @@ from recbole.utils import ModelType
 
 from recbole_dtlns.bridge.config import DTLNSConfig
 from recbole_dtlns.bridge.data.dataset import canonical_train, observed_pairs
+from recbole_dtlns.bridge.data.ids import to_recbole_ids
 from recbole_dtlns.bridge.data.run_data import purged_of_evaluation
-from recbole_dtlns.bridge.runner import Run, assemble_run, write_file
-from recbole_dtlns.bridge.training.checkpoint import load_run
-from recbole_dtlns.bridge.training.trainer import BEST, LAST
+from recbole_dtlns.bridge.runner import Run, assemble_run
+from recbole_dtlns.bridge.teacher import make_teacher
+from recbole_dtlns.bridge.training.checkpoint import BEST, LAST, Checkpoint
 from recbole_dtlns.data.item_sets import Forbidden, PairSet
 from recbole_dtlns.errors import CheckpointError, DTLNSError
 from recbole_dtlns.evaluation.rankings import METRICS, Rankings, Spread, equal_groups
-from recbole_dtlns.preparation.pipeline import prepare, to_recbole_ids
-from recbole_dtlns.storage.artefact_store import remove_leftovers
-from recbole_dtlns.storage.sealed_json import read_sealed, sealed
-from recbole_dtlns.studies.compare.cell_result import EXPLANATION, PER_USER, is_finished, write_result
+from recbole_dtlns.preparation import prepare
+from recbole_dtlns.storage.sealed_json import read_sealed
+from recbole_dtlns.storage.typed_json import read_as
+from recbole_dtlns.storage.whole_files import remove_leftovers, write_file
+from recbole_dtlns.studies.compare.cell_result import (
+    EXPLANATION,
+    PER_USER,
+    CellResult,
+    ItemGroup,
+    Seconds,
+    is_finished,
+    write_result,
+)
 from recbole_dtlns.studies.compare.experiment import Cell
 from recbole_dtlns.studies.compare.explanation import explain
 
@@ -77,33 +86,33 @@ def run_cell(cell: Cell, folder: Path) -> None:
     if len(masked):
         leaking = _metrics(run, rankings.without(masked.union(hidden), most), part)
         table = table.assign(**{f"{AUTHORS}{name}": values for name, values in leaking.items()})
-    write_file(folder / PER_USER, table.to_parquet(index=False))
+    write_file(folder / PER_USER, table.to_parquet(index=False), "--output")
     _write_run_file(folder / RUN_FILE, kept, part, cell.arm)
     _write_qrels(folder / QRELS, part)
     if run.preparation is not None:
-        found = explain(run.preparation, run.parts[0], observed_pairs(run.parts[1]))
-        write_file(folder / EXPLANATION, sealed(found))
+        explain(run.preparation, run.parts[0], observed_pairs(run.parts[1])).write(folder / EXPLANATION)
     curve, best_epoch = run.trainer.curve, _best_epoch(run)
-    content = {
-        "arm": cell.arm,
-        "split": cell.split,
-        "seed": cell.seed,
-        "digest": cell.digest,
-        "leaking": run.config.settings.leaking,
-        "valid_metric": run.config["valid_metric"],
-        "best_valid_score": score if valid else None,
-        "valid": {name: float(value) for name, value in (valid or {}).items()},
-        cell.measured: _means(table, [str(name) for name in table.columns if "@" in str(name)]),
-        "recovered": _recovered(rankings, run),
-        "spread": asdict(_spread(kept, run.parts[0])),
-        "item_groups": _item_groups(kept, run.parts[0], part),
-        "curve": curve,
-        "best_epoch": best_epoch,
-        "undertrained": _undertrained(run, best_epoch),
-        "seconds_per_epoch": median(entry["seconds"] for entry in curve) if curve else None,
-        "seconds": {"preparation": prepared - began, "training": trained - prepared},
-    }
-    write_result(folder, content)
+    result = CellResult(
+        arm=cell.arm,
+        split=cell.split,
+        seed=cell.seed,
+        digest=cell.digest,
+        leaking=run.config.settings.leaking,
+        valid_metric=run.config["valid_metric"],
+        best_valid_score=float(score) if valid else None,
+        valid={name: float(value) for name, value in (valid or {}).items()},
+        measured=cell.measured,
+        metrics=_means(table, [str(name) for name in table.columns if "@" in str(name)]),
+        recovered=_recovered(rankings, run),
+        spread=_spread(kept, run.parts[0]),
+        item_groups=_item_groups(kept, run.parts[0], part),
+        curve=curve,
+        best_epoch=best_epoch,
+        undertrained=_undertrained(run, best_epoch),
+        seconds_per_epoch=median(epoch.seconds for epoch in curve) if curve else None,
+        seconds=Seconds(preparation=prepared - began, training=trained - prepared),
+    )
+    write_result(folder, result)
     for unneeded in folder.glob(f"train/*/{LAST}"):  # nothing is left to continue
         unneeded.unlink()
 
@@ -118,7 +127,7 @@ def _interrupted(folder: Path) -> Path | None:
         return None
     try:
         for name in (BEST, LAST):
-            load_run(latest.parent / name)
+            Checkpoint.read(latest.parent / name)
     except CheckpointError as error:
         logger.warning("%s. This run starts at the beginning", error)
         return None
@@ -132,7 +141,8 @@ def _authors_mask(cell: Cell, run: Run) -> PairSet:
     if config is None:
         return Forbidden.of(nothing, nothing)
     train = canonical_train(run.parts[0])
-    positives = prepare(config.settings, train, run.parts[0]).relabelling.forbidden
+    teacher = make_teacher(config.settings.flat, run.parts[0])
+    positives = prepare(config.settings.flat, train, teacher).relabelling.forbidden
     return purged_of_evaluation(to_recbole_ids(positives, train, run.parts[0]), run.parts[1:])
 
 
@@ -168,29 +178,27 @@ def _spread(rankings: Rankings, train: Dataset) -> Spread:
     return Spread.of(rankings, counts, np.arange(1, train.item_num))
 
 
-def _item_groups(rankings: Rankings, train: Dataset, part: Dataset) -> list[dict[str, float]]:
+def _item_groups(rankings: Rankings, train: Dataset, part: Dataset) -> list[ItemGroup]:
     """Share of a part's pairs that are recommended, by how often the item occurs in train."""
     truth = observed_pairs(part)
     counts = np.bincount(observed_pairs(train).items, minlength=train.item_num)[truth.items]
     found = rankings.found(truth)
     groups = equal_groups(counts, _GROUPS)
     return [
-        {
-            "least": int(counts[groups == group].min()),
-            "most": int(counts[groups == group].max()),
-            "pairs": int((groups == group).sum()),
-            "found": float(found[groups == group].mean()),
-        }
+        ItemGroup(
+            least=int(counts[groups == group].min()),
+            most=int(counts[groups == group].max()),
+            pairs=int((groups == group).sum()),
+            found=float(found[groups == group].mean()),
+        )
         for group in np.unique(groups)
     ]
 
 
 def _best_epoch(run: Run) -> int | None:
-    evaluated = [entry for entry in run.trainer.curve if "valid" in entry]
-    if not evaluated:
-        return None
     metric, sign = run.config["valid_metric"].lower(), 1 if run.config["valid_metric_bigger"] else -1
-    return max(evaluated, key=lambda entry: sign * entry["valid"].get(metric, -np.inf))["epoch"]
+    scores = {epoch.epoch: sign * epoch.valid.get(metric, -np.inf) for epoch in run.trainer.curve if epoch.valid}
+    return max(scores, key=lambda epoch: scores[epoch]) if scores else None
 
 
 def _undertrained(run: Run, best_epoch: int | None) -> bool:
@@ -200,7 +208,7 @@ def _undertrained(run: Run, best_epoch: int | None) -> bool:
     """
     if best_epoch is None or run.config["MODEL_TYPE"] == ModelType.TRADITIONAL:
         return False
-    return best_epoch == max(entry["epoch"] for entry in run.trainer.curve if "valid" in entry)
+    return best_epoch == max(epoch.epoch for epoch in run.trainer.curve if epoch.valid)
 
 
 def _most_per_user(pairs: PairSet) -> int:
@@ -216,13 +224,14 @@ def _write_run_file(path: Path, rankings: Rankings, part: Dataset, tag: str) -> 
     for row, user in enumerate(users):
         depth = int((rankings.items[row] >= 0).sum())
         lines += [f"{user} Q0 {items[row, place]} {place + 1} {depth - place} {label}" for place in range(depth)]
-    write_file(path, "\n".join([*lines, ""]))
+    write_file(path, "\n".join([*lines, ""]), "--output")
 
 
 def _write_qrels(path: Path, part: Dataset) -> None:
     truth = observed_pairs(part)
     users, items = part.id2token(part.uid_field, truth.users), part.id2token(part.iid_field, truth.items)
-    write_file(path, "".join(f"{user} 0 {item} 1\n" for user, item in zip(users, items, strict=True)))
+    lines = [f"{user} 0 {item} 1\n" for user, item in zip(users, items, strict=True)]
+    write_file(path, "".join(lines), "--output")
 
 
 def _end_with(parent: int) -> None:
@@ -241,12 +250,12 @@ def main() -> int:
     # The lock belongs to the process that works here: one that outlives its comparison keeps the next one waiting.
     with FileLock(folder / LOCK), contextlib.chdir(folder):  # RecBole writes log/ and log_tensorboard/ where it is
         try:
-            cell = Cell(**read_sealed(folder / CELL))
+            cell = read_as(Cell, read_sealed(folder / CELL), folder / CELL)
             if is_finished(folder, cell.digest):  # another comparison was at it
                 return 0
             run_cell(cell, folder)
         except DTLNSError as error:
-            write_file(folder / FAILURE, str(error))
+            write_file(folder / FAILURE, str(error), "--output")
             return 2
     return 0
 

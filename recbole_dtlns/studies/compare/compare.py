@@ -15,14 +15,15 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import IO
 
-from recbole_dtlns.bridge.runner import write_file
 from recbole_dtlns.errors import ArtefactError, ConfigError, TrialError
 from recbole_dtlns.storage.sealed_json import sealed
+from recbole_dtlns.storage.whole_files import write_file
 from recbole_dtlns.studies.compare.cell import CELL, FAILURE
 from recbole_dtlns.studies.compare.cell_result import RESULT, is_finished, read_result
+from recbole_dtlns.studies.compare.comparison import Comparison
 from recbole_dtlns.studies.compare.experiment import Cell, Experiment
 from recbole_dtlns.studies.compare.experiment_file import read_experiment
-from recbole_dtlns.studies.compare.results import Comparison, chosen_on_validation, collect, read_results
+from recbole_dtlns.studies.compare.results import chosen_on_validation, collect, read_results
 
 CELLS, LOG = "cells", "log.txt"
 
@@ -60,7 +61,7 @@ def compare(
         raise ConfigError(f"jobs must be at least 1, not {jobs}")
     plan = read_experiment(experiment, model, dataset, config_files, arguments)
     folder = Path(output or Path("compare_runs") / f"{plan.name}-{plan.cells[0].dataset}").resolve()
-    write_file(folder / "experiment.json", json.dumps(asdict(plan), indent=1, default=str))
+    write_file(folder / "experiment.json", json.dumps(asdict(plan), indent=1, default=str), "--output")
     folders = {cell: _folder(folder, cell) for cell in plan.cells}
     at_once = _jobs(plan) if jobs is None else jobs
 
@@ -152,7 +153,7 @@ class _Processes:
         folder.mkdir(parents=True, exist_ok=True)
         began = time.perf_counter()
         (folder / FAILURE).unlink(missing_ok=True)
-        write_file(folder / CELL, sealed(asdict(cell)))
+        write_file(folder / CELL, sealed(asdict(cell)), "--output")
         with (folder / LOG).open("ab") as log, self._started(folder, log) as process:
             code = process.wait()
         return time.perf_counter() - began, "" if is_finished(folder, cell.digest) else _reason(folder, code)

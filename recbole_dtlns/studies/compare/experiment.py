@@ -11,10 +11,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 from recbole_dtlns.bridge.config import DTLNSConfig
+from recbole_dtlns.bridge.teacher import teacher_recipe
 from recbole_dtlns.bridge.training import trainer
+from recbole_dtlns.components import PREFIX
 from recbole_dtlns.llm.chat_model import model_revision
-from recbole_dtlns.preparation.pipeline import stage_versions
-from recbole_dtlns.settings.settings import PREFIX
+from recbole_dtlns.preparation import stage_versions
+from recbole_dtlns.settings.renamed import OLD_NAMES
 from recbole_dtlns.version import __version__
 
 # Where files lie, what is printed and kept, and how a server is reached: none of it changes a result.
@@ -23,7 +25,7 @@ _INCIDENTAL = frozenset(
         *("data_path", "checkpoint_dir", f"{PREFIX}cache_dir", f"{PREFIX}refuse_damaged", "allow_unknown_keys"),
         *("show_progress", "state", "log_wandb", "wandb_project", "loss_decimal_place", "use_gpu", "gpu_id"),
         *("save_dataset", "dataset_save_path", "save_dataloaders", "dataloaders_save_path"),
-        *(f"{PREFIX}judge_{key}" for key in ("api_key_env", "concurrency", "timeout", "retries")),
+        *(f"{PREFIX}judge_{key}" for key in ("api_key_env", "concurrency", "timeout_seconds", "retries")),
         *(f"{PREFIX}judge_ray_{key}" for key in ("address", "workers", "resources", "urls")),
     )
 )
@@ -87,14 +89,14 @@ class Cell:
             "settings": _resolved(config),
             "files": {file.name: _by_content(str(file)) for file in sorted(data) if file.is_file()},
             "version": [__version__, trainer.VERSION],
-            "stages": stage_versions(config.settings) if config.settings.prepares else None,
+            "stages": _stage_versions(config) if config.settings.prepares else None,
             "authors_mask": self._digested_mask(),
         }
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:12]
 
     def _digested_mask(self) -> dict[str, Any] | None:
         config = self.mask_config()
-        return None if config is None else {**_resolved(config), "stages": stage_versions(config.settings)}
+        return None if config is None else {**_resolved(config), "stages": _stage_versions(config)}
 
     @property
     def folder_name(self) -> str:
@@ -116,8 +118,15 @@ class Cell:
         return f"{self.arm}, {self.split}, seed {self.seed}{'' if self.measured == 'test' else ', validation alone'}"
 
 
+def _stage_versions(config: DTLNSConfig) -> dict[str, Any]:
+    return stage_versions(config.settings.flat, teacher_recipe(config.settings.flat))
+
+
 def _resolved(config: DTLNSConfig) -> dict[str, Any]:
-    return {key: _by_content(value) for key, value in config.plain().items() if key not in _INCIDENTAL}
+    """By the names that keys had when they first were digested, so that finished runs are found again."""
+    return {
+        OLD_NAMES.get(key, key): _by_content(value) for key, value in config.plain().items() if key not in _INCIDENTAL
+    }
 
 
 def _by_content(value: Any) -> Any:

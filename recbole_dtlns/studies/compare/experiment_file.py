@@ -15,10 +15,11 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from recbole_dtlns.bridge.config import DTLNSConfig
 from recbole_dtlns.bridge.data.run_data import check_negative_sampling
 from recbole_dtlns.bridge.models.capabilities import check_model
+from recbole_dtlns.components import PREFIX
 from recbole_dtlns.errors import ConfigError, UnknownNameError
 from recbole_dtlns.evaluation.rankings import METRICS
 from recbole_dtlns.registry import nearest
-from recbole_dtlns.settings.settings import PREFIX
+from recbole_dtlns.settings.renamed import under_new_names
 from recbole_dtlns.storage.yaml_file import read_yaml
 from recbole_dtlns.studies.compare.experiment import Arm, Cell, Experiment, Part, Varied
 from recbole_dtlns.teachers.table import TEACHERS
@@ -91,6 +92,7 @@ def read_experiment(
         file = _File.model_validate(content)
     except ValidationError as error:
         raise ConfigError(f"{name}: {'; '.join(map(_explain, error.errors()))}") from None
+    file = _under_new_names(file, name)
     dataset = dataset or file.dataset
     if dataset is None:
         raise ConfigError(f"{name} names no dataset: add 'dataset: NAME', or give --dataset=NAME")
@@ -147,6 +149,22 @@ def read_experiment(
         valid_metric_bigger=base["valid_metric_bigger"],
         cells=tuple(_cells(arms, splits, file.seeds, driven, dataset, shared, mask, measured)),
     )
+
+
+def _under_new_names(file: _File, name: str) -> _File:
+    """The file with the names that keys have today, wherever it gives settings."""
+    arms = {}
+    for title, given in file.arms.items():
+        where = f"{name}, arm '{title}'"
+        arms[title] = under_new_names(given or {}, where)
+        if isinstance(sweep := arms[title].get("sweep"), dict):
+            arms[title]["sweep"] = under_new_names(sweep, where)
+    of_file: dict[str, Any] = {"settings": under_new_names(file.settings, name), "arms": arms}
+    if isinstance(file.splits, dict):
+        of_file["splits"] = {split: under_new_names(keys, name) for split, keys in file.splits.items()}
+    if file.authors_mask is not None:
+        of_file["authors_mask"] = under_new_names(file.authors_mask, name)
+    return file.model_copy(update=of_file)
 
 
 @contextmanager

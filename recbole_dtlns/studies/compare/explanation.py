@@ -1,4 +1,4 @@
-"""What the stages before training found, as plain data for the report: trees, verdicts, relabelled items.
+"""What the stages before training found, for the report: trees, verdicts, relabelled items.
 
 It is made after training and evaluation; only then are validation pairs looked at, to say which verdicts came true.
 """
@@ -6,12 +6,13 @@ It is made after training and evaluation; only then are validation pairs looked 
 from __future__ import annotations
 
 import logging
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from recbole.data.dataset import Dataset
 
+from recbole_dtlns.bridge.data.ids import to_recbole_ids
 from recbole_dtlns.data.atomic_file import read_titles
 from recbole_dtlns.data.interactions import TrainInteractions
 from recbole_dtlns.data.item_sets import Observed
@@ -19,7 +20,10 @@ from recbole_dtlns.errors import DataError
 from recbole_dtlns.judges.audit import equal_bins
 from recbole_dtlns.judges.contract import Label, Question
 from recbole_dtlns.judges.history import TreeSimilarity, over_history
-from recbole_dtlns.preparation.pipeline import Preparation, to_recbole_ids
+from recbole_dtlns.preparation import Preparation
+from recbole_dtlns.storage.sealed_json import read_sealed, sealed
+from recbole_dtlns.storage.typed_json import read_as
+from recbole_dtlns.storage.whole_files import write_file
 from recbole_dtlns.trees.item_tree import ItemTree
 
 _EXAMPLES = 8  # users whose relabelled items are shown
@@ -29,30 +33,109 @@ _MOST_NODES = 1500  # of a tree; deeper levels are left out
 logger = logging.getLogger("recbole_dtlns")
 
 
-def explain(preparation: Preparation, train: Dataset, valid: Observed) -> dict[str, Any]:
-    """Plain data on a run's preparation.
+@dataclass(frozen=True)
+class Node:
+    """One node of an item tree.
+
+    Attributes:
+        path: its child numbers from the root, as in `0-3-1`; empty for the root.
+        parent: the path of its parent; None for the root.
+        items: how many are below it.
+        some: titles of the most popular of them.
+    """
+
+    path: str
+    parent: str | None
+    items: int
+    some: list[str]
+
+
+@dataclass(frozen=True)
+class Level:
+    """Candidates with about the same similarity to the user's history, and the share of them called positive."""
+
+    similarity: float
+    candidates: int
+    positive: float
+
+
+@dataclass(frozen=True)
+class Stated:
+    """Candidates given about the same probability, and the share of them that are validation pairs."""
+
+    stated: float
+    found: float
+    candidates: int
+
+
+@dataclass(frozen=True)
+class Relabelled:
+    """An item that was added as a positive, with the teacher's rank (from 1) and the judge's probability, if any."""
+
+    item: str
+    rank: int
+    probability: float | None
+
+
+@dataclass(frozen=True)
+class Example:
+    """A user, by token, with the length of the history, some items of it, and items that were relabelled."""
+
+    user: str
+    history: int
+    has: list[str]
+    relabelled: list[Relabelled]
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """What a run's preparation found.
+
+    Attributes:
+        summary: text.
+        trees: nodes by tree, from the root down.
+        overlap: by tree.
+        reliability: of the judge's probabilities.
+        examples: of users.
+    """
+
+    summary: str
+    trees: dict[str, list[Node]]
+    overlap: dict[str, list[Level]]
+    reliability: list[Stated]
+    examples: list[Example]
+
+    def write(self, file: Path) -> None:
+        """Write it as JSON with a checksum."""
+        write_file(file, sealed(asdict(self)), "--output")
+
+    @classmethod
+    def read(cls, file: Path) -> Explanation:
+        """Read what `write` wrote.
+
+        Raises:
+            ArtefactError: the file is missing, damaged, or of another form.
+        """
+        return read_as(cls, read_sealed(file), file)
+
+
+def explain(preparation: Preparation, train: Dataset, valid: Observed) -> Explanation:
+    """What there is to say of a run's preparation.
 
     Args:
         preparation: of the run.
         train: the train split.
         valid: the validation pairs, in RecBole's ids.
-
-    Returns:
-        `summary` (text), `trees` (nodes by tree), `overlap` (share called positive by similarity to the history),
-        `reliability` (stated probability and share found in validation), `examples` (users and their relabelled items).
     """
     names = item_names(preparation.train, train)
     popularity = np.bincount(preparation.train.matrix.indices, minlength=preparation.train.n_items)
-    return {
-        "summary": preparation.summary(),
-        "trees": {
-            "structure": _nodes(preparation.structure, names, popularity),
-            "semantic": _nodes(preparation.semantic, names, popularity),
-        },
-        "overlap": _overlap(preparation),
-        "reliability": _reliability(preparation, train, valid),
-        "examples": _examples(preparation, names),
-    }
+    return Explanation(
+        summary=preparation.summary(),
+        trees={name: _nodes(tree, names, popularity) for name, tree in preparation.views.items()},
+        overlap=_overlap(preparation),
+        reliability=_reliability(preparation, train, valid),
+        examples=_examples(preparation, names),
+    )
 
 
 def item_names(train: TrainInteractions, dataset: Dataset) -> np.ndarray:
@@ -73,9 +156,9 @@ def item_names(train: TrainInteractions, dataset: Dataset) -> np.ndarray:
     return np.array([titles.get(token, token) for token in tokens], dtype=object)
 
 
-def _nodes(tree: ItemTree, names: np.ndarray, popularity: np.ndarray) -> list[dict[str, Any]]:
-    """Every node as its path, parent's path, number of items and names of the most popular ones; from the root down."""
-    nodes: list[dict[str, Any]] = [{"path": "", "parent": None, "items": tree.n_items, "some": []}]
+def _nodes(tree: ItemTree, names: np.ndarray, popularity: np.ndarray) -> list[Node]:
+    """Every node, from the root down."""
+    nodes = [Node("", None, tree.n_items, [])]
     for depth in range(1, tree.digits.shape[1] + 1):
         reaching = np.flatnonzero((tree.digits[:, :depth] >= 0).all(axis=1))
         prefixes, node, counts = np.unique(
@@ -88,35 +171,35 @@ def _nodes(tree: ItemTree, names: np.ndarray, popularity: np.ndarray) -> list[di
         for prefix, start, count in zip(prefixes.tolist(), starts, counts.tolist(), strict=True):
             path = "-".join(map(str, prefix))
             some = names[members[start : start + min(count, _SHOWN)]].tolist()
-            nodes.append({"path": path, "parent": path.rpartition("-")[0], "items": count, "some": some})
+            nodes.append(Node(path, path.rpartition("-")[0], count, some))
     return nodes
 
 
-def _overlap(preparation: Preparation) -> dict[str, list[dict[str, float]]]:
+def _overlap(preparation: Preparation) -> dict[str, list[Level]]:
     """By tree: of the candidates with about the same similarity to the history, how many there are and are positive."""
     question = _question(preparation)
     positive = preparation.verdicts.label == Label.POSITIVE
-    measures = {"structure": TreeSimilarity(preparation.structure), "semantic": TreeSimilarity(preparation.semantic)}
+    measures = map(TreeSimilarity, preparation.views.values())
     found = {}
-    for (name, _), similarity in zip(measures.items(), over_history(question, *measures.values()), strict=True):
+    for name, similarity in zip(preparation.views, over_history(question, *measures), strict=True):
         rows = []
         rounded = np.round(similarity.astype(float), 2)
         for level in np.unique(rounded[rounded >= 0]).tolist():
             here = rounded == level
-            rows.append({"similarity": level, "candidates": int(here.sum()), "positive": float(positive[here].mean())})
+            rows.append(Level(level, int(here.sum()), float(positive[here].mean())))
         found[name] = rows
     return found
 
 
-def _reliability(preparation: Preparation, train: Dataset, valid: Observed) -> list[dict[str, float]]:
+def _reliability(preparation: Preparation, train: Dataset, valid: Observed) -> list[Stated]:
     """Of the candidates given about the same probability, the share that are validation pairs."""
     judged = to_recbole_ids(preparation.judged, preparation.train, train)
     came_true = np.isin(judged.users * train.item_num + judged.items, valid.users * train.item_num + valid.items)
     bins = equal_bins(judged.probability, came_true)
-    return [{"stated": stated, "found": found, "candidates": count} for stated, found, count in bins]
+    return [Stated(stated, found, count) for stated, found, count in bins]
 
 
-def _examples(preparation: Preparation, names: np.ndarray) -> list[dict[str, Any]]:
+def _examples(preparation: Preparation, names: np.ndarray) -> list[Example]:
     """Some users with the items they have and those that were relabelled, best first."""
     positives, candidates, train = preparation.relabelling.positives, preparation.candidates, preparation.train
     users = np.unique(positives.users)
@@ -127,19 +210,19 @@ def _examples(preparation: Preparation, names: np.ndarray) -> list[dict[str, Any
         rows = [row for row in np.flatnonzero(candidates.users == user) if int(candidates.items[row]) in added]
         history = train.matrix.indices[train.matrix.indptr[user] : train.matrix.indptr[user + 1]]
         found.append(
-            {
-                "user": str(train.user_tokens[user]),
-                "history": len(history),
-                "has": names[history[:_SHOWN]].tolist(),
-                "relabelled": [
-                    {
-                        "item": names[candidates.items[row]],
-                        "rank": int(candidates.ranks[row]) + 1,
-                        "probability": _number(preparation.verdicts.probability[row]),
-                    }
+            Example(
+                user=str(train.user_tokens[user]),
+                history=len(history),
+                has=names[history[:_SHOWN]].tolist(),
+                relabelled=[
+                    Relabelled(
+                        item=names[candidates.items[row]],
+                        rank=int(candidates.ranks[row]) + 1,
+                        probability=_number(preparation.verdicts.probability[row]),
+                    )
                     for row in rows[:_SHOWN]
                 ],
-            }
+            )
         )
     return found
 
@@ -149,4 +232,4 @@ def _number(value: float) -> float | None:
 
 
 def _question(preparation: Preparation) -> Question:
-    return Question(preparation.train, preparation.candidates, preparation.structure, preparation.semantic)
+    return Question(preparation.train, preparation.candidates, preparation.views)

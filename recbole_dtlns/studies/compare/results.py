@@ -1,4 +1,4 @@
-"""What an experiment found: one row per arm and split, tests against the baseline and of pairs, as table and data."""
+"""What an experiment found: one row per arm and split, tests against the baseline and of pairs."""
 
 from __future__ import annotations
 
@@ -6,24 +6,33 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import mean, stdev
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import pandas as pd
 
-from recbole_dtlns.bridge.runner import write_file
 from recbole_dtlns.errors import TrialError
-from recbole_dtlns.evaluation.rankings import equal_groups
+from recbole_dtlns.evaluation.rankings import Spread, equal_groups
 from recbole_dtlns.evaluation.significance import MarginTest, PairedTest, flips_for, holm, margin_test, paired_test
-from recbole_dtlns.storage.sealed_json import sealed
+from recbole_dtlns.storage.whole_files import write_file
 from recbole_dtlns.studies.compare.cell import AUTHORS
-from recbole_dtlns.studies.compare.cell_result import EXPLANATION, PER_USER, is_finished, read_result
-from recbole_dtlns.studies.compare.experiment import Cell, Experiment
+from recbole_dtlns.studies.compare.cell_result import EXPLANATION, PER_USER, CellResult, is_finished, read_result
+from recbole_dtlns.studies.compare.comparison import (
+    Change,
+    Chosen,
+    Comparison,
+    Head,
+    NamedPair,
+    OverSeeds,
+    Row,
+    TestCount,
+    UserGroup,
+)
+from recbole_dtlns.studies.compare.experiment import Arm, Cell, Experiment
 from recbole_dtlns.studies.compare.experiment_file import REFERENCES
-from recbole_dtlns.studies.compare.tables import main_metric, markdown, measured
+from recbole_dtlns.studies.compare.tables import main_metric, markdown
 
-JSON, TABLE, USERS = "comparison.json", "comparison.md", "per_user.parquet"
-FORMAT = 2  # of comparison.json
+TABLE, USERS = "comparison.md", "per_user.parquet"
 _GROUPS = 4
 _POPULARITY = REFERENCES["Pop"][0]
 
@@ -35,36 +44,19 @@ class Result:
     Attributes:
         cell: which.
         folder: of the cell.
-        content: its result.json.
+        found: its result.json.
         users: its per_user.parquet, indexed by user token.
     """
 
     cell: Cell
     folder: Path
-    content: dict[str, Any]
+    found: CellResult
     users: pd.DataFrame
 
     @classmethod
     def read(cls, cell: Cell, folder: Path) -> Result:
-        content = read_result(folder, cell.digest)
-        return cls(cell, folder, content, pd.read_parquet(folder / PER_USER).set_index("user_id"))
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """The arms of an experiment side by side.
-
-    Attributes:
-        folder: holds comparison.md, comparison.json, per_user.parquet and the cells.
-        content: of comparison.json: `experiment`, and one of `rows` per arm and split.
-    """
-
-    folder: Path
-    content: dict[str, Any]
-
-    def text(self) -> str:
-        """The comparison as Markdown."""
-        return "\n".join(markdown(self.content))
+        found = read_result(folder, cell.digest)
+        return cls(cell, folder, found, pd.read_parquet(folder / PER_USER).set_index("user_id"))
 
 
 def collect(
@@ -84,17 +76,16 @@ def collect(
     results = read_results(cells)
     if not results:
         raise TrialError(f"all runs of {experiment.name} failed: see log.txt in the folders under {folder / 'cells'}")
-    content = summarised(experiment, results, folder)
+    found = summarised(experiment, results, folder)
     if experiment.test_best is not None:
-        content["chosen"] = _chosen_on_test(experiment, read_results(of_chosen or {}))
-    found = Comparison(folder, content)
-    write_file(folder / JSON, sealed(content))
-    write_file(folder / TABLE, f"{found.text()}\n")
+        found = replace(found, chosen=_chosen_on_test(experiment, read_results(of_chosen or {})))
+    found.write()
+    write_file(folder / TABLE, f"{markdown(found)}\n", "--output")
     users = [
         result.users.reset_index().assign(arm=result.cell.arm, split=result.cell.split, seed=result.cell.seed)
         for result in results
     ]
-    write_file(folder / USERS, pd.concat(users, ignore_index=True).to_parquet(index=False))
+    write_file(folder / USERS, pd.concat(users, ignore_index=True).to_parquet(index=False), "--output")
     return found
 
 
@@ -116,22 +107,21 @@ def chosen_on_validation(experiment: Experiment, results: Sequence[Result]) -> l
 
 def _valid_score(results: Sequence[Result], split: str, arm: str) -> float | None:
     own = [one for one in results if one.cell.split == split and one.cell.arm == arm]
-    honest = [one.content["best_valid_score"] for one in own if not one.content["leaking"]]
-    return mean(honest) if honest and None not in honest else None
+    honest = [one.found.best_valid_score for one in own if not one.found.leaking]
+    return _over_seeds(honest).mean if honest else None
 
 
-def _chosen_on_test(experiment: Experiment, results: list[Result]) -> list[dict[str, Any]]:
+def _chosen_on_test(experiment: Experiment, results: list[Result]) -> list[Chosen]:
     names = _metric_names(experiment)
     pairs = dict.fromkeys((result.cell.split, result.cell.arm) for result in results)
     by_pair = {pair: [one for one in results if (one.cell.split, one.cell.arm) == pair] for pair in pairs}
     return [
-        {"split": split, "arm": arm, "seeds": [one.cell.seed for one in own], "test": _values(own, names)}
-        for (split, arm), own in by_pair.items()
+        Chosen(split, arm, [one.cell.seed for one in own], _values(own, names)) for (split, arm), own in by_pair.items()
     ]
 
 
-def summarised(experiment: Experiment, results: Sequence[Result], folder: Path) -> dict[str, Any]:
-    """The arms side by side, as plain data, with all tests.
+def summarised(experiment: Experiment, results: Sequence[Result], folder: Path) -> Comparison:
+    """The arms side by side, with all tests.
 
     Args:
         experiment: the whole experiment.
@@ -139,43 +129,35 @@ def summarised(experiment: Experiment, results: Sequence[Result], folder: Path) 
         folder: of the comparison.
     """
     names = _metric_names(experiment)
-    rows: list[dict[str, Any]] = []
-    pairs: list[dict[str, Any]] = []
-    tests: dict[str, dict[str, int]] = {}
+    rows: list[Row] = []
+    pairs: list[NamedPair] = []
+    tests: dict[str, TestCount] = {}
     for split in experiment.splits:
         here = [result for result in results if result.cell.split == split]
         by_arm = {arm.name: own for arm in experiment.arms if (own := [r for r in here if r.cell.arm == arm.name])}
-        of_split = [
-            {**_row(by_arm[arm.name], names, folder), "settings": arm.keys}
-            for arm in experiment.arms
-            if arm.name in by_arm
-        ]
-        _add_warnings(of_split, main_metric(names, experiment.valid_metric))
-        named, tests[split] = _add_tests(of_split, by_arm, names, experiment)
-        pairs += [{"split": split, **pair} for pair in named]
+        of_split = [_row(arm, by_arm[arm.name], names, folder) for arm in experiment.arms if arm.name in by_arm]
+        of_split = _warned(of_split, main_metric(names, experiment.valid_metric))
+        of_split, named, tests[split] = _tested(of_split, split, by_arm, names, experiment)
+        pairs += named
         rows += of_split
-    return {
-        "format": FORMAT,
-        "experiment": {
-            "name": experiment.name,
-            "about": experiment.about,
-            "dataset": experiment.cells[0].dataset,
-            "baseline": experiment.baseline,
-            "seeds": list(experiment.seeds),
-            "vary": list(experiment.vary),
-            "splits": list(experiment.splits),
-            "test": experiment.test,
-            "tests": tests,
-            "measured": experiment.cells[0].measured,
-            "metrics": names,
-            "valid_metric": experiment.valid_metric,
-            "runs": len(experiment.cells),
-            "finished": len(results),
-            "users": {split: _n_users(results, split) for split in experiment.splits},
-        },
-        "rows": rows,
-        "pairs": pairs,
-    }
+    head = Head(
+        name=experiment.name,
+        about=experiment.about,
+        dataset=experiment.cells[0].dataset,
+        baseline=experiment.baseline,
+        seeds=list(experiment.seeds),
+        vary=list(experiment.vary),
+        splits=list(experiment.splits),
+        test=experiment.test,
+        tests=tests,
+        measured=experiment.cells[0].measured,
+        metrics=names,
+        valid_metric=experiment.valid_metric,
+        runs=len(experiment.cells),
+        finished=len(results),
+        users={split: _n_users(results, split) for split in experiment.splits},
+    )
+    return Comparison(folder, head, rows, pairs)
 
 
 def _metric_names(experiment: Experiment) -> list[str]:
@@ -186,54 +168,53 @@ def _n_users(results: Sequence[Result], split: str) -> int:
     return max((len(result.users) for result in results if result.cell.split == split), default=0)
 
 
-def _row(results: list[Result], names: list[str], folder: Path) -> dict[str, Any]:
+def _row(arm: Arm, results: list[Result], names: list[str], folder: Path) -> Row:
     """One arm on one split: means and deviations over its seeds."""
-    cell, first = results[0].cell, results[0].content
+    cell, first = results[0].cell, results[0].found
+    found = [result.found for result in results]
     explanation = results[0].folder / EXPLANATION
-    return {
-        "arm": cell.arm,
-        "split": cell.split,
-        "model": cell.model,
-        "reference": cell.reference,
-        "leaking": first["leaking"],
-        "swept": cell.swept,
-        "seeds": [result.cell.seed for result in results],
-        "measured": cell.measured,
-        cell.measured: _values(results, names),
-        "authors_mask": {
-            name: _spread_over_seeds([result.content[cell.measured][AUTHORS + name] for result in results])
+    spreads = [one.spread for one in found]
+    return Row(
+        arm=cell.arm,
+        split=cell.split,
+        model=cell.model,
+        reference=cell.reference,
+        leaking=first.leaking,
+        swept=cell.swept,
+        seeds=[result.cell.seed for result in results],
+        measured=cell.measured,
+        metrics=_values(results, names),
+        authors_mask={
+            name: _over_seeds([one.metrics[AUTHORS + name] for one in found])
             for name in names
-            if AUTHORS + name in first[cell.measured]
+            if AUTHORS + name in first.metrics
         },
-        "valid": _spread_over_seeds([result.content["best_valid_score"] for result in results]),
-        "best_epoch": _mean_or_none([result.content["best_epoch"] for result in results]),
-        "undertrained": [result.cell.seed for result in results if result.content["undertrained"]],
-        "seconds_per_epoch": _mean_or_none([result.content["seconds_per_epoch"] for result in results]),
-        "recovered": _mean_or_none([result.content["recovered"] for result in results]),
-        "spread": {key: mean(result.content["spread"][key] for result in results) for key in first["spread"]},
-        "item_groups": first["item_groups"],
-        "user_groups": _user_groups(_by_user(results, [*names, "history"]), names),
-        "curve": first["curve"],
-        "tests": {},
-        "margins": {},
-        "warnings": [],
-        "explanation": str(explanation.relative_to(folder)) if explanation.exists() else None,
-    }
+        valid=_over_seeds([one.best_valid_score for one in found]),
+        best_epoch=_mean_or_none([one.best_epoch for one in found]),
+        undertrained=[one.cell.seed for one in results if one.found.undertrained],
+        seconds_per_epoch=_mean_or_none([one.seconds_per_epoch for one in found]),
+        recovered=_mean_or_none([one.recovered for one in found]),
+        spread=Spread(*(mean(getattr(one, name) for one in spreads) for name in ("coverage", "gini", "popularity"))),
+        item_groups=first.item_groups,
+        user_groups=_user_groups(_by_user(results, [*names, "history"]), names),
+        curve=first.curve,
+        settings=arm.keys,
+        explanation=str(explanation.relative_to(folder)) if explanation.exists() else None,
+    )
 
 
-def _values(results: Sequence[Result], names: list[str]) -> dict[str, Any]:
-    return {
-        name: _spread_over_seeds([result.content[result.cell.measured][name] for result in results]) for name in names
-    }
+def _values(results: Sequence[Result], names: list[str]) -> dict[str, OverSeeds]:
+    return {name: _over_seeds([result.found.metrics[name] for result in results]) for name in names}
 
 
-def _spread_over_seeds(values: list[Any]) -> dict[str, Any]:
-    if None in values:
-        return {"mean": None, "sd": None, "by_seed": values}
-    return {"mean": mean(values), "sd": stdev(values) if len(values) > 1 else None, "by_seed": values}
+def _over_seeds(values: Sequence[float | None]) -> OverSeeds:
+    known = [value for value in values if value is not None]
+    if len(known) < len(values):
+        return OverSeeds(None, None, list(values))
+    return OverSeeds(mean(known), stdev(known) if len(known) > 1 else None, list(values))
 
 
-def _mean_or_none(values: list[float | None]) -> float | None:
+def _mean_or_none(values: Sequence[float | None]) -> float | None:
     known = [value for value in values if value is not None]
     return mean(known) if known else None
 
@@ -244,92 +225,105 @@ def _by_user(results: list[Result], names: list[str], seeds: set[int] | None = N
     return pd.concat(chosen).groupby(level=0).mean()
 
 
-def _user_groups(users: pd.DataFrame, names: list[str]) -> list[dict[str, Any]]:
+def _user_groups(users: pd.DataFrame, names: list[str]) -> list[UserGroup]:
     history = users["history"].to_numpy()
     groups = equal_groups(history, _GROUPS)
     return [
-        {
-            "least": float(history[groups == group].min()),
-            "most": float(history[groups == group].max()),
-            "users": int((groups == group).sum()),
-            **{name: float(users[name].to_numpy()[groups == group].mean()) for name in names},
-        }
+        UserGroup(
+            least=float(history[groups == group].min()),
+            most=float(history[groups == group].max()),
+            users=int((groups == group).sum()),
+            metrics={name: float(users[name].to_numpy()[groups == group].mean()) for name in names},
+        )
         for group in np.unique(groups)
     ]
 
 
-def _add_warnings(rows: list[dict[str, Any]], metric: str) -> None:
-    """Say of an arm what makes its numbers a poor measure of it."""
-    popular = next((row for row in rows if row["model"] == _POPULARITY), None)
+def _warned(rows: list[Row], metric: str) -> list[Row]:
+    """The rows, saying what makes their numbers a poor measure of their arms."""
+    popular = next((row for row in rows if row.model == _POPULARITY), None)
+    found = []
     for row in rows:
-        if row["undertrained"]:
-            row["warnings"].append(
-                f"the best epoch is the last that epochs allows ({len(row['undertrained'])} of {len(row['seeds'])} "
+        warnings = []
+        if row.undertrained:
+            warnings.append(
+                f"the best epoch is the last that epochs allows ({len(row.undertrained)} of {len(row.seeds)} "
                 "seeds): it may still have been learning; give it more epochs"
             )
-        if popular and measured(row)[metric]["mean"] < measured(popular)[metric]["mean"]:
-            row["warnings"].append(
-                f"{metric} is below {popular['arm']}'s: recommending the most popular items is better"
-            )
+        if popular and row.mean(metric) < popular.mean(metric):
+            warnings.append(f"{metric} is below {popular.arm}'s: recommending the most popular items is better")
+        found.append(replace(row, warnings=warnings))
+    return found
 
 
 @dataclass(frozen=True)
 class _Asked:
-    """A test that is to be made: of a metric by user, of two arms; where its result goes, and by what name."""
+    """A test that is to be made: of a metric by user, of two arms; with a margin, whether it is passed."""
 
+    arm: str
+    other: str
+    metric: str
+    margin: float | None
     model: np.ndarray
     baseline: np.ndarray
-    margin: float | None
-    to: dict[str, Any]
-    name: str
 
     def answered(self, test: Literal["permutation", "wilcoxon"], flips: int) -> PairedTest | MarginTest:
         if self.margin is None:
             return paired_test(self.model, self.baseline, test, flips=flips)
         return margin_test(self.model, self.baseline, self.margin, flips=flips)
 
+    def change(self, test: PairedTest) -> Change:
+        """With the change relative to the baseline."""
+        base = float(np.nanmean(self.baseline))
+        return Change(**vars(test), relative=test.difference / base if base else None)
 
-def _add_tests(
-    rows: list[dict[str, Any]], by_arm: dict[str, list[Result]], names: list[str], experiment: Experiment
-) -> tuple[list[dict[str, Any]], dict[str, int]]:
+
+def _tested(
+    rows: list[Row], split: str, by_arm: dict[str, list[Result]], names: list[str], experiment: Experiment
+) -> tuple[list[Row], list[NamedPair], TestCount]:
     """Test honest arms against the baseline, against its margins and in named pairs; correct for all of them together.
 
     Returns:
-        the pairs, and how many tests there are with how many sign flips each.
+        the rows with their tests, the pairs with theirs, and how many tests there are with how many sign flips each.
     """
-    honest = {row["arm"]: row for row in rows if not row["leaking"]}
+    honest = {row.arm: row for row in rows if not row.leaking}
+    baseline = experiment.baseline
     asked: list[_Asked] = []
 
-    def ask(model: str, other: str, to: dict[str, Any], margins: Mapping[str, float | None]) -> None:
-        first, second = _pair(by_arm[model], by_arm[other], names)
+    def ask(arm: str, other: str, margins: Mapping[str, float | None]) -> None:
+        first, second = _pair(by_arm[arm], by_arm[other], names)
         asked.extend(
-            _Asked(first[name].to_numpy(), second[name].to_numpy(), margin, to, name)
+            _Asked(arm, other, name, margin, first[name].to_numpy(), second[name].to_numpy())
             for name, margin in margins.items()
         )
 
     no_margin = dict.fromkeys(names)
     for arm, row in honest.items():
-        if arm != experiment.baseline and experiment.baseline in honest:
-            ask(arm, experiment.baseline, row["tests"], no_margin)
-            if not row["reference"]:
-                ask(arm, experiment.baseline, row["margins"], experiment.margin)
-    pairs: list[dict[str, Any]] = [
-        {"arm": arm, "against": other, "tests": {}}
+        if arm != baseline and baseline in honest:
+            ask(arm, baseline, no_margin)
+            if not row.reference:
+                ask(arm, baseline, experiment.margin)
+    named = [
+        (arm, other)
         for arm, others in experiment.against.items()
         for other in others
         if arm in honest and other in honest
     ]
-    for pair in pairs:
-        ask(pair["arm"], pair["against"], pair["tests"], no_margin)
+    for arm, other in named:
+        ask(arm, other, no_margin)
     flips = flips_for(len(asked))
     found = [one.answered(experiment.test, flips) for one in asked]
+    changes: dict[tuple[str, str], dict[str, Change]] = {}
+    margins: dict[str, dict[str, MarginTest]] = {}
     for one, answer, p in zip(asked, found, holm([answer.p for answer in found]), strict=True):
-        plain = replace(answer, p_holm=p).plain()
-        if isinstance(answer, PairedTest):
-            base = float(np.nanmean(one.baseline))
-            plain["relative"] = answer.difference / base if base else None
-        one.to[one.name] = plain
-    return pairs, {"tests": len(asked), "flips": flips}
+        corrected = replace(answer, p_holm=p)
+        if isinstance(corrected, MarginTest):
+            margins.setdefault(one.arm, {})[one.metric] = corrected
+        else:
+            changes.setdefault((one.arm, one.other), {})[one.metric] = one.change(corrected)
+    rows = [replace(row, tests=changes.get((row.arm, baseline), {}), margins=margins.get(row.arm, {})) for row in rows]
+    pairs = [NamedPair(split, arm, other, changes[arm, other]) for arm, other in named]
+    return rows, pairs, TestCount(len(asked), flips)
 
 
 def _pair(model: list[Result], baseline: list[Result], names: list[str]) -> tuple[pd.DataFrame, pd.DataFrame]:

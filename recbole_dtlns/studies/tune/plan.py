@@ -10,32 +10,20 @@ from typing import Any, Literal
 from recbole_dtlns.bridge.config import DTLNSConfig
 from recbole_dtlns.bridge.data.run_data import check_negative_sampling
 from recbole_dtlns.bridge.models.capabilities import check_model
-from recbole_dtlns.bridge.runner import write_file
+from recbole_dtlns.bridge.teacher import make_teacher
+from recbole_dtlns.components import PREFIX
 from recbole_dtlns.errors import ArtefactError, ConfigError
+from recbole_dtlns.preparation import keys_read
 from recbole_dtlns.storage.sealed_json import read_sealed, sealed
+from recbole_dtlns.storage.typed_json import read_as
+from recbole_dtlns.storage.whole_files import write_file
 from recbole_dtlns.studies.tune.space import Parameter
 
 SEARCH_FILE = "search.json"
-# Keys that the stages before training read, by their beginning.
-PREPARATION = (
-    "dtlns_teacher",
-    "dtlns_candidates",
-    "dtlns_structure",
-    "dtlns_semantic",
-    "dtlns_paths_know_train",
-    "dtlns_graph",
-    "dtlns_tree_branching",
-    "dtlns_tree_leaf_size",
-    "dtlns_tree_balance",
-    "dtlns_tree_min_share",
-    "dtlns_tree_max_share",
-    "dtlns_tree_control",
-    "dtlns_judge",
-    "dtlns_relabel_top",
-    "dtlns_relabel_order",
-    "dtlns_seed",
+# What changes the train split, which all stages before training start from.
+_OF_THE_SPLIT = (
     "dtlns_hide_train",
-    # and those of RecBole that change the train split
+    "dtlns_seed",
     "seed",
     "eval_args",
     "benchmark_filename",
@@ -91,19 +79,21 @@ class Plan:
         """The configuration of a trial."""
         return DTLNSConfig(self.model, self.dataset, config_dict={**self.keys, **sampled})
 
+    def keys_of_preparation(self) -> set[str]:
+        """The keys on which what is prepared may depend, for any of the examples."""
+        flat = [config.settings.flat for config in map(self.config, self.examples) if config.settings.prepares]
+        read = {key for one in flat for key in keys_read(one, make_teacher(one))}
+        return {*_OF_THE_SPLIT, *(PREFIX + key for key in read)}
+
     def write(self, folder: Path) -> None:
-        write_file(folder / SEARCH_FILE, sealed(asdict(self)))
+        write_file(folder / SEARCH_FILE, sealed(asdict(self)), "--storage")
 
     @classmethod
     def read(cls, folder: Path) -> Plan:
         try:
-            content = read_sealed(folder / SEARCH_FILE, old=True)
+            return read_as(cls, read_sealed(folder / SEARCH_FILE, old=True), folder / SEARCH_FILE)
         except ArtefactError as error:
             raise ConfigError(f"{folder} holds no search to resume: {error}") from error
-        content["space"] = tuple(
-            Parameter(entry["key"], entry["distribution"], tuple(entry["arguments"])) for entry in content["space"]
-        )
-        return cls(**content)
 
 
 def make_plan(base: DTLNSConfig, parameters: list[Parameter]) -> Plan:

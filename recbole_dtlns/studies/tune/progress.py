@@ -9,7 +9,7 @@ from typing import Any
 from ray.tune import Callback
 from tqdm import tqdm
 
-from recbole_dtlns.studies.tune.trial import SCORE, described, reason_of
+from recbole_dtlns.studies.tune.trial import Report, described, reason_of
 
 
 class Progress(Callback):
@@ -52,18 +52,20 @@ class Progress(Callback):
             from torch.utils.tensorboard import SummaryWriter
 
             writer = self._writers[trial.trial_id] = SummaryWriter(str(Path(self.tensorboard) / trial.trial_id))
-        for name, value in result.items():
-            if name == SCORE or name.startswith("valid_"):
-                writer.add_scalar(name, value, result["epoch"])
-        self._note(result.get(SCORE))
+        report = Report.of_ray(result)
+        if report is not None:
+            for name, value in report.scalars().items():
+                writer.add_scalar(name, value, report.epoch)
+            self._note(report.best)
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         last = trial.last_result or {}
-        if SCORE in last:
-            self._note(last[SCORE])
-            said = f"{self.metric} {last[SCORE]:.4f} after {last['epoch']} epochs, {last['time_total_s']:.0f} s"
-        else:
+        report = Report.of_ray(last)
+        if report is None:
             said = "no evaluation"
+        else:
+            self._note(report.best)
+            said = f"{self.metric} {report.best:.4f} after {report.epoch} epochs, {last['time_total_s']:.0f} s"
         self._end(trial, said)
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
@@ -73,10 +75,10 @@ class Progress(Callback):
         if self._bar is not None:
             self._bar.close()
 
-    def _note(self, score: float | None) -> None:
-        if score is not None and (self.best is None or (score > self.best) == (self.mode == "max")):
+    def _note(self, score: float) -> None:
+        if self.best is None or (score > self.best) == (self.mode == "max"):
             self.best = score
-        if self._bar is not None and self.best is not None:
+        if self._bar is not None:
             self._bar.set_postfix_str(f"best {self.metric} {self.best:.4f}")
 
     def _end(self, trial: Any, said: str) -> None:

@@ -1,28 +1,139 @@
-"""What a search found: all trials as a table, the best settings, pictures."""
+"""What a search found: all trials as a table, the best settings, and its metrics on test."""
 
 from __future__ import annotations
 
 import json
+import math
 import shutil
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import yaml
 
 from recbole_dtlns.bridge.config import DTLNSConfig
-from recbole_dtlns.bridge.runner import assemble_run, write_file
-from recbole_dtlns.bridge.training.checkpoint import load_run
+from recbole_dtlns.bridge.runner import assemble_run
+from recbole_dtlns.bridge.training.checkpoint import Checkpoint
 from recbole_dtlns.bridge.training.trainer import BEST
 from recbole_dtlns.errors import TrialError
-from recbole_dtlns.reports.search import importance_page, parallel_page
+from recbole_dtlns.storage.whole_files import write_file
+from recbole_dtlns.studies.tune.plan import Plan
 from recbole_dtlns.studies.tune.trial import SCORE, reason_of
 
-if TYPE_CHECKING:
-    from recbole_dtlns.studies.tune.plan import Plan
+
+@dataclass(frozen=True)
+class Trial:
+    """One trial, as far as it came.
+
+    Attributes:
+        name: of its folder.
+        sampled: the searched keys' values.
+        score: its best on validation; None where it was never evaluated.
+        epochs: trained.
+        seconds: that took; None where it was never evaluated.
+        error: why it failed; empty where it did not.
+        checkpoint: Ray's, of its run folder when it last was the best; None for none.
+        path: where its files are.
+    """
+
+    name: str
+    sampled: dict[str, Any]
+    score: float | None
+    epochs: int
+    seconds: float | None
+    error: str
+    checkpoint: Any
+    path: str
+
+    @classmethod
+    def of_ray(cls, result: Any) -> Trial:
+        """What Ray says of a trial."""
+        metrics = result.metrics or {}
+        score = metrics.get(SCORE, math.nan)
+        return cls(
+            name=metrics.get("trial_id") or Path(result.path).name,
+            sampled=dict(result.config),
+            score=None if math.isnan(score) else float(score),
+            epochs=metrics.get("epoch", 0),
+            seconds=metrics.get("time_total_s"),
+            error=reason_of(result.error) if result.error else "",
+            checkpoint=result.checkpoint,
+            path=str(result.path),
+        )
+
+
+@dataclass(frozen=True)
+class Trials:
+    """All trials of a search.
+
+    Attributes:
+        plan: of the search.
+        folder: for its files.
+        metric: what trials are chosen by.
+        bigger: whether more of it is better.
+        trials: the best first, those without a score last.
+    """
+
+    plan: Plan
+    folder: Path
+    metric: str
+    bigger: bool
+    trials: tuple[Trial, ...]
+
+    @classmethod
+    def of(cls, plan: Plan, folder: Path, config: DTLNSConfig, trials: list[Trial]) -> Trials:
+        """In the order of their scores; those with equal ones stay in theirs."""
+        bigger = bool(config["valid_metric_bigger"])
+        sign = -1 if bigger else 1
+        ordered = sorted(trials, key=lambda trial: math.inf if trial.score is None else sign * trial.score)
+        return cls(plan, folder, config["valid_metric"], bigger, tuple(ordered))
+
+    @property
+    def keys(self) -> list[str]:
+        """The searched ones."""
+        return [parameter.key for parameter in self.plan.space]
+
+    @property
+    def scored(self) -> tuple[Trial, ...]:
+        """Those that ended well, the best first."""
+        return tuple(trial for trial in self.trials if trial.score is not None and not trial.error)
+
+    @property
+    def table(self) -> pd.DataFrame:
+        """One row per trial, the best first: searched values, score, epochs, seconds, error."""
+        return pd.DataFrame(
+            {
+                "trial": trial.name,
+                **trial.sampled,
+                SCORE: np.nan if trial.score is None else trial.score,
+                "epoch": trial.epochs,
+                "seconds": np.nan if trial.seconds is None else trial.seconds,
+                "error": trial.error,
+            }
+            for trial in self.trials
+        )
+
+    def write(self) -> None:
+        """Write trials.csv and trials.parquet."""
+        table = self.table
+        write_file(self.folder / "trials.csv", table.to_csv(index=False), "--storage")
+        readable = table.assign(**{key: table[key].astype(str) for key in self.keys if table[key].dtype == object})
+        write_file(self.folder / "trials.parquet", readable.to_parquet(index=False), "--storage")
+
+    def best(self) -> Trial:
+        """The one that is tested.
+
+        Raises:
+            TrialError: no trial has a score.
+        """
+        if not self.scored:
+            raise TrialError(
+                f"all {len(self.trials)} trials failed; the first: {self.trials[0].error} (more in {self.folder})"
+            )
+        return self.scored[0]
 
 
 @dataclass(frozen=True)
@@ -32,14 +143,18 @@ class SearchResult:
     table: one row per trial, the best first: searched values, score, epochs, seconds, error.
     best: the searched values of the best trial.
     best_valid_score: its validation score.
+    valid_metric: of which.
     test_result: its metrics on test, evaluated once.
+    leaking: whether they are inflated by the leaking protocol, and comparable with nothing.
     """
 
     folder: Path
     table: pd.DataFrame
     best: dict[str, Any]
     best_valid_score: float
+    valid_metric: str
     test_result: dict[str, float]
+    leaking: bool
 
     def text(self) -> str:
         """The best trials and what they were found for, for a terminal."""
@@ -51,66 +166,56 @@ class SearchResult:
             f"settings: {self.folder / 'best.yaml'}; all trials, pictures and TensorBoard's files: {self.folder}"
         )
 
+    def write(self) -> None:
+        """Write result.json."""
+        content = {
+            "best": self.best,
+            "best_valid_score": self.best_valid_score,
+            "valid_metric": self.valid_metric,
+            "test_result": self.test_result,
+            "leaking": self.leaking,
+            "trials": len(self.table),
+            "failed": int((self.table["error"] != "").sum()),
+            "epochs": int(self.table["epoch"].sum()),
+        }
+        write_file(self.folder / "result.json", json.dumps(content, indent=2, default=float), "--storage")
 
-def collect(plan: Plan, results: Any, folder: Path, config: DTLNSConfig) -> SearchResult:
-    """Write the results of a search, and evaluate the best trial on test.
+
+def tested(trials: Trials) -> SearchResult:
+    """Keep the best trial's settings and model, and evaluate it on test.
 
     Raises:
-        TrialError: no trial has a score.
+        TrialError: no trial has a score, or the best one left no model with it.
     """
-    bigger = bool(config["valid_metric_bigger"])
-    rows = [_row(result) for result in results]
-    table = pd.DataFrame(rows).sort_values(SCORE, ascending=not bigger, kind="stable", na_position="last")
-    keys = [parameter.key for parameter in plan.space]
-    write_file(folder / "trials.csv", table.to_csv(index=False))
-    readable = table.assign(**{key: table[key].astype(str) for key in keys if table[key].dtype == object})
-    write_file(folder / "trials.parquet", readable.to_parquet(index=False))
-    scored = table[table[SCORE].notna() & (table["error"] == "")]
-    if scored.empty:
-        raise TrialError(f"all {len(table)} trials failed; the first: {table['error'].iloc[0]} (more in {folder})")
-    best = results[int(scored.index[0])]
-    write_file(folder / "parallel.html", parallel_page(scored, keys, config["valid_metric"], bigger))
-    write_file(folder / "importance.html", importance_page(scored, keys, config["valid_metric"]))
-    score = float(best.metrics[SCORE])
-    _write_best(plan, best.config, folder / "best.yaml", score, config["valid_metric"])
-    _keep_best(best, folder / BEST, score)
-    test_result = _test(plan, best, folder)
-    content = {
-        "best": best.config,
-        "best_valid_score": score,
-        "valid_metric": config["valid_metric"],
-        "test_result": test_result,
-        "leaking": config.settings.leaking,
-        "trials": len(table),
-        "failed": int((table["error"] != "").sum()),
-        "epochs": int(table["epoch"].sum()),
-    }
-    write_file(folder / "result.json", json.dumps(content, indent=2, default=float))
-    return SearchResult(folder, table.reset_index(drop=True), dict(best.config), score, test_result)
+    plan, folder, best = trials.plan, trials.folder, trials.best()
+    assert best.score is not None  # it is one of those that are scored
+    _write_best(trials, best)
+    _keep_best(best, folder / BEST)
+    config = plan.config(best.sampled)
+    found = SearchResult(
+        folder=folder,
+        table=trials.table,
+        best=best.sampled,
+        best_valid_score=best.score,
+        valid_metric=trials.metric,
+        test_result=_test(plan, best, folder),
+        leaking=config.settings.leaking,
+    )
+    found.write()
+    return found
 
 
-def _row(result: Any) -> dict[str, Any]:
-    metrics = result.metrics or {}
-    return {
-        "trial": metrics.get("trial_id") or Path(result.path).name,
-        **result.config,
-        SCORE: metrics.get(SCORE, np.nan),
-        "epoch": metrics.get("epoch", 0),
-        "seconds": metrics.get("time_total_s", np.nan),
-        "error": reason_of(result.error) if result.error else "",
-    }
-
-
-def _write_best(plan: Plan, sampled: dict[str, Any], file: Path, score: float, metric: str) -> None:
-    keys = {"model": plan.model, "dataset": plan.dataset, **plan.keys, **sampled}
+def _write_best(trials: Trials, best: Trial) -> None:
+    file = trials.folder / "best.yaml"
+    keys = {"model": trials.plan.model, "dataset": trials.plan.dataset, **trials.plan.keys, **best.sampled}
     head = (
-        f"# The best of a search: {metric} {score:.6f} on validation.\n"
+        f"# The best of a search: {trials.metric} {best.score:.6f} on validation.\n"
         f"# python run_recbole_dtlns.py --config_files={file.name}\n"
     )
-    write_file(file, head + yaml.safe_dump(json.loads(json.dumps(keys)), sort_keys=False))
+    write_file(file, head + yaml.safe_dump(json.loads(json.dumps(keys)), sort_keys=False), "--storage")
 
 
-def _keep_best(best: Any, file: Path, score: float) -> None:
+def _keep_best(best: Trial, file: Path) -> None:
     """Copy the model of the best trial out of its checkpoint, if it is the one that validation scored.
 
     Raises:
@@ -120,17 +225,16 @@ def _keep_best(best: Any, file: Path, score: float) -> None:
         raise TrialError(f"the best trial ({best.path}) left no checkpoint to test: search again under another --name")
     with best.checkpoint.as_directory() as saved:
         shutil.copy(Path(saved) / BEST, file)
-    kept = load_run(file)["best_valid_score"]
-    if kept != score:
+    kept = Checkpoint.read(file).best_valid_score
+    if kept != best.score:
         raise TrialError(
             f"the checkpoint of the best trial ({best.path}) holds a model that validation scored {kept}, not the best "
-            f"one, of {score}: train with the settings in {file.with_name('best.yaml')} to test them"
+            f"one, of {best.score}: train with the settings in {file.with_name('best.yaml')} to test them"
         )
 
 
-def _test(plan: Plan, best: Any, folder: Path) -> dict[str, float]:
-    keys = {**plan.keys, **best.config, "checkpoint_dir": str(folder / "test"), "state": "WARNING"}
-    run = assemble_run(DTLNSConfig(plan.model, plan.dataset, config_dict=keys))
+def _test(plan: Plan, best: Trial, folder: Path) -> dict[str, float]:
+    run = assemble_run(plan.config({**best.sampled, "checkpoint_dir": str(folder / "test"), "state": "WARNING"}))
     with closing(run.trainer.tensorboard):
         found = run.trainer.evaluate(run.data.test_loader, model_file=folder / BEST)
     return {name: float(value) for name, value in found.items()}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,13 +11,12 @@ from typing import Any
 import torch
 
 from recbole_dtlns.bridge.config import DTLNSConfig
-from recbole_dtlns.bridge.runner import prepare_only
-from recbole_dtlns.compat import quiet_recbole
+from recbole_dtlns.bridge.runner import prepare_run
 from recbole_dtlns.errors import ConfigError, InstallationError
 from recbole_dtlns.ray_cluster import ray_cluster
-from recbole_dtlns.studies.tune.plan import PREPARATION, SEARCH_FILE, Plan, check_plan, make_plan
-from recbole_dtlns.studies.tune.results import SearchResult, collect
-from recbole_dtlns.studies.tune.space import combinations, parse_space, read_space
+from recbole_dtlns.studies.tune.plan import SEARCH_FILE, Plan, check_plan, make_plan
+from recbole_dtlns.studies.tune.results import Trial, Trials
+from recbole_dtlns.studies.tune.space import Parameter, combinations
 from recbole_dtlns.studies.tune.trial import SCORE, train_trial
 
 INSTALL = "pip install 'recbole_dtlns[tune]'"
@@ -26,37 +24,28 @@ _MOST_PREPARED_AHEAD = 16
 _LISTED_AT_ONCE = ("random", "grid")  # searches that do not wait for results before they draw the next trial
 
 
-@quiet_recbole()
-def tune(
-    model: str | None = None,
-    dataset: str | None = None,
-    config_file_list: Sequence[str | Path] | None = None,
-    config_dict: dict[str, Any] | None = None,
-    *,
-    space: str | Path | dict[str, Any],
-    storage: str | Path = "tune_runs",
+def search(
+    base: DTLNSConfig,
+    parameters: list[Parameter],
+    storage: str | Path,
     name: str | None = None,
     address: str | None = None,
-    arguments: Sequence[str] = (),
     **options: Any,
-) -> SearchResult:
-    """Search, evaluate the best trial on test once, and write everything to `storage/name`.
+) -> Trials:
+    """Run all trials; test pairs are not looked at.
 
     Args:
-        model, dataset, config_file_list, config_dict, arguments: as for `run_recbole_dtlns`.
-        space: a space file, or a dictionary of its form (`recbole_dtlns.studies.tune.space`).
+        base: the run that is searched around.
+        parameters: what is searched.
         storage: folder of all searches; on a cluster, one that all nodes share.
         name: of this search; default: model and data set.
         address: of a Ray cluster; None: this machine.
-        options: `samples`, `search`, `scheduler`, `concurrent`, `cpus`, `gpus`, `grace`, `checkpoint_every`,
-            `max_failures`, `seed`, as described at `Plan`.
+        options: of `Plan`.
 
     Raises:
         ConfigError: the space, a setting or an option is wrong; before anything is computed.
         TrialError: every trial failed.
     """
-    parameters = parse_space(space) if isinstance(space, dict) else read_space(space)
-    base = DTLNSConfig(model, dataset, config_file_list, config_dict, arguments)
     leak = "LEAKING-" if base.settings.leaking else ""
     folder = Path(storage).resolve() / f"{leak}{name or '-'.join([base['model'], base['dataset']])}"
     if (folder / SEARCH_FILE).exists():
@@ -66,14 +55,13 @@ def tune(
     return _run(plan, folder, address)
 
 
-@quiet_recbole()
-def resume_tune(folder: str | Path, address: str | None = None) -> SearchResult:
+def resume(folder: str | Path, address: str | None = None) -> Trials:
     """Go on with a search that was interrupted: unfinished trials from their checkpoints, finished ones not again."""
     folder = Path(folder).resolve()
     return _run(Plan.read(folder), folder, address)
 
 
-def _run(plan: Plan, folder: Path, address: str | None) -> SearchResult:
+def _run(plan: Plan, folder: Path, address: str | None) -> Trials:
     config = plan.config(plan.examples[0])
     if plan.gpus == 0 and torch.cuda.is_available():
         print("trials train on CPUs; to give each a share of a GPU: --gpus=0.5")
@@ -83,8 +71,11 @@ def _run(plan: Plan, folder: Path, address: str | None) -> SearchResult:
     with ray_cluster(address, INSTALL):
         plan.write(folder)
         _prepare(plan)
-        tuner = _tuner(plan, folder, config)
-        return collect(plan, tuner.fit(), folder, config)
+        results = _tuner(plan, folder, config).fit()
+    trials = Trials.of(plan, folder, config, [Trial.of_ray(result) for result in results])
+    trials.write()
+    trials.best()  # an error where there is none
+    return trials
 
 
 def _prepare(plan: Plan) -> None:
@@ -93,7 +84,8 @@ def _prepare(plan: Plan) -> None:
     if prepared is None:
         print("nothing to prepare")
         return
-    searched = [parameter for parameter in plan.space if parameter.key.startswith(PREPARATION)]
+    read = plan.keys_of_preparation()
+    searched = [parameter for parameter in plan.space if parameter.key in read]
     count = combinations(searched)
     if searched:
         names = ", ".join(parameter.key for parameter in searched)
@@ -104,7 +96,7 @@ def _prepare(plan: Plan) -> None:
         return  # each is made by the first trial that needs it, while others wait for it
     for values in itertools.product(*(parameter.values or () for parameter in searched)):
         sampled = dict(zip((parameter.key for parameter in searched), values, strict=True))
-        prepare_only(plan.model, plan.dataset, config_dict={**plan.keys, **prepared, **sampled, "state": "WARNING"})
+        prepare_run(plan.config({**prepared, **sampled, "state": "WARNING"}))
 
 
 def _tuner(plan: Plan, folder: Path, config: DTLNSConfig) -> Any:

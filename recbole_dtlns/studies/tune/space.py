@@ -5,12 +5,13 @@ from __future__ import annotations
 import ast
 import importlib.resources
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from recbole_dtlns.errors import ConfigError
 from recbole_dtlns.registry import nearest
+from recbole_dtlns.settings.renamed import under_new_names
 from recbole_dtlns.storage.yaml_file import read_yaml
 
 # How many numbers each of Ray's distributions takes; the last of three is the step.
@@ -88,6 +89,7 @@ def read_space(file: str | Path) -> list[Parameter]:
     parameters = _yaml(path, text) if path.suffix in (".yaml", ".yml") else _lines(path, text)
     if not parameters:
         raise ConfigError(f"the search space {path} names no parameter")
+    parameters = _under_new_names(parameters, f"the search space {path}")
     keys = [parameter.key for parameter in parameters]
     for key in keys:
         if keys.count(key) > 1:
@@ -106,7 +108,14 @@ def parse_space(content: dict[str, Any], where: str = "space") -> list[Parameter
             )
         distribution, arguments = next(iter(entry.items()))
         found.append(_parameter(f"{where}: {key}", str(key), str(distribution), arguments))
-    return found
+    return _under_new_names(found, where)
+
+
+def _under_new_names(parameters: list[Parameter], where: str) -> list[Parameter]:
+    names = under_new_names({parameter.key: None for parameter in parameters}, where)
+    if len(names) < len(parameters):
+        return parameters  # one is there twice, which is refused where files are read
+    return [replace(parameter, key=key) for parameter, key in zip(parameters, names, strict=True)]
 
 
 def _yaml(path: Path, text: str) -> list[Parameter]:

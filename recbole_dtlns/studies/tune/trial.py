@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +11,44 @@ from recbole_dtlns.bridge.config import DTLNSConfig
 from recbole_dtlns.bridge.runner import assemble_run
 
 SCORE = "best_valid_score"  # the best so far: what trials are stopped and chosen by
+_VALID = "valid_"
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a trial says after an evaluation; Ray carries it as numbers by name.
+
+    Attributes:
+        epoch: epochs trained.
+        evaluations: made.
+        score: of this evaluation.
+        best: the best so far.
+        valid: every metric on validation.
+    """
+
+    epoch: int
+    evaluations: int
+    score: float
+    best: float
+    valid: dict[str, float]
+
+    def numbers(self) -> dict[str, float]:
+        """As Ray takes it."""
+        return {"epoch": self.epoch, "evaluations": self.evaluations, **self.scalars()}
+
+    def scalars(self) -> dict[str, float]:
+        """Scores and metrics, as TensorBoard shows them."""
+        valid = {f"{_VALID}{name}": value for name, value in self.valid.items()}
+        return {f"{_VALID}score": self.score, SCORE: self.best, **valid}
+
+    @classmethod
+    def of_ray(cls, numbers: Mapping[str, Any]) -> Report | None:
+        """Of a trial's latest result; None where it was never evaluated."""
+        if SCORE not in numbers:
+            return None
+        valid = {key.removeprefix(_VALID): value for key, value in numbers.items() if key.startswith(_VALID)}
+        score = valid.pop("score")
+        return cls(numbers["epoch"], numbers["evaluations"], score, numbers[SCORE], valid)
 
 
 def train_trial(sampled: dict[str, Any], model: str, dataset: str, keys: dict[str, Any], checkpoint_every: int) -> None:
@@ -37,17 +77,12 @@ def train_trial(sampled: dict[str, Any], model: str, dataset: str, keys: dict[st
     def report(epoch: int, score: float) -> None:
         nonlocal evaluations
         evaluations += 1
-        metrics = {
-            "epoch": epoch + 1,
-            "evaluations": evaluations,
-            "valid_score": float(score),
-            SCORE: float(trainer.best_valid_score),
-            **{f"valid_{name}": float(value) for name, value in (trainer.latest_result or {}).items()},
-        }
+        valid = {name: float(value) for name, value in (trainer.latest_result or {}).items()}
+        said = Report(epoch + 1, evaluations, float(score), float(trainer.best_valid_score), valid)
         # The best model so far must outlive the trial, which may be stopped at any report, and its node.
         best_so_far = trainer.cur_step == 0
         due = best_so_far or evaluations % checkpoint_every == 0
-        tune.report(metrics, checkpoint=tune.Checkpoint.from_directory(str(run.folder)) if due else None)
+        tune.report(said.numbers(), checkpoint=tune.Checkpoint.from_directory(str(run.folder)) if due else None)
 
     trainer.fit(run.data.train_loader, run.data.valid_loader, show_progress=False, callback_fn=report)
 

@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Self
 
 import torch
+from pydantic import Field
 
-from recbole_dtlns.negatives.choosing.selection import (
-    Choice,
-    HardSampler,
-    NegativeSampler,
-    SamplerContext,
-    TreeTerms,
-    terms_if_wanted,
-)
+from recbole_dtlns.negatives.choosing.contract import Choice
+from recbole_dtlns.negatives.choosing.hardest import HardestItem
+from recbole_dtlns.negatives.choosing.tree_terms import TreeTermsConfig
+from recbole_dtlns.negatives.contract import SamplerContext
 
 
-class MemorySampler(NegativeSampler):
-    """SRNS (Ding et al., NeurIPS 2020): a memory of items per user; those that score high and vary much are chosen.
+class SRNS(HardestItem):
+    """`srns` (Ding et al., NeurIPS 2020): a memory of items per user; those that score high and vary much are chosen.
 
     Per row, P_j = sigmoid(s(u, j) - s(u, p)) for the items j in u's memory, and the negative is
     argmax P_j + alpha * min(1, epoch / ramp) * std(P_j over the last epochs). Then the user's memory is resampled from
@@ -26,44 +22,31 @@ class MemorySampler(NegativeSampler):
 
     The published code pre-draws thousands of items per user to have past scores of them, and forgets the memory every
     epoch. Here past epochs' models are kept instead, which score any item exactly.
-
-    Args:
-        n_users: number of user ids.
-        size: items in a user's memory.
-        alpha, ramp, temperature: as above.
-        terms: tree terms to be added; None for none.
-        device: of the memory.
     """
 
+    class Config(TreeTermsConfig):
+        """The memory, what it calls hard, and tree terms."""
+
+        prefix = "srns_"
+
+        memory: int = Field(8, ge=1)
+        """srns: items remembered per user."""
+        alpha: float = Field(5.0, ge=0)
+        """srns: weight of the variation over the last five epochs."""
+        ramp: int = Field(50, ge=1)
+        """srns: epochs until that weight is reached."""
+        temperature: float = Field(10.0, gt=0)
+        """srns: of the softmax by which items stay in the memory."""
+
+    config: Config
+    mixable = False
     reads_positive_scores = True
     past_epochs = 5
 
-    def __init__(
-        self,
-        n_users: int,
-        size: int,
-        alpha: float,
-        ramp: int,
-        temperature: float,
-        terms: TreeTerms | None,
-        device: torch.device | str,
-    ) -> None:
-        self.memory = torch.zeros(n_users, size, dtype=torch.long, device=device)  # 0: nothing remembered yet
-        self.alpha, self.ramp, self.temperature = alpha, ramp, temperature
-        self._hardest = HardSampler(self._hardness, terms)
-
-    @classmethod
-    def from_context(cls, context: SamplerContext) -> Self:
-        settings = context.settings
-        return cls(
-            context.n_users,
-            settings.srns_memory,
-            settings.srns_alpha,
-            settings.srns_ramp,
-            settings.srns_temperature,
-            terms_if_wanted(context),
-            context.device,
-        )
+    def begin(self, context: SamplerContext) -> None:
+        """As `Sampler.begin`; nothing is remembered yet, which 0 says."""
+        super().begin(context)
+        self.memory = torch.zeros(context.n_users, self.config.memory, dtype=torch.long, device=context.device)
 
     def propose(self, users: torch.Tensor, drawn: torch.Tensor) -> torch.Tensor:
         """The user's memory and the newly drawn items; empty places of the memory are filled with drawn ones."""
@@ -76,18 +59,18 @@ class MemorySampler(NegativeSampler):
         """Column of the chosen item, which lies in the memory; afterwards the memory is resampled."""
         size = self.memory.shape[1]
         remembered = replace(choice, candidates=choice.candidates[:, :size], scores=choice.scores[:, :size])
-        column = self._hardest.select(remembered)
+        column = super().select(remembered)
         self._resample(choice, size)
         return column
 
-    def _hardness(self, choice: Choice) -> torch.Tensor:
-        assert choice.positive_scores is not None
-        hardness = torch.sigmoid(choice.scores - choice.positive_scores[:, None])
+    def hardness(self, choice: Choice) -> torch.Tensor:
+        """P_j and its variation, [B, n]."""
+        hardness = torch.sigmoid(choice.scores - choice.scores_of_positives[:, None])
         if choice.past is not None:
             scores, positive = choice.past(choice.candidates)
             if len(scores) > 1:
                 spread = torch.sigmoid(scores - positive[:, :, None]).std(dim=0)
-                hardness = hardness + self.alpha * min(1.0, choice.epoch / self.ramp) * spread
+                hardness = hardness + self.config.alpha * min(1.0, choice.epoch / self.config.ramp) * spread
         return hardness
 
     def _resample(self, choice: Choice, size: int) -> None:
@@ -98,7 +81,7 @@ class MemorySampler(NegativeSampler):
         items, scores = choice.candidates[first], choice.scores[first]
         # The largest of log-probabilities with Gumbel noise are a draw without replacement.
         noise = -torch.empty_like(scores).exponential_().log()
-        kept = (scores / self.temperature + noise).topk(size, dim=1).indices
+        kept = (scores / self.config.temperature + noise).topk(size, dim=1).indices
         self.memory[users] = items.gather(1, kept)
 
     def state_dict(self) -> dict[str, torch.Tensor]:
@@ -106,6 +89,3 @@ class MemorySampler(NegativeSampler):
 
     def load_state_dict(self, state: dict[str, torch.Tensor]) -> None:
         self.memory = state["memory"].to(self.memory.device)
-
-    def facts(self) -> dict[str, float]:
-        return self._hardest.facts()

@@ -1,0 +1,22 @@
+"""`recbole-dtlns export`."""
+
+from __future__ import annotations
+
+import argparse
+
+from recbole_dtlns.commands.command import Command, run_arguments
+
+
+def _add_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--output", default="requests.jsonl", help="file for the requests")
+
+
+def _run(given: argparse.Namespace) -> int:
+    from recbole_dtlns.studies.judging import export_requests
+
+    count = export_requests(given.output, **run_arguments(given))
+    print(f"{count} requests in {given.output}; read the replies with --dtlns_judge=recorded --dtlns_judge_labels=...")
+    return 0
+
+
+COMMAND = Command("write the requests that an LLM has not answered yet, for any batch service", _run, _add_options)

@@ -1,0 +1,81 @@
+"""The stages that put a question: teacher, candidates and item trees."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from recbole_dtlns.judges.contract import Question
+from recbole_dtlns.preparation.growing import SemanticTree, StructureTree, StructureVectors, TreeControl
+from recbole_dtlns.preparation.stage import Stage, Workbench
+from recbole_dtlns.preparation.teaching import GivenCandidates, Teaching
+from recbole_dtlns.teachers.contract import Teacher
+from recbole_dtlns.trees import build
+
+
+@dataclass(frozen=True)
+class Asking:
+    """All that is done before a judge is asked.
+
+    Attributes:
+        teaching, given_candidates, vectors, structure, semantic, control: the stages.
+    """
+
+    teaching: Teaching
+    given_candidates: GivenCandidates
+    vectors: StructureVectors
+    structure: StructureTree
+    semantic: SemanticTree
+    control: TreeControl
+
+    @classmethod
+    def from_flat(cls, flat: Mapping[str, Any], teacher: Teacher) -> Asking:
+        """The stages that flat keys describe, with this teacher."""
+        return cls(
+            Teaching(teacher, Teaching.Config.from_flat(flat)),
+            GivenCandidates.from_flat(flat),
+            StructureVectors.from_flat(flat),
+            StructureTree.from_flat(flat),
+            SemanticTree.from_flat(flat),
+            TreeControl.from_flat(flat),
+        )
+
+    def stages(self) -> Iterator[Stage]:
+        """In the order in which they run."""
+        yield from (self.teaching, self.vectors, self.structure, self.semantic, self.given_candidates, self.control)
+
+    def run(self, bench: Workbench) -> Question:
+        """The question about the train pairs on the bench; without a rehearsal."""
+        named, item_vectors = self.teaching.run(bench)
+        views = {
+            self.structure.view: self.structure.run(bench, lambda: self.vectors.run(bench)),
+            self.semantic.view: self.semantic.run(bench, lambda: item_vectors),
+        }
+        return self.control.run(Question(bench.train, self.given_candidates.run(bench, named), views))
+
+    @property
+    def can_be_put_anew(self) -> bool:
+        """Whether the same can be asked of other train pairs: not of a saved teacher or candidates from a file."""
+        return not (self.teaching.teacher.saved or self.given_candidates.config.file)
+
+    @property
+    def trees_that_know_train(self) -> tuple[str, ...]:
+        """Names of the trees that are given and may know every train pair."""
+        return tuple(tree.view for tree in (self.structure, self.semantic) if tree.knows_train)
+
+    def anew(self) -> Asking:
+        """The stages as they are where train pairs are hidden: trees that may know these are grown instead."""
+        return replace(self, structure=self.structure.anew(), semantic=self.semantic.anew())
+
+    def recipe(self) -> dict[str, Any]:
+        """What determines a question that is put anew, beside its train pairs and the trees that stay as they are.
+
+        Two runs whose questions are the same may put others where pairs are hidden, and a judge may learn from those.
+        """
+        return {
+            "teacher": {"version": self.teaching.version, **self.teaching.recipe()},
+            "given": self.trees_that_know_train,
+            "structure": {"version": self.vectors.version, **self.vectors.recipe()},
+            "tree": {"version": build.VERSION, "control": self.control.config.control, **self.structure.shape()},
+        }

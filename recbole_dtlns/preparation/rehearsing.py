@@ -1,0 +1,64 @@
+"""The stage that hides train pairs and puts the question anew, where the answer is known."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from pydantic import Field
+
+from recbole_dtlns.components import ComponentConfig, Seed
+from recbole_dtlns.data.hiding import hide_positives
+from recbole_dtlns.judges.contract import Question, Rehearsal
+from recbole_dtlns.preparation.asking import Asking
+from recbole_dtlns.preparation.stage import Stage, Workbench
+
+
+class Rehearsing(Stage):
+    """Makes teacher, candidates and trees without some train pairs; what they consist of is kept by its own stages."""
+
+    class Config(ComponentConfig):
+        """Settings of what is hidden."""
+
+        prefix = "judge_"
+
+        hide: float = Field(0.1, gt=0, lt=1)
+        """calibrated, audit: share of every user's train pairs hidden to learn from, or to be found."""
+        seed: Seed = 42
+
+    config: Config
+    name = "rehearsal"
+    version = 1
+
+    def recipe(self) -> dict[str, Any]:
+        """What determines which of the train pairs are hidden."""
+        return {"hide": self.config.hide, "seed": self.config.seed}
+
+    def run(
+        self, bench: Workbench, asking: Asking, question: Question, within: Rehearsing | None = None
+    ) -> Rehearsal | None:
+        """The question put anew, with the hidden pairs; None where it cannot be.
+
+        Args:
+            bench: with the actual train pairs.
+            asking: the stages that put the question.
+            question: the actual one, as they put it.
+            within: makes a rehearsal within the rehearsal, for an audit of judges that learn from one.
+
+        Raises:
+            DataError: no train pair can be hidden.
+        """
+        if not asking.can_be_put_anew:
+            return None
+        reduced, hidden = hide_positives(bench.train, self.config.hide, self.config.seed)
+        other, anew = bench.with_train(reduced), asking.anew()
+        known, actual = anew.run(other), question
+        if within is not None:
+            known = replace(known, rehearsal=within.run(other, anew, known))
+        if asking.trees_that_know_train:
+            actual = replace(question, views=anew.run(bench.with_train(bench.train)).views)
+        return Rehearsal(known, hidden, actual, asking.trees_that_know_train)
+
+    def sentence(self, facts: Mapping[str, Any]) -> str:
+        return f"{self.config.hide:.0%} of every user's train pairs hidden"

@@ -1,0 +1,116 @@
+"""What contradicts: keys against each other, and against what the chosen components are."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from recbole_dtlns.errors import ConfigError
+from recbole_dtlns.judges.table import JUDGES
+from recbole_dtlns.losses.table import LOSSES
+from recbole_dtlns.negatives.choosing.contract import ItemSampler
+from recbole_dtlns.negatives.pools.table import POOLS
+from recbole_dtlns.negatives.samplers import SAMPLERS
+from recbole_dtlns.registry import Registry, nearest
+from recbole_dtlns.settings.groups import AUTO_LOSS, MODEL_LOSS, RECBOLE_SAMPLER
+from recbole_dtlns.settings.owners import config_of
+from recbole_dtlns.teachers.table import TEACHERS
+
+if TYPE_CHECKING:
+    from recbole_dtlns.settings.settings import DTLNSSettings
+
+
+def check_together(settings: DTLNSSettings) -> None:
+    """Refuse what contradicts.
+
+    Raises:
+        UnknownNameError: a judge, sampler, pool or loss is none.
+        InstallationError: somebody else's cannot be imported.
+        ConfigError: two keys contradict, or a key contradicts a component.
+    """
+    _check_names(settings)
+    _check_chosen(settings)
+    _check_sampler(settings)
+    _check_pool(settings)
+    _check_loss(settings)
+    if settings.teacher == "checkpoint" and settings.teacher_checkpoint is None:
+        raise ConfigError("dtlns_teacher: checkpoint needs dtlns_teacher_checkpoint, the path of a best.pth")
+    if settings.tree_leaf_size < settings.tree_branching:
+        raise ConfigError(
+            f"dtlns_tree_leaf_size ({settings.tree_leaf_size}) must be at least "
+            f"dtlns_tree_branching ({settings.tree_branching}), or a node could have fewer items than children"
+        )
+
+
+def _check_names(settings: DTLNSSettings) -> None:
+    JUDGES.get(settings.judge)
+    if settings.selects:
+        _check_name("sampler", settings.sampler, [*SAMPLERS.names(), RECBOLE_SAMPLER])
+    _check_name("loss", settings.loss, [MODEL_LOSS, AUTO_LOSS, *LOSSES.names()])
+    POOLS.get(settings.pool_used)
+
+
+def _check_name(kind: str, name: str, choices: list[str]) -> None:
+    if name not in choices:
+        raise ConfigError(f"unknown {kind} '{name}'. Choices: {', '.join(choices)}.{nearest(name, choices)}")
+
+
+def chosen_components(settings: DTLNSSettings) -> list[tuple[Registry[Any], str]]:
+    """What the run is made of: tables, and the name in each."""
+    chosen: list[tuple[Registry[Any], str]] = [(JUDGES, settings.judge), (POOLS, settings.pool_used)]
+    if settings.teacher in TEACHERS.names():
+        chosen.append((TEACHERS, settings.teacher))
+    if settings.selects:
+        chosen.append((SAMPLERS, settings.sampler))
+    if settings.loss_class is not None:
+        chosen.append((LOSSES, settings.loss))
+    return chosen
+
+
+def _check_chosen(settings: DTLNSSettings) -> None:
+    """The settings of what was chosen are checked as wholes, too."""
+    for table, name in chosen_components(settings):
+        config = config_of(table.get(name))
+        if config is not None:
+            config.from_flat(settings.flat, name)
+
+
+def _check_sampler(settings: DTLNSSettings) -> None:
+    sampler = settings.sampler_class
+    if sampler is not None:
+        SAMPLERS.make(settings.sampler, settings.flat).check_candidates(max(settings.n_candidates.values))
+    if settings.mixing and not (sampler is not None and issubclass(sampler, ItemSampler) and sampler.mixable):
+        mixable = [name for name, found in SAMPLERS.importable() if getattr(found, "mixable", False)]
+        raise ConfigError(
+            f"dtlns_mixing is not for dtlns_sampler: {settings.sampler}; it mixes what {', '.join(mixable)} choose"
+        )
+    if settings.tree_terms_wanted and not (sampler is not None and (sampler.takes_tree_terms or sampler.reads_trees)):
+        raise ConfigError(f"dtlns_tree_terms has no effect on dtlns_sampler: {settings.sampler}: set it to False")
+
+
+def _check_pool(settings: DTLNSSettings) -> None:
+    if settings.pool_used != settings.pool and settings.pool != "uniform":
+        raise ConfigError(
+            f"dtlns_sampler: {settings.sampler} draws from its own pool: leave out dtlns_pool: {settings.pool}"
+        )
+    if settings.pool != "uniform" and not settings.selects:
+        raise ConfigError(f"dtlns_pool: {settings.pool} needs a dtlns_sampler other than recbole")
+    if settings.pool_class.needs_several and settings.drawn_once:
+        raise ConfigError(
+            f"dtlns_pool: {settings.pool} draws a share of several candidates, and dtlns_sampler: {settings.sampler} "
+            "takes one: use dns, for example"
+        )
+    reads_file = "pool_file" in settings.pool_class.Config.keys(settings.pool_used)
+    if reads_file != (settings.flat.get("pool_file") is not None):
+        raise ConfigError("dtlns_pool: file and dtlns_pool_file, a table of user_id and item_id, go together")
+
+
+def _check_loss(settings: DTLNSSettings) -> None:
+    if settings.loss_class is not None and not settings.selects:
+        raise ConfigError(f"dtlns_loss: {settings.loss} needs a dtlns_sampler other than recbole")
+    if settings.shares_negatives and not (settings.drawn_once and settings.pool_class.shareable):
+        raise ConfigError(
+            f"dtlns_loss: {settings.loss} takes negatives that a batch shares, so there is none to choose: set "
+            "dtlns_sampler to rns (uniform ones) or popularity, with dtlns_pool: uniform or popularity"
+        )
+    if settings.loss_debiased and settings.loss_class is None:
+        raise ConfigError("dtlns_loss_debiased weighs negatives one by one: set dtlns_loss to bpr, for example")

@@ -1,0 +1,191 @@
+"""The reference of all keys, in the components' own words: for `properties/dtlns.yaml` and `recbole-dtlns keys`."""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
+
+from pydantic.fields import FieldInfo
+
+from recbole_dtlns.components import PREFIX, ComponentConfig
+from recbole_dtlns.errors import UnknownNameError
+from recbole_dtlns.judges.table import JUDGES
+from recbole_dtlns.losses.table import LOSSES
+from recbole_dtlns.negatives.pools.table import POOLS
+from recbole_dtlns.negatives.samplers import SAMPLERS
+from recbole_dtlns.numerics.per_epoch import PerEpoch
+from recbole_dtlns.numerics.schedule import Schedule
+from recbole_dtlns.registry import Registry, nearest
+from recbole_dtlns.settings import groups, unowned
+from recbole_dtlns.settings.owners import Key, Owner, keys_of, owners, owners_in
+from recbole_dtlns.teachers.table import TEACHERS
+
+_COLUMN, _STEP = 32, 4
+_HEAD = """\
+# Every key of recbole_dtlns with its default. RecBole's own keys keep their meaning and stand beside these.
+# Any key can be given in a config file, in config_dict, or on the command line: --dtlns_alpha_structure=0.2
+# Made by: recbole-dtlns keys --format=yaml > properties/dtlns.yaml
+"""
+
+
+@dataclass(frozen=True)
+class Section:
+    """Keys that stand together in the reference.
+
+    Attributes:
+        title: its comment.
+        sources: whose keys, in this order; of a table, those of this package's components.
+        further: lines for keys that are no settings of this package's, and are read by its runner.
+    """
+
+    title: str
+    sources: tuple[type[ComponentConfig] | Registry[Any], ...]
+    further: tuple[str, ...] = ()
+
+
+SECTIONS = (
+    Section(
+        "Run",
+        (groups.RunKeys,),
+        (
+            "allow_unknown_keys: False       # (bool) Go on with keys that look like a mistyped one; on the command "
+            "line, --allow_unknown_keys is enough.",
+            "resume_from: ~                  # (str) Run folder, or a checkpoint in it, to continue: best.pth or "
+            "last.pth (exact: 2 + 3 epochs equal 5).",
+        ),
+    ),
+    Section(
+        "Teacher: names the candidates and gives the item vectors of the semantic tree. It sees train pairs only.",
+        (groups.TeacherKeys, unowned.OfTeachers, TEACHERS),
+    ),
+    Section("Trees", (groups.TreeKeys,)),
+    Section("Judge: which candidates are false negatives?", (groups.JudgeKeys, unowned.OfJudges, JUDGES)),
+    Section(
+        "LLM judges. An answered pair is never asked again: verdicts are kept in dtlns_cache_dir by prompt, model and "
+        "codes.",
+        (unowned.OfLanguageModels,),
+    ),
+    Section(
+        "Relabelling: what a positive verdict does in training. Nothing of it reaches evaluation.",
+        (groups.RelabelKeys,),
+    ),
+    Section(
+        "Negatives: which item is chosen. A value per epoch may be a number, or points such as {0: 1, 20: 10}, linear "
+        "in between.",
+        (groups.NegativeKeys, SAMPLERS),
+    ),
+    Section(
+        "Pool: which items the candidates are drawn from. Observed and forbidden ones never are.",
+        (groups.PoolKeys, POOLS),
+    ),
+    Section(
+        "Loss. How many negatives a positive has is RecBole's train_neg_sample_args.sample_num.",
+        (groups.LossKeys, LOSSES),
+    ),
+)
+
+
+def yaml_reference() -> str:
+    """The text of `properties/dtlns.yaml`: every key of this package with its default, type and meaning."""
+    keys = keys_of(owner for owner in owners() if not owner.package)
+    parts: list[str] = [_HEAD]
+    written: set[str] = set()
+    for section in SECTIONS:
+        names = [name for name in dict.fromkeys(_names(section.sources)) if name not in written]
+        written |= set(names)
+        parts.append(
+            "\n".join([f"# {section.title}", *map(_yaml_line, (keys[name] for name in names)), *section.further])
+        )
+    return "\n\n".join([parts[0].rstrip(), *parts[1:]]) + "\n"
+
+
+def text_reference(about: str | None = None) -> str:
+    """Keys with their types, defaults, owners and meanings, those of other packages' components included.
+
+    Args:
+        about: a component, a kind of components, or a part of keys' names; None for all keys.
+
+    Raises:
+        UnknownNameError: there is no such key, component or kind.
+    """
+    keys = keys_of(owners())
+    if about is not None:
+        found = {name: key for name, key in keys.items() if _is_about(key, about)}
+        if not found:
+            known = [*(PREFIX + name for name in keys), *(owner.name for owner in owners() if owner.name)]
+            raise UnknownNameError(
+                f"there is no key, and no component with keys, called '{about}'.{nearest(about, known)}"
+            )
+        keys = found
+    return "\n".join(f"{_head(key)}\n    {meaning_of(key)}" for key in keys.values())
+
+
+def type_in_words(field: FieldInfo) -> str:
+    """The type of a field as RecBole writes types in its yaml files: `str`, `list of int`, `float per epoch`."""
+    per_epoch = [entry for entry in field.metadata if isinstance(entry, PerEpoch)]
+    return f"{per_epoch[0].number} per epoch" if per_epoch else _words(field.annotation)
+
+
+def meaning_of(key: Key) -> str:
+    """What a key means: in the words of its reader, or in those of each where they differ."""
+    said: dict[str, list[str]] = {}
+    for owner, meaning in key.owners:
+        said.setdefault(meaning, []).append(owner.name)
+    if len(said) == 1:
+        return next(iter(said))
+    return " ".join(
+        f"{', '.join(filter(None, names))}: {meaning}".removeprefix(": ") for meaning, names in said.items()
+    )
+
+
+def _names(sources: Iterable[type[ComponentConfig] | Registry[Any]]) -> Iterator[str]:
+    for source in sources:
+        if isinstance(source, Registry):
+            for owner in owners_in(source):
+                if not owner.package:
+                    yield from owner.config.keys(owner.name)
+        else:
+            yield from source.keys()
+
+
+def _yaml_line(key: Key) -> str:
+    given = f"{PREFIX}{key.name}: {_yaml_value(key)}"
+    width = max(_COLUMN, -(-(len(given) + 1) // _STEP) * _STEP)
+    return f"{given:<{width}}# ({type_in_words(key.field)}) {meaning_of(key)}"
+
+
+def _yaml_value(key: Key) -> str:
+    value = key.plain_default
+    if value is None:
+        return "~"
+    if isinstance(key.default, Schedule) and float(value).is_integer() and type_in_words(key.field).startswith("int"):
+        return str(int(value))
+    return str(value)
+
+
+def _head(key: Key) -> str:
+    readers: list[Owner] = [owner for owner, _ in key.owners]
+    by = ", ".join(dict.fromkeys(map(str, readers)))
+    return f"{PREFIX}{key.name}: {_yaml_value(key)}  ({type_in_words(key.field)}; {by})"
+
+
+def _is_about(key: Key, about: str) -> bool:
+    named = {word for owner, _ in key.owners for word in (owner.kind, owner.name)}
+    return about in named or about.removeprefix(PREFIX) in key.name
+
+
+def _words(kind: Any) -> str:
+    origin, inside = get_origin(kind), get_args(kind)
+    if origin is Annotated:
+        return _words(inside[0])
+    if origin is Literal:
+        return type(inside[0]).__name__
+    if origin in (Union, types.UnionType):
+        return " or ".join(_words(one) for one in inside if one is not type(None))
+    if origin is list:
+        return f"list of {_words(inside[0])}"
+    if origin is not None:
+        return str(origin.__name__)
+    return str(getattr(kind, "__name__", kind))
