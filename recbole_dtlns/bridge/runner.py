@@ -37,7 +37,10 @@ from recbole_dtlns.compat import quiet_recbole
 from recbole_dtlns.data.interactions import TrainInteractions
 from recbole_dtlns.data.item_sets import Observed
 from recbole_dtlns.errors import ConfigError
-from recbole_dtlns.preparation import Preparation, prepare
+from recbole_dtlns.guidance.contract import Guidance
+from recbole_dtlns.methods import Task
+from recbole_dtlns.methods.table import guide
+from recbole_dtlns.preparation import Preparation
 from recbole_dtlns.storage.whole_files import write_file
 
 logger = logging.getLogger("recbole_dtlns")
@@ -112,7 +115,7 @@ class Run:
         data: its loaders.
         parts: the clean train, validation and test parts of the data set.
         hidden: train pairs that `dtlns_hide_train` keeps from it.
-        preparation: the result of the stages before training; None where the settings ask for none.
+        guidance: what the method tells training; None where the settings ask for nothing.
         trainer: holds the model.
     """
 
@@ -121,8 +124,13 @@ class Run:
     data: RunData
     parts: list[Dataset]
     hidden: Observed
-    preparation: Preparation | None
+    guidance: Guidance | None
     trainer: DTLNSTrainerMixin
+
+    @property
+    def preparation(self) -> Preparation | None:
+        """The guidance with all that the stages made it from, where the method works by them."""
+        return self.guidance if isinstance(self.guidance, Preparation) else None
 
 
 @quiet_recbole()
@@ -136,9 +144,9 @@ def assemble_run(config: DTLNSConfig) -> Run:
     folder = _open_run_folder(config)
     whole, parts, hidden = load_data(config)
     train = canonical_train(parts[0])
-    preparation = _prepare_if_asked(config, train, parts[0])
+    guidance = _guide_if_asked(config, train, parts[0])
     if config.settings.active:
-        data = dtlns_run_data(config, whole, parts, train, preparation)
+        data = dtlns_run_data(config, whole, parts, train, guidance)
     else:
         data = plain_run_data(config, whole, parts)
     # RecBole seeds again here, so the model starts equal whatever was drawn before.
@@ -147,7 +155,7 @@ def assemble_run(config: DTLNSConfig) -> Run:
     logger.info(network)
     own = config.settings
     provenance = Provenance(train.fingerprint, numbering(parts[0]), own.protocol, own.leaking)
-    sampling = make_sampling(config, parts[0], data.train_loader, preparation)
+    sampling = make_sampling(config, parts[0], data.train_loader, guidance)
     trainer = build_trainer(config, network, folder, sampling, provenance)
     if config["resume_from"]:
         try:
@@ -156,7 +164,7 @@ def assemble_run(config: DTLNSConfig) -> Run:
             trainer.tensorboard.close()
             raise
     warn_of_unknown_keys(config)
-    return Run(config, folder, data, parts, hidden, preparation, trainer)
+    return Run(config, folder, data, parts, hidden, guidance, trainer)
 
 
 def prepare_only(
@@ -166,18 +174,21 @@ def prepare_only(
     config_dict: dict[str, Any] | None = None,
     *,
     arguments: Sequence[str] = (),
-) -> Preparation | None:
-    """Run the stages before training and stop; None when the settings ask for no preparation."""
+) -> Guidance | None:
+    """Do what the method does before training and stop; None when the settings ask for no preparation.
+
+    The guidance of `dtlns` is a `Preparation`.
+    """
     return prepare_run(DTLNSConfig(model, dataset, config_file_list, config_dict, arguments))
 
 
 @quiet_recbole()
-def prepare_run(config: DTLNSConfig) -> Preparation | None:
+def prepare_run(config: DTLNSConfig) -> Guidance | None:
     """`prepare_only` of a resolved configuration."""
     check_settings(config)
     _, parts, _ = load_data(config)
     warn_of_unknown_keys(config)
-    return _prepare_if_asked(config, canonical_train(parts[0]), parts[0])
+    return _guide_if_asked(config, canonical_train(parts[0]), parts[0])
 
 
 def check_settings(config: DTLNSConfig) -> None:
@@ -244,7 +255,7 @@ def load_data(config: DTLNSConfig) -> tuple[Dataset, list[Dataset], Observed]:
     return dataset, parts, hidden
 
 
-def _prepare_if_asked(config: DTLNSConfig, train: TrainInteractions, train_dataset: Dataset) -> Preparation | None:
+def _guide_if_asked(config: DTLNSConfig, train: TrainInteractions, train_dataset: Dataset) -> Guidance | None:
     settings = config.settings
     if not settings.active:
         logger.info("DTL-NS is off: plain RecBole")
@@ -252,6 +263,7 @@ def _prepare_if_asked(config: DTLNSConfig, train: TrainInteractions, train_datas
     if not settings.prepares:
         logger.info("nothing to prepare: no relabelling, and the sampler '%s' reads no trees", settings.sampler)
         return None
-    preparation = prepare(settings.flat, train, make_teacher(settings.flat, train_dataset), config["show_progress"])
-    logger.info(preparation.summary())
-    return preparation
+    teacher = make_teacher(settings.flat, train_dataset)
+    guidance = guide(Task(train, settings.flat, teacher, config["show_progress"]))
+    logger.info(guidance.summary())
+    return guidance

@@ -10,11 +10,10 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import numpy as np
 import torch
-from pydantic import Field
 from recbole.data.dataset import Dataset
 from recbole.data.interaction import Interaction
 from recbole.data.utils import get_dataloader
@@ -29,10 +28,11 @@ from recbole_dtlns.bridge.repairs.reproducibility import reproducible_training
 from recbole_dtlns.bridge.training.checkpoint import Checkpoint
 from recbole_dtlns.bridge.training.divergence import StopsWhenDiverged
 from recbole_dtlns.compat import quiet_recbole
-from recbole_dtlns.components import PREFIX, ComponentConfig, Seed, SharedKey
+from recbole_dtlns.components import PREFIX
 from recbole_dtlns.data.interactions import TrainInteractions
 from recbole_dtlns.errors import CheckpointError, ConfigError
-from recbole_dtlns.teachers.closed_form import Dimension, column_factors
+from recbole_dtlns.teachers.by_recbole import SavedConfig, TrainedConfig
+from recbole_dtlns.teachers.closed_form import column_factors
 from recbole_dtlns.teachers.contract import FittedTeacher, Teacher
 from recbole_dtlns.teachers.table import TEACHERS
 
@@ -97,21 +97,8 @@ class RecBoleTeacher(Teacher):
     numbers can depend on validation or test pairs.
     """
 
-    class Config(ComponentConfig):
-        """Settings of a teacher that RecBole trains."""
-
-        prefix = "teacher_"
-
-        model: Annotated[str, SharedKey("teacher")] = "BPR"
-        """The name of any RecBole general recommender."""
-        epochs: int = Field(50, ge=1)
-        """Epochs of a trained RecBole teacher; fixed, because validation pairs may not choose them."""
-        config_files: list[str] = Field(default_factory=list)
-        """RecBole config files for a trained teacher."""
-        dim: Dimension = 64
-        seed: Seed = 42
-
-    config: Config
+    Config = TrainedConfig
+    config: TrainedConfig
     version = 2
 
     def inputs(self) -> dict[str, Any]:
@@ -187,19 +174,12 @@ class CheckpointTeacher(Teacher):
         config: as for any component.
     """
 
-    class Config(ComponentConfig):
-        """Settings of a saved teacher."""
-
-        prefix = "teacher_"
-
-        checkpoint: str | None = None
-        """best.pth or last.pth of a run on the same train split, for dtlns_teacher: checkpoint."""
-
-    config: Config
+    Config = SavedConfig
+    config: SavedConfig
     version = 2
     saved = True
 
-    def __init__(self, train_dataset: Dataset | None, config: Config | None = None, /, **fields: Any) -> None:
+    def __init__(self, train_dataset: Dataset | None, config: SavedConfig | None = None, /, **fields: Any) -> None:
         super().__init__(config, **fields)
         if self.config.checkpoint is None:
             raise ConfigError("dtlns_teacher: checkpoint needs dtlns_teacher_checkpoint, the path of a best.pth")

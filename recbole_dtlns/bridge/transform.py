@@ -24,8 +24,9 @@ from recbole_dtlns.data.atomic_file import OBSERVED, ORIGIN, RELABELLED, WEIGHT
 from recbole_dtlns.data.interactions import TrainInteractions
 from recbole_dtlns.data.item_sets import Forbidden, PseudoPositives
 from recbole_dtlns.errors import ConfigError, DataError
-from recbole_dtlns.guidance.relabelling import row_weights
-from recbole_dtlns.preparation import Preparation, prepare
+from recbole_dtlns.guidance.contract import Guidance
+from recbole_dtlns.methods import Task
+from recbole_dtlns.methods.table import guide
 from recbole_dtlns.settings.settings import PREFIX, DTLNSSettings
 from recbole_dtlns.storage.yaml_file import read_yaml
 from recbole_dtlns.trees.codes import TreeCodes
@@ -85,7 +86,7 @@ class DTLNSTransform:
         if not (settings.relabel_add or settings.relabel_exclude or settings.reads_trees):
             raise ConfigError("these settings ask for no preparation, so there is nothing to transform")
         self.settings = settings
-        self._fitted: tuple[Dataset, Preparation] | None = None
+        self._fitted: tuple[Dataset, Guidance] | None = None
         self._codes: dict[str, TreeCodes] = {}
 
     @quiet_recbole()
@@ -103,31 +104,35 @@ class DTLNSTransform:
         """
         _check_built(train)
         with _generators_kept():
-            preparation = prepare(self.settings.flat, canonical_train(train), make_teacher(self.settings.flat, train))
+            flat = self.settings.flat
+            preparation = guide(Task(canonical_train(train), flat, make_teacher(flat, train)))
         self._fitted = train, preparation
         self._codes = {f"{PREFIX}{name}": TreeCodes.of(tree) for name, tree in preparation.views.items()}
         return self
 
     @property
-    def preparation(self) -> Preparation:
-        """What the stages found, in canonical ids; `preparation.summary()` says it in sentences."""
+    def preparation(self) -> Guidance:
+        """What the method found, in canonical ids; `preparation.summary()` says it in sentences.
+
+        That of `dtlns` is a `Preparation`, with all that the stages made on the way.
+        """
         return self._after_fit()[1]
 
     @property
     def positives(self) -> PseudoPositives:
         """Pairs that are added to train, in canonical ids; none where `relabel_add` is off."""
-        found = self.preparation.relabelling.positives
+        found = self.preparation.positives
         return found if self.settings.relabel_add else found.where(np.zeros(len(found), dtype=bool))
 
     @property
     def forbidden(self) -> Forbidden:
         """Pairs never to be drawn as negatives, in canonical ids; none where `relabel_exclude` is off."""
-        found = self.preparation.relabelling.forbidden
+        found = self.preparation.forbidden
         return found if self.settings.relabel_exclude else found.where(np.zeros(len(found), dtype=bool))
 
     def weights(self) -> np.ndarray:
         """What each of `positives` is worth beside an observed pair, float64 [n]."""
-        return row_weights(self.positives.place, self.settings.relabel_weight, self.settings.relabel_decay)
+        return self.positives.weight
 
     @property
     def codes(self) -> Mapping[str, TreeCodes]:
@@ -170,15 +175,14 @@ class DTLNSTransform:
 
     def _rows_with_positives(self, dataset: Dataset, train: TrainInteractions) -> Interaction:
         positives = to_recbole_ids(self.positives, train, dataset)
-        weights = row_weights(positives.place, self.settings.relabel_weight, self.settings.relabel_decay)
         rows = with_extra_rows(dataset, positives)
         observed = len(dataset)
         weight, origin = torch.ones(len(rows)), torch.full((len(rows),), ORIGINS.index(OBSERVED))
-        weight[observed:] = torch.as_tensor(weights, dtype=torch.float32)
+        weight[observed:] = torch.as_tensor(positives.weight, dtype=torch.float32)
         origin[observed:] = ORIGINS.index(RELABELLED)
         return Interaction({**rows.interaction, WEIGHT: weight, ORIGIN: origin})
 
-    def _after_fit(self) -> tuple[Dataset, Preparation]:
+    def _after_fit(self) -> tuple[Dataset, Guidance]:
         if self._fitted is None:
             raise DataError("the transform has learnt nothing yet: call fit(train) first")
         return self._fitted

@@ -66,22 +66,36 @@ class PseudoPositives(PairSet):
 
     Attributes:
         place: of each among its user's pseudo-positives, 0 for the best, int64 [n].
+        weight: of each as a training row, where an observed one weighs 1, float64 [n].
     """
 
     place: np.ndarray
+    weight: np.ndarray
 
     @classmethod
-    def of(cls, users: np.ndarray, items: np.ndarray, place: np.ndarray | None = None) -> Self:
-        """Order the pairs, which do not repeat; without places, all are the best."""
+    def of(
+        cls,
+        users: np.ndarray,
+        items: np.ndarray,
+        place: np.ndarray | None = None,
+        weight: np.ndarray | None = None,
+    ) -> Self:
+        """Order the pairs, which do not repeat; without places, all are the best, without weights, all weigh 1."""
         order = np.lexsort((items, users))
         place = np.zeros(len(order), dtype=np.int64) if place is None else place
-        return cls(users[order].astype(np.int64), items[order].astype(np.int64), place[order].astype(np.int64))
+        weight = np.ones(len(order)) if weight is None else weight
+        return cls(
+            users[order].astype(np.int64),
+            items[order].astype(np.int64),
+            place[order].astype(np.int64),
+            weight[order].astype(np.float64),
+        )
 
     def mapped(self, users: np.ndarray, items: np.ndarray) -> Self:
-        return type(self).of(users[self.users], items[self.items], self.place)
+        return type(self).of(users[self.users], items[self.items], self.place, self.weight)
 
     def where(self, kept: np.ndarray) -> Self:
-        return type(self)(self.users[kept], self.items[kept], self.place[kept])
+        return type(self)(self.users[kept], self.items[kept], self.place[kept], self.weight[kept])
 
 
 @dataclass(frozen=True)

@@ -6,12 +6,26 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from pydantic import Field
 
+from recbole_dtlns.components import ComponentConfig
 from recbole_dtlns.data.item_sets import Forbidden, PseudoPositives
 from recbole_dtlns.judges.contract import Label, Verdicts
 from recbole_dtlns.teachers.contract import Candidates
 
 VERSION = 3
+
+
+class RowWeights(ComponentConfig):
+    """What added rows are worth."""
+
+    prefix = ""
+
+    relabel_weight: float = Field(0.3, gt=0)
+    """Weight of an added row's ranking loss; an observed row's is 1, and the regularisation of a model with a BPR term
+    knows no weights. Above 1 the model learns more from the judge than from the data."""
+    relabel_decay: float = Field(0.0, ge=0)
+    """The k-th best of a user's added rows weighs relabel_weight / k ** decay; 0: all the same."""
 
 
 @dataclass(frozen=True)

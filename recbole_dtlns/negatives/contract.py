@@ -26,6 +26,8 @@ class SamplerContext:
         views: similarity in each item tree, by the tree's name ("structure", "semantic"); empty where nothing was
             prepared.
         dimension: the model's embedding_size; None where it has no such setting.
+        vectors: of every item id, as the method made them, zero for items that are not in train, float32 [n_items, d];
+            None where it made none.
     """
 
     n_users: int
@@ -33,6 +35,7 @@ class SamplerContext:
     device: torch.device | str
     views: Mapping[str, TreeView] = field(default_factory=dict)
     dimension: int | None = None
+    vectors: torch.Tensor | None = None
 
     def view(self, name: str) -> TreeView:
         """The similarity in the tree of this name.

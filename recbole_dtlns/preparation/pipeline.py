@@ -11,6 +11,7 @@ import numpy as np
 
 from recbole_dtlns.data.interactions import TrainInteractions
 from recbole_dtlns.data.item_sets import JudgedPairs
+from recbole_dtlns.guidance.contract import Guidance
 from recbole_dtlns.guidance.relabelling import Relabelling
 from recbole_dtlns.judges.contract import Question, Rehearsal, Verdicts
 from recbole_dtlns.judges.language_model.prompt import Prompt
@@ -28,26 +29,22 @@ from recbole_dtlns.trees import build
 from recbole_dtlns.trees.item_tree import ItemTree
 
 
-@dataclass(frozen=True)
-class Preparation:
-    """Everything that training takes from the stages before it, in canonical ids.
+@dataclass(frozen=True, kw_only=True)
+class Preparation(Guidance):
+    """What the stages tell training, and what they made it from, in canonical ids.
+
+    Its judged pairs are the candidates with their probabilities; those on which the judge abstained are left out.
 
     Attributes:
-        train: the train pairs that all of it was made from.
-        views: the item trees by name.
         candidates: the pairs that the judge was asked about.
         verdicts: its answers, one per candidate.
-        relabelling: pseudo-positives and forbidden pairs.
-        judged: the candidates with their probabilities; those on which the judge abstained are left out.
+        relabelling: pseudo-positives and forbidden pairs, as the stage made them.
         done: the stages with their results, in the order in which they ran.
     """
 
-    train: TrainInteractions
-    views: dict[str, ItemTree]
     candidates: Candidates
     verdicts: Verdicts
     relabelling: Relabelling
-    judged: JudgedPairs
     done: tuple[Done, ...]
 
     @property
@@ -95,8 +92,17 @@ def prepare(
     relabelled = Relabelled.from_flat(flat).run(bench, candidates, verdicts)
     sure = ~np.isnan(verdicts.probability)
     judged = JudgedPairs.of(candidates.users[sure], candidates.items[sure], verdicts.probability[sure])
-    done = tuple(bench.done.values())
-    return Preparation(train, dict(question.views), candidates, verdicts, relabelled, judged, done)
+    return Preparation(
+        train=train,
+        positives=relabelled.positives,
+        forbidden=relabelled.forbidden,
+        judged=judged,
+        views=question.views,
+        candidates=candidates,
+        verdicts=verdicts,
+        relabelling=relabelled,
+        done=tuple(bench.done.values()),
+    )
 
 
 def ask(flat: Mapping[str, Any], train: TrainInteractions, teacher: Teacher, show_progress: bool = False) -> Question:

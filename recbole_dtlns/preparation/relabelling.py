@@ -55,7 +55,7 @@ class Relabelled(Stage):
         }
         arrays = self.kept(bench, inputs, compute).arrays
         return Relabelling(
-            PseudoPositives(arrays["positive_users"], arrays["positive_items"], arrays["positive_places"]),
+            PseudoPositives.of(arrays["positive_users"], arrays["positive_items"], arrays["positive_places"]),
             Forbidden(arrays["forbidden_users"], arrays["forbidden_items"]),
         )
 

@@ -12,7 +12,7 @@ from recbole_dtlns.negatives.pools.table import POOLS
 from recbole_dtlns.negatives.samplers import SAMPLERS
 from recbole_dtlns.registry import Registry, nearest
 from recbole_dtlns.settings.groups import AUTO_LOSS, MODEL_LOSS, RECBOLE_SAMPLER
-from recbole_dtlns.settings.owners import config_of
+from recbole_dtlns.settings.owners import STAGES, config_of
 from recbole_dtlns.teachers.table import TEACHERS
 
 if TYPE_CHECKING:
@@ -32,13 +32,8 @@ def check_together(settings: DTLNSSettings) -> None:
     _check_sampler(settings)
     _check_pool(settings)
     _check_loss(settings)
-    if settings.teacher == "checkpoint" and settings.teacher_checkpoint is None:
+    if settings.teacher == "checkpoint" and settings.flat.get("teacher_checkpoint") is None:
         raise ConfigError("dtlns_teacher: checkpoint needs dtlns_teacher_checkpoint, the path of a best.pth")
-    if settings.tree_leaf_size < settings.tree_branching:
-        raise ConfigError(
-            f"dtlns_tree_leaf_size ({settings.tree_leaf_size}) must be at least "
-            f"dtlns_tree_branching ({settings.tree_branching}), or a node could have fewer items than children"
-        )
 
 
 def _check_names(settings: DTLNSSettings) -> None:
@@ -67,7 +62,9 @@ def chosen_components(settings: DTLNSSettings) -> list[tuple[Registry[Any], str]
 
 
 def _check_chosen(settings: DTLNSSettings) -> None:
-    """The settings of what was chosen are checked as wholes, too."""
+    """The settings of the stages and of what was chosen are checked as wholes, too."""
+    for stage in STAGES.values():
+        stage.from_flat(settings.flat)
     for table, name in chosen_components(settings):
         config = config_of(table.get(name))
         if config is not None:

@@ -12,27 +12,43 @@ from recbole_dtlns.components import PREFIX, Component, ComponentConfig, SharedK
 from recbole_dtlns.errors import ConfigError
 from recbole_dtlns.judges.table import JUDGES
 from recbole_dtlns.losses.table import LOSSES
+from recbole_dtlns.methods.table import METHODS
 from recbole_dtlns.negatives.pools.table import POOLS
 from recbole_dtlns.negatives.samplers import SAMPLERS
 from recbole_dtlns.numerics.schedule import Schedule
+from recbole_dtlns.preparation.growing import SemanticTree, StructureTree, StructureVectors, TreeControl
+from recbole_dtlns.preparation.judging import Judging
+from recbole_dtlns.preparation.rehearsing import Rehearsing
+from recbole_dtlns.preparation.relabelling import Relabelled
+from recbole_dtlns.preparation.stage import StoreConfig
+from recbole_dtlns.preparation.teaching import GivenCandidates, Teaching
 from recbole_dtlns.registry import Registry
 from recbole_dtlns.settings import groups, unowned
+from recbole_dtlns.teachers.by_recbole import SavedConfig, TrainedConfig
 from recbole_dtlns.teachers.table import TEACHERS
 
-TABLES: tuple[Registry[Any], ...] = (TEACHERS, JUDGES, SAMPLERS, POOLS, LOSSES)
+TABLES: tuple[Registry[Any], ...] = (METHODS, TEACHERS, JUDGES, SAMPLERS, POOLS, LOSSES)
 GROUPS: tuple[type[ComponentConfig], ...] = (
     groups.RunKeys,
-    groups.TeacherKeys,
-    groups.TreeKeys,
-    groups.JudgeKeys,
     groups.RelabelKeys,
     groups.NegativeKeys,
     groups.PoolKeys,
     groups.LossKeys,
-    unowned.OfTeachers,
     unowned.OfJudges,
     unowned.OfLanguageModels,
 )
+STAGES: dict[str, type[ComponentConfig]] = {
+    "store": StoreConfig,
+    Teaching.name: Teaching.Config,
+    GivenCandidates.name: GivenCandidates.Config,
+    StructureVectors.name: StructureVectors.Config,
+    StructureTree.name: StructureTree.Config,
+    SemanticTree.name: SemanticTree.Config,
+    TreeControl.name: TreeControl.Config,
+    Rehearsing.name: Rehearsing.Config,
+    Judging.name: Judging.Config,
+    Relabelled.name: Relabelled.Config,
+}
 
 
 @dataclass(frozen=True)
@@ -79,6 +95,9 @@ class Key:
         return self.default.plain() if isinstance(self.default, Schedule) else self.default
 
 
+OF_RECBOLE = (Owner("RecBole model as teacher", "", TrainedConfig), Owner("teacher", "checkpoint", SavedConfig))
+
+
 def config_of(component: Any) -> type[ComponentConfig] | None:
     """The settings of what a table holds; None for what has none."""
     if isinstance(component, type) and issubclass(component, Component):
@@ -97,6 +116,8 @@ def owners_in(table: Registry[Any]) -> Iterator[Owner]:
 def owners() -> Iterator[Owner]:
     """All who read keys, the run's own groups first."""
     yield from (Owner("run", "", group) for group in GROUPS)
+    yield from (Owner("stage", name, config) for name, config in STAGES.items())
+    yield from OF_RECBOLE
     for table in TABLES:
         yield from owners_in(table)
 
@@ -118,15 +139,23 @@ def keys_of(readers: Iterable[Owner]) -> dict[str, Key]:
             field = owner.config.model_fields[field_name]
             meaning = " ".join((field.description or "").split())
             known = found.get(name)
-            if known is not None and _form(known.field) != _form(field):
+            if known is not None and not _agree(known.field, field):
                 raise ConfigError(
                     f"{PREFIX}{name} is read by {known.owners[0][0]} as {_form_in_words(known.field)}, and by {owner} "
                     f"as {_form_in_words(field)}: components that share a key must agree on it; rename the field, or "
                     "uninstall the package"
                 )
             before = known.owners if known else ()
-            found[name] = Key(name, known.field if known else field, (*before, (owner, meaning)))
+            first = field if known is None or known.field.is_required() else known.field
+            found[name] = Key(name, first, (*before, (owner, meaning)))
     return found
+
+
+def _agree(first: FieldInfo, second: FieldInfo) -> bool:
+    """Whether two fields can share a key; one without a default takes the other's."""
+    *kind, default = _form(first)
+    *other_kind, other_default = _form(second)
+    return kind == other_kind and (default == other_default or first.is_required() or second.is_required())
 
 
 def _form(field: FieldInfo) -> tuple[Any, ...]:

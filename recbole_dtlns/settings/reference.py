@@ -17,9 +17,16 @@ from recbole_dtlns.negatives.pools.table import POOLS
 from recbole_dtlns.negatives.samplers import SAMPLERS
 from recbole_dtlns.numerics.per_epoch import PerEpoch
 from recbole_dtlns.numerics.schedule import Schedule
+from recbole_dtlns.preparation.growing import SemanticTree, StructureTree, StructureVectors, TreeControl
+from recbole_dtlns.preparation.judging import Judging
+from recbole_dtlns.preparation.rehearsing import Rehearsing
+from recbole_dtlns.preparation.relabelling import Relabelled
+from recbole_dtlns.preparation.stage import StoreConfig
+from recbole_dtlns.preparation.teaching import GivenCandidates, Teaching
 from recbole_dtlns.registry import Registry, nearest
 from recbole_dtlns.settings import groups, unowned
 from recbole_dtlns.settings.owners import Key, Owner, keys_of, owners, owners_in
+from recbole_dtlns.teachers.by_recbole import SavedConfig, TrainedConfig
 from recbole_dtlns.teachers.table import TEACHERS
 
 _COLUMN, _STEP = 32, 4
@@ -48,7 +55,7 @@ class Section:
 SECTIONS = (
     Section(
         "Run",
-        (groups.RunKeys,),
+        (groups.RunKeys, StoreConfig),
         (
             "allow_unknown_keys: False       # (bool) Go on with keys that look like a mistyped one; on the command "
             "line, --allow_unknown_keys is enough.",
@@ -58,10 +65,12 @@ SECTIONS = (
     ),
     Section(
         "Teacher: names the candidates and gives the item vectors of the semantic tree. It sees train pairs only.",
-        (groups.TeacherKeys, unowned.OfTeachers, TEACHERS),
+        (Teaching.Config, TEACHERS, TrainedConfig, SavedConfig, GivenCandidates.Config),
     ),
-    Section("Trees", (groups.TreeKeys,)),
-    Section("Judge: which candidates are false negatives?", (groups.JudgeKeys, unowned.OfJudges, JUDGES)),
+    Section("Trees", (StructureVectors.Config, StructureTree.Config, SemanticTree.Config, TreeControl.Config)),
+    Section(
+        "Judge: which candidates are false negatives?", (Judging.Config, JUDGES, Rehearsing.Config, unowned.OfJudges)
+    ),
     Section(
         "LLM judges. An answered pair is never asked again: verdicts are kept in dtlns_cache_dir by prompt, model and "
         "codes.",
@@ -69,7 +78,7 @@ SECTIONS = (
     ),
     Section(
         "Relabelling: what a positive verdict does in training. Nothing of it reaches evaluation.",
-        (groups.RelabelKeys,),
+        (groups.RelabelKeys, Relabelled.Config),
     ),
     Section(
         "Negatives: which item is chosen. A value per epoch may be a number, or points such as {0: 1, 20: 10}, linear "
@@ -130,14 +139,21 @@ def type_in_words(field: FieldInfo) -> str:
 
 def meaning_of(key: Key) -> str:
     """What a key means: in the words of its reader, or in those of each where they differ."""
-    said: dict[str, list[str]] = {}
+    said: dict[str, list[Owner]] = {}
     for owner, meaning in key.owners:
-        said.setdefault(meaning, []).append(owner.name)
-    if len(said) == 1:
-        return next(iter(said))
-    return " ".join(
-        f"{', '.join(filter(None, names))}: {meaning}".removeprefix(": ") for meaning, names in said.items()
-    )
+        said.setdefault(meaning, []).append(owner)
+    return " ".join(_with_readers(meaning, readers, len(said)) for meaning, readers in said.items())
+
+
+def _with_readers(meaning: str, readers: list[Owner], meanings: int) -> str:
+    """What these say; after their names, where others say something else or it does not name its only reader."""
+    names = [owner.name for owner in readers if owner.name and owner.kind != "stage"]
+    unnamed = len(readers) == 1 and names and names[0] not in meaning
+    if not names or not (meanings > 1 or unnamed):
+        return meaning
+    first, _, _ = meaning.partition(" ")
+    plain = len(first) == 1 or first[1:].islower()  # neither a name nor an abbreviation
+    return f"{', '.join(names)}: {meaning[:1].lower() if plain else meaning[:1]}{meaning[1:]}"
 
 
 def _names(sources: Iterable[type[ComponentConfig] | Registry[Any]]) -> Iterator[str]:

@@ -13,12 +13,17 @@ from recbole_dtlns.components import PREFIX, explained
 from recbole_dtlns.errors import ConfigError, ContractError
 from recbole_dtlns.losses.contract import RowLoss, SharedLoss
 from recbole_dtlns.losses.table import LOSSES
+from recbole_dtlns.methods.contract import Method
+from recbole_dtlns.methods.table import METHODS
 from recbole_dtlns.negatives.choosing.contract import ItemSampler
 from recbole_dtlns.negatives.pools.contract import CandidatePool
 from recbole_dtlns.negatives.pools.table import POOLS
 from recbole_dtlns.negatives.samplers import SAMPLERS
 from recbole_dtlns.negatives.vectors.contract import VectorSampler
 from recbole_dtlns.numerics.schedule import Schedule
+from recbole_dtlns.preparation.judging import Judging
+from recbole_dtlns.preparation.stage import StoreConfig
+from recbole_dtlns.preparation.teaching import Teaching
 from recbole_dtlns.registry import nearest
 from recbole_dtlns.settings import groups, unowned
 from recbole_dtlns.settings.checks import check_together, chosen_components
@@ -32,15 +37,16 @@ class DTLNSSettings(
     groups.PoolKeys,
     groups.NegativeKeys,
     groups.RelabelKeys,
-    groups.JudgeKeys,
-    groups.TreeKeys,
-    groups.TeacherKeys,
+    Judging.Config,
+    Teaching.Config,
+    StoreConfig,
     groups.RunKeys,
     unowned.OfLanguageModels,
     unowned.OfJudges,
-    unowned.OfTeachers,
 ):
     """What a run is told. `from_config` adds the keys of components, which are in `flat` and have no attribute here."""
+
+    prefix = ""
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> DTLNSSettings:
@@ -58,7 +64,7 @@ class DTLNSSettings(
                 broken = "".join(f"; {message}" for message in broken_plug_ins())
                 raise ConfigError(f"unknown key '{key}'.{nearest(key, known)} All keys: recbole-dtlns keys{broken}")
         try:
-            return assembled(**{key.removeprefix(PREFIX): value for key, value in given.items()})
+            return assembled(**_with_own_sampler({key.removeprefix(PREFIX): given[key] for key in given}))
         except ValidationError as error:
             raise ConfigError(explained(error, lambda name: PREFIX + name)) from None
 
@@ -83,9 +89,19 @@ class DTLNSSettings(
         return found
 
     @property
+    def method_class(self) -> type[Method]:
+        """What turns train data into guidance.
+
+        Raises:
+            UnknownNameError: nothing is registered under the name.
+            ContractError: somebody else's is no method.
+        """
+        return _method_class(self.method)
+
+    @property
     def relabels(self) -> bool:
-        """Whether any positive verdict changes training."""
-        return self.relabel_exclude or self.relabel_add or self.relabel_graph
+        """Whether any pair that the method names changes training."""
+        return self.method_class.guides and (self.relabel_exclude or self.relabel_add or self.relabel_graph)
 
     @property
     def selects(self) -> bool:
@@ -181,18 +197,33 @@ class DTLNSSettings(
 
     @property
     def prepares(self) -> bool:
-        """Whether the stages before training have anything to do."""
-        return self.relabels or self.leaking or self.loss_debiased or (self.selects and self.reads_trees)
+        """Whether the method has anything to do before training."""
+        wanted = self.relabels or self.leaking or self.loss_debiased or (self.selects and self.reads_trees)
+        return self.method_class.guides and (wanted or not self.method_class.on_demand)
 
     @property
     def active(self) -> bool:
         """False when the run is plain RecBole."""
-        return self.relabels or self.selects or self.leaking
+        always = self.method_class.guides and not self.method_class.on_demand
+        return self.relabels or self.selects or self.leaking or always
 
     @property
     def leaking(self) -> bool:
         """Whether the evaluation mask is allowed to hold pseudo-positives (protocol `authors`)."""
         return self.protocol == "authors"
+
+
+def _method_class(name: str) -> type[Method]:
+    found = METHODS.get(name)
+    if isinstance(found, type) and issubclass(found, Method):
+        return found
+    raise ContractError(f"the method '{name}' is no subclass of Method: {found!r}")
+
+
+def _with_own_sampler(given: dict[str, Any]) -> dict[str, Any]:
+    """The same keys, with the sampler of a method that brings one."""
+    own = _method_class(given.get("method", DTLNSSettings.model_fields["method"].default)).own_sampler
+    return given if own is None else {**given, "sampler": own}
 
 
 @lru_cache(maxsize=8)

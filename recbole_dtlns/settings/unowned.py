@@ -9,37 +9,11 @@ from pydantic import Field
 from recbole_dtlns.components import ComponentConfig
 
 
-class OfTeachers(ComponentConfig):
-    """RecBole's models, and checkpoints of them, as teachers."""
-
-    prefix = ""
-
-    teacher_dim: int = Field(64, ge=1)
-    """Length of the item vectors where the teacher has none of its own."""
-    teacher_epochs: int = Field(50, ge=1)
-    """Epochs of a trained RecBole teacher; fixed, because validation pairs may not choose them."""
-    teacher_config_files: list[str] = Field(default_factory=list)
-    """RecBole config files for a trained teacher."""
-    teacher_checkpoint: str | None = None
-    """best.pth or last.pth of a run on the same train split, for dtlns_teacher: checkpoint."""
-
-
 class OfJudges(ComponentConfig):
     """Judges."""
 
     prefix = ""
 
-    judge_threshold: float = Field(0.5, gt=0, le=1)
-    """structural: similarity to the history, in either tree, that makes a positive; 1 means the same leaf. LLMs,
-    recorded: probability that makes a positive."""
-    judge_random_rate: float = Field(0.5, ge=0, le=1)
-    """random: share of positives."""
-    judge_rank_first: int = Field(5, ge=1)
-    """rank: how many of a user's candidates are positive."""
-    judge_hide: float = Field(0.1, gt=0, lt=1)
-    """calibrated: share of every user's train pairs hidden to learn from."""
-    judge_lift: float = Field(1.0, ge=0)
-    """calibrated: a pair is positive from this multiple of the mean probability."""
     judge_labels: str | None = None
     """recorded: file of labels (.tsv or .parquet: user_id, item_id, optionally label, probability) or of batch replies
     (.jsonl)."""
@@ -52,6 +26,8 @@ class OfLanguageModels(ComponentConfig):
 
     prefix = ""
 
+    judge_threshold: float = Field(0.5, gt=0, le=1)
+    """LLMs, recorded: probability that makes a positive."""
     judge_model: str | None = None
     """Folder or name of the model; openai: its name on the server."""
     judge_revision: str | None = None

@@ -31,7 +31,7 @@ def train() -> TrainInteractions:
 
 def run_of(train: TrainInteractions, **settings: Any) -> tuple[dict[str, Any], TrainInteractions, Teacher]:
     """What a run gives to the stages."""
-    flat = DTLNSSettings(**{**SMALL, **settings}).flat
+    flat = DTLNSSettings.from_config({f"dtlns_{key}": value for key, value in {**SMALL, **settings}.items()}).flat
     return flat, train, make_teacher(flat)
 
 

@@ -80,7 +80,7 @@ def train(model: str | type, keys: dict[str, Any], *, saved: bool = True, datase
 
         return watched
 
-    watched = {"DTLNSConfig": "config", "prepare": "preparation", "build_trainer": "trainer"}
+    watched = {"DTLNSConfig": "config", "guide": "preparation", "build_trainer": "trainer"}
     watched |= {"dtlns_run_data": "data", "plain_run_data": "data"}
     with mock.patch.multiple(
         runner, **{function: keep(name, getattr(runner, function)) for function, name in watched.items()}

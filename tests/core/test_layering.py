@@ -34,6 +34,7 @@ ROOMS = (
     "losses",
     "guidance",
     "preparation",
+    "methods",
     "settings",
     "bridge",
     "studies",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -36,8 +36,7 @@ class DTLNSTrainDataLoader(TrainDataLoader):
         config: the run's configuration.
         dataset: the clean train split.
         sampler: draws the candidates.
-        positives: pairs added as rows, in RecBole's ids.
-        weight: of an added row, by the place of its pair among the user's.
+        positives: pairs added as rows, with their weights, in RecBole's ids.
         n_candidates: candidates per negative, by epoch.
         warm_up: number of epochs that draw one uniform negative instead.
         shuffle: whether rows are shuffled every epoch.
@@ -49,7 +48,6 @@ class DTLNSTrainDataLoader(TrainDataLoader):
         dataset: Dataset,
         sampler: DTLNSSampler,
         positives: PseudoPositives,
-        weight: Callable[[np.ndarray], np.ndarray],
         n_candidates: Schedule,
         warm_up: int = 0,
         shuffle: bool = True,
@@ -58,7 +56,7 @@ class DTLNSTrainDataLoader(TrainDataLoader):
         self._warm_up = warm_up
         self._rows = with_extra_rows(dataset, positives) if len(positives) else dataset.inter_feat
         self._weights = torch.ones(len(self._rows))
-        self._weights[len(dataset) :] = torch.as_tensor(weight(positives.place), dtype=torch.float32)
+        self._weights[len(dataset) :] = torch.as_tensor(positives.weight, dtype=torch.float32)
         self._has_positives = len(positives) > 0
         self._set_neg_sample_args(config, dataset, config["MODEL_INPUT_TYPE"], config["train_neg_sample_args"])
         self.sample_size = len(self._rows)

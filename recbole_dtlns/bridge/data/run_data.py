@@ -6,7 +6,6 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +23,7 @@ from recbole_dtlns.compat import quiet_recbole
 from recbole_dtlns.data.interactions import TrainInteractions
 from recbole_dtlns.data.item_sets import Forbidden, Observed, PairSet, PseudoPositives
 from recbole_dtlns.errors import ConfigError, DataError
-from recbole_dtlns.guidance.relabelling import row_weights
-from recbole_dtlns.preparation import Preparation
+from recbole_dtlns.guidance.contract import Guidance
 from recbole_dtlns.settings.settings import DTLNSSettings
 
 logger = logging.getLogger("recbole_dtlns")
@@ -63,7 +61,7 @@ def dtlns_run_data(
     dataset: Dataset,
     parts: list[Dataset],
     canonical: TrainInteractions,
-    preparation: Preparation | None,
+    guidance: Guidance | None,
 ) -> RunData:
     """Loaders with candidates, pseudo-positive rows and forbidden pairs, as the settings ask.
 
@@ -72,27 +70,26 @@ def dtlns_run_data(
         dataset: the whole data set.
         parts: its clean train, validation and test parts.
         canonical: the train pairs by token.
-        preparation: the result of the stages before training; None where nothing asks for them.
+        guidance: what the method tells training; None where nothing asks for it.
     """
     train, settings = parts[0], config.settings
     nothing = np.array([], dtype=np.int64)
     positives, forbidden = PseudoPositives.of(nothing, nothing), Forbidden.of(nothing, nothing)
-    if preparation is not None:
-        positives = to_recbole_ids(preparation.relabelling.positives, canonical, train)
-        forbidden = to_recbole_ids(preparation.relabelling.forbidden, canonical, train)
+    if guidance is not None:
+        positives = to_recbole_ids(guidance.positives, canonical, train)
+        forbidden = to_recbole_ids(guidance.forbidden, canonical, train)
     if settings.leaking:
         positives, forbidden = (purged_of_evaluation(pairs, parts[1:]) for pairs in (positives, forbidden))
     # The evaluation samplers come first and from the clean parts: nothing relabelled exists for them.
     samplers = create_samplers(config, dataset, _mask_as_authors(parts, forbidden) if settings.leaking else parts)
     if settings.relabel_add or settings.relabel_exclude or settings.selects:
         blocked = forbidden if settings.relabel_exclude else Forbidden.of(nothing, nothing)
-        make_pool = pool_maker(settings, train, canonical, preparation)
+        make_pool = pool_maker(settings, train, canonical, guidance)
         train_loader = DTLNSTrainDataLoader(
             config,
             train,
             DTLNSSampler(train, leave_one_item(blocked, train), config["seed"], make_pool),
             positives if settings.relabel_add else PseudoPositives.of(nothing, nothing),
-            partial(row_weights, weight=settings.relabel_weight, decay=settings.relabel_decay),
             settings.drawn(canonical.n_items),
             settings.warmup_epochs,
             shuffle=config["shuffle"],

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import torch
 from recbole.data.dataset import Dataset
 
 from recbole_dtlns.bridge.data.dataset import observed_pairs
@@ -17,6 +18,7 @@ from recbole_dtlns.data.interactions import TrainInteractions
 from recbole_dtlns.data.item_sets import PairSet
 from recbole_dtlns.data.pair_table import PairTable
 from recbole_dtlns.errors import ContractError
+from recbole_dtlns.guidance.contract import Guidance
 from recbole_dtlns.losses.contract import RowLoss, SharedLoss
 from recbole_dtlns.losses.negative_weights import NegativeWeights
 from recbole_dtlns.losses.shared_negatives import SharedNegatives
@@ -27,14 +29,12 @@ from recbole_dtlns.negatives.pools.table import POOLS
 from recbole_dtlns.negatives.samplers import make_sampler
 from recbole_dtlns.negatives.tree_views import TreeView
 from recbole_dtlns.negatives.vectors.contract import VectorSampler
-from recbole_dtlns.preparation import Preparation
 from recbole_dtlns.settings.groups import MODEL_LOSS
 from recbole_dtlns.settings.settings import DTLNSSettings
-from recbole_dtlns.trees.item_tree import ItemTree
 
 
 def pool_maker(
-    settings: DTLNSSettings, train: Dataset, canonical: TrainInteractions, preparation: Preparation | None
+    settings: DTLNSSettings, train: Dataset, canonical: TrainInteractions, guidance: Guidance | None
 ) -> MakePool | None:
     """Makes the pool that the settings name from the pairs that may not be drawn; None for the uniform one.
 
@@ -42,7 +42,7 @@ def pool_maker(
         settings: the run's settings.
         train: the clean train split.
         canonical: the same pairs by token, to read files with.
-        preparation: holds the trees, if there are any.
+        guidance: holds the trees, if there are any.
     """
     if settings.pool_used == "uniform":
         return None
@@ -54,56 +54,56 @@ def pool_maker(
     def make(blocked: PairSet) -> CandidatePool:
         pool = POOLS.make(settings.pool_used, settings.flat)
         counts = np.bincount(observed_pairs(train).items, minlength=train.item_num)
-        places = None if preparation is None else tree_positions(preparation.train, train)
-        pool.begin(
-            PoolContext(blocked, train.user_num, train.item_num, counts, _trees(preparation), places, read_pairs)
-        )
+        views = {} if guidance is None else guidance.views
+        places = None if guidance is None else tree_positions(guidance.train, train)
+        pool.begin(PoolContext(blocked, train.user_num, train.item_num, counts, views, places, read_pairs))
         return pool
 
     return make
 
 
-def _trees(preparation: Preparation | None) -> dict[str, ItemTree]:
-    return {} if preparation is None else {"structure": preparation.structure, "semantic": preparation.semantic}
-
-
-def make_sampling(config: Any, train: Dataset, train_loader: Any, preparation: Preparation | None) -> Sampling:
+def make_sampling(config: Any, train: Dataset, train_loader: Any, guidance: Guidance | None) -> Sampling:
     """How the run chooses negatives.
 
     Args:
         config: the run's configuration.
         train: the clean train split.
         train_loader: the run's training loader; ours, where the settings choose negatives.
-        preparation: what the stages before training made, if they ran.
+        guidance: what the method tells training, if it was asked.
     """
     settings: DTLNSSettings = config.settings
     if not settings.selects:
         return Sampling()
-    views = {}
-    if preparation is not None:
-        positions = tree_positions(preparation.train, train)
-        views = {name: TreeView(tree, positions, config["device"]) for name, tree in _trees(preparation).items()}
+    views, vectors = {}, None
+    if guidance is not None:
+        positions, device = tree_positions(guidance.train, train), config["device"]
+        views = {name: TreeView(tree, positions, device) for name, tree in guidance.views.items()}
+        if guidance.vectors is not None:
+            known = np.where(positions[:, None] < 0, 0, guidance.vectors[positions])
+            vectors = torch.as_tensor(known, dtype=torch.float32, device=device)
     layers = capability(config.model_class).layers
     sampler = make_sampler(settings.sampler, settings.flat, settings.mixing)
-    sampler.begin(SamplerContext(train.user_num, train.item_num, config["device"], views, config["embedding_size"]))
+    sampler.begin(
+        SamplerContext(train.user_num, train.item_num, config["device"], views, config["embedding_size"], vectors)
+    )
     reads_layers = isinstance(sampler, VectorSampler) or settings.shares_negatives
     return Sampling(
         sampler,
-        _objective(config, train, train_loader.negatives, preparation),
+        _objective(config, train, train_loader.negatives, guidance),
         layers if reads_layers else None,
     )
 
 
-def _objective(config: Any, train: Dataset, sampler: DTLNSSampler, preparation: Preparation | None) -> Objective | None:
+def _objective(config: Any, train: Dataset, sampler: DTLNSSampler, guidance: Guidance | None) -> Objective | None:
     settings: DTLNSSettings = config.settings
     name = settings.loss_for(capability(config.model_class).bpr_term)
     if name == MODEL_LOSS:
         return None
     weights = None
     if settings.loss_debiased:
-        if preparation is None:
+        if guidance is None:
             raise ContractError("dtlns_loss_debiased weighs by a judge's verdicts, and nothing was prepared")
-        judged = to_recbole_ids(preparation.judged, preparation.train, train)
+        judged = to_recbole_ids(guidance.judged, guidance.train, train)
         weights = NegativeWeights(judged, train.item_num, config["device"])
     loss = LOSSES.make(name, settings.flat)
     if isinstance(loss, SharedLoss):

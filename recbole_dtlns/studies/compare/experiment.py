@@ -15,7 +15,7 @@ from recbole_dtlns.bridge.teacher import teacher_recipe
 from recbole_dtlns.bridge.training import trainer
 from recbole_dtlns.components import PREFIX
 from recbole_dtlns.llm.chat_model import model_revision
-from recbole_dtlns.preparation import stage_versions
+from recbole_dtlns.methods.table import METHODS
 from recbole_dtlns.settings.renamed import OLD_NAMES
 from recbole_dtlns.version import __version__
 
@@ -119,7 +119,8 @@ class Cell:
 
 
 def _stage_versions(config: DTLNSConfig) -> dict[str, Any]:
-    return stage_versions(config.settings.flat, teacher_recipe(config.settings.flat))
+    flat = config.settings.flat
+    return METHODS.make(flat["method"], flat).versions(flat, teacher_recipe(flat))
 
 
 def _resolved(config: DTLNSConfig) -> dict[str, Any]:

@@ -22,6 +22,7 @@ from recbole_dtlns.registry import nearest
 from recbole_dtlns.settings.renamed import under_new_names
 from recbole_dtlns.storage.yaml_file import read_yaml
 from recbole_dtlns.studies.compare.experiment import Arm, Cell, Experiment, Part, Varied
+from recbole_dtlns.teachers.by_recbole import TrainedConfig
 from recbole_dtlns.teachers.table import TEACHERS
 
 _PARTS = {"split": {"RS": [0.8, 0.1, 0.1]}, "group_by": "user", "mode": "full"}
@@ -246,8 +247,9 @@ def _references(names: Sequence[str], arms: list[Arm], base: DTLNSConfig, datase
             settings = DTLNSConfig(arm.model, dataset, config_dict={**base.portable(), **arm.keys}).settings
         trained = settings.prepares and settings.teacher not in (*TEACHERS.names(), "checkpoint")
         if trained and settings.teacher not in [one.model for one in found]:
-            given = DTLNSConfig(settings.teacher, dataset, settings.teacher_config_files).portable()
-            epochs = {"epochs": settings.teacher_epochs, "eval_step": 0}  # as a teacher: nothing chooses the epoch
+            teacher = TrainedConfig.from_flat(settings.flat)
+            given = DTLNSConfig(teacher.model, dataset, teacher.config_files).portable()
+            epochs = {"epochs": teacher.epochs, "eval_step": 0}  # as a teacher: nothing chooses the epoch
             keys = {f"{PREFIX}preset": "off", **given, **epochs, "data_path": base.portable()["data_path"]}
             found.append(Arm(_free(settings.teacher, "teacher", arms), settings.teacher, keys, reference=True))
     return found

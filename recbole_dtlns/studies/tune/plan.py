@@ -13,7 +13,7 @@ from recbole_dtlns.bridge.models.capabilities import check_model
 from recbole_dtlns.bridge.teacher import make_teacher
 from recbole_dtlns.components import PREFIX
 from recbole_dtlns.errors import ArtefactError, ConfigError
-from recbole_dtlns.preparation import keys_read
+from recbole_dtlns.methods.table import METHODS
 from recbole_dtlns.storage.sealed_json import read_sealed, sealed
 from recbole_dtlns.storage.typed_json import read_as
 from recbole_dtlns.storage.whole_files import write_file
@@ -82,7 +82,7 @@ class Plan:
     def keys_of_preparation(self) -> set[str]:
         """The keys on which what is prepared may depend, for any of the examples."""
         flat = [config.settings.flat for config in map(self.config, self.examples) if config.settings.prepares]
-        read = {key for one in flat for key in keys_read(one, make_teacher(one))}
+        read = {key for one in flat for key in _keys_read(one)}
         return {*_OF_THE_SPLIT, *(PREFIX + key for key in read)}
 
     def write(self, folder: Path) -> None:
@@ -94,6 +94,10 @@ class Plan:
             return read_as(cls, read_sealed(folder / SEARCH_FILE, old=True), folder / SEARCH_FILE)
         except ArtefactError as error:
             raise ConfigError(f"{folder} holds no search to resume: {error}") from error
+
+
+def _keys_read(flat: dict[str, Any]) -> frozenset[str]:
+    return METHODS.make(flat["method"], flat).keys_read(flat, make_teacher(flat)) | {"method"}
 
 
 def make_plan(base: DTLNSConfig, parameters: list[Parameter]) -> Plan:
