@@ -123,6 +123,8 @@ def _explain(detail: Any, key_of: Any) -> str:
         return problem
     first, *rest = detail["loc"]
     key = ".".join([key_of(first), *map(str, rest)])
+    if detail["type"] == "missing":
+        return f"{key} is needed, and has no default"
     found = detail["input"].plain() if hasattr(detail["input"], "plain") else detail["input"]
     return f"{key}: {problem[0].lower()}{problem[1:]}, not {found!r}"
 

@@ -169,16 +169,20 @@ def _sweeps(rows: Sequence[Row], main: str, drawn: Drawn) -> Iterator[str]:
             yield drawn(figures.sweep(along, key, main))
 
 
+_TREES = {
+    "structure": "items that the same users have lie together",
+    "semantic": "items that the teacher sees as alike lie together",
+}
+
+
 def _preparation(arm: str, found: Explanation, drawn: Drawn) -> Iterator[str]:
     yield f"<h2>Before training: what was found for {html.escape(arm)}</h2>"
     yield lines(found.summary)
-    for name, about in (
-        ("structure", "items that the same users have lie together"),
-        ("semantic", "items that the teacher sees as alike lie together"),
-    ):
-        yield f"<h3>The {name} tree: {about}</h3>"
+    for name, tree in found.trees.items():
+        about = f": {_TREES[name]}" if name in _TREES else ""
+        yield f"<h3>The {html.escape(name)} tree{about}</h3>"
         yield "<p>A part shows its two most popular items. Click it to open it; the middle leads back.</p>"
-        yield drawn(figures.tree(found.trees[name]), 560)
+        yield drawn(figures.tree(tree), 560)
     yield "<h3>When does the judge call a candidate a false negative?</h3>"
     yield drawn(figures.overlap(found.overlap))
     yield "<h3>Do the judge's probabilities come true?</h3>"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import plotly.graph_objects as go
@@ -12,7 +12,9 @@ from sklearn.inspection import permutation_importance
 
 from recbole_dtlns.reports.pages import draw, page
 from recbole_dtlns.storage.whole_files import write_file
-from recbole_dtlns.studies.tune.results import Trials
+
+if TYPE_CHECKING:
+    from recbole_dtlns.studies.tune.results import Trials
 
 _FEW = 8  # values that an axis names one by one
 _AXIS, _BAR = 120, 46  # pixels of one

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from recbole_dtlns.errors import ConfigError
 from recbole_dtlns.judges.table import JUDGES
 from recbole_dtlns.losses.table import LOSSES
+from recbole_dtlns.methods.table import METHODS
 from recbole_dtlns.negatives.choosing.contract import ItemSampler
 from recbole_dtlns.negatives.pools.table import POOLS
 from recbole_dtlns.negatives.samplers import SAMPLERS
@@ -51,7 +52,11 @@ def _check_name(kind: str, name: str, choices: list[str]) -> None:
 
 def chosen_components(settings: DTLNSSettings) -> list[tuple[Registry[Any], str]]:
     """What the run is made of: tables, and the name in each."""
-    chosen: list[tuple[Registry[Any], str]] = [(JUDGES, settings.judge), (POOLS, settings.pool_used)]
+    chosen: list[tuple[Registry[Any], str]] = [
+        (METHODS, settings.method),
+        (JUDGES, settings.judge),
+        (POOLS, settings.pool_used),
+    ]
     if settings.teacher in TEACHERS.names():
         chosen.append((TEACHERS, settings.teacher))
     if settings.selects:

@@ -87,7 +87,8 @@ class Key:
 
     @property
     def default(self) -> Any:
-        return self.field.get_default(call_default_factory=True)
+        """None, too, where the component must be told."""
+        return None if self.field.is_required() else self.field.get_default(call_default_factory=True)
 
     @property
     def plain_default(self) -> Any:

@@ -121,7 +121,8 @@ def text_reference(about: str | None = None) -> str:
     """
     keys = keys_of(owners())
     if about is not None:
-        found = {name: key for name, key in keys.items() if _is_about(key, about)}
+        found = {name: key for name, key in keys.items() if _is_read_by(key, about)}
+        found = found or {name: key for name, key in keys.items() if about.removeprefix(PREFIX) in name}
         if not found:
             known = [*(PREFIX + name for name in keys), *(owner.name for owner in owners() if owner.name)]
             raise UnknownNameError(
@@ -187,9 +188,8 @@ def _head(key: Key) -> str:
     return f"{PREFIX}{key.name}: {_yaml_value(key)}  ({type_in_words(key.field)}; {by})"
 
 
-def _is_about(key: Key, about: str) -> bool:
-    named = {word for owner, _ in key.owners for word in (owner.kind, owner.name)}
-    return about in named or about.removeprefix(PREFIX) in key.name
+def _is_read_by(key: Key, about: str) -> bool:
+    return about in {word for owner, _ in key.owners for word in (owner.kind, owner.name)}
 
 
 def _words(kind: Any) -> str:

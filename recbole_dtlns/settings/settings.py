@@ -5,9 +5,9 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping
 from functools import lru_cache
-from typing import Any
+from typing import Any, ClassVar
 
-from pydantic import ValidationError, create_model, model_validator
+from pydantic import Field, ValidationError, create_model, model_validator
 
 from recbole_dtlns.components import PREFIX, explained
 from recbole_dtlns.errors import ConfigError, ContractError
@@ -47,6 +47,7 @@ class DTLNSSettings(
     """What a run is told. `from_config` adds the keys of components, which are in `flat` and have no attribute here."""
 
     prefix = ""
+    without_default: ClassVar[frozenset[str]] = frozenset()  # keys of components that have none
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> DTLNSSettings:
@@ -76,7 +77,8 @@ class DTLNSSettings(
     @property
     def flat(self) -> dict[str, Any]:
         """Every value by its key without `dtlns_`: what components are made from."""
-        return dict(iter(self))  # a model with a method `keys` would be taken for a mapping
+        # A model with a method `keys` would be taken for a mapping.
+        return {key: value for key, value in iter(self) if value is not None or key not in self.without_default}
 
     @property
     def of_chosen(self) -> dict[str, Any]:
@@ -229,9 +231,11 @@ def _with_own_sampler(given: dict[str, Any]) -> dict[str, Any]:
 @lru_cache(maxsize=8)
 def _assembled(readers: tuple[Owner, ...]) -> type[DTLNSSettings]:
     """The settings with the keys of components as further fields."""
-    further: dict[str, Any] = {
-        key.name: (key.field.annotation, copy.copy(key.field))
-        for key in keys_of(readers).values()
-        if key.name not in DTLNSSettings.model_fields
-    }
-    return create_model("DTLNSSettings", __base__=DTLNSSettings, **further)
+    keys = [key for key in keys_of(readers).values() if key.name not in DTLNSSettings.model_fields]
+    further: dict[str, Any] = {key.name: (key.field.annotation, copy.copy(key.field)) for key in keys}
+    # Only runs that choose the component need such a key: its own check asks for it.
+    needed = frozenset(key.name for key in keys if key.field.is_required())
+    further |= {name: (Any, Field(None, description=further[name][1].description)) for name in needed}
+    assembled = create_model("DTLNSSettings", __base__=DTLNSSettings, **further)
+    assembled.without_default = needed
+    return assembled

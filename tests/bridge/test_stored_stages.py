@@ -68,7 +68,8 @@ def files(train: TrainInteractions) -> None:
 
 
 def prepared(train: TrainInteractions, **keys: Any) -> Preparation:
-    flat = DTLNSSettings(**{**SMALL, **keys, "cache_dir": "cache"}).flat
+    given = {**SMALL, **keys, "cache_dir": "cache"}
+    flat = DTLNSSettings.from_config({f"dtlns_{key}": value for key, value in given.items()}).flat
     return prepare(flat, train, make_teacher(flat))
 
 

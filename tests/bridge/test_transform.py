@@ -20,10 +20,10 @@ from shop import elsewhere, shop_parts, write_shop
 from tiny_runs import QUICK, as_set, observed, per_user, plain_recbole_loaders, same_tensors
 
 from recbole_dtlns import DTLNSTransform
+from recbole_dtlns.bridge.data.ids import to_recbole_ids
 from recbole_dtlns.bridge.transform import ORIGINS
 from recbole_dtlns.data.atomic_file import OBSERVED, ORIGIN, RELABELLED, WEIGHT
 from recbole_dtlns.errors import ConfigError, DataError, UnknownNameError
-from recbole_dtlns.preparation.pipeline import to_recbole_ids
 
 FEATURES = {"threshold": None, "mlp_hidden_size": [16], "eval_args": {"mode": "full"}, "metrics": ["Recall", "NDCG"]}
 FEATURES |= {"train_neg_sample_args": {"distribution": "uniform", "sample_num": 1, "dynamic": False, "alpha": 1.0}}

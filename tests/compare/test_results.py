@@ -227,14 +227,15 @@ def test_what_is_read_is_what_was_written(test_best: int | None, tiny: dict[str,
 
 
 @pytest.mark.parametrize("file", EVIDENCE, ids=lambda file: file.parent.name)
-def test_comparisons_of_version_0_1_are_read_and_drawn(file: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """With the figures of the table that was written then."""
+def test_the_published_comparisons_are_read_and_drawn(file: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Most of them were written by version 0.1; with the figures of the table that was written then."""
     read = Comparison.read(file.parent)
-    assert "as version 0.1 wrote it" in caplog.text
     then = [line for line in file.with_name("comparison.md").read_text().splitlines() if line.startswith("|")]
     assert [line for line in markdown(read).splitlines() if line.startswith("|")] == then
     page = write_report([file.parent], "page.html").read_text()
-    assert "9,999 sign flips" in page and page.count("plotly-graph-div") > 4
+    assert page.count("plotly-graph-div") > 4
+    if "format" not in json.loads(file.read_text()):
+        assert "as version 0.1 wrote it" in caplog.text and "9,999 sign flips" in page
 
 
 @pytest.mark.parametrize(

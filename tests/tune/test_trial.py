@@ -120,12 +120,6 @@ def test_all_that_the_preparation_reads_counts_as_its_settings(keys: dict[str, A
     """A search says how many preparations it needs by the keys that it varies."""
     read: set[str] = set()
 
-    class Watched(DTLNSSettings):
-        def __getattribute__(self, name: str) -> Any:
-            if name in DTLNSSettings.model_fields:
-                read.add(PREFIX + name)
-            return super().__getattribute__(name)
-
     class WatchedKeys(dict[str, Any]):
         def __getitem__(self, key: str) -> Any:
             read.add(PREFIX + key)
@@ -133,7 +127,15 @@ def test_all_that_the_preparation_reads_counts_as_its_settings(keys: dict[str, A
 
     config = DTLNSConfig("BPR", "tiny", config_dict={**tiny, **keys, "dtlns_preset": "clean"})
     flat = WatchedKeys(config.settings.flat)
-    config.settings = Watched(**dict(config.settings))
+    assembled: type[DTLNSSettings] = type(config.settings)
+
+    class Watched(assembled):  # type: ignore[misc, valid-type]
+        def __getattribute__(self, name: str) -> Any:
+            if name in assembled.model_fields:
+                read.add(PREFIX + name)
+            return super().__getattribute__(name)
+
+    config.settings = Watched(**config.settings.flat)
     read.clear()
     _, parts, _ = load_data(config)
     prepare(flat, canonical_train(parts[0]), make_teacher(flat, parts[0]))
@@ -150,7 +152,13 @@ def test_keys_that_no_stage_reads_are_no_settings_of_the_preparation(tiny: dict[
     plan = Plan("BPR", "tiny", {**tiny, "dtlns_preset": "clean"}, ())
     read = plan.keys_of_preparation()
     assert {"dtlns_teacher_ease_reg", "dtlns_judge_threshold", "dtlns_relabel_top", "eval_args"} <= read
-    others = {"dtlns_teacher_knn_k", "dtlns_judge_lift", "dtlns_relabel_weight", "dtlns_alpha_co", "dtlns_cache_dir"}
+    others = {
+        "dtlns_teacher_knn_k",
+        "dtlns_judge_lift",
+        "dtlns_relabel_weight",
+        "dtlns_alpha_structure",
+        "dtlns_cache_dir",
+    }
     assert not others & read
     space = (Parameter("dtlns_teacher", "choice", ("EASE", "ItemKNN")),)
     assert "dtlns_teacher_knn_k" in Plan("BPR", "tiny", plan.keys, space).keys_of_preparation()

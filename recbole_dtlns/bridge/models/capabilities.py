@@ -140,6 +140,11 @@ def capability(model_class: type) -> Capability:
     return Capability(negatives=True, graph=True, no_layers="inherits from none of RecBole's", bpr_term=True)
 
 
+def is_closed_form(config: Any) -> bool:
+    """Whether a run's model is computed in one pass, as EASE and ItemKNN are."""
+    return config["MODEL_TYPE"] == ModelType.TRADITIONAL
+
+
 def check_model(model_class: type, settings: DTLNSSettings) -> None:
     """Refuse what the model cannot take, before any work is done.
 

@@ -7,8 +7,8 @@ from typing import Any
 import psutil
 import torch
 from recbole.data.dataset import Dataset
-from recbole.utils import ModelType
 
+from recbole_dtlns.bridge.models.capabilities import is_closed_form
 from recbole_dtlns.errors import ConfigError
 
 _BYTES = 4  # of a number in single precision
@@ -27,7 +27,7 @@ def check_embeddings_fit(config: Any, dataset: Dataset) -> None:
         ConfigError: they do not fit; it names the key, the bytes and the largest size that could do.
     """
     size = config["embedding_size"]
-    if not isinstance(size, int) or config["MODEL_TYPE"] == ModelType.TRADITIONAL:
+    if not isinstance(size, int) or is_closed_form(config):
         return
     memory, where = psutil.virtual_memory().total, "memory"
     if torch.device(config["device"]).type == "cuda":

@@ -18,13 +18,12 @@ from statistics import median
 import numpy as np
 import pandas as pd
 from filelock import FileLock
-from recbole.data.dataset import Dataset
-from recbole.utils import ModelType
 
 from recbole_dtlns.bridge.config import DTLNSConfig
-from recbole_dtlns.bridge.data.dataset import canonical_train, observed_pairs
+from recbole_dtlns.bridge.data.dataset import DTLNSDataset, canonical_train, observed_pairs
 from recbole_dtlns.bridge.data.ids import to_recbole_ids
 from recbole_dtlns.bridge.data.run_data import purged_of_evaluation
+from recbole_dtlns.bridge.models.capabilities import is_closed_form
 from recbole_dtlns.bridge.runner import Run, assemble_run
 from recbole_dtlns.bridge.teacher import make_teacher
 from recbole_dtlns.bridge.training.checkpoint import BEST, LAST, Checkpoint
@@ -45,7 +44,7 @@ from recbole_dtlns.studies.compare.cell_result import (
     write_result,
 )
 from recbole_dtlns.studies.compare.experiment import Cell
-from recbole_dtlns.studies.compare.explanation import explain
+from recbole_dtlns.studies.compare.explain import explain
 
 logger = logging.getLogger("recbole_dtlns")
 
@@ -146,7 +145,7 @@ def _authors_mask(cell: Cell, run: Run) -> PairSet:
     return purged_of_evaluation(to_recbole_ids(positives, train, run.parts[0]), run.parts[1:])
 
 
-def _per_user(run: Run, rankings: Rankings, part: Dataset) -> pd.DataFrame:
+def _per_user(run: Run, rankings: Rankings, part: DTLNSDataset) -> pd.DataFrame:
     """One row per user of a part: token, number of train pairs, and every metric."""
     train = run.parts[0]
     history = np.bincount(observed_pairs(train).users, minlength=train.user_num)[rankings.users]
@@ -154,7 +153,7 @@ def _per_user(run: Run, rankings: Rankings, part: Dataset) -> pd.DataFrame:
     return pd.DataFrame({"user_id": tokens, "history": history, **_metrics(run, rankings, part)})
 
 
-def _metrics(run: Run, rankings: Rankings, part: Dataset) -> dict[str, np.ndarray]:
+def _metrics(run: Run, rankings: Rankings, part: DTLNSDataset) -> dict[str, np.ndarray]:
     names = [name for name in run.config["metrics"] if name.lower() in METRICS]
     return rankings.metrics(observed_pairs(part), names, run.config["topk"])
 
@@ -173,12 +172,12 @@ def _recovered(rankings: Rankings, run: Run) -> float | None:
     return float(shown.found(run.hidden.where(mine)).mean())
 
 
-def _spread(rankings: Rankings, train: Dataset) -> Spread:
+def _spread(rankings: Rankings, train: DTLNSDataset) -> Spread:
     counts = np.bincount(observed_pairs(train).items, minlength=train.item_num)
     return Spread.of(rankings, counts, np.arange(1, train.item_num))
 
 
-def _item_groups(rankings: Rankings, train: Dataset, part: Dataset) -> list[ItemGroup]:
+def _item_groups(rankings: Rankings, train: DTLNSDataset, part: DTLNSDataset) -> list[ItemGroup]:
     """Share of a part's pairs that are recommended, by how often the item occurs in train."""
     truth = observed_pairs(part)
     counts = np.bincount(observed_pairs(train).items, minlength=train.item_num)[truth.items]
@@ -206,7 +205,7 @@ def _undertrained(run: Run, best_epoch: int | None) -> bool:
 
     Stopping early leaves worse evaluations behind the best. Closed-form models have no more than one pass.
     """
-    if best_epoch is None or run.config["MODEL_TYPE"] == ModelType.TRADITIONAL:
+    if best_epoch is None or is_closed_form(run.config):
         return False
     return best_epoch == max(epoch.epoch for epoch in run.trainer.curve if epoch.valid)
 
@@ -215,7 +214,7 @@ def _most_per_user(pairs: PairSet) -> int:
     return int(np.bincount(pairs.users).max(initial=0)) if len(pairs) else 0
 
 
-def _write_run_file(path: Path, rankings: Rankings, part: Dataset, tag: str) -> None:
+def _write_run_file(path: Path, rankings: Rankings, part: DTLNSDataset, tag: str) -> None:
     """TREC's format: user Q0 item rank score tag. Scores fall with the rank, so readers that sort keep the order."""
     users = part.id2token(part.uid_field, rankings.users)
     items = part.id2token(part.iid_field, np.maximum(rankings.items, 0))
@@ -227,7 +226,7 @@ def _write_run_file(path: Path, rankings: Rankings, part: Dataset, tag: str) -> 
     write_file(path, "\n".join([*lines, ""]), "--output")
 
 
-def _write_qrels(path: Path, part: Dataset) -> None:
+def _write_qrels(path: Path, part: DTLNSDataset) -> None:
     truth = observed_pairs(part)
     users, items = part.id2token(part.uid_field, truth.users), part.id2token(part.iid_field, truth.items)
     lines = [f"{user} 0 {item} 1\n" for user, item in zip(users, items, strict=True)]

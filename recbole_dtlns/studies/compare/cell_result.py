@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass, is_dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from recbole_dtlns.bridge.training.checkpoint import Epoch
 from recbole_dtlns.errors import ArtefactError
@@ -13,10 +13,9 @@ from recbole_dtlns.evaluation.rankings import Spread
 from recbole_dtlns.storage.sealed_json import read_sealed, sealed
 from recbole_dtlns.storage.typed_json import read_as
 from recbole_dtlns.storage.whole_files import write_file
-from recbole_dtlns.studies.compare.experiment import Part
 
 RESULT, PER_USER, EXPLANATION = "result.json", "per_user.parquet", "explanation.json"
-PARTS: tuple[Part, ...] = ("test", "validation")
+Part = Literal["test", "validation"]  # of the data, that is ranked
 _FILES = "files"
 
 
@@ -98,7 +97,7 @@ class CellResult:
         Raises:
             ArtefactError: something is missing, or of another type.
         """
-        measured = next((part for part in PARTS if part in content), PARTS[0])
+        measured = "validation" if "validation" in content else "test"
         return read_as(cls, {**content, "measured": measured, "metrics": content.get(measured)}, file)
 
 

@@ -15,11 +15,11 @@ from recbole_dtlns.evaluation.significance import MarginTest, PairedTest
 from recbole_dtlns.storage.sealed_json import read_sealed, sealed
 from recbole_dtlns.storage.typed_json import read_as
 from recbole_dtlns.storage.whole_files import write_file
-from recbole_dtlns.studies.compare.cell_result import ItemGroup, plain_data
-from recbole_dtlns.studies.compare.experiment import Part, Varied
+from recbole_dtlns.studies.compare.cell_result import ItemGroup, Part, plain_data
 
 JSON = "comparison.json"
 FORMAT = 2
+Varied = Literal["run", "preparation"]  # what seeds drive
 _FLIPS_OF_0_1 = 9_999
 
 

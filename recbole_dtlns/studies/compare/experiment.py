@@ -17,6 +17,8 @@ from recbole_dtlns.components import PREFIX
 from recbole_dtlns.llm.chat_model import model_revision
 from recbole_dtlns.methods.table import METHODS
 from recbole_dtlns.settings.renamed import OLD_NAMES
+from recbole_dtlns.studies.compare.cell_result import Part
+from recbole_dtlns.studies.compare.comparison import Varied
 from recbole_dtlns.version import __version__
 
 # Where files lie, what is printed and kept, and how a server is reached: none of it changes a result.
@@ -29,9 +31,6 @@ _INCIDENTAL = frozenset(
         *(f"{PREFIX}judge_ray_{key}" for key in ("address", "workers", "resources", "urls")),
     )
 )
-
-Part = Literal["test", "validation"]
-Varied = Literal["run", "preparation"]
 
 
 @dataclass(frozen=True)

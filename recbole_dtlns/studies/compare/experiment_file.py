@@ -21,7 +21,9 @@ from recbole_dtlns.evaluation.rankings import METRICS
 from recbole_dtlns.registry import nearest
 from recbole_dtlns.settings.renamed import under_new_names
 from recbole_dtlns.storage.yaml_file import read_yaml
-from recbole_dtlns.studies.compare.experiment import Arm, Cell, Experiment, Part, Varied
+from recbole_dtlns.studies.compare.cell_result import Part
+from recbole_dtlns.studies.compare.comparison import Varied
+from recbole_dtlns.studies.compare.experiment import Arm, Cell, Experiment
 from recbole_dtlns.teachers.by_recbole import TrainedConfig
 from recbole_dtlns.teachers.table import TEACHERS
 
@@ -34,7 +36,7 @@ SPLITS: dict[str, dict[str, Any]] = {
 }
 # By name: the model, and which of its keys have the values of the teacher's.
 REFERENCES: dict[str, tuple[str, dict[str, str]]] = {
-    "Pop": ("recbole_dtlns.studies.compare.popularity:Popularity", {}),
+    "Pop": ("recbole_dtlns.bridge.models.popularity:Popularity", {}),
     "ItemKNN": ("ItemKNN", {"k": "dtlns_teacher_knn_k", "shrink": "dtlns_teacher_knn_shrink"}),
     "EASE": ("EASE", {"reg_weight": "dtlns_teacher_ease_reg"}),
 }

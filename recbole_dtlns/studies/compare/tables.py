@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from recbole_dtlns.studies.compare.comparison import Change, Chosen, Comparison, Head, NamedPair, OverSeeds, Row
-from recbole_dtlns.studies.compare.experiment import Varied
+from recbole_dtlns.studies.compare.comparison import Change, Chosen, Comparison, Head, NamedPair, OverSeeds, Row, Varied
 
 VALIDATION_ALONE = (
     "and so are the arms: all figures are validation's, which flatters what it chose; test is read of the chosen alone"

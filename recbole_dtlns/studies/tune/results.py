@@ -16,8 +16,7 @@ import yaml
 
 from recbole_dtlns.bridge.config import DTLNSConfig
 from recbole_dtlns.bridge.runner import assemble_run
-from recbole_dtlns.bridge.training.checkpoint import Checkpoint
-from recbole_dtlns.bridge.training.trainer import BEST
+from recbole_dtlns.bridge.training.checkpoint import BEST, Checkpoint
 from recbole_dtlns.errors import TrialError
 from recbole_dtlns.storage.whole_files import write_file
 from recbole_dtlns.studies.tune.plan import Plan

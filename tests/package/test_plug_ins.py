@@ -1,0 +1,102 @@
+"""The package that the README shows, installed into an environment: its components are chosen, documented and run."""
+
+from __future__ import annotations
+
+import os
+import re
+import site
+import subprocess
+import sysconfig
+import venv
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+KINDS = ("teachers", "judges", "samplers", "pools", "losses")
+BROKEN = """
+[project.entry-points."recbole_dtlns.pools"]
+unpopular = "my_recommenders:UnpopularFirst"
+lost = "no_such_module:Pool"
+"""
+
+
+def blocks(language: str) -> list[str]:
+    section = (ROOT / "README.md").read_text().split("\n## Extend it\n")[1].split("\n## ")[0]
+    return re.findall(rf"```{language}\n(.*?)```", section, re.DOTALL)
+
+
+@pytest.fixture(scope="module")
+def environment(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An environment that sees what is installed here, and has the README's package as pip installs it."""
+    source, folder = tmp_path_factory.mktemp("my-recommenders"), tmp_path_factory.mktemp("environment")
+    (source / "my_recommenders.py").write_text(blocks("python")[0])
+    project = blocks("toml")[0]
+    assert all(f'"recbole_dtlns.{kind}"' in project for kind in KINDS)
+    part = project[project.index('[project.entry-points."recbole_dtlns.pools"]') :].split("\n\n")[0]
+    (source / "pyproject.toml").write_text(project.replace(part, BROKEN.strip()))
+    venv.create(folder, with_pip=False)
+    python = folder / "bin" / "python"
+    seen = [sysconfig.get_path("purelib"), *site.getsitepackages()]
+    packages = subprocess.run(
+        [str(python), "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"],
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.strip()
+    (Path(packages) / "seen.pth").write_text("".join(f"import site; site.addsitedir({one!r})\n" for one in seen))
+    install = [str(python), "-m", "pip", "install", "--quiet", "--no-deps", "--no-build-isolation", "--no-index"]
+    done = subprocess.run([*install, str(source)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return python
+
+
+def command(python: Path, folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    code = "import sys; from recbole_dtlns.commands.command_line import main; sys.exit(main(sys.argv[1:]))"
+    return subprocess.run(
+        [str(python), "-W", "ignore", "-c", code, *arguments],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_its_keys_are_documented_and_what_cannot_be_imported_is_named(environment: Path, empty_folder: Path) -> None:
+    done = command(environment, empty_folder, "keys", "second")
+    shown = blocks("console")[0].split("\n", 1)[1].strip()
+    assert (done.returncode, done.stdout.strip()) == (0, shown)
+    assert "warning: the pool 'lost' (no_such_module:Pool of my-recommenders 1.0) cannot be imported" in done.stderr
+    everything = command(environment, empty_folder, "keys").stdout
+    for line in (
+        "dtlns_shared_damping: 0.5  (float; teacher shared (my-recommenders 1.0))",
+        "dtlns_first_few: 3  (int; judge first (my-recommenders 1.0))",
+        "dtlns_hinge_margin: 1.0  (float; loss hinge (my-recommenders 1.0))",
+    ):
+        assert line in everything
+    assert "dtlns_second" not in command(environment, empty_folder, "keys", "--format=yaml").stdout
+
+
+def test_its_components_train_by_the_readmes_command(environment: Path, empty_folder: Path) -> None:
+    line = next(line for line in blocks("bash")[0].splitlines() if line.startswith("recbole-dtlns train"))
+    quick = ["--epochs=1", "--eval_batch_size=400000", "--show_progress=False"]
+    done = command(environment, empty_folder, *line.split()[1:], *quick)
+    assert done.returncode == 0, done.stderr
+    (config,) = empty_folder.glob("saved/*/config.yaml")
+    written = config.read_text()
+    for key in ("dtlns_shared_damping: 0.3", "dtlns_first_few: 2", "dtlns_second_k: 3", "dtlns_hinge_margin: 1.0"):
+        assert key in written
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--dtlns_second_k=0"], "dtlns_second_k: input should be greater than or equal to 1, not 0"),
+        (["--dtlns_secnd_k=1"], "unknown key 'dtlns_secnd_k'. Did you mean 'dtlns_second_k'?"),
+        (["--dtlns_pool=lost"], "the pool 'lost' (no_such_module:Pool of my-recommenders 1.0) cannot be imported"),
+    ],
+)
+def test_what_is_wrong_is_named(environment: Path, empty_folder: Path, arguments: list[str], message: str) -> None:
+    done = command(environment, empty_folder, "prepare", "--model=BPR", "--dataset=ml-100k", *arguments)
+    assert done.returncode == 2 and message in done.stderr
