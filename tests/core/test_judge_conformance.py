@@ -159,7 +159,7 @@ class Remembers(Threshold):
     def judge(self, question: Question) -> Verdicts:
         users, items = question.train.histories()
         found = super().judge(question)
-        found.label[np.isin(question.pair_keys(), self.known)] = Label.POSITIVE
+        found.label[np.isin(question.pair_keys(), self.known)] = Label.NEGATIVE
         self.known = np.union1d(self.known, users * question.train.n_items + items)
         return found
 
