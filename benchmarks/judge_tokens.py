@@ -18,7 +18,6 @@ import argparse
 import hashlib
 import json
 import math
-import sys
 import tempfile
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
@@ -32,6 +31,7 @@ from mistral_common.protocol.instruct.request import ChatCompletionRequest
 from mistral_common.tokens.tokenizers.mistral import MistralTokenizer
 from sports_question import add_argument, audited_question, sports_question
 
+from recbole_dtlns.conformance.rule_engine import shared_prefix, shown
 from recbole_dtlns.judges.audit import audit
 from recbole_dtlns.judges.contract import Question, Rehearsal
 from recbole_dtlns.judges.distilled import DistilledJudge
@@ -42,9 +42,6 @@ from recbole_dtlns.judges.language_model.requests import Inquiry, RequestPlan
 from recbole_dtlns.llm.reply import Reply
 from recbole_dtlns.llm.request import Message, Request
 from recbole_dtlns.storage.whole_files import write_atomically
-
-sys.path.append(str(Path(__file__).resolve().parents[1] / "tests" / "llm"))
-from rule_engine import shared_prefix, shown
 
 BLOCK = 16
 RESULTS = Path(__file__).parent / "results" / "judge_tokens.json"

@@ -27,6 +27,7 @@ from recbole_dtlns.errors import ConfigError, DataError
 from recbole_dtlns.guidance.contract import Guidance
 from recbole_dtlns.methods import Task
 from recbole_dtlns.methods.table import guide
+from recbole_dtlns.settings.renamed import under_new_names
 from recbole_dtlns.settings.settings import PREFIX, DTLNSSettings
 from recbole_dtlns.storage.yaml_file import read_yaml
 from recbole_dtlns.trees.codes import TreeCodes
@@ -64,6 +65,7 @@ class DTLNSTransform:
             if name in given:
                 raise ConfigError(f"{key} is given twice, with the prefix {PREFIX} and without it: leave one out")
             given[name] = value
+        given = under_new_names(given, "DTLNSTransform")
         preset = preset_file(str(given.get(f"{PREFIX}preset", "clean")))
         read = read_yaml(preset.read_text(encoding="utf-8"), preset.name, "key: value")
         self._take(DTLNSSettings.from_config({**read, **given}))
@@ -83,7 +85,8 @@ class DTLNSTransform:
             )
         if settings.hide_train:
             raise ConfigError("dtlns_hide_train is an experiment of runs, not of a transform: leave it out")
-        if not (settings.relabel_add or settings.relabel_exclude or settings.reads_trees):
+        wanted = settings.relabel_add or settings.relabel_exclude or settings.reads_trees
+        if not (settings.method_class.guides and wanted):
             raise ConfigError("these settings ask for no preparation, so there is nothing to transform")
         self.settings = settings
         self._fitted: tuple[Dataset, Guidance] | None = None
@@ -100,12 +103,14 @@ class DTLNSTransform:
                 label or rating is.
 
         Raises:
-            DTLNSError: data that a stage cannot use, or a cache that cannot be written.
+            DTLNSError: data that a stage cannot use, a cache that cannot be written, or a method that finds nothing.
         """
         _check_built(train)
         with _generators_kept():
             flat = self.settings.flat
             preparation = guide(Task(canonical_train(train), flat, make_teacher(flat, train)))
+        if not (preparation.views or len(preparation.positives) or len(preparation.forbidden)):
+            raise ConfigError(f"dtlns_method: {self.settings.method} found nothing, so there is nothing to transform")
         self._fitted = train, preparation
         self._codes = {f"{PREFIX}{name}": TreeCodes.of(tree) for name, tree in preparation.views.items()}
         return self
@@ -191,7 +196,7 @@ class DTLNSTransform:
 def _check_built(part: Dataset) -> None:
     if not isinstance(part.inter_feat, Interaction):
         raise DataError("a data set is transformed after it was split: give the parts that dataset.build() returns")
-    if ORIGIN in part.inter_feat or f"{PREFIX}structure" in part.field2type:
+    if ORIGIN in part.inter_feat or any(field.startswith(PREFIX) for field in part.field2type):
         raise DataError(
             "this data set holds tree codes or pseudo-positives already: transform the one that it was made from"
         )

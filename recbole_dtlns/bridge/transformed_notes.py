@@ -81,6 +81,7 @@ def readme(
         name=folder.name,
         origin=config["dataset"],
         size=f"{train.matrix.nnz} train pairs of {train.n_users} users and {train.n_items} items",
+        trees=", ".join(f"`{field}`" for field in transform.codes),
         added=len(transform.positives),
         forbidden=len(transform.forbidden),
         given=f"--dataset={shlex.quote(folder.name)} --config_files={shlex.quote(f'{folder}/{folder.name}.yaml')}",
@@ -108,9 +109,8 @@ pseudo-positive are made up: label 1, the time of the user's last train row, the
 those that reach the `threshold`, where one was set), nothing for tokens and sequences. A `threshold` set later may thus
 turn pseudo-positives into negatives: give it to `recbole-dtlns transform`.
 
-Columns of `{name}.item`: `dtlns_structure` and `dtlns_semantic` hold the nodes on an item's path in each tree, named by
-the path that leads to them; `dtlns_structure_1`, `dtlns_structure_2`, ... hold one level each. Items that are not in
-train have none.
+Columns of `{name}.item`, for each tree: {trees} the nodes on an item's path, named by the path that
+leads to them, and with `_1`, `_2`, ... at the end one level each. Items that are not in train have none.
 
 ## Load it
 

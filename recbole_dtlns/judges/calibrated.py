@@ -75,6 +75,8 @@ class CalibratedJudge(Judge):
 
     def apply(self, classifier: Pipeline, question: Question) -> Verdicts:
         """The verdicts of what `fit` returned."""
+        if len(question.candidates) == 0:
+            return Verdicts(np.empty(0, np.float32), np.empty(0, np.int8))
         probability = _applied(classifier, pair_features(question))
         label = np.where(probability >= self.config.lift * probability.mean(), Label.POSITIVE, Label.NEGATIVE)
         return Verdicts(probability.astype(np.float32), label.astype(np.int8))

@@ -85,7 +85,7 @@ class RecordedJudge(Judge):
         wanted = question.pair_keys()
         place = np.minimum(np.searchsorted(ordered, wanted), len(ordered) - 1)
         found = ordered[place] == wanted
-        if not found.any():
+        if len(wanted) and not found.any():
             raise DataError(
                 f"{self.file} names none of the {len(wanted)} candidates. If its pairs were candidates of another "
                 "teacher, give that list in dtlns_candidates_file"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -59,6 +58,3 @@ class Rehearsing(Stage):
         if asking.trees_that_know_train:
             actual = replace(question, views=anew.run(bench.with_train(bench.train)).views)
         return Rehearsal(known, hidden, actual, asking.trees_that_know_train)
-
-    def sentence(self, facts: Mapping[str, Any]) -> str:
-        return f"{self.config.hide:.0%} of every user's train pairs hidden"

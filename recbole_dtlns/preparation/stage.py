@@ -87,6 +87,8 @@ class Workbench:
 class Stage(Component):
     """One step of the preparation. Subclasses have a method `run`, which is given the workbench first.
 
+    What a stage keeps has a line in the summary, so it has a `sentence`; one that keeps nothing has neither.
+
     Attributes:
         name: of the stage in the summary, and of its folder in the store.
         version: of its code; raised when the same inputs give another result.

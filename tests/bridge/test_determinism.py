@@ -55,14 +55,13 @@ import numpy as np
 import scipy.linalg, sklearn.ensemble, sklearn.linear_model, torch  # all libraries that have threads of their own
 from threadpoolctl import threadpool_info, threadpool_limits
 from recbole_dtlns.bridge.runner import prepare_only
+from recbole_dtlns.conformance.rule_engine import RuleEngine
 from recbole_dtlns.judges.contract import Question
 from recbole_dtlns.judges.distilled import DistilledJudge
 from recbole_dtlns.judges.language_model.judge import LLMJudge
 from recbole_dtlns.judges.language_model.prompt import Prompt
 warnings.simplefilter("ignore")
-keys, tests = json.loads(sys.argv[1]), sys.argv[2]
-sys.path.append(tests)
-from rule_engine import RuleEngine
+keys = json.loads(sys.argv[1])
 found = []
 for threads in (1, 2, 4):
     torch.set_num_threads(threads)
@@ -86,13 +85,7 @@ print("RESULT" + json.dumps(found))
 def test_the_number_of_threads_changes_no_artefact() -> None:
     """On ml-100k, whose matrices are large enough for BLAS to share among threads: every stage, to the last bit."""
     done = subprocess.run(
-        [
-            sys.executable,
-            "-c",
-            PREPARATIONS,
-            json.dumps({**QUICK, "dtlns_preset": "best"}),
-            str(Path(__file__).resolve().parents[1] / "llm"),
-        ],
+        [sys.executable, "-c", PREPARATIONS, json.dumps({**QUICK, "dtlns_preset": "best"})],
         capture_output=True,
         text=True,
         check=False,

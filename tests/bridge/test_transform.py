@@ -166,6 +166,7 @@ def test_fitting_draws_nothing_from_the_programs_generators() -> None:
 
 def test_settings_are_those_of_a_run_with_or_without_their_prefix() -> None:
     assert DTLNSTransform(relabel_top=3).settings == DTLNSTransform(dtlns_relabel_top=3).settings
+    assert DTLNSTransform(alpha_co=0.4).settings == DTLNSTransform(alpha_structure=0.4).settings, "an old name"
     best = DTLNSTransform(preset="best", relabel_top=3).settings
     assert (best.judge, best.relabel_weight, best.relabel_top) == ("calibrated", 10, 3)
     with pytest.raises(ConfigError, match="Did you mean 'dtlns_relabel_top'"):
@@ -186,6 +187,8 @@ def test_a_wrong_order_of_steps_is_named() -> None:
         DTLNSTransform().transform(parts[0])
     with pytest.raises(DataError, match=r"dataset\.build"):
         DTLNSTransform().fit(create_dataset(config))
+    with pytest.raises(ConfigError, match="dtlns_method: off found nothing"):
+        DTLNSTransform(method="off").fit(parts[0])
     transform = DTLNSTransform().fit(parts[0])
     with pytest.raises(DataError, match="already"):
         transform.transform(transform.transform(parts[0]))

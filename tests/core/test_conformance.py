@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from recbole_dtlns import conformance
-from recbole_dtlns.conformance import POOL_CHECKS, SAMPLER_CHECKS, ConformanceError
+from recbole_dtlns.conformance import POOL_CHECKS, SAMPLER_CHECKS, ConformanceError, samplers
 from recbole_dtlns.negatives.choosing.contract import Choice, ItemSampler
 from recbole_dtlns.negatives.pools.contract import PoolContext
 from recbole_dtlns.negatives.pools.table import POOLS
@@ -111,13 +110,13 @@ class Forgets(ItemSampler):
 @pytest.mark.parametrize(
     ("broken", "check", "message"),
     [
-        (OutOfRange, conformance.chooses_one_candidate_per_row, "no candidate stands in"),
-        (Floats, conformance.chooses_one_candidate_per_row, "not int64"),
-        (LooksAround, conformance.a_batch_is_its_rows_one_by_one, "alone gets another negative"),
-        (OwnDice, conformance.the_same_choice_has_the_same_answer, "answered differently"),
-        (OffersAnything, conformance.proposes_only_what_was_drawn, "never drawn for them"),
-        (Scribbles, conformance.leaves_the_choice_alone, "was written to"),
-        (Forgets, conformance.state_can_be_saved, "answers otherwise"),
+        (OutOfRange, samplers.chooses_one_candidate_per_row, "no candidate stands in"),
+        (Floats, samplers.chooses_one_candidate_per_row, "not int64"),
+        (LooksAround, samplers.a_batch_is_its_rows_one_by_one, "alone gets another negative"),
+        (OwnDice, samplers.the_same_choice_has_the_same_answer, "answered differently"),
+        (OffersAnything, samplers.proposes_only_what_was_drawn, "never drawn for them"),
+        (Scribbles, samplers.leaves_the_choice_alone, "was written to"),
+        (Forgets, samplers.state_can_be_saved, "answers otherwise"),
     ],
 )
 def test_broken_samplers_are_found(broken: type[ItemSampler], check: Callable[..., None], message: str) -> None:

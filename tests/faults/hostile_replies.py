@@ -10,7 +10,8 @@ from pathlib import Path
 from random import Random
 
 from damage import truncated, zeroed
-from raw_server import completion, http
+
+from recbole_dtlns.conformance.raw_server import completion, http
 
 KEY = "sk-canary/0123456789"
 _PAGE = f"<html><body>Authorization: Bearer {KEY}</body></html>"

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from hostile_replies import KEY, PASSING, files_with_key, good
 from questions import random_question
-from raw_server import RawServer
 
+from recbole_dtlns.conformance.raw_server import RawServer
 from recbole_dtlns.judges.contract import Label
 from recbole_dtlns.judges.language_model.judge import Limits, LLMJudge
 from recbole_dtlns.judges.language_model.prompt import Prompt

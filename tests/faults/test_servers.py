@@ -11,12 +11,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from faulty_server import end_of_requests
 from hostile_replies import FINAL, KEY, PASSING, files_with_key, good
 from questions import random_question
-from raw_server import RawServer
 from seeds import seeds
 
+from recbole_dtlns.conformance.faulty_server import end_of_requests
+from recbole_dtlns.conformance.raw_server import RawServer
 from recbole_dtlns.errors import DTLNSError
 from recbole_dtlns.judges.contract import Label, Verdicts
 from recbole_dtlns.judges.language_model.judge import Limits, LLMJudge

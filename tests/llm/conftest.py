@@ -4,7 +4,8 @@ import os
 from collections.abc import Iterator
 
 import pytest
-from faulty_server import end_of_requests
+
+from recbole_dtlns.conformance.faulty_server import end_of_requests
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 

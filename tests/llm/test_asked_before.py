@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 from questions import random_question
-from rule_engine import RuleEngine
 
+from recbole_dtlns.conformance.rule_engine import RuleEngine
 from recbole_dtlns.judges.language_model.judge import Limits, LLMJudge
 from recbole_dtlns.judges.language_model.prompt import Prompt
 from recbole_dtlns.judges.language_model.requests import Inquiry

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 from questions import random_question
-from rule_engine import RuleEngine, overlap
 
+from recbole_dtlns.conformance.rule_engine import RuleEngine, overlap
 from recbole_dtlns.errors import DataError, JudgeError
 from recbole_dtlns.judges.contract import Label
 from recbole_dtlns.judges.language_model.judge import Limits, LLMJudge

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 from questions import random_question
-from rule_engine import RuleEngine
 
+from recbole_dtlns.conformance.rule_engine import RuleEngine
 from recbole_dtlns.errors import ConfigError, JudgeError
 from recbole_dtlns.judges import distilled
 from recbole_dtlns.judges.contract import Label, Question

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 from questions import random_question
-from rule_engine import RuleEngine
 
+from recbole_dtlns.conformance.rule_engine import RuleEngine
 from recbole_dtlns.judges.language_model.estimate import estimate, shared_beginning
 from recbole_dtlns.judges.language_model.judge import LLMJudge
 from recbole_dtlns.judges.language_model.prompt import Prompt

@@ -18,8 +18,8 @@ from typing import Any
 import openai
 import pytest
 from questions import random_question
-from raw_server import RawServer, completion, http
 
+from recbole_dtlns.conformance.raw_server import RawServer, completion, http
 from recbole_dtlns.errors import ConfigError, DTLNSError, EngineError, JudgeError
 from recbole_dtlns.judges.language_model.judge import LLMJudge
 from recbole_dtlns.judges.language_model.prompt import Prompt

@@ -18,12 +18,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from faulty_server import TOKENS, FaultyServer, end_of_requests, truth
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from processes import PATIENCE, Children, wait_for
 from questions import random_question
 
+from recbole_dtlns.conformance.faulty_server import TOKENS, FaultyServer, end_of_requests, truth
 from recbole_dtlns.errors import ConfigError, EngineError, JudgeError
 from recbole_dtlns.judges.contract import Label, Question, Verdicts
 from recbole_dtlns.judges.language_model.answers import Reason, read_reply

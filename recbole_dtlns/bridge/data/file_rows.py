@@ -13,7 +13,7 @@ from recbole_dtlns.bridge.data.dataset import DTLNSDataset, read_rows
 from recbole_dtlns.data.atomic_file import ORIGIN, WEIGHT, column_name
 from recbole_dtlns.errors import DataError
 
-_ROW = "dtlns_row"
+_ROW = "row_of_its_file"
 
 
 class DatasetOfRows(DTLNSDataset):

@@ -1,4 +1,4 @@
-"""An engine without a model: it answers by the prefix rule, at once, and remembers what it was asked."""
+"""An engine without a model, for tests of judges: answers by the prefix rule, at once, and keeps what it was asked."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from recbole_dtlns.llm.request import OneOf, Request
 
 
 def shared_prefix(first: str, second: str) -> int:
+    """How many digits two codes begin with in common."""
     return next(
         (place for place, (a, b) in enumerate(zip(first, second, strict=False)) if a != b),
         min(map(len, (first, second))),

@@ -1,15 +1,4 @@
-"""What every sampler and every pool must hold to, as checks for the tests of your own.
-
-    import pytest
-    from recbole_dtlns.conformance import SAMPLER_CHECKS
-
-    @pytest.mark.parametrize("check", SAMPLER_CHECKS)
-    def test_my_sampler(check):
-        check(MySampler)
-
-`POOL_CHECKS` are used alike. A check takes the class that the entry point names, or anything else that makes an
-instance when it is called without arguments, and raises `ConformanceError`.
-"""
+"""What every sampler must hold to."""
 
 from __future__ import annotations
 
@@ -17,27 +6,19 @@ from collections.abc import Callable, Iterator
 from dataclasses import fields, replace
 from typing import Any
 
-import numpy as np
 import torch
 
-from recbole_dtlns.data.item_sets import PairSet
+from recbole_dtlns.conformance.given_trees import ITEMS, USERS, random_trees, tree_item
+from recbole_dtlns.conformance.rules import require
 from recbole_dtlns.negatives.choosing.contract import Choice, ItemSampler
 from recbole_dtlns.negatives.contract import SamplerContext
-from recbole_dtlns.negatives.pools.contract import CandidatePool, PoolContext
 from recbole_dtlns.negatives.tree_views import TreeView
 from recbole_dtlns.negatives.vectors.contract import LayerChoice, Pooling, VectorSampler
-from recbole_dtlns.numerics.counter_random import counter_uniform
-from recbole_dtlns.trees.item_tree import ItemTree
 
 AnySampler = ItemSampler | VectorSampler
 MakeSampler = Callable[[], AnySampler]
-MakePool = Callable[[], CandidatePool]
 
-_USERS, _ITEMS, _DIMENSION = 30, 60, 8
-
-
-class ConformanceError(AssertionError):
-    """A sampler or pool breaks the contract; the message says which part of it."""
+_DIMENSION = 8
 
 
 def chooses_one_candidate_per_row(make: MakeSampler) -> None:
@@ -55,16 +36,14 @@ def chooses_one_candidate_per_row(make: MakeSampler) -> None:
                         _check_vectors(sampler, choice)
                     continue
                 column = sampler.select(choice)
-                _require(column.dtype == torch.int64, f"select gave {column.dtype}, not int64")
-                _require(column.shape == choice.users.shape, f"select gave the shape {tuple(column.shape)}, not [B]")
+                require(column.dtype == torch.int64, f"select gave {column.dtype}, not int64")
+                require(column.shape == choice.users.shape, f"select gave the shape {tuple(column.shape)}, not [B]")
                 inside = (column >= 0) & (column < choice.candidates.shape[1])
-                _require(bool(inside.all()), "select gave a column that no candidate stands in")
-                _require(column.device.type == torch.device(device).type, "select changed the device")
+                require(bool(inside.all()), "select gave a column that no candidate stands in")
+                require(column.device.type == torch.device(device).type, "select changed the device")
                 chosen = choice.candidates.gather(1, column[:, None])
                 if n == 1:
-                    _require(
-                        torch.equal(chosen, choice.candidates[:, -1:]), "there was one candidate, and another came"
-                    )
+                    require(torch.equal(chosen, choice.candidates[:, -1:]), "there was one candidate, and another came")
 
 
 def a_batch_is_its_rows_one_by_one(make: MakeSampler) -> None:
@@ -73,7 +52,7 @@ def a_batch_is_its_rows_one_by_one(make: MakeSampler) -> None:
     whole = _chosen(_seeded(make), choice)
     for row in range(len(choice.users)):
         alone = _chosen(_seeded(make), _row(choice, row))
-        _require(torch.equal(alone[0], whole[row]), f"row {row} of a batch alone gets another negative")
+        require(torch.equal(alone[0], whole[row]), f"row {row} of a batch alone gets another negative")
 
 
 def the_same_choice_has_the_same_answer(make: MakeSampler) -> None:
@@ -83,7 +62,7 @@ def the_same_choice_has_the_same_answer(make: MakeSampler) -> None:
         sampler = _seeded(make)
         torch.manual_seed(1)
         answers.append([_chosen(sampler, _choice(sampler, 10, seed=seed)) for seed in range(3)])
-    _require(all(map(torch.equal, *answers)), "the same choices were answered differently")
+    require(all(map(torch.equal, *answers)), "the same choices were answered differently")
 
 
 def proposes_only_what_was_drawn(make: MakeSampler) -> None:
@@ -96,7 +75,7 @@ def proposes_only_what_was_drawn(make: MakeSampler) -> None:
             drawn_for.setdefault(user, set()).update(items)
         proposed = sampler.propose(choice.users, choice.candidates)
         for user, items in zip(choice.users.tolist(), proposed.tolist(), strict=True):
-            _require(set(items) <= drawn_for[user], f"user {user} was offered an item that was never drawn for them")
+            require(set(items) <= drawn_for[user], f"user {user} was offered an item that was never drawn for them")
         if isinstance(sampler, ItemSampler):
             sampler.select(_choice(sampler, 6, seed=seed))
 
@@ -111,10 +90,10 @@ def leaves_the_choice_alone(make: MakeSampler) -> None:
         sampler.negatives(_layer_choice(choice))
     else:
         column = sampler.select(choice)
-        _require(not column.requires_grad, "the chosen column carries a gradient")
+        require(not column.requires_grad, "the chosen column carries a gradient")
     for name, value in before.items():
         if isinstance(value, torch.Tensor):
-            _require(torch.equal(value, getattr(choice, name)), f"'{name}' of the choice was written to")
+            require(torch.equal(value, getattr(choice, name)), f"'{name}' of the choice was written to")
 
 
 def state_can_be_saved(make: MakeSampler) -> None:
@@ -124,52 +103,17 @@ def state_can_be_saved(make: MakeSampler) -> None:
         _chosen(first, _choice(first, 6, seed=seed))
     second.load_state_dict({name: value.clone() for name, value in first.state_dict().items()})
     answers = [_chosen(sampler, _choice(sampler, 6, seed=9)) for sampler in (first, second)]
-    _require(torch.equal(*answers), "after load_state_dict the sampler answers otherwise")
+    require(torch.equal(*answers), "after load_state_dict the sampler answers otherwise")
 
 
-def draws_only_what_is_free(make: MakePool) -> None:
-    """Items are int64 [B, n], never blocked, never the padding, whatever the numbers; every free item can come."""
-    context = _pool_context()
-    pool = _begun_pool(make, context)
-    users = np.repeat(np.arange(1, _USERS), 4)
-    positives = _positives(context.blocked, users)
-    uniform = counter_uniform(0, 0, np.arange(len(users)), 50)
-    uniform[:, 0], uniform[:, 1] = 0.0, 1 - 2.0**-53
-    drawn = pool.draw(users, positives, uniform)
-    _require(drawn.dtype == np.int64, f"draw gave {drawn.dtype}, not int64")
-    _require(drawn.shape == uniform.shape, f"draw gave the shape {drawn.shape}, not [B, n]")
-    _require(bool(((drawn > 0) & (drawn < _ITEMS)).all()), "draw gave the padding, or an id that no item has")
-    blocked = context.blocked.users * _ITEMS + context.blocked.items
-    _require(not np.isin(users[:, None] * _ITEMS + drawn, blocked).any(), "a blocked item was drawn")
-
-
-def the_same_numbers_draw_the_same_items(make: MakePool) -> None:
-    """All randomness comes from the numbers given, row by row, so draws do not depend on batches or workers."""
-    context = _pool_context()
-    users = np.arange(1, _USERS)
-    positives = _positives(context.blocked, users)
-    uniform = counter_uniform(3, 0, users, 7)
-    whole = _begun_pool(make, context).draw(users, positives, uniform)
-    pool = _begun_pool(make, context)
-    for row in range(len(users)):
-        alone = pool.draw(users[row : row + 1], positives[row : row + 1], uniform[row : row + 1])
-        _require(bool((alone[0] == whole[row]).all()), f"row {row} of a batch alone draws other items")
-
-
-SAMPLER_CHECKS: list[Callable[[MakeSampler], None]] = [
+SAMPLER_CHECKS: tuple[Callable[[MakeSampler], None], ...] = (
     chooses_one_candidate_per_row,
     a_batch_is_its_rows_one_by_one,
     the_same_choice_has_the_same_answer,
     proposes_only_what_was_drawn,
     leaves_the_choice_alone,
     state_can_be_saved,
-]
-POOL_CHECKS: list[Callable[[MakePool], None]] = [draws_only_what_is_free, the_same_numbers_draw_the_same_items]
-
-
-def _require(condition: bool, otherwise: str) -> None:
-    if not condition:
-        raise ConformanceError(otherwise)
+)
 
 
 def _devices() -> Iterator[str]:
@@ -178,23 +122,9 @@ def _devices() -> Iterator[str]:
         yield "cuda"
 
 
-def _trees() -> dict[str, ItemTree]:
-    random = np.random.default_rng(0)
-    return {
-        name: ItemTree.from_paths(
-            ["-".join(map(str, random.integers(0, 3, random.integers(1, 4)))) for _ in range(_ITEMS - 1)]
-        )
-        for name in ("structure", "semantic")
-    }
-
-
-def _tree_item() -> np.ndarray:
-    return np.arange(_ITEMS) - 1
-
-
 def _context(device: str = "cpu") -> SamplerContext:
-    views = {name: TreeView(tree, _tree_item(), device) for name, tree in _trees().items()}
-    return SamplerContext(_USERS, _ITEMS, device, views, _DIMENSION)
+    views = {name: TreeView(tree, tree_item(), device) for name, tree in random_trees().items()}
+    return SamplerContext(USERS, ITEMS, device, views, _DIMENSION)
 
 
 def _seeded(make: MakeSampler) -> AnySampler:
@@ -217,12 +147,12 @@ def _choice(
     propose: bool = True,
 ) -> Choice:
     random = torch.Generator().manual_seed(seed)
-    users = torch.arange(1, _USERS)
-    positives = torch.randint(1, _ITEMS, users.shape, generator=random)
-    drawn = torch.stack([torch.randperm(_ITEMS - 1, generator=random)[:n] + 1 for _ in users])
+    users = torch.arange(1, USERS)
+    positives = torch.randint(1, ITEMS, users.shape, generator=random)
+    drawn = torch.stack([torch.randperm(ITEMS - 1, generator=random)[:n] + 1 for _ in users])
     uniform = torch.rand(users.shape, generator=random)
     candidates = sampler.propose(users.to(device), drawn.to(device)) if propose else drawn
-    every = torch.randn(_USERS, _ITEMS, generator=random).to(dtype)  # of (user, item): items have one score each
+    every = torch.randn(USERS, ITEMS, generator=random).to(dtype)  # of (user, item): items have one score each
     scores = every[users].gather(1, candidates.cpu())
 
     def past(items: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -242,9 +172,9 @@ def _choice(
 
 def _layer_choice(choice: Choice) -> LayerChoice:
     random = torch.Generator().manual_seed(0)
-    tables = [torch.randn(size, _DIMENSION, generator=random) for size in (_USERS, _USERS, _ITEMS, _ITEMS)]
+    tables = [torch.randn(size, _DIMENSION, generator=random) for size in (USERS, USERS, ITEMS, ITEMS)]
     tables = [table.to(choice.users.device).requires_grad_() for table in tables]
-    mixing = torch.rand(_USERS, 2, generator=random).to(choice.users.device)[choice.users]
+    mixing = torch.rand(USERS, 2, generator=random).to(choice.users.device)[choice.users]
     assert choice.uniform is not None
     return LayerChoice(
         choice.users,
@@ -267,16 +197,16 @@ def _check_vectors(sampler: VectorSampler, choice: Choice) -> None:
         made = sampler.negatives(layered)
         rows = len(choice.users)
         shapes = [tuple(layer.shape) for layer in made.layers]
-        _require(shapes == [(rows, _DIMENSION)] * 2, f"vectors have the shapes {shapes}, not [B, d] for every layer")
-        _require(
+        require(shapes == [(rows, _DIMENSION)] * 2, f"vectors have the shapes {shapes}, not [B, d] for every layer")
+        require(
             tuple(made.items.shape) == (rows, 2), f"items have the shape {tuple(made.items.shape)}, not [B, layers]"
         )
         drawn = (made.items[:, :, None] == choice.candidates[:, None, :]).any(dim=2)
-        _require(bool(drawn.all()), "a negative was made from an item that was not drawn")
-        _require(made.loss is None or made.loss.shape == (rows,), "the loss has not one entry per row")
+        require(bool(drawn.all()), "a negative was made from an item that was not drawn")
+        require(made.loss is None or made.loss.shape == (rows,), "the loss has not one entry per row")
         torch.stack(made.layers).sum().backward()
         learns = all(bool(table.grad is not None and table.grad.any()) for table in layered.item_layers)
-        _require(learns, "no gradient reaches the item embeddings through the negative")
+        require(learns, "no gradient reaches the item embeddings through the negative")
 
 
 def _chosen(sampler: AnySampler, choice: Choice) -> torch.Tensor:
@@ -297,24 +227,3 @@ def _row(choice: Choice, row: int) -> Choice:
 
 def _copy(value: Any) -> Any:
     return value.detach().clone() if isinstance(value, torch.Tensor) else value
-
-
-def _pool_context() -> PoolContext:
-    random = np.random.default_rng(0)
-    users = np.repeat(np.arange(1, _USERS), random.integers(1, _ITEMS - 2, _USERS - 1))
-    blocked = PairSet.of(users, random.integers(1, _ITEMS, len(users)))
-    counts = np.bincount(blocked.items, minlength=_ITEMS)
-    trees = _trees()
-    listed = PairSet.of(random.integers(1, _USERS, 200), random.integers(1, _ITEMS, 200))
-    return PoolContext(blocked, _USERS, _ITEMS, counts, trees, _tree_item(), lambda _: listed)
-
-
-def _begun_pool(make: MakePool, context: PoolContext) -> CandidatePool:
-    pool = make()
-    pool.begin(context)
-    return pool
-
-
-def _positives(blocked: PairSet, users: np.ndarray) -> np.ndarray:
-    """Some observed item of every user."""
-    return blocked.items[np.searchsorted(blocked.users, users)]

@@ -1,4 +1,12 @@
-"""A real server on this machine that answers chat completions by rule, and fails as it is told to."""
+"""A real server on this machine that answers chat completions by rule, and fails as it is told to.
+
+    from recbole_dtlns.conformance import FaultyServer
+
+    with FaultyServer(fault=lambda prompt, before: "503" if before == 0 else None) as server:
+        ...  # ask server.url; every request fails once
+
+It listens on 127.0.0.1 alone, at a port of its own.
+"""
 
 from __future__ import annotations
 
@@ -14,16 +22,31 @@ from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Self
 
-from processes import PATIENCE
+Script = Callable[[str, int], str | None]  # prompt, how often it was seen before -> name of a fault, or None
 
-Fault = Callable[[str, int], str | None]  # prompt, how often it was seen before -> name of a fault
+# What a server can do to a request, beside answering it with a status: "400", "429", "503" ...
+FAULTS = {
+    "hang": "no answer before the server is closed",
+    "drip": "the answer, a byte at a time",
+    "reset": "the connection is reset",
+    "half a body": "the connection is closed in the middle of the answer",
+    "surplus": "behind the answer comes another, which says the opposite and is nobody's",
+    "huge": "a body that does not end",
+    "html": "the page of a gateway, with status 200",
+    "not json": "JSON that breaks off, with status 200",
+    "wrong json": "JSON that is no chat completion",
+    "nothing said": "a chat completion without a choice",
+    "chatter": "a chat completion that says none of the answers that were wanted",
+}
+PATIENCE = 300.0  # seconds: ends what hangs, and is beyond what a busy machine needs
+_DRIP = 0.02  # seconds between two bytes
 
 PROMPT_TOKENS, CACHED_TOKENS = 50, 20
 TOKENS = PROMPT_TOKENS - CACHED_TOKENS + 1  # computed for one answer
 
 
 def truth(prompt: str) -> float:
-    """Probability of `yes` for a user message."""
+    """Probability of `yes` for a user message: by its hash, so that about half of them are answered `yes`."""
     return 0.02 + 0.96 * int.from_bytes(hashlib.sha256(prompt.encode()).digest()[:2], "big") / 65535
 
 
@@ -45,19 +68,23 @@ class FaultyServer:
 
     Args:
         logprobs, schema: whether the server takes these parts of a request; "ignored": without saying so.
-        fault: the fault of a request, if any: a name below, or a status code.
+        fault: the fault of a request, if any: one of `FAULTS`, or a status code. An error's message repeats the key
+            that came with the request.
         delay: seconds before every answer.
 
     Attributes:
         answered: how often each prompt was answered.
-        modes: how often each mode was asked in.
+        seen: how often each prompt came in.
+        modes: how often each mode was asked in: "log-probabilities", "schema" or "text".
+        keys: the values of the header Authorization that came in.
         requests: how many came in.
         at_once: requests that have come in and have not begun to be answered.
         most_at_once: the most of them so far.
+        surplus: bytes sent of bodies that do not end.
     """
 
     def __init__(
-        self, logprobs: bool | str = True, schema: bool | str = True, fault: Fault | None = None, delay: float = 0.0
+        self, logprobs: bool | str = True, schema: bool | str = True, fault: Script | None = None, delay: float = 0.0
     ) -> None:
         self.logprobs = logprobs
         self.schema = schema
@@ -67,11 +94,12 @@ class FaultyServer:
         self.seen: Counter[str] = Counter()
         self.modes: Counter[str] = Counter()
         self.keys: set[str] = set()
-        self.requests = self.at_once = self.most_at_once = 0
+        self.requests = self.at_once = self.most_at_once = self.surplus = 0
         self.lock = threading.Lock()
         self.closing = threading.Event()
 
     def __enter__(self) -> Self:
+        """From here on `url` is the address, such as http://127.0.0.1:40001/v1."""
         self._server = _Quiet(("127.0.0.1", 0), _Handler)
         self._server.told = self
         self.url = f"http://127.0.0.1:{self._server.server_address[1]}/v1"
@@ -87,14 +115,17 @@ class FaultyServer:
         self._server.hang_up()
         self._server.server_close()
 
-    def completion(self, body: dict[str, Any], prompt: str) -> dict[str, Any]:
-        """What a model would say."""
+    def completion(self, body: dict[str, Any], prompt: str, opposite: bool = False) -> dict[str, Any]:
+        """What a model would say: by `truth`, or where the user message lists candidates, by `chosen`."""
         several = "Candidates:" in prompt
-        answer: Any = chosen(prompt) if several else "yes" if truth(prompt) >= 0.5 else "no"
+        yes = 1 - truth(prompt) if opposite else truth(prompt)
+        answer: Any = "yes" if yes >= 0.5 else "no"
+        if several:
+            answer = [] if opposite else chosen(prompt)
         message = {"role": "assistant", "content": json.dumps(answer) if several else answer}
         choice: dict[str, Any] = {"index": 0, "finish_reason": "stop", "message": message}
         if body.get("logprobs") and self.logprobs is True:
-            likely = [("yes", truth(prompt) * 0.75), (" Yes", truth(prompt) * 0.25), ("no", 1 - truth(prompt))]
+            likely = [("yes", yes * 0.75), (" Yes", yes * 0.25), ("no", 1 - yes)]
             likely += [(f"filler{number}", 1e-9) for number in range(body["top_logprobs"] - 3)]
             top = [{"token": token, "logprob": math.log(share)} for token, share in likely]
             choice["logprobs"] = {"content": [{**top[0], "top_logprobs": top}]}
@@ -176,6 +207,13 @@ class _Handler(BaseHTTPRequestHandler):
             self.close_connection = True  # the reset is sent when the last file of the socket is closed
         elif fault == "half a body":
             self._send(200, whole, part=0.5)
+        elif fault == "drip":
+            self._send(200, whole, pause=_DRIP)
+        elif fault == "surplus":
+            self._send(200, whole)
+            self._send(200, told.completion(body, prompt, opposite=True))
+        elif fault == "huge":
+            self._send_endlessly(told)
         elif fault == "html":
             self._send(200, "<html>Bad gateway</html>", kind="text/html")
         elif fault == "not json":
@@ -192,7 +230,9 @@ class _Handler(BaseHTTPRequestHandler):
             self._send(int(fault), {"error": {"message": message}})
         return None
 
-    def _send(self, status: int, content: Any, kind: str = "application/json", part: float = 1.0) -> None:
+    def _send(
+        self, status: int, content: Any, kind: str = "application/json", part: float = 1.0, pause: float = 0.0
+    ) -> None:
         payload = (content if isinstance(content, str) else json.dumps(content)).encode()
         self.send_response(status)
         self.send_header("Content-Type", kind)
@@ -200,9 +240,34 @@ class _Handler(BaseHTTPRequestHandler):
         if status >= 400:
             self.send_header("retry-after-ms", "20")
         self.end_headers()
-        self.wfile.write(payload[: int(len(payload) * part)])
+        if pause:
+            self._drip(payload, pause)
+        else:
+            self.wfile.write(payload[: int(len(payload) * part)])
         if part < 1:
             self.close_connection = True
+
+    def _drip(self, payload: bytes, pause: float) -> None:
+        with suppress(OSError):  # the client has gone
+            for byte in payload:
+                if self.server.told.closing.wait(pause):
+                    break
+                self.wfile.write(bytes([byte]))
+            else:
+                return
+        self.close_connection = True
+
+    def _send_endlessly(self, told: FaultyServer) -> None:
+        self.send_response(200)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(1 << 40))
+        self.end_headers()
+        self.close_connection = True
+        with suppress(OSError):  # the client has gone
+            while not told.closing.is_set():
+                self.wfile.write(b" " * 0x10000)
+                with told.lock:
+                    told.surplus += 0x10000
 
     def log_message(self, *arguments: object) -> None:
         """Quiet."""
