@@ -121,12 +121,14 @@ class Judge(Component):
         keeps_verdicts: whether the judge keeps its own verdicts, so that asking it twice costs nothing; the verdicts
             of other judges are kept as artefacts.
         rehearses: whether it learns from hidden train positives; its questions then come with a rehearsal.
+        called: what summaries call it, where the name in the settings says less; None for that name.
         llm: the judge that asks a language model: itself, or the one that it learns from; None where none is asked.
     """
 
     version: int
     keeps_verdicts: bool = False
     rehearses: bool = False
+    called: str | None = None
     llm: LLMJudge | None = None
 
     def inputs(self) -> dict[str, Any]:

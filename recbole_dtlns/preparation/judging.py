@@ -90,7 +90,7 @@ class Judging(Stage):
         def compute() -> tuple[Arrays, Facts]:
             found = kept or ask()
             facts = {
-                "judge": self.config.judge,
+                "judge": self.judge.called or self.config.judge,
                 **found.counts(),
                 "abstained_because": found.abstained,
                 **found.facts,

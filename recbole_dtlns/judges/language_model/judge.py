@@ -79,7 +79,7 @@ class LLMJudge(Judge):
         self.engine = ENGINES.make(self.config.engine_name, {}) if engine is None else engine
         self.prompt = Prompt.load(self.config.prompt)
         self._requests_at_once = max(self.config.slice, self.engine.least_slice)
-        self.llm = self
+        self.llm, self.called = self, self.engine.name
         self._session: ExitStack | None = None
         self._running: RunningEngine | None = None
 
