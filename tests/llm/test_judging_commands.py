@@ -66,7 +66,7 @@ def test_candidates_come_from_a_file(caplog: pytest.LogCaptureFixture) -> None:
 def test_an_audit_hides_by_the_runs_seed_and_not_as_judges_do(monkeypatch: pytest.MonkeyPatch) -> None:
     """Judges that learn hide with the seed itself: they must not be asked what they learnt from."""
     seeds: list[int] = []
-    monkeypatch.setattr(judging, "audit", lambda judges, question, share, seed, controls: seeds.append(seed))
+    monkeypatch.setattr(judging, "audit", lambda judges, rehearsal, seed, controls: seeds.append(seed))
     for seed in (3, 8):
         judging.audit_judges(["rank"], "BPR", "ml-100k", arguments=[*RUN[2:], f"--dtlns_seed={seed}"])
     assert seeds == [4, 9]
