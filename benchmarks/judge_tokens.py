@@ -153,8 +153,8 @@ def distilled(question: Question, rehearsal: Rehearsal, share: float) -> dict[st
     everything, some = StandIn(), StandIn()
     budget = round(share * len(question.candidates))
     with tempfile.TemporaryDirectory() as folder:
-        whole = LLMJudge(everything, Prompt.load("pair"), f"{folder}/whole")
-        part = DistilledJudge(LLMJudge(some, Prompt.load("pair"), f"{folder}/part"), max_llm_pairs=budget)
+        whole = LLMJudge(engine=everything, cache_dir=f"{folder}/whole")
+        part = DistilledJudge(engine=some, cache_dir=f"{folder}/part", max_llm_pairs=budget)
         scores = audit({"LLM": whole, "distilled": part}, rehearsal, seed=1)
     pairs = scores.candidates
     return {

@@ -28,7 +28,6 @@ from recbole_dtlns.judges.contract import Question
 from recbole_dtlns.judges.language_model import verdict_store
 from recbole_dtlns.judges.language_model.answers import Answer
 from recbole_dtlns.judges.language_model.judge import LLMJudge
-from recbole_dtlns.judges.language_model.prompt import Prompt
 from recbole_dtlns.llm.reply import Reply
 from recbole_dtlns.llm.request import Request
 from recbole_dtlns.storage.whole_files import write_atomically
@@ -94,7 +93,7 @@ def overhead(users: int, rounds: int) -> dict[str, float]:
     alone, judged = [], []
     for _ in range(rounds):
         with tempfile.TemporaryDirectory() as folder:
-            judge = LLMJudge(Metronome(), Prompt.load("pair"), folder)
+            judge = LLMJudge(engine=Metronome(), cache_dir=folder)
             plan = judge.plan(question)
             everything = plan.missing(np.zeros(len(question.candidates), dtype=bool))
             requests = [inquiry.request() for inquiry in plan.inquiries(everything)]
@@ -125,7 +124,7 @@ def resume(users: int) -> dict[str, float]:
 
 def _store_all(folder: str, users: int) -> None:
     """Write the shard that asking everything would have left."""
-    judge = LLMJudge(Metronome(), Prompt.load("pair"), folder)
+    judge = LLMJudge(engine=Metronome(), cache_dir=folder)
     plan = judge.plan(random_question(users))
     rows = np.zeros(len(plan.keys), dtype=verdict_store.ROW)
     rows["key"], rows["probability"], rows["tokens"] = plan.keys, 0.25, 20
@@ -141,7 +140,7 @@ def _store_all(folder: str, users: int) -> None:
 def _resume(folder: str, users: int) -> dict[str, float]:
     question = random_question(users)
     start = time.perf_counter()
-    verdicts = LLMJudge(Metronome(), Prompt.load("pair"), folder).judge(question)
+    verdicts = LLMJudge(engine=Metronome(), cache_dir=folder).judge(question)
     seconds = time.perf_counter() - start
     if verdicts.facts["asked"] or verdicts.counts()["negative"] != len(question.candidates):
         raise SystemExit("a stored verdict was not found")

@@ -20,7 +20,6 @@ from typing import Any
 import numpy as np
 
 from recbole_dtlns.judges.language_model.judge import LLMJudge
-from recbole_dtlns.judges.language_model.prompt import Prompt
 from recbole_dtlns.llm.vllm_engine import VLLMEngine
 from recbole_dtlns.storage.whole_files import write_atomically
 
@@ -33,11 +32,10 @@ RESULTS = Path(__file__).parent / "results" / "vllm_throughput.json"
 
 def measure(model: str, users: int, rounds: int, arguments: dict[str, Any]) -> dict[str, Any]:
     question = random_question(n_users=users, n_items=400, candidates=20, history=12)
-    prompt = Prompt.load("pair")
-    engine = VLLMEngine(model, arguments=arguments)
+    engine = VLLMEngine(model=model, engine_args=arguments)
     alone, judged = [], []
     with tempfile.TemporaryDirectory() as folder:
-        plan = LLMJudge(engine, prompt, folder).plan(question)
+        plan = LLMJudge(engine=engine, cache_dir=folder).plan(question)
         everything = plan.missing(np.zeros(len(question.candidates), dtype=bool))
         requests = [inquiry.request() for inquiry in plan.inquiries(everything)]
         with engine.start() as running:
@@ -49,7 +47,7 @@ def measure(model: str, users: int, rounds: int, arguments: dict[str, Any]) -> d
                 running.llm.chat(chats, sampling, use_tqdm=False)
                 middle = time.perf_counter()
                 running.llm.reset_prefix_cache()
-                judge = LLMJudge(_Started(engine, running), prompt, f"{folder}/{turn}")
+                judge = LLMJudge(engine=_Started(engine, running), cache_dir=f"{folder}/{turn}")
                 begin = time.perf_counter()
                 judge.judge(question)
                 end = time.perf_counter()

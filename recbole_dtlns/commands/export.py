@@ -15,7 +15,10 @@ def _run(given: argparse.Namespace) -> int:
     from recbole_dtlns.studies.judging import export_requests
 
     count = export_requests(given.output, **run_arguments(given))
-    print(f"{count} requests in {given.output}; read the replies with --dtlns_judge=recorded --dtlns_judge_labels=...")
+    print(
+        f"{count} requests in {given.output}; read the replies with --dtlns_judge=llm --dtlns_engine=recorded "
+        "--dtlns_judge_labels=..."
+    )
     return 0
 
 

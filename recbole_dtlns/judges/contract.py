@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import IntEnum
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -14,6 +14,9 @@ from recbole_dtlns.components import Component
 from recbole_dtlns.data.interactions import TrainInteractions
 from recbole_dtlns.teachers.contract import Candidates
 from recbole_dtlns.trees.item_tree import ItemTree
+
+if TYPE_CHECKING:
+    from recbole_dtlns.judges.language_model.judge import LLMJudge
 
 
 class Label(IntEnum):
@@ -118,11 +121,15 @@ class Judge(Component):
         keeps_verdicts: whether the judge keeps its own verdicts, so that asking it twice costs nothing; the verdicts
             of other judges are kept as artefacts.
         rehearses: whether it learns from hidden train positives; its questions then come with a rehearsal.
+        called: what summaries call it, where the name in the settings says less; None for that name.
+        llm: the judge that asks a language model: itself, or the one that it learns from; None where none is asked.
     """
 
     version: int
     keeps_verdicts: bool = False
     rehearses: bool = False
+    called: str | None = None
+    llm: LLMJudge | None = None
 
     def inputs(self) -> dict[str, Any]:
         """Plain data that, with the question, determines the verdicts."""

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
+from pydantic import Field
 from sklearn.ensemble import HistGradientBoostingClassifier
 
-from recbole_dtlns.errors import ConfigError, JudgeError
+from recbole_dtlns.components import ComponentConfig, Seed
+from recbole_dtlns.errors import JudgeError
 from recbole_dtlns.judges.contract import Judge, Label, Question, Verdicts
 from recbole_dtlns.judges.features import pair_features
 from recbole_dtlns.judges.language_model.judge import LLMJudge
+from recbole_dtlns.llm.engine import Engine
+from recbole_dtlns.llm.table import ENGINES
 
 _FIRST_SHARE = 0.4  # of the budget is spent before anything is known
 _ROUNDS = 3  # of asking about what the student is least sure of
@@ -27,39 +31,44 @@ class DistilledJudge(Judge):
     (A first sample spread evenly over kinds of pairs instead made worse students.)
 
     Args:
-        llm: the judge to learn from.
-        max_llm_pairs: pairs that the LLM may be asked about.
-        max_tokens_total: tokens that may be computed for it; None for no limit.
-        sure: the student is sure where its probability is at least this far from 1/2, in [0, 0.5].
-        seed: of the sample.
+        config: its settings; or give them by name.
+        engine: where the LLM runs; None: the engine that the settings name, with its own defaults.
+        fields: settings by name.
     """
 
+    class Config(LLMJudge.Config):
+        """Settings of the LLM judge that is learnt from, and of the learning."""
+
+        max_llm_pairs: int = Field(10_000, ge=1)
+        """Pairs that the LLM may be asked about."""
+        sure: float = Field(0.4, ge=0, le=0.5)
+        """The small model is sure from this distance to 1/2 on, and such pairs are not asked."""
+        seed: Seed = 42
+
+    config: Config
+    llm: LLMJudge
     version = 3
     keeps_verdicts = True
 
     def __init__(
-        self, llm: LLMJudge, max_llm_pairs: int, max_tokens_total: int | None = None, sure: float = 0.4, seed: int = 0
+        self, config: ComponentConfig | None = None, /, *, engine: Engine | None = None, **fields: Any
     ) -> None:
-        self.llm = llm
-        self.max_llm_pairs = max_llm_pairs
-        self.max_tokens_total = max_tokens_total
-        self.sure = sure
-        self.seed = seed
+        super().__init__(config, **fields)
+        self.llm = LLMJudge(self.config, engine=engine)
 
     @classmethod
-    def from_settings(cls, llm: Judge, settings: Any) -> DistilledJudge:
-        """The judge that a run's settings describe; `llm` is the judge that dtlns_judge_llm names."""
-        if not isinstance(llm, LLMJudge):
-            raise ConfigError(
-                f"dtlns_judge_llm names the LLM that is learnt from (vllm, transformers, openai, ray), not "
-                f"'{settings.judge_llm}'"
-            )
-        return cls(
-            llm, settings.judge_max_llm_pairs, settings.judge_max_tokens_total, settings.judge_sure, settings.seed
-        )
+    def from_flat(cls, flat: Mapping[str, Any], name: str = "") -> Self:
+        config = cls.Config.from_flat(flat, name)
+        return cls(config, engine=ENGINES.make(config.engine_name, flat))
 
     def inputs(self) -> dict[str, Any]:
-        limits = {"pairs": self.max_llm_pairs, "tokens": self.max_tokens_total, "sure": self.sure, "seed": self.seed}
+        config = self.config
+        limits = {
+            "pairs": config.max_llm_pairs,
+            "tokens": config.max_tokens_total,
+            "sure": config.sure,
+            "seed": config.seed,
+        }
         return {"judge": "distilled", "llm": self.llm.inputs(), **limits}
 
     def judge(self, question: Question) -> Verdicts:
@@ -69,21 +78,21 @@ class DistilledJudge(Judge):
             JudgeError: the LLM answered nothing that could be learnt from.
             DTLNSError: as the LLM judge raises; its answers so far are kept.
         """
-        sample = _Sample(question, self.llm, self.seed)
-        budget = min(self.max_llm_pairs, len(sample.askable))
+        sample = _Sample(question, self.llm, self.config.seed)
+        budget = min(self.config.max_llm_pairs, len(sample.askable))
         first = max(1, round(budget * _FIRST_SHARE))
         drawn = sample.uniform(first)
         held_out = drawn[: round(first * _HELD_OUT_SHARE)]
         with self.llm.session():
-            sample.ask(drawn, self.max_tokens_total)
+            sample.ask(drawn, self.config.max_tokens_total)
             student = self._fit(sample, held_out)
             for round_ in range(_ROUNDS):
                 spent = sample.count
                 share = (budget - spent) // (_ROUNDS - round_)
-                unsure = sample.least_sure(student, share, self.sure)
-                if len(unsure) == 0 or sample.tokens_left(self.max_tokens_total) == 0:
+                unsure = sample.least_sure(student, share, self.config.sure)
+                if len(unsure) == 0 or sample.tokens_left(self.config.max_tokens_total) == 0:
                     break
-                sample.ask(unsure, self.max_tokens_total)
+                sample.ask(unsure, self.config.max_tokens_total)
                 student = self._fit(sample, held_out)
         return self._verdicts(sample, student, held_out)
 
@@ -108,7 +117,7 @@ class DistilledJudge(Judge):
             min_samples_leaf=max(2, min(20, len(known) // 20)),
             l2_regularization=1.0,
             early_stopping=False,
-            random_state=self.seed,
+            random_state=self.config.seed,
         )
         return student.fit(
             np.concatenate([sample.features[known]] * 2),
@@ -119,7 +128,7 @@ class DistilledJudge(Judge):
     def _verdicts(self, sample: _Sample, student: HistGradientBoostingClassifier, held_out: np.ndarray) -> Verdicts:
         guess = student.predict_proba(sample.features)[:, 1]
         probability = np.where(sample.answered, sample.probability, guess)
-        label = np.where(probability >= self.llm.threshold, Label.POSITIVE, Label.NEGATIVE).astype(np.int8)
+        label = np.where(probability >= self.config.threshold, Label.POSITIVE, Label.NEGATIVE).astype(np.int8)
         silent = sample.asked & ~sample.answered  # the LLM abstained, so nobody knows
         label[silent] = Label.ABSTAIN
         no_code = np.ones(len(label), dtype=bool)
@@ -131,12 +140,12 @@ class DistilledJudge(Judge):
             "candidate or history is in neither tree": int(no_code.sum()),
         }
         compared = held_out[sample.answered[held_out]]
-        same = (guess[compared] >= self.llm.threshold) == (sample.probability[compared] >= self.llm.threshold)
+        same = (guess[compared] >= self.config.threshold) == (sample.probability[compared] >= self.config.threshold)
         facts = {
             **sample.facts,
             "llm_pairs": int(sample.asked.sum()),
             "student_pairs": int((~sample.asked & ~no_code).sum()),
-            "unsure_student_pairs": int((~sample.asked & ~no_code & (abs(guess - 0.5) < self.sure)).sum()),
+            "unsure_student_pairs": int((~sample.asked & ~no_code & (abs(guess - 0.5) < self.config.sure)).sum()),
             "agreement": float(same.mean()) if len(same) else None,
             "agreement_pairs": len(same),
             "tokens_of_all": sample.tokens,

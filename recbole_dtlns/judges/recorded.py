@@ -5,16 +5,16 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
+from pydantic import Field
 
+from recbole_dtlns.components import ComponentConfig
 from recbole_dtlns.data.pair_table import PairTable
 from recbole_dtlns.errors import ConfigError, DataError
 from recbole_dtlns.judges.contract import Judge, Label, Question, Verdicts
-from recbole_dtlns.judges.language_model.judge import LLMJudge
-from recbole_dtlns.llm.batch_files import RecordedReplies
 
 _LABELS = {
     "positive": Label.POSITIVE,
@@ -33,35 +33,43 @@ class RecordedJudge(Judge):
     `label` (positive, negative, abstain; 1, 0). With neither, every pair in it is positive. With a probability,
     the threshold makes the label.
 
-    Args:
-        file: tab-separated with a header, or parquet.
-        missing: the answer for candidates that the file does not name: `abstain`, or `negative` for a file that
-            lists only positives.
-        threshold: a pair is positive from this probability on.
+    Raises:
+        ConfigError: no file is named.
     """
 
+    class Config(ComponentConfig):
+        """Settings of labels in a file."""
+
+        prefix = "judge_"
+
+        labels: str | None = None
+        """File of labels (.tsv or .parquet: user_id, item_id, optionally label, probability); engine recorded: of batch
+        replies (.jsonl)."""
+        missing: Literal["abstain", "negative"] = "abstain"
+        """The answer for candidates that the file does not name: abstain, or negative for a list of positives."""
+        threshold: float = Field(0.5, gt=0, le=1)
+        """Probability that makes a positive."""
+
+    config: Config
     version = 1
 
-    def __init__(self, file: str | Path, missing: str = "abstain", threshold: float = 0.5) -> None:
-        self.file = Path(file)
-        self.missing = missing
-        self.threshold = threshold
-
-    @classmethod
-    def from_settings(cls, settings: Any) -> Judge:
-        """This judge, or for a file of OpenAI-batch replies (.jsonl) an LLM judge that is answered from the file."""
-        if settings.judge_labels is None:
-            raise ConfigError("dtlns_judge: recorded needs dtlns_judge_labels, a .tsv, .parquet or .jsonl file")
-        if settings.judge_labels.endswith(".jsonl"):
-            return LLMJudge.from_settings(RecordedReplies.from_settings, settings)
-        return cls(settings.judge_labels, settings.judge_missing, settings.judge_threshold)
+    def __init__(self, config: ComponentConfig | None = None, /, **fields: Any) -> None:
+        super().__init__(config, **fields)
+        if self.config.labels is None:
+            raise ConfigError("dtlns_judge: recorded needs dtlns_judge_labels, a .tsv or .parquet file")
+        self.file = Path(self.config.labels)
 
     def inputs(self) -> dict[str, Any]:
         try:
             content = hashlib.sha256(self.file.read_bytes()).hexdigest()
         except OSError as error:
             raise DataError(f"cannot read the labels in {self.file}: {error.strerror}") from error
-        return {"judge": "recorded", "file": content, "missing": self.missing, "threshold": self.threshold}
+        return {
+            "judge": "recorded",
+            "file": content,
+            "missing": self.config.missing,
+            "threshold": self.config.threshold,
+        }
 
     def judge(self, question: Question) -> Verdicts:
         """Verdicts for all candidates.
@@ -91,7 +99,7 @@ class RecordedJudge(Judge):
                 "teacher, give that list in dtlns_candidates_file"
             )
         rows = order[place]
-        default = _MISSING[self.missing]
+        default = _MISSING[self.config.missing]
         labels = np.where(found, label[rows], default).astype(np.int8)
         probabilities = np.where(found, probability[rows], 0.0 if default == Label.NEGATIVE else np.nan)
         left_out = int((~found).sum()) if default == Label.ABSTAIN else 0
@@ -127,5 +135,5 @@ class RecordedJudge(Judge):
         if bad.any():
             row = int(bad.argmax())
             raise DataError(f"{table.where(row)}: '{columns['probability'][row]}' is not a probability in [0, 1]")
-        answered = np.where(probability >= self.threshold, float(Label.POSITIVE), float(Label.NEGATIVE))
+        answered = np.where(probability >= self.config.threshold, float(Label.POSITIVE), float(Label.NEGATIVE))
         return probability, np.where(label == Label.ABSTAIN, float(Label.ABSTAIN), answered)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from recbole_dtlns.components import ComponentConfig
 from recbole_dtlns.errors import ConfigError, DataError
-from recbole_dtlns.llm.engine import CONSTRAINED
+from recbole_dtlns.llm.engine import CONSTRAINED, Engine, EngineConfig
 from recbole_dtlns.llm.openai_engine import best_mode, read_completion, request_body
 from recbole_dtlns.llm.reply import NoReply, Reply
 from recbole_dtlns.llm.request import OneOf, Request
@@ -35,42 +36,33 @@ def write_requests(file: Path, requests: Iterable[Request], model: str, argument
     return count
 
 
-class RecordedReplies:
-    """Answers requests from a file of replies; see `recbole_dtlns.llm.engine.Engine`.
+class RecordedReplies(Engine):
+    """Answers requests from a file of replies, one a line, as OpenAI's batch service writes them.
 
-    Args:
-        file: one reply per line, as OpenAI's batch service writes them.
-        model, revision: that answered; with the prompt they must be those that the requests were exported with.
+    Model and revision must be those that the requests were exported with.
     """
 
+    class Config(EngineConfig):
+        """Settings of replies in a file."""
+
+        labels: str | None = None
+        """File of labels (.tsv or .parquet: user_id, item_id, optionally label, probability); engine recorded: of batch
+        replies (.jsonl)."""
+
+    config: Config
     name = "recorded"
-    least_slice = 1
-    local = False
-    loads_model = False
+    what_model = "the model that answers, the same for requests and replies in files"
 
-    def __init__(self, file: str | Path, model: str, revision: str | None = None) -> None:
-        self.file = Path(file)
-        self.model = model
-        self._revision = revision
-
-    @classmethod
-    def from_settings(cls, settings: Any) -> RecordedReplies:
-        if settings.judge_model is None:
-            raise ConfigError(
-                "requests and replies in files need dtlns_judge_model: the model that answers, the same for both"
-            )
+    def __init__(self, config: ComponentConfig | None = None, /, **fields: Any) -> None:
+        super().__init__(config, **fields)
         # While the requests are being exported there are no replies yet.
-        return cls(settings.judge_labels or "", settings.judge_model, settings.judge_revision)
-
-    def revision(self) -> str | None:
-        return self._revision
+        self.file = None if self.config.labels is None else Path(self.config.labels)
 
     @contextmanager
     def start(self) -> Iterator[_Running]:
+        if self.file is None:
+            raise ConfigError("dtlns_engine: recorded needs dtlns_judge_labels, a .jsonl file of replies")
         yield _Running(self.file, _read_replies(self.file))
-
-    def encoder(self) -> Callable[[Request], list[int]] | None:
-        return None
 
 
 class _Running:

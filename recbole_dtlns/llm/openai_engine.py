@@ -15,10 +15,13 @@ from queue import SimpleQueue
 from threading import Thread
 from typing import Any
 
+from pydantic import Field
+
+from recbole_dtlns.components import ComponentConfig
 from recbole_dtlns.errors import ConfigError, DTLNSError, EngineError
 from recbole_dtlns.llm.bounded_http import bounded_http
 from recbole_dtlns.llm.chat_model import ChatTokenizer
-from recbole_dtlns.llm.engine import CONSTRAINED, LOG_PROBABILITIES, TEXT, optional_import
+from recbole_dtlns.llm.engine import CONSTRAINED, LOG_PROBABILITIES, TEXT, Engine, EngineConfig, optional_import
 from recbole_dtlns.llm.key_spellings import masked
 from recbole_dtlns.llm.reply import NoReply, Reply, probabilities
 from recbole_dtlns.llm.request import AsJSON, FreeText, OneOf, Request, Wanted
@@ -104,35 +107,47 @@ class Server:
         return os.environ.get(self.api_key_env or "", "").strip()  # a line break from a file is not part of it
 
 
-class OpenAIEngine:
+class ServerConfig(EngineConfig):
+    """How OpenAI-compatible servers are asked."""
+
+    api_key_env: str | None = None
+    """openai, ray: NAME of the environment variable that holds the key, such as OPENAI_API_KEY; never the key."""
+    concurrency: int = Field(32, ge=1)
+    """openai, ray: requests under way at once."""
+    timeout_seconds: float = Field(120.0, gt=0)
+    """openai, ray: seconds for one attempt, from connecting to the last byte of the reply."""
+    retries: int = Field(6, ge=0)
+    """openai, ray: further attempts after 408, 409, 429, 5xx and connection faults."""
+
+    def server(self, base_url: str | None) -> Server:
+        """The server at an address."""
+        return Server(
+            base_url, self.api_key_env, self.concurrency, self.timeout_seconds, self.retries, self.engine_args
+        )
+
+
+class OpenAIEngine(Engine):
     """Chat completions of one model on a server.
 
-    Args:
-        model: name of the model on the server.
+    Attributes:
         server: how to reach it.
-        revision: which state of the model; part of the verdicts' identity, since servers do not tell.
-        tokenizer: folder or name of the model's tokenizer, for counting tokens before anything is sent.
     """
 
+    class Config(ServerConfig):
+        """Settings of a server."""
+
+        base_url: str | None = None
+        """The server, such as http://localhost:8000/v1; default OpenAI's."""
+        tokenizer: str | None = None
+        """Folder or name of the model's tokenizer, for counting tokens in a dry run."""
+
+    config: Config
     name = "openai"
-    least_slice = 1
-    local = False
-    loads_model = False
+    what_model = "the model's name on the server"
 
-    def __init__(self, model: str, server: Server, revision: str | None = None, tokenizer: str | None = None) -> None:
-        self.model = model
-        self.server = server
-        self.tokenizer = tokenizer
-        self._revision = revision
-
-    @classmethod
-    def from_settings(cls, settings: Any) -> OpenAIEngine:
-        if settings.judge_model is None:
-            raise ConfigError("dtlns_judge: openai needs dtlns_judge_model, the model's name on the server")
-        return cls(settings.judge_model, server_of(settings), settings.judge_revision, settings.judge_tokenizer)
-
-    def revision(self) -> str | None:
-        return self._revision
+    def __init__(self, config: ComponentConfig | None = None, /, **fields: Any) -> None:
+        super().__init__(config, **fields)
+        self.server = self.config.server(self.config.base_url)
 
     @contextmanager
     def start(self) -> Iterator[_Running]:
@@ -145,21 +160,9 @@ class OpenAIEngine:
             yield _Running(library, client, self)
 
     def encoder(self) -> Callable[[Request], list[int]] | None:
-        if self.tokenizer is None:
+        if self.config.tokenizer is None:
             return None
-        return ChatTokenizer.load(self.tokenizer, None, self.name).ids
-
-
-def server_of(settings: Any) -> Server:
-    """The server that a run's settings describe."""
-    return Server(
-        settings.judge_base_url,
-        settings.judge_api_key_env,
-        settings.judge_concurrency,
-        settings.judge_timeout_seconds,
-        settings.judge_retries,
-        settings.judge_engine_args,
-    )
+        return ChatTokenizer.load(self.config.tokenizer, None, self.name).ids
 
 
 def request_body(model: str, request: Request, mode: str, arguments: Mapping[str, Any]) -> dict[str, Any]:

@@ -9,10 +9,13 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from typing import Any
 
-from recbole_dtlns.errors import ConfigError, EngineError
+from pydantic import Field
+
+from recbole_dtlns.components import ComponentConfig
+from recbole_dtlns.errors import EngineError
 from recbole_dtlns.llm.chat_model import ChatTokenizer, local_model, model_revision
-from recbole_dtlns.llm.engine import RunningEngine, optional_import
-from recbole_dtlns.llm.openai_engine import OpenAIEngine, Server, server_of
+from recbole_dtlns.llm.engine import Engine, RunningEngine, optional_import
+from recbole_dtlns.llm.openai_engine import OpenAIEngine, ServerConfig
 from recbole_dtlns.llm.reply import NoReply, Reply
 from recbole_dtlns.llm.request import Request
 from recbole_dtlns.llm.vllm_engine import VLLMRequests
@@ -24,72 +27,61 @@ INSTALL = "pip install 'recbole_dtlns[ray]'"
 _BATCH = 64  # rows that one actor takes at once; what a dying actor had in hand is asked again by Ray
 
 
-class RayEngine:
+class RayEngine(Engine):
     """Feeds pending requests to Ray Data and streams the replies back; a bad row is a reply with a reason.
 
     Ray makes the engines anew for every slice, so slices are large (`least_slice`); their replies are kept one by one.
+    A server's key is read from the environment of the nodes, never sent through Ray.
 
-    Args:
-        model: folder or name, the same on every node; with `urls`, its name on the servers.
-        revision: of a name.
-        address: of a cluster; None: the one that is connected, else one of this machine, ended afterwards.
-        workers: vLLM engines.
-        resources: what each engine needs, such as {"GPU": 1}.
+    Attributes:
+        resources: what each engine needs.
         urls: OpenAI-compatible servers to share the requests among, instead of vLLM engines.
-        server: how to ask those; its key is read from the environment of the nodes, never sent through Ray.
-        arguments: further arguments of vLLM's engine; `chat_template_kwargs` goes to the chat template.
+        server: how to ask those.
     """
 
+    class Config(ServerConfig):
+        """Settings of a cluster."""
+
+        ray_address: str | None = None
+        """Address of a cluster; default: the one of this machine, started if need be."""
+        ray_workers: int = Field(1, ge=1)
+        """Engines (vLLM replicas)."""
+        ray_resources: dict[str, float] = Field(default_factory=dict)
+        """What each engine needs, such as {CPU: 4}; default {GPU: 1}."""
+        ray_urls: list[str] = Field(default_factory=list)
+        """OpenAI-compatible servers to share the requests, instead of vLLM engines; the model is then the name that
+        it has on them."""
+
+    config: Config
     name = "ray"
+    what_model = "the folder or name of a model on every node"
     least_slice = 100_000
-    local = False
 
-    def __init__(
-        self,
-        model: str,
-        revision: str | None = None,
-        address: str | None = None,
-        workers: int = 1,
-        resources: Mapping[str, float] | None = None,
-        urls: Sequence[str] = (),
-        server: Server | None = None,
-        arguments: Mapping[str, Any] | None = None,
-    ) -> None:
-        self.model = model if urls else local_model(model)
-        self.address = address
-        self.workers = workers
-        self.resources = dict(resources or {"GPU": 1})
-        self.urls = list(urls)
+    def __init__(self, config: ComponentConfig | None = None, /, **fields: Any) -> None:
+        super().__init__(config, **fields)
+        self.resources = self.config.ray_resources or {"GPU": 1}
+        self.urls = self.config.ray_urls
         self.loads_model = not self.urls
-        self.server = server or Server()
-        for url in self.urls:
-            replace(self.server, base_url=url)  # a wrong address is told here, not by an actor
-        self._revision = revision
-        self._arguments = dict(arguments or {})
-        self._template_arguments = self._arguments.pop("chat_template_kwargs", {})
-
-    @classmethod
-    def from_settings(cls, settings: Any) -> RayEngine:
-        if settings.judge_model is None:
-            raise ConfigError("dtlns_judge: ray needs dtlns_judge_model, the folder or name of a model on every node")
-        return cls(
-            settings.judge_model,
-            settings.judge_revision,
-            settings.judge_ray_address,
-            settings.judge_ray_workers,
-            settings.judge_ray_resources,
-            settings.judge_ray_urls,
-            server_of(settings) if settings.judge_ray_urls else None,
-            settings.judge_engine_args,
-        )
+        if self.urls:
+            self.server = self.config.server(None)
+            for url in self.urls:
+                replace(self.server, base_url=url)  # a wrong address is told here, not by an actor
+        else:
+            self.model = local_model(self.model)
+        self.arguments = dict(self.config.engine_args)
+        self.template_arguments = self.arguments.pop("chat_template_kwargs", {})
 
     def revision(self) -> str | None:
-        return self._revision if self.urls else model_revision(self.model, self._revision)
+        return self.config.revision if self.urls else model_revision(self.model, self.config.revision)
+
+    def chat(self) -> ChatTokenizer:
+        """The model's tokenizer."""
+        return ChatTokenizer.load(self.model, self.config.revision, self.name, self.template_arguments)
 
     @contextmanager
     def start(self) -> Iterator[RunningEngine]:
         optional_import("ray.data", self.name, INSTALL)  # before a cluster is started for nothing
-        with ray_cluster(self.address, INSTALL) as ray:
+        with ray_cluster(self.config.ray_address, INSTALL) as ray:
             ray.data.DataContext.get_current().enable_progress_bars = False
             if self.urls:
                 yield _Fleet(ray, self)
@@ -100,7 +92,7 @@ class RayEngine:
     def encoder(self) -> Callable[[Request], list[int]] | None:
         if self.urls:
             return None
-        return ChatTokenizer.load(self.model, self._revision, self.name, self._template_arguments).ids
+        return self.chat().ids
 
     def _check_resources(self, ray: Any) -> None:
         """Say at once what Ray would wait for, for ever or for now."""
@@ -127,9 +119,8 @@ class _Actors:
         library = optional_import("vllm", engine.name, INSTALL)
         self.ray = ray
         self.engine = engine
-        chat = ChatTokenizer.load(engine.model, engine._revision, engine.name, engine._template_arguments)
-        length = engine._arguments.get("max_model_len") or _context(engine)
-        self.requests = VLLMRequests(library, chat.within(length))
+        length = engine.arguments.get("max_model_len") or _context(engine)
+        self.requests = VLLMRequests(library, engine.chat().within(length))
         self.mode = ""
         self.truncated = 0
 
@@ -147,8 +138,8 @@ class _Actors:
             return
         config = llm.vLLMEngineProcessorConfig(
             model_source=self.engine.model,
-            engine_kwargs={"enable_prefix_caching": True, **self._revised(), **self.engine._arguments},
-            concurrency=self.engine.workers,
+            engine_kwargs={"enable_prefix_caching": True, **self._revised(), **self.engine.arguments},
+            concurrency=self.engine.config.ray_workers,
             batch_size=_BATCH,
             placement_group_config={"bundles": [self.engine.resources]},
             should_continue_on_error=True,
@@ -163,7 +154,8 @@ class _Actors:
             yield position, _NO_REPLY if row is None else self._read(requests[position], row)
 
     def _revised(self) -> dict[str, Any]:
-        return {} if self.engine._revision is None else {"revision": self.engine._revision}
+        revision = self.engine.config.revision
+        return {} if revision is None else {"revision": revision}
 
     def _read(self, request: Request, row: Mapping[str, Any]) -> Reply:
         error = row.get("__inference_error__") or row.get("error")  # Ray leaves a failed row as it was
@@ -197,7 +189,7 @@ class _Fleet:
         # In blocks of one url each, in turn; Ray hands them to whichever actor is free.
         asked = data.map_batches(
             _Client,
-            fn_constructor_args=(self.engine.model, self.engine.server),
+            fn_constructor_args=(self.engine.config,),
             batch_size=_BATCH,
             concurrency=len(urls),
             num_cpus=0.1,
@@ -210,8 +202,8 @@ class _Fleet:
 class _Client:
     """Lives in an actor: asks the server that a batch names."""
 
-    def __init__(self, model: str, server: Server) -> None:
-        self.model, self.server = model, server
+    def __init__(self, config: ServerConfig) -> None:
+        self._shared = {name: getattr(config, name) for name in ServerConfig.model_fields}
         self._open = ExitStack()
         self._running: dict[str, RunningEngine] = {}
 
@@ -236,7 +228,7 @@ class _Client:
 
     def _at(self, url: str) -> RunningEngine:
         if url not in self._running:
-            engine = OpenAIEngine(self.model, replace(self.server, base_url=url))
+            engine = OpenAIEngine(base_url=url, **self._shared)
             self._running[url] = self._open.enter_context(engine.start())
         return self._running[url]
 
@@ -280,5 +272,5 @@ def _from_vllm(row: dict[str, Any]) -> dict[str, Any]:
 
 def _context(engine: RayEngine) -> int | None:
     transformers = optional_import("transformers", engine.name, INSTALL)
-    config = transformers.AutoConfig.from_pretrained(engine.model, revision=engine._revision)
+    config = transformers.AutoConfig.from_pretrained(engine.model, revision=engine.config.revision)
     return getattr(config.get_text_config(), "max_position_embeddings", None)

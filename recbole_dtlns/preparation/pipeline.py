@@ -15,7 +15,7 @@ from recbole_dtlns.guidance.contract import Guidance
 from recbole_dtlns.guidance.relabelling import Relabelling
 from recbole_dtlns.judges.contract import Question, Rehearsal, Verdicts
 from recbole_dtlns.judges.language_model.prompt import Prompt
-from recbole_dtlns.judges.table import make_judge
+from recbole_dtlns.judges.table import JUDGES
 from recbole_dtlns.preparation.asking import Asking
 from recbole_dtlns.preparation.growing import StructureVectors
 from recbole_dtlns.preparation.judging import Judging
@@ -162,8 +162,8 @@ def stage_versions(flat: Mapping[str, Any], teacher_recipe: tuple[int, dict[str,
         teacher_recipe: version and inputs of the teacher; of a trained one, so, the configuration as it resolves from
             its model's defaults.
     """
-    judge = make_judge(flat["judge"], flat)
-    learnt_from = make_judge(flat["judge_llm"], flat).version if flat["judge"] == "distilled" else None
+    judge = JUDGES.make(flat["judge"], flat)
+    learnt_from = None if judge.llm in (None, judge) else judge.llm.version
     return {
         "teacher": [Teaching.version, *teacher_recipe],
         "structure": StructureVectors.version,

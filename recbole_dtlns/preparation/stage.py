@@ -98,7 +98,7 @@ class Stage(Component):
     version: int
 
     @classmethod
-    def from_flat(cls, flat: Mapping[str, Any]) -> Self:
+    def from_flat(cls, flat: Mapping[str, Any], name: str = "") -> Self:
         """The stage that flat keys describe."""
         return cls(cls.Config.from_flat(flat))
 

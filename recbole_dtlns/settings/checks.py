@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from recbole_dtlns.errors import ConfigError
 from recbole_dtlns.judges.table import JUDGES
+from recbole_dtlns.llm.table import ENGINES
 from recbole_dtlns.losses.table import LOSSES
 from recbole_dtlns.methods.table import METHODS
 from recbole_dtlns.negatives.choosing.contract import ItemSampler
@@ -24,7 +25,7 @@ def check_together(settings: DTLNSSettings) -> None:
     """Refuse what contradicts.
 
     Raises:
-        UnknownNameError: a judge, sampler, pool or loss is none.
+        UnknownNameError: a judge, engine, sampler, pool or loss is none.
         InstallationError: somebody else's cannot be imported.
         ConfigError: two keys contradict, or a key contradicts a component.
     """
@@ -39,6 +40,7 @@ def check_together(settings: DTLNSSettings) -> None:
 
 def _check_names(settings: DTLNSSettings) -> None:
     JUDGES.get(settings.judge)
+    ENGINES.get(settings.flat["engine"])
     if settings.selects:
         _check_name("sampler", settings.sampler, [*SAMPLERS.names(), RECBOLE_SAMPLER])
     _check_name("loss", settings.loss, [MODEL_LOSS, AUTO_LOSS, *LOSSES.names()])
@@ -57,6 +59,9 @@ def chosen_components(settings: DTLNSSettings) -> list[tuple[Registry[Any], str]
         (JUDGES, settings.judge),
         (POOLS, settings.pool_used),
     ]
+    judge = config_of(JUDGES.get(settings.judge))
+    if judge is not None and "engine" in judge.keys(settings.judge):
+        chosen.append((ENGINES, settings.flat["engine"]))
     if settings.teacher in TEACHERS.names():
         chosen.append((TEACHERS, settings.teacher))
     if settings.selects:

@@ -11,6 +11,7 @@ from pydantic.fields import FieldInfo
 from recbole_dtlns.components import PREFIX, Component, ComponentConfig, SharedKey
 from recbole_dtlns.errors import ConfigError
 from recbole_dtlns.judges.table import JUDGES
+from recbole_dtlns.llm.table import ENGINES
 from recbole_dtlns.losses.table import LOSSES
 from recbole_dtlns.methods.table import METHODS
 from recbole_dtlns.negatives.pools.table import POOLS
@@ -23,19 +24,17 @@ from recbole_dtlns.preparation.relabelling import Relabelled
 from recbole_dtlns.preparation.stage import StoreConfig
 from recbole_dtlns.preparation.teaching import GivenCandidates, Teaching
 from recbole_dtlns.registry import Registry
-from recbole_dtlns.settings import groups, unowned
+from recbole_dtlns.settings import groups
 from recbole_dtlns.teachers.by_recbole import SavedConfig, TrainedConfig
 from recbole_dtlns.teachers.table import TEACHERS
 
-TABLES: tuple[Registry[Any], ...] = (METHODS, TEACHERS, JUDGES, SAMPLERS, POOLS, LOSSES)
+TABLES: tuple[Registry[Any], ...] = (METHODS, TEACHERS, JUDGES, ENGINES, SAMPLERS, POOLS, LOSSES)
 GROUPS: tuple[type[ComponentConfig], ...] = (
     groups.RunKeys,
     groups.RelabelKeys,
     groups.NegativeKeys,
     groups.PoolKeys,
     groups.LossKeys,
-    unowned.OfJudges,
-    unowned.OfLanguageModels,
 )
 STAGES: dict[str, type[ComponentConfig]] = {
     "store": StoreConfig,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import types
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
@@ -11,7 +11,10 @@ from pydantic.fields import FieldInfo
 
 from recbole_dtlns.components import PREFIX, ComponentConfig
 from recbole_dtlns.errors import UnknownNameError
+from recbole_dtlns.judges.distilled import DistilledJudge
+from recbole_dtlns.judges.language_model.judge import LLMJudge
 from recbole_dtlns.judges.table import JUDGES
+from recbole_dtlns.llm.table import ENGINES
 from recbole_dtlns.losses.table import LOSSES
 from recbole_dtlns.negatives.pools.table import POOLS
 from recbole_dtlns.negatives.samplers import SAMPLERS
@@ -24,7 +27,7 @@ from recbole_dtlns.preparation.relabelling import Relabelled
 from recbole_dtlns.preparation.stage import StoreConfig
 from recbole_dtlns.preparation.teaching import GivenCandidates, Teaching
 from recbole_dtlns.registry import Registry, nearest
-from recbole_dtlns.settings import groups, unowned
+from recbole_dtlns.settings import groups
 from recbole_dtlns.settings.owners import Key, Owner, keys_of, owners, owners_in
 from recbole_dtlns.teachers.by_recbole import SavedConfig, TrainedConfig
 from recbole_dtlns.teachers.table import TEACHERS
@@ -44,12 +47,14 @@ class Section:
     Attributes:
         title: its comment.
         sources: whose keys, in this order; of a table, those of this package's components.
+        without: names of components whose keys stand elsewhere.
         further: lines for keys that are no settings of this package's, and are read by its runner.
     """
 
     title: str
     sources: tuple[type[ComponentConfig] | Registry[Any], ...]
     further: tuple[str, ...] = ()
+    without: tuple[str, ...] = ()
 
 
 SECTIONS = (
@@ -69,12 +74,14 @@ SECTIONS = (
     ),
     Section("Trees", (StructureVectors.Config, StructureTree.Config, SemanticTree.Config, TreeControl.Config)),
     Section(
-        "Judge: which candidates are false negatives?", (Judging.Config, JUDGES, Rehearsing.Config, unowned.OfJudges)
+        "Judge: which candidates are false negatives?",
+        (Judging.Config, JUDGES, Rehearsing.Config),
+        without=("llm", "distilled"),
     ),
     Section(
         "LLM judges. An answered pair is never asked again: verdicts are kept in dtlns_cache_dir by prompt, model and "
         "codes.",
-        (unowned.OfLanguageModels,),
+        (LLMJudge.Config, ENGINES, DistilledJudge.Config),
     ),
     Section(
         "Relabelling: what a positive verdict does in training. Nothing of it reaches evaluation.",
@@ -102,7 +109,7 @@ def yaml_reference() -> str:
     parts: list[str] = [_HEAD]
     written: set[str] = set()
     for section in SECTIONS:
-        names = [name for name in dict.fromkeys(_names(section.sources)) if name not in written]
+        names = [name for name in dict.fromkeys(_names(section)) if name not in written]
         written |= set(names)
         parts.append(
             "\n".join([f"# {section.title}", *map(_yaml_line, (keys[name] for name in names)), *section.further])
@@ -157,11 +164,11 @@ def _with_readers(meaning: str, readers: list[Owner], meanings: int) -> str:
     return f"{', '.join(names)}: {meaning[:1].lower() if plain else meaning[:1]}{meaning[1:]}"
 
 
-def _names(sources: Iterable[type[ComponentConfig] | Registry[Any]]) -> Iterator[str]:
-    for source in sources:
+def _names(section: Section) -> Iterator[str]:
+    for source in section.sources:
         if isinstance(source, Registry):
             for owner in owners_in(source):
-                if not owner.package:
+                if not owner.package and owner.name not in section.without:
                     yield from owner.config.keys(owner.name)
         else:
             yield from source.keys()

@@ -25,9 +25,10 @@ from recbole_dtlns.preparation.judging import Judging
 from recbole_dtlns.preparation.stage import StoreConfig
 from recbole_dtlns.preparation.teaching import Teaching
 from recbole_dtlns.registry import nearest
-from recbole_dtlns.settings import groups, unowned
+from recbole_dtlns.settings import groups
 from recbole_dtlns.settings.checks import check_together, chosen_components
 from recbole_dtlns.settings.groups import AUTO_LOSS, MODEL_LOSS, RECBOLE_SAMPLER
+from recbole_dtlns.settings.judge_and_engine import engine_apart
 from recbole_dtlns.settings.owners import Owner, broken_plug_ins, config_of, keys_of, owners
 from recbole_dtlns.settings.renamed import under_new_names
 
@@ -41,8 +42,6 @@ class DTLNSSettings(
     Teaching.Config,
     StoreConfig,
     groups.RunKeys,
-    unowned.OfLanguageModels,
-    unowned.OfJudges,
 ):
     """What a run is told. `from_config` adds the keys of components, which are in `flat` and have no attribute here."""
 
@@ -57,7 +56,7 @@ class DTLNSSettings(
             ConfigError: a key is unknown (the nearest one is named), a value is wrong, or two contradict.
         """
         given = {key: value for key, value in config.items() if key.startswith(PREFIX)}
-        given = under_new_names(given, "the configuration")
+        given = engine_apart(under_new_names(given, "the configuration"))
         assembled = _assembled(tuple(owners()))
         known = [PREFIX + name for name in assembled.model_fields]
         for key in given:

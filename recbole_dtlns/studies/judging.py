@@ -19,13 +19,13 @@ from recbole_dtlns.data.interactions import TrainInteractions
 from recbole_dtlns.errors import ConfigError
 from recbole_dtlns.judges.audit import Audit, audit
 from recbole_dtlns.judges.contract import Label, Question, Verdicts
-from recbole_dtlns.judges.distilled import DistilledJudge
 from recbole_dtlns.judges.language_model.estimate import Estimate, estimate
 from recbole_dtlns.judges.language_model.judge import LLMJudge
 from recbole_dtlns.judges.language_model.label_card import label_file_card
-from recbole_dtlns.judges.table import make_judge
+from recbole_dtlns.judges.table import JUDGES
 from recbole_dtlns.llm.batch_files import RecordedReplies, write_requests
 from recbole_dtlns.preparation import ask, judge_question, rehearse
+from recbole_dtlns.settings.judge_and_engine import judge_apart
 from recbole_dtlns.settings.settings import DTLNSSettings
 from recbole_dtlns.storage.whole_files import write_file
 from recbole_dtlns.teachers.contract import Teacher
@@ -120,19 +120,19 @@ def export_requests(
 ) -> int:
     """Write the requests that are not answered yet as an OpenAI-batch file; returns how many.
 
-    The replies are read with `dtlns_judge: recorded` and `dtlns_judge_labels: REPLIES.jsonl`. Other arguments as for
-    `run_recbole_dtlns`; `dtlns_judge_model` names the model where the requests will be answered.
+    The replies are read with `dtlns_judge: llm`, `dtlns_engine: recorded` and `dtlns_judge_labels: REPLIES.jsonl`.
+    Other arguments as for `run_recbole_dtlns`; `dtlns_judge_model` names the model where the requests will be answered.
 
     Raises:
         ConfigError: no model is named.
     """
     config = DTLNSConfig(model, dataset, config_file_list, config_dict, arguments)
-    settings = config.settings
-    judge = LLMJudge.from_settings(RecordedReplies.from_settings, settings)
+    flat = config.settings.flat
+    judge = LLMJudge.from_flat({**flat, "engine": RecordedReplies.name})
     plan = judge.plan(_question(config))
     pending = plan.missing(judge.store().read().find(plan.keys) >= 0)
     requests = (inquiry.request() for inquiry in plan.inquiries(pending))
-    return write_requests(Path(file), requests, judge.engine.model, settings.judge_engine_args)
+    return write_requests(Path(file), requests, judge.engine.model, flat["judge_engine_args"])
 
 
 @quiet_recbole()
@@ -155,7 +155,8 @@ def audit_judges(
     """
     config = DTLNSConfig(model, dataset, config_file_list, config_dict, arguments)
     settings = config.settings
-    named = {name: make_judge(name, settings.flat) for name in judges}
+    told = {name: judge_apart(name, settings.flat) for name in judges}
+    named = {name: JUDGES.make(flat["judge"], flat) for name, flat in told.items()}
     strangers = sorted(set(controls) - set(judges))
     if strangers:
         raise ConfigError(f"--controls names {', '.join(strangers)}, which --judges does not")
@@ -178,9 +179,8 @@ def _train_and_teacher(config: DTLNSConfig) -> tuple[TrainInteractions, Teacher]
 
 
 def _llm_judge(settings: DTLNSSettings) -> LLMJudge:
-    judge = make_judge(settings.judge, settings.flat)
-    judge = judge.llm if isinstance(judge, DistilledJudge) else judge
-    if not isinstance(judge, LLMJudge):
+    judge = JUDGES.make(settings.judge, settings.flat).llm
+    if judge is None:
         raise ConfigError(
             f"--dry-run is for judges that ask an LLM; dtlns_judge is '{settings.judge}', which costs nothing: run it"
         )

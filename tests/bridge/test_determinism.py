@@ -58,8 +58,6 @@ from recbole_dtlns.bridge.runner import prepare_only
 from recbole_dtlns.conformance.rule_engine import RuleEngine
 from recbole_dtlns.judges.contract import Question
 from recbole_dtlns.judges.distilled import DistilledJudge
-from recbole_dtlns.judges.language_model.judge import LLMJudge
-from recbole_dtlns.judges.language_model.prompt import Prompt
 warnings.simplefilter("ignore")
 keys = json.loads(sys.argv[1])
 found = []
@@ -72,7 +70,7 @@ for threads in (1, 2, 4):
     assert not any(artefact.reused for artefact in done.artefacts.values())
     arrays = {stage: artefact.arrays for stage, artefact in done.artefacts.items()}
     question = Question(done.train, done.candidates, done.views)
-    judge = DistilledJudge(LLMJudge(RuleEngine(), Prompt.load("pair"), cache), max_llm_pairs=300)
+    judge = DistilledJudge(engine=RuleEngine(), cache_dir=cache, max_llm_pairs=300)
     arrays["distilled"] = {"probability": judge.judge(question).probability}
     found.append({
         f"{stage}/{name}": hashlib.sha256(np.ascontiguousarray(values).tobytes()).hexdigest()

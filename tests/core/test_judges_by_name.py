@@ -17,7 +17,7 @@ from recbole_dtlns.judges.calibrated import CalibratedJudge
 from recbole_dtlns.judges.contract import Label, Question
 from recbole_dtlns.judges.controls import RankJudge, ShuffledJudge, with_random_paths, with_shuffled_paths
 from recbole_dtlns.judges.structural import StructuralJudge
-from recbole_dtlns.judges.table import make_judge
+from recbole_dtlns.judges.table import JUDGES
 from recbole_dtlns.teachers.contract import Candidates
 
 LABELS = "user_id\titem_id\nu0-00\ti1-00\nu1-00\ti0-00\n"
@@ -54,7 +54,7 @@ INPUTS = {
 def made(name: str, **keys: Any) -> Any:
     """The judge that a configuration names."""
     Path("labels.tsv").write_text(LABELS)
-    return make_judge(name, {**SETTINGS, **keys})
+    return JUDGES.make(name, {**SETTINGS, **keys})
 
 
 @pytest.fixture(scope="module")

@@ -6,6 +6,7 @@ import ast
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -90,8 +91,15 @@ def package_of(path: Path) -> str:
     return ".".join(["recbole_dtlns", *path.parent.parts])
 
 
+@cache
 def parsed(path: Path) -> ast.Module:
     return ast.parse((PACKAGE / path).read_text(encoding="utf-8"))
+
+
+@cache
+def imported(path: Path) -> frozenset[str]:
+    """Every module that a file of the package names."""
+    return frozenset(imports(parsed(path), package_of(path)))
 
 
 def room_of(module: str) -> str:
@@ -102,9 +110,10 @@ def room_of(module: str) -> str:
 def names_offered_to_all(path: Path, tree: ast.Module) -> ast.Module:
     """The package's own __init__ offers names of high rooms, to type checkers and, loaded when first used, to all."""
     if path == Path("__init__.py"):
-        tree.body = [
+        kept = [
             node for node in tree.body if not (isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test))
         ]
+        return ast.Module(kept, tree.type_ignores)
     return tree
 
 
@@ -133,7 +142,7 @@ def test_no_room_holds_more_than_a_quarter() -> None:
 def test_recbole_plotly_and_ray_have_their_rooms(path: Path) -> None:
     """They are named nowhere else, not even inside a function."""
     own = path.with_suffix("").parts[0]
-    named = set(imports(parsed(path), package_of(path)))
+    named = imported(path)
     for library, rooms in MAY_IMPORT.items():
         assert own in rooms or not [module for module in named if within(module, library)], library
 
@@ -142,8 +151,7 @@ def test_recbole_plotly_and_ray_have_their_rooms(path: Path) -> None:
 def test_no_module_starts_recbole_or_unpickles(path: Path) -> None:
     """recbole.quick_start imports Ray and resolves the model again; a pickle runs whatever is in it."""
     tree = parsed(path)
-    named = set(imports(tree, package_of(path)))
-    assert not [module for module in named if within(module, "recbole.quick_start")]
+    assert not [module for module in imported(path) if within(module, "recbole.quick_start")]
     assert not list(unpicklings(tree))
 
 

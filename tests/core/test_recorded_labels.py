@@ -13,6 +13,7 @@ from recbole_dtlns.data.interactions import TrainInteractions
 from recbole_dtlns.errors import ConfigError, DataError
 from recbole_dtlns.judges.contract import Label, Question
 from recbole_dtlns.judges.recorded import RecordedJudge
+from recbole_dtlns.llm.batch_files import RecordedReplies
 from recbole_dtlns.teachers.candidate_file import read_candidates
 from recbole_dtlns.teachers.contract import Candidates
 from recbole_dtlns.trees.item_tree import ItemTree
@@ -46,7 +47,7 @@ def write(rows: list[tuple[str, ...]], *columns: str, file: str = "labels.tsv") 
 @pytest.mark.parametrize("file", ["labels.tsv", "labels.parquet"])
 def test_labels_and_probabilities_are_looked_up(file: str) -> None:
     rows = [(*tokens(2), "positive", "0.9"), (*tokens(0), "negative", "0.2"), (*tokens(1), "abstain", "")]
-    verdicts = RecordedJudge(write(rows, "label", "probability", file=file)).judge(question())
+    verdicts = RecordedJudge(labels=write(rows, "label", "probability", file=file)).judge(question())
     assert verdicts.label[:4].tolist() == [Label.NEGATIVE, Label.ABSTAIN, Label.POSITIVE, Label.ABSTAIN]
     assert verdicts.probability[:3] == pytest.approx([0.2, np.nan, 0.9], nan_ok=True)
     n = len(question().candidates)
@@ -55,7 +56,7 @@ def test_labels_and_probabilities_are_looked_up(file: str) -> None:
 
 def test_a_file_of_pairs_alone_lists_positives() -> None:
     file = write([tokens(1), tokens(3), ("nobody", "nothing")])
-    verdicts = RecordedJudge(file, missing="negative").judge(question())
+    verdicts = RecordedJudge(labels=file, missing="negative").judge(question())
     assert np.flatnonzero(verdicts.label == Label.POSITIVE).tolist() == [1, 3]
     assert verdicts.counts()["abstain"] == 0
     assert verdicts.facts["rows_of_unknown"] == 1 and verdicts.facts["found"] == 2
@@ -63,8 +64,8 @@ def test_a_file_of_pairs_alone_lists_positives() -> None:
 
 def test_the_threshold_turns_probabilities_into_labels() -> None:
     file = write([(*tokens(0), "0.3"), (*tokens(1), "0.7")], "probability")
-    assert RecordedJudge(file, threshold=0.3).judge(question()).label[:2].tolist() == [1, 1]
-    assert RecordedJudge(file, threshold=0.5).judge(question()).label[:2].tolist() == [0, 1]
+    assert RecordedJudge(labels=file, threshold=0.3).judge(question()).label[:2].tolist() == [1, 1]
+    assert RecordedJudge(labels=file, threshold=0.5).judge(question()).label[:2].tolist() == [0, 1]
 
 
 def test_candidates_that_the_file_does_not_name_are_negative_or_not_answered() -> None:
@@ -72,7 +73,7 @@ def test_candidates_that_the_file_does_not_name_are_negative_or_not_answered() -
     file = write([(*tokens(1), "0.7")], "probability")
     n = len(question().candidates)
     abstaining, negative = (
-        RecordedJudge(file, missing=missing).judge(question()) for missing in ("abstain", "negative")
+        RecordedJudge(labels=file, missing=missing).judge(question()) for missing in ("abstain", "negative")
     )
     others = np.arange(n) != 1
     assert np.isnan(abstaining.probability[others]).all() and (abstaining.label[others] == Label.ABSTAIN).all()
@@ -85,29 +86,29 @@ def test_labels_without_probabilities_are_certain() -> None:
     """One, nought, or none; a file that names every candidate leaves nothing out."""
     n = len(question().candidates)
     given = ["negative", "positive", " Abstain ", "1", *["0"] * (n - 4)]
-    verdicts = RecordedJudge(write([(*tokens(pair), label) for pair, label in enumerate(given)], "label")).judge(
+    verdicts = RecordedJudge(labels=write([(*tokens(pair), label) for pair, label in enumerate(given)], "label")).judge(
         question()
     )
     assert verdicts.probability == pytest.approx([0, 1, np.nan, 1, *[0] * (n - 4)], nan_ok=True)
     assert verdicts.label.tolist() == [0, 1, 2, 1, *[0] * (n - 4)]
     assert verdicts.abstained == {"recorded as an abstention": 1}
     assert verdicts.facts == {"file": "labels.tsv", "rows": n, "rows_of_unknown": 0, "found": n}
-    sure = RecordedJudge(write([(*tokens(pair), "positive") for pair in range(n)], "label")).judge(question())
+    sure = RecordedJudge(labels=write([(*tokens(pair), "positive") for pair in range(n)], "label")).judge(question())
     assert sure.abstained == {}
 
 
 def test_both_ends_of_probability_are_probabilities() -> None:
-    verdicts = RecordedJudge(write([(*tokens(0), "0"), (*tokens(1), "1")], "probability")).judge(question())
+    verdicts = RecordedJudge(labels=write([(*tokens(0), "0"), (*tokens(1), "1")], "probability")).judge(question())
     assert verdicts.probability[:2].tolist() == verdicts.label[:2].tolist() == [0, 1]
 
 
 def test_a_pair_may_be_written_twice_where_both_say_the_same() -> None:
     """Other pairs' labels do not matter; the first two lines that contradict each other are named."""
     agreed = [(*tokens(0), "1"), (*tokens(3), "0"), (*tokens(0), "1"), (*tokens(5), "1")]
-    verdicts = RecordedJudge(write(agreed, "label")).judge(question())
+    verdicts = RecordedJudge(labels=write(agreed, "label")).judge(question())
     assert verdicts.label[[0, 3, 5]].tolist() == [1, 0, 1]
     with pytest.raises(DataError, match=r"line 6: the pair has another label than in .* line 5"):
-        RecordedJudge(write([*agreed, (*tokens(5), "0")], "label")).judge(question())
+        RecordedJudge(labels=write([*agreed, (*tokens(5), "0")], "label")).judge(question())
 
 
 def test_tokens_are_compared_as_text_and_headers_may_name_types() -> None:
@@ -115,7 +116,7 @@ def test_tokens_are_compared_as_text_and_headers_may_name_types() -> None:
     pairs = Candidates(*(np.array(column, dtype=np.int32) for column in ([0, 0], [1, 2], [0, 1], [0, 0])))
     tree = ItemTree.from_paths(["0", "0", "0"])
     Path("labels.tsv").write_text("item_id:token\tuser_id:token\nNA\t007\n1.0\t7\n")
-    verdicts = RecordedJudge("labels.tsv").judge(Question(train, pairs, {"structure": tree, "semantic": tree}))
+    verdicts = RecordedJudge(labels="labels.tsv").judge(Question(train, pairs, {"structure": tree, "semantic": tree}))
     asked = list(zip(train.user_tokens[pairs.users], train.item_tokens[pairs.items], strict=True))
     assert [label == Label.POSITIVE for label in verdicts.label] == [pair == ("007", "NA") for pair in asked]
 
@@ -142,34 +143,33 @@ def test_tokens_are_compared_as_text_and_headers_may_name_types() -> None:
 )
 def test_files_that_cannot_be_right_are_refused(rows: list[tuple[str, ...]], columns: list[str], problem: str) -> None:
     with pytest.raises(DataError, match=problem):
-        RecordedJudge(write(rows, *columns)).judge(question())
+        RecordedJudge(labels=write(rows, *columns)).judge(question())
 
 
 def test_missing_columns_and_files_are_named() -> None:
     Path("labels.tsv").write_text("user\titem\n1\t2\n")
     with pytest.raises(DataError, match="lacks the column user_id and item_id; its columns are user, item"):
-        RecordedJudge("labels.tsv").judge(question())
+        RecordedJudge(labels="labels.tsv").judge(question())
     with pytest.raises(DataError, match=r"none\.tsv"):
-        RecordedJudge("none.tsv").inputs()
+        RecordedJudge(labels="none.tsv").inputs()
     with pytest.raises(DataError, match=r"none\.parquet"):
-        RecordedJudge("none.parquet").judge(question())
+        RecordedJudge(labels="none.parquet").judge(question())
     Path("labels.parquet").write_text("no parquet")
     with pytest.raises(DataError, match=r"cannot read labels\.parquet"):
-        RecordedJudge("labels.parquet").judge(question())
+        RecordedJudge(labels="labels.parquet").judge(question())
 
 
 def test_the_file_is_part_of_the_verdicts_key() -> None:
-    first = RecordedJudge(write([tokens(0)])).inputs()
-    assert first != RecordedJudge(write([tokens(1)])).inputs()
-    assert first == RecordedJudge(write([tokens(0)], file="copy.tsv")).inputs()
+    first = RecordedJudge(labels=write([tokens(0)])).inputs()
+    assert first != RecordedJudge(labels=write([tokens(1)])).inputs()
+    assert first == RecordedJudge(labels=write([tokens(0)], file="copy.tsv")).inputs()
 
 
 def test_recorded_needs_a_file_and_replies_need_a_model() -> None:
-    settings = {"judge_labels": None, "judge_missing": "abstain", "judge_threshold": 0.5, "judge_model": None}
     with pytest.raises(ConfigError, match="dtlns_judge_labels"):
-        RecordedJudge.from_settings(type("Settings", (), settings))
+        RecordedJudge()
     with pytest.raises(ConfigError, match="dtlns_judge_model"):
-        RecordedJudge.from_settings(type("Settings", (), {**settings, "judge_labels": "replies.jsonl"}))
+        RecordedReplies(labels="replies.jsonl")
 
 
 def test_candidates_are_read_in_the_order_of_their_ranks() -> None:
@@ -224,7 +224,7 @@ def test_the_published_labels_load(sports: Path) -> None:
         for name in ("structure", "semantic")
     }
     asked = Question(train, candidates, trees)
-    verdicts = RecordedJudge(sports / "llama31_8b_positive.tsv", missing="negative").judge(asked)
+    verdicts = RecordedJudge(labels=str(sports / "llama31_8b_positive.tsv"), missing="negative").judge(asked)
     assert facts == {"rows_of_unknown": 0, "rows_observed_in_train": 0, "rows_repeated": 0}
     assert len(candidates) == 20 * 10_507 and verdicts.facts["rows"] == 193_550
     assert verdicts.counts()["positive"] == 193_550 == verdicts.facts["found"]

@@ -21,7 +21,6 @@ from recbole_dtlns.settings.owners import keys_of, owners
 from recbole_dtlns.settings.reference import meaning_of, text_reference, type_in_words
 from recbole_dtlns.settings.renamed import RENAMED, under_new_names
 from recbole_dtlns.settings.settings import DTLNSSettings
-from recbole_dtlns.settings.unowned import OfJudges, OfLanguageModels
 
 
 class KthHardest(ItemSampler):
@@ -75,13 +74,6 @@ def test_keys_of_components_are_in_the_flat_settings_with_their_defaults() -> No
 def test_values_of_components_that_are_not_chosen_are_checked_too(key: str) -> None:
     with pytest.raises(ConfigError, match=f"dtlns_{key}: input should be"):
         settings(sampler="rns", teacher="ItemKNN", **{key: -1})
-
-
-def test_no_key_waits_here_that_a_component_has() -> None:
-    """A field leaves `unowned` when its component brings it; only what LLM judges share with others may be in both."""
-    owned = {name for owner in owners() if owner.kind != "run" for name in owner.config.keys(owner.name)}
-    waiting = {*OfJudges.keys(), *OfLanguageModels.keys()}
-    assert waiting & owned <= {"judge_threshold"}
 
 
 def test_a_sampler_of_somebody_elses_brings_its_settings(monkeypatch: pytest.MonkeyPatch) -> None:

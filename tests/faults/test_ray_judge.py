@@ -11,13 +11,12 @@ from typing import Any
 import numpy as np
 import pytest
 from hostile_replies import KEY, PASSING, files_with_key, good
+from llm_judges import llm_judge
 from questions import random_question
 
 from recbole_dtlns.conformance.raw_server import RawServer
 from recbole_dtlns.judges.contract import Label
-from recbole_dtlns.judges.language_model.judge import Limits, LLMJudge
-from recbole_dtlns.judges.language_model.prompt import Prompt
-from recbole_dtlns.llm.openai_engine import Server
+from recbole_dtlns.judges.language_model.judge import LLMJudge
 from recbole_dtlns.llm.ray_engine import RayEngine
 
 pytestmark = [pytest.mark.ray, pytest.mark.filterwarnings("ignore")]  # Ray's own warnings are not ours
@@ -37,9 +36,9 @@ def cluster() -> Iterator[None]:
 
 
 def judge(servers: list[RawServer], store: str, **reach: Any) -> LLMJudge:
-    server = Server(retries=1, concurrency=4, api_key_env="CANARY_KEY", **reach)
-    engine = RayEngine("a-model", urls=[each.url for each in servers], server=server)
-    return LLMJudge(engine, Prompt.load("pair"), store, limits=Limits(max_abstain_rate=1.0), reask_abstained=True)
+    reach = {"retries": 1, "concurrency": 4, "api_key_env": "CANARY_KEY", **reach}
+    engine = RayEngine(model="a-model", ray_urls=[each.url for each in servers], **reach)
+    return llm_judge(engine, "pair", store, max_abstain_rate=1.0, reask_abstained=True)
 
 
 @pytest.mark.usefixtures("cluster")
@@ -54,7 +53,7 @@ def test_a_fleet_that_fails_in_every_way_changes_no_verdict(seed: int, caplog: p
 
     with RawServer(lambda request: [good(request)]) as sound, RawServer(failing, pause=0.001) as broken:
         truth = judge([sound], "truth").judge(QUESTION)
-        found = judge([sound, broken], "store", timeout=1.0).judge(QUESTION)
+        found = judge([sound, broken], "store", timeout_seconds=1.0).judge(QUESTION)
         answered = found.label != Label.ABSTAIN
         assert answered.any()
         np.testing.assert_array_equal(found.label[answered], truth.label[answered])

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 from hostile_replies import FINAL, KEY, PASSING, files_with_key, good
+from llm_judges import llm_judge
 from questions import random_question
 from seeds import seeds
 
@@ -19,18 +20,16 @@ from recbole_dtlns.conformance.faulty_server import end_of_requests
 from recbole_dtlns.conformance.raw_server import RawServer
 from recbole_dtlns.errors import DTLNSError
 from recbole_dtlns.judges.contract import Label, Verdicts
-from recbole_dtlns.judges.language_model.judge import Limits, LLMJudge
-from recbole_dtlns.judges.language_model.prompt import Prompt
-from recbole_dtlns.llm.openai_engine import OpenAIEngine, Server
+from recbole_dtlns.judges.language_model.judge import LLMJudge
+from recbole_dtlns.llm.openai_engine import OpenAIEngine
 
 QUESTION = random_question(n_users=12)
 
 
 def judge(server: RawServer, store: str, **reach: Any) -> LLMJudge:
-    reach = {"timeout": 60.0, "retries": 1, "concurrency": 4, "api_key_env": "CANARY_KEY", **reach}
-    engine = OpenAIEngine("a-model", Server(server.url, **reach))
-    limits = Limits(requests_per_slice=16, max_abstain_rate=1.0)
-    return LLMJudge(engine, Prompt.load("pair"), store, limits=limits, reask_abstained=True)
+    reach = {"timeout_seconds": 60.0, "retries": 1, "concurrency": 4, "api_key_env": "CANARY_KEY", **reach}
+    engine = OpenAIEngine(model="a-model", base_url=server.url, **reach)
+    return llm_judge(engine, "pair", store, slice=16, max_abstain_rate=1.0, reask_abstained=True)
 
 
 @pytest.fixture(autouse=True)
@@ -69,7 +68,7 @@ def test_a_server_that_fails_in_every_way_changes_no_verdict(
 
     with RawServer(failing, pause=0.001) as server:
         try:
-            found = judge(server, "store", timeout=0.5).judge(QUESTION)
+            found = judge(server, "store", timeout_seconds=0.5).judge(QUESTION)
             shown = str(found)
             answered = found.label != Label.ABSTAIN
             np.testing.assert_array_equal(found.label[answered], truth.label[answered])

@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from llm_judges import llm_judge
 from questions import random_question
 
 from recbole_dtlns.conformance.rule_engine import RuleEngine
-from recbole_dtlns.judges.language_model.judge import Limits, LLMJudge
-from recbole_dtlns.judges.language_model.prompt import Prompt
+from recbole_dtlns.judges.language_model.judge import LLMJudge
 from recbole_dtlns.judges.language_model.requests import Inquiry
 from recbole_dtlns.llm.batch_files import RecordedReplies, write_requests
 from recbole_dtlns.llm.openai_engine import request_body
@@ -24,8 +24,8 @@ QUESTION = random_question(n_users=3, candidates=3)
 shapes = pytest.mark.parametrize("shape", ["pair", "user"])
 
 
-def judge(engine: Any, shape: str, store: str = "llm-verdicts") -> LLMJudge:
-    return LLMJudge(engine, Prompt.load(shape), store, 0.75, max_history=4, limits=Limits(max_abstain_rate=1.0))
+def judge(engine: Any, shape: str) -> LLMJudge:
+    return llm_judge(engine, shape, ".", threshold=0.75, max_history=4, max_abstain_rate=1.0)
 
 
 def inquiries(shape: str) -> list[Inquiry]:
@@ -74,7 +74,7 @@ def test_replies_to_requests_exported_before_are_read(shape: str) -> None:
         for line in map(json.loads, (BEFORE / f"{shape}.jsonl").read_text().splitlines()):
             body = {"choices": [{"message": {"content": answer}}]}
             file.write(json.dumps({"custom_id": line["custom_id"], "response": {"body": body}}) + "\n")
-    found = judge(RecordedReplies("replies.jsonl", "rule-of-0.1"), shape).judge(QUESTION)
+    found = judge(RecordedReplies(labels="replies.jsonl", model="rule-of-0.1"), shape).judge(QUESTION)
     assert found.label.tolist() == {"pair": [1] * 9, "user": [0, 1, 0] * 3}[shape]
 
 

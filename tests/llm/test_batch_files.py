@@ -8,21 +8,21 @@ from typing import Any
 
 import numpy as np
 import pytest
+from llm_judges import llm_judge
 from questions import random_question
 
 from recbole_dtlns.conformance.rule_engine import RuleEngine, overlap
-from recbole_dtlns.errors import DataError, JudgeError
+from recbole_dtlns.errors import ConfigError, DataError, JudgeError
 from recbole_dtlns.judges.contract import Label
-from recbole_dtlns.judges.language_model.judge import Limits, LLMJudge
-from recbole_dtlns.judges.language_model.prompt import Prompt
+from recbole_dtlns.judges.language_model.judge import LLMJudge
 from recbole_dtlns.llm.batch_files import RecordedReplies, write_requests
 
 QUESTION = random_question(n_users=10, candidates=4)
 
 
 def judge(shape: str = "pair", rate: float = 0.1, **options: Any) -> LLMJudge:
-    engine = RecordedReplies("replies.jsonl", "some-model")
-    return LLMJudge(engine, Prompt.load(shape), "verdicts", limits=Limits(max_abstain_rate=rate), **options)
+    engine = RecordedReplies(labels="replies.jsonl", model="some-model")
+    return llm_judge(engine, shape, "verdicts", max_abstain_rate=rate, **options)
 
 
 def export(asked: LLMJudge) -> list[dict[str, Any]]:
@@ -73,7 +73,7 @@ def test_probabilities_come_back() -> None:
         ]
     )
     verdicts = judge().judge(QUESTION)
-    expected = LLMJudge(RuleEngine(), Prompt.load("pair"), "rule").judge(QUESTION)
+    expected = llm_judge(RuleEngine(), "pair", "rule").judge(QUESTION)
     assert np.array_equal(verdicts.label, expected.label)
     assert np.unique(verdicts.probability) == pytest.approx([1 / (1 + np.exp(2)), 1 / (1 + np.exp(-0.9))])
     assert export(judge()) == [], "what is answered is not exported again"
@@ -133,6 +133,11 @@ def test_files_that_are_no_replies_are_refused(content: str, problem: str) -> No
     Path("replies.jsonl").write_text(content)
     with pytest.raises(DataError, match=problem):
         judge().judge(QUESTION)
+
+
+def test_replies_that_no_setting_names_are_missed() -> None:
+    with pytest.raises(ConfigError, match="needs dtlns_judge_labels"):
+        llm_judge(RecordedReplies(model="some-model")).judge(QUESTION)
 
 
 def test_a_missing_file_is_named() -> None:

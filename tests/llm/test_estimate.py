@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import numpy as np
+from llm_judges import llm_judge
 from questions import random_question
 
 from recbole_dtlns.conformance.rule_engine import RuleEngine
 from recbole_dtlns.judges.language_model.estimate import estimate, shared_beginning
 from recbole_dtlns.judges.language_model.judge import LLMJudge
-from recbole_dtlns.judges.language_model.prompt import Prompt
 
 QUESTION = random_question(n_users=20, candidates=5)
 
 
 def judge(engine: RuleEngine, shape: str = "pair") -> LLMJudge:
-    return LLMJudge(engine, Prompt.load(shape), "verdicts")
+    return llm_judge(engine, shape, "verdicts")
 
 
 def encoded(asked: LLMJudge) -> list[list[int]]:

@@ -17,12 +17,12 @@ from typing import Any
 
 import openai
 import pytest
+from llm_judges import llm_judge
 from questions import random_question
 
 from recbole_dtlns.conformance.raw_server import RawServer, completion, http
 from recbole_dtlns.errors import ConfigError, DTLNSError, EngineError, JudgeError
 from recbole_dtlns.judges.language_model.judge import LLMJudge
-from recbole_dtlns.judges.language_model.prompt import Prompt
 from recbole_dtlns.judges.language_model.verdict_store import HEADER_BYTES
 from recbole_dtlns.llm.bounded_http import LARGEST_REPLY, bounded_http
 from recbole_dtlns.llm.key_spellings import masked
@@ -34,9 +34,8 @@ SPELLINGS = ("sk-canary", "canary/01", "canary%2F01", "canary\\/01")
 
 
 def judge(server: RawServer, shape: str = "pair", revision: str | None = None, **reach: Any) -> LLMJudge:
-    reach = {"timeout": 20.0, "retries": 0, "concurrency": 2, **reach}
-    engine = OpenAIEngine("a-model", Server(server.url, **reach), revision)
-    return LLMJudge(engine, Prompt.load(shape), "store")
+    reach = {"timeout_seconds": 20.0, "retries": 0, "concurrency": 2, **reach}
+    return llm_judge(OpenAIEngine(model="a-model", base_url=server.url, revision=revision, **reach), shape)
 
 
 # ---------------------------------------------------------------- the key
@@ -231,7 +230,7 @@ def test_a_reply_that_drips_ends_with_the_attempt(part: str) -> None:
     pieces = [whole[:fast], *(bytes([byte]) for byte in whole[fast:])]
     with RawServer(lambda _: pieces, pause=0.05) as server:
         with pytest.raises(EngineError, match=r"no whole reply within 0\.3 seconds"):
-            judge(server, timeout=0.3, retries=1).judge(random_question(n_users=1))
+            judge(server, timeout_seconds=0.3, retries=1).judge(random_question(n_users=1))
         assert server.requests <= 2  # less where a busy machine takes the time before a request is sent
         assert server.whole == 0
 
@@ -345,8 +344,8 @@ def test_the_proxy_that_the_environment_names_is_used(proxy: str, monkeypatch: p
     with RawServer(told) as server:
         monkeypatch.setenv("http_proxy", proxy.format(address=server.url.split("/")[2]))
         monkeypatch.delenv("no_proxy", raising=False)
-        engine = OpenAIEngine("a-model", Server("http://nowhere.invalid/v1", retries=0))
-        verdicts = LLMJudge(engine, Prompt.load("pair"), "store").judge(random_question(n_users=1))
+        engine = OpenAIEngine(model="a-model", base_url="http://nowhere.invalid/v1", retries=0)
+        verdicts = llm_judge(engine).judge(random_question(n_users=1))
     assert verdicts.counts()["positive"] == 4
     assert all(request.startswith("POST http://nowhere.invalid/v1/chat/completions ") for request in seen)
     assert all(("proxy-authorization: basic" in request.lower()) == ("@" in proxy) for request in seen)
@@ -356,9 +355,9 @@ def test_the_proxy_that_the_environment_names_is_used(proxy: str, monkeypatch: p
 def test_a_proxy_without_an_address_is_refused(proxy: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("http_proxy", proxy)
     monkeypatch.delenv("no_proxy", raising=False)
-    engine = OpenAIEngine("a-model", Server("http://nowhere.invalid/v1", retries=0))
+    engine = OpenAIEngine(model="a-model", base_url="http://nowhere.invalid/v1", retries=0)
     with pytest.raises(ConfigError, match="the environment names a proxy whose address cannot be used"):
-        LLMJudge(engine, Prompt.load("pair"), "store").judge(random_question(n_users=1))
+        llm_judge(engine).judge(random_question(n_users=1))
 
 
 # ---------------------------------------------------------------- what no server can be asked with
@@ -371,22 +370,22 @@ def test_a_proxy_without_an_address_is_refused(proxy: str, monkeypatch: pytest.M
 def test_what_is_no_address_is_refused_before_any_work(url: str) -> None:
     """Also as one of a fleet."""
     with pytest.raises(ConfigError, match="is not the address of a server, such as"):
-        Server(url)
+        OpenAIEngine(model="a-model", base_url=url)
     with pytest.raises(ConfigError, match="is not the address of a server, such as"):
-        RayEngine("a-model", urls=["http://localhost:1/v1", url])
+        RayEngine(model="a-model", ray_urls=["http://localhost:1/v1", url])
 
 
 @pytest.mark.parametrize("value", [date(2026, 1, 1), {1}, float("nan")], ids=["a date", "a set", "no number"])
 def test_fields_that_are_no_json_are_refused_before_any_work(value: object) -> None:
     """YAML reads 2026-01-01 as a date."""
     with pytest.raises(ConfigError, match="dtlns_judge_engine_args cannot be sent as JSON"):
-        Server(arguments={"stop": value})
+        OpenAIEngine(model="a-model", engine_args={"stop": value})
 
 
 def test_any_timeout_that_settings_allow_can_be_waited() -> None:
     """Sockets take no number of any size."""
     with RawServer(lambda _: [http(200, completion())]) as server:
-        assert judge(server, timeout=1e300).judge(random_question(n_users=1)).counts()["positive"] == 4
+        assert judge(server, timeout_seconds=1e300).judge(random_question(n_users=1)).counts()["positive"] == 4
 
 
 # ---------------------------------------------------------------- another model

@@ -66,7 +66,7 @@ def test_candidates_come_from_a_file(caplog: pytest.LogCaptureFixture) -> None:
 def test_an_audit_hides_by_the_runs_seed_and_not_as_judges_do(monkeypatch: pytest.MonkeyPatch) -> None:
     """Judges that learn hide with the seed itself: they must not be asked what they learnt from."""
     seeds: list[int] = []
-    monkeypatch.setattr(judging, "audit", lambda judges, question, share, seed, controls: seeds.append(seed))
+    monkeypatch.setattr(judging, "audit", lambda judges, rehearsal, seed, controls: seeds.append(seed))
     for seed in (3, 8):
         judging.audit_judges(["rank"], "BPR", "ml-100k", arguments=[*RUN[2:], f"--dtlns_seed={seed}"])
     assert seeds == [4, 9]
@@ -96,9 +96,9 @@ def test_an_audit_writes_a_page(capsys: pytest.CaptureFixture[str]) -> None:
             "NOT_SET_X",
         ),
         (["judge", "--dtlns_judge=recorded"], "needs dtlns_judge_labels"),
-        (["judge", "--dtlns_judge=distilled", "--dtlns_judge_llm=rank"], "not 'rank'"),
+        (["judge", "--dtlns_judge=distilled", "--dtlns_judge_llm=rank"], "unknown engine 'rank'"),
         (["judge", "--dry-run"], "costs nothing"),
-        (["export"], "need dtlns_judge_model"),
+        (["export"], "needs dtlns_judge_model"),
         (["audit", "--judges=rank", "--controls=structural"], "--controls names structural"),
         (["prepare", "--dtlns_candidates_file=none.tsv"], "none.tsv"),
     ],

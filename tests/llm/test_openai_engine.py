@@ -20,6 +20,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from llm_judges import llm_judge
 from processes import PATIENCE, Children, wait_for
 from questions import random_question
 
@@ -27,11 +28,11 @@ from recbole_dtlns.conformance.faulty_server import TOKENS, FaultyServer, end_of
 from recbole_dtlns.errors import ConfigError, EngineError, JudgeError
 from recbole_dtlns.judges.contract import Label, Question, Verdicts
 from recbole_dtlns.judges.language_model.answers import Reason, read_reply
-from recbole_dtlns.judges.language_model.judge import Limits, LLMJudge
+from recbole_dtlns.judges.language_model.judge import LLMJudge
 from recbole_dtlns.judges.language_model.prompt import Prompt
 from recbole_dtlns.judges.language_model.requests import Inquiry
 from recbole_dtlns.judges.language_model.verdict_store import HEADER_BYTES, VerdictStore
-from recbole_dtlns.llm.openai_engine import OpenAIEngine, Server, read_completion
+from recbole_dtlns.llm.openai_engine import OpenAIEngine, read_completion
 from recbole_dtlns.llm.reply import NoReply, Reply
 
 PROMPTS = {shape: Prompt.load(shape) for shape in ("pair", "user")}
@@ -39,10 +40,10 @@ CANARY = "sk-canary-0123456789"
 RETRIED = ["429", "500", "503", "408", "409", "reset", "half a body", "hang"]
 
 
-def judge(server: FaultyServer, shape: str = "pair", limits: Limits | None = None, **reach: Any) -> LLMJudge:
-    reach = {"timeout": PATIENCE, "retries": 3, "concurrency": 8, **reach}
-    engine = OpenAIEngine("a-model", Server(server.url, **reach))
-    return LLMJudge(engine, PROMPTS[shape], "store", limits=limits)
+def judge(server: FaultyServer, shape: str = "pair", limits: dict[str, Any] | None = None, **reach: Any) -> LLMJudge:
+    reach = {"timeout_seconds": PATIENCE, "retries": 3, "concurrency": 8, **reach}
+    engine = OpenAIEngine(model="a-model", base_url=server.url, **reach)
+    return llm_judge(engine, shape, **(limits or {}))
 
 
 def prompts(asked: LLMJudge, question: Question) -> list[str]:
@@ -75,7 +76,7 @@ def test_a_fault_that_passes_changes_no_verdict(fault: str) -> None:
     """Asked again after a pause: the verdicts are those of a faultless server, and each answer counts once."""
     question = random_question(n_users=4)
     # On a busy machine a good answer can be later than this limit too, and is then asked for again.
-    limit: dict[str, Any] = {"timeout": 1, "retries": 20} if fault == "hang" else {}
+    limit: dict[str, Any] = {"timeout_seconds": 1, "retries": 20} if fault == "hang" else {}
     with FaultyServer(fault=sometimes(fault)) as server:
         asked = judge(server, **limit)
         assert_is_the_truth(asked.judge(question), asked, question)
@@ -100,7 +101,7 @@ def test_a_fault_that_lasts_is_an_abstention_that_is_not_kept() -> None:
     question = random_question(n_users=5)
     bad = prompts(_offline(), question)[7]
     with FaultyServer(fault=lambda prompt, before: "500" if prompt == bad else None) as server:
-        verdicts = judge(server, limits=Limits(max_abstain_rate=0.2)).judge(question)
+        verdicts = judge(server, limits={"max_abstain_rate": 0.2}).judge(question)
         assert verdicts.counts()["abstain"] == 1
         assert verdicts.abstained == {"not answered": 1}
         assert server.seen[bad] == 4
@@ -111,7 +112,7 @@ def test_a_fault_that_lasts_is_an_abstention_that_is_not_kept() -> None:
 
 
 def _offline() -> LLMJudge:
-    return LLMJudge(OpenAIEngine("a-model", Server("http://127.0.0.1:9/v1")), PROMPTS["pair"], "store")
+    return llm_judge(OpenAIEngine(model="a-model", base_url="http://127.0.0.1:9/v1"))
 
 
 # ---------------------------------------------------------------- errors that stop the run
@@ -212,7 +213,7 @@ def test_fields_of_a_request_can_be_added_and_removed() -> None:
     """For servers that want another field: null removes one."""
     with FaultyServer() as server:
         arguments = {"logprobs": None, "top_logprobs": None, "max_tokens": None, "max_completion_tokens": 5}
-        judge(server, arguments=arguments).judge(random_question(n_users=1))
+        judge(server, engine_args=arguments).judge(random_question(n_users=1))
         assert "log-probabilities" not in server.modes
 
 
@@ -381,7 +382,7 @@ def test_the_key_is_shown_nowhere(
 def test_a_key_in_place_of_the_variables_name_is_refused(given_: str) -> None:
     """Settings are stored in logs and checkpoints: a key there is refused, and not repeated."""
     with pytest.raises(ConfigError, match="dtlns_judge_api_key_env must be the name of an environment") as caught:
-        Server(api_key_env=given_)
+        OpenAIEngine(model="a-model", api_key_env=given_)
     assert not given_ or given_ not in str(caught.value)
 
 
@@ -422,7 +423,7 @@ def test_the_token_budget_is_kept_within_one_slice() -> None:
     with FaultyServer() as server:
         spent = 0
         for budget in (100 * TOKENS, 70 * TOKENS):
-            verdicts = judge(server, limits=Limits(requests_per_slice=16, max_tokens=budget)).judge(question)
+            verdicts = judge(server, limits={"slice": 16, "max_tokens_total": budget}).judge(question)
             assert verdicts.facts["tokens"] == verdicts.facts["requests"] * TOKENS
             assert budget - 16 * TOKENS < verdicts.facts["tokens"] <= budget + 16 * TOKENS
             spent += verdicts.facts["tokens"]
@@ -437,11 +438,9 @@ CLIENT = """
 import sys
 sys.path[:0] = {path!r}
 from questions import random_question
-from recbole_dtlns.judges.language_model.judge import LLMJudge, Limits
-from recbole_dtlns.llm.openai_engine import OpenAIEngine, Server
-from recbole_dtlns.judges.language_model.prompt import Prompt
-server = Server(sys.argv[1], concurrency=5, timeout=1e4)
-judge = LLMJudge(OpenAIEngine("a-model", server), Prompt.load("pair"), "store")
+from llm_judges import llm_judge
+from recbole_dtlns.llm.openai_engine import OpenAIEngine
+judge = llm_judge(OpenAIEngine(model="a-model", base_url=sys.argv[1], concurrency=5, timeout_seconds=1e4))
 print("asking", flush=True)
 judge.judge(random_question(n_users=100, n_items=300))
 """

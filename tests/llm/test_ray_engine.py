@@ -14,13 +14,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from llm_judges import llm_judge
 from questions import random_question
 from tiny_model import save_random_llama
 
 from recbole_dtlns.errors import ConfigError, EngineError
-from recbole_dtlns.judges.language_model.judge import Limits, LLMJudge
-from recbole_dtlns.judges.language_model.prompt import Prompt
-from recbole_dtlns.llm.openai_engine import Server
+from recbole_dtlns.judges.language_model.judge import LLMJudge
 from recbole_dtlns.llm.ray_engine import RayEngine
 from recbole_dtlns.llm.transformers_engine import TransformersEngine
 
@@ -57,17 +56,17 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 def judge(engine: Any, folder: str = "verdicts", **limits: Any) -> LLMJudge:
-    return LLMJudge(engine, Prompt.load("pair"), folder, limits=Limits(**limits))
+    return llm_judge(engine, "pair", folder, **limits)
 
 
 def actors(model: str, **resources: float) -> RayEngine:
-    return RayEngine(model, resources=resources or {"CPU": 1}, arguments=ARGUMENTS)
+    return RayEngine(model=model, ray_resources=resources or {"CPU": 1}, engine_args=ARGUMENTS)
 
 
 @pytest.mark.usefixtures("cluster")
 def test_actors_answer_as_the_model_does(model: str, capsys: pytest.CaptureFixture[str]) -> None:
     found = judge(actors(model)).judge(QUESTION)
-    same = judge(TransformersEngine(model, arguments={"dtype": torch.float32}), "other").judge(QUESTION)
+    same = judge(TransformersEngine(model=model, engine_args={"dtype": torch.float32}), "other").judge(QUESTION)
     assert found.facts["mode"] == "log-probabilities" and found.facts["tokens"] > 0
     assert found.probability == pytest.approx(same.probability, abs=1e-4)
     again = judge(actors(model)).judge(QUESTION)
@@ -105,7 +104,7 @@ def test_what_the_cluster_can_never_give_is_told_at_once(model: str, resources: 
 
 @pytest.mark.usefixtures("cluster")
 def test_users_in_one_request_get_well_formed_lists(model: str) -> None:
-    verdicts = LLMJudge(actors(model), Prompt.load("user"), "verdicts").judge(QUESTION)
+    verdicts = llm_judge(actors(model), "user", "verdicts").judge(QUESTION)
     assert verdicts.counts()["abstain"] == 0 and set(verdicts.probability) <= {0.0, 1.0}
 
 
@@ -157,7 +156,7 @@ def fleet() -> Iterator[list[Answering]]:
 
 
 def of_servers(fleet: list[Answering], **server: Any) -> RayEngine:
-    return RayEngine("tiny", urls=[server.url for server in fleet], server=Server(retries=1, **server))
+    return RayEngine(model="tiny", ray_urls=[each.url for each in fleet], retries=1, **server)
 
 
 @pytest.mark.usefixtures("cluster")

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from llm_judges import llm_judge
 from questions import random_question
 from tiny_model import save_random_llama, save_tokenizer
 from tokenizers import Regex, Tokenizer, models, pre_tokenizers, processors
@@ -20,7 +21,6 @@ from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 from recbole_dtlns.errors import EngineError
 from recbole_dtlns.judges.contract import Label
 from recbole_dtlns.judges.language_model.answers import Reason
-from recbole_dtlns.judges.language_model.judge import Limits, LLMJudge
 from recbole_dtlns.judges.language_model.prompt import Prompt
 from recbole_dtlns.judges.language_model.requests import Inquiry
 from recbole_dtlns.llm.chat_model import ChatTokenizer, model_revision
@@ -50,6 +50,12 @@ def llama() -> Path:
     return save_random_llama("llama")
 
 
+def on_cpu(folder: str | Path, **named: Any) -> TransformersEngine:
+    engine = TransformersEngine(model=str(folder), **named)
+    engine.device = "cpu"
+    return engine
+
+
 def request(history: int, candidate: str = "01", prompt: Prompt = SHORT, candidates: int = 1) -> Request:
     """One request whose history counts up: 10, 11, 12 ... in tree A, nothing in tree B."""
     codes = tuple((str(10 + number), "none") for number in range(history))
@@ -58,7 +64,7 @@ def request(history: int, candidate: str = "01", prompt: Prompt = SHORT, candida
 
 def ask(folder: Path, requests: list[Request], **named: Any) -> tuple[list[Reply], Any]:
     """The replies in the order of the requests, and the engine that gave them."""
-    with TransformersEngine(str(folder), device="cpu", **named).start() as running:
+    with on_cpu(folder, **named).start() as running:
         replies = dict(running.answer(requests))
     assert sorted(replies) == list(range(len(requests)))
     return [replies[position] for position in range(len(requests))], running
@@ -70,7 +76,7 @@ def ask(folder: Path, requests: list[Request], **named: Any) -> tuple[list[Reply
 def test_a_trained_model_is_read_right(trained: Path) -> None:
     """The judge's probabilities are the ones that the model was trained to give, and its labels the rule's."""
     question, truth = rule_question(n_users=100, candidates=6, seed=1)
-    verdicts = LLMJudge(TransformersEngine(str(trained), device="cpu"), PROMPT, "store").judge(question)
+    verdicts = llm_judge(on_cpu(trained), PROMPT).judge(question)
     assert 0.2 < truth.mean() < 0.6
     assert verdicts.abstained == {}
     yes, no = verdicts.probability[truth], verdicts.probability[~truth]
@@ -85,16 +91,16 @@ def test_the_answers_may_be_turned_round(trained: Path) -> None:
     """With the answers exchanged in the prompt file the probability is that of the other one."""
     question, truth = rule_question(n_users=10, candidates=6, seed=2)
     turned = Prompt("pair", "", PROMPT.user, "", "no", "yes")
-    verdicts = LLMJudge(TransformersEngine(str(trained), device="cpu"), turned, "store").judge(question)
+    verdicts = llm_judge(on_cpu(trained), turned).judge(question)
     assert ((verdicts.label == Label.NEGATIVE) == truth).mean() > 0.95
 
 
 def test_a_folder_is_one_model_from_wherever_it_is_named(llama: Path) -> None:
     """Verdicts asked for with a relative path are found by a cell or trial, which names the whole one; names stay."""
     names = (str(llama), str(llama.resolve()), f"./{llama}")
-    stores = {LLMJudge(TransformersEngine(name), SHORT, "store").store().folder for name in names}
+    stores = {llm_judge(TransformersEngine(model=name), SHORT).store().folder for name in names}
     assert len(stores) == 1
-    assert TransformersEngine("org/model").model == "org/model"
+    assert TransformersEngine(model="org/model").model == "org/model"
 
 
 def test_a_model_trained_further_has_verdicts_of_its_own(trained: Path) -> None:
@@ -196,12 +202,12 @@ def test_short_contexts_are_counted_and_said(caplog: pytest.LogCaptureFixture) -
     assert max(reply.tokens for reply in replies) <= 34
     question = random_question(n_users=8, history=9)
     with caplog.at_level(logging.WARNING, "recbole_dtlns"):
-        verdicts = LLMJudge(TransformersEngine(str(folder), device="cpu"), SHORT, "store").judge(question)
+        verdicts = llm_judge(on_cpu(folder), SHORT).judge(question)
     assert verdicts.facts["truncated"] == 32
     assert "32 prompts lost their oldest items: the model's context is too short" in caplog.text
     tiny = save_random_llama("tiny", context=10)
-    limits = Limits(max_abstain_rate=1.0)
-    verdicts = LLMJudge(TransformersEngine(str(tiny), device="cpu"), SHORT, "store", limits=limits).judge(question)
+    limits = {"max_abstain_rate": 1.0}
+    verdicts = llm_judge(on_cpu(tiny), SHORT, **limits).judge(question)
     assert verdicts.abstained == {Reason.TOO_LONG.sentence: 32}
     assert verdicts.facts["truncated"] == 0, "nothing was shown without its oldest items"
 
@@ -285,7 +291,7 @@ def test_what_cannot_be_loaded_is_named(llama: Path) -> None:
     with pytest.raises(EngineError, match=r"cannot load the tokenizer of '.*/empty'"):
         ask(Path("empty"), [request(1)])
     with pytest.raises(EngineError, match=r"cannot load the model '.*/llama'"):
-        ask(llama, [request(1)], arguments={"no_such_argument": 1})
+        ask(llama, [request(1)], engine_args={"no_such_argument": 1})
     (llama / "model.safetensors").write_bytes(b"torn")
     with pytest.raises(EngineError, match=r"cannot load the model '.*/llama'"):
         ask(llama, [request(1)])
@@ -300,9 +306,9 @@ def test_a_model_whose_weights_are_no_numbers_abstains(llama: Path) -> None:
     with torch.no_grad():
         network.lm_head.weight[PreTrainedTokenizerFast.from_pretrained(llama).convert_tokens_to_ids("no")] = np.nan
     network.save_pretrained(llama)
-    limits = Limits(max_abstain_rate=1.0)
+    limits = {"max_abstain_rate": 1.0}
     question = random_question(n_users=2)
-    verdicts = LLMJudge(TransformersEngine("llama", device="cpu"), SHORT, "store", limits=limits).judge(question)
+    verdicts = llm_judge(on_cpu("llama"), SHORT, **limits).judge(question)
     assert verdicts.counts()["abstain"] == 8
 
 
@@ -312,6 +318,6 @@ def test_arguments_reach_the_model_and_the_template(llama: Path) -> None:
     assert "chat_template" in content or (llama / "chat_template.jinja").exists()
     (llama / "chat_template.jinja").write_text("{{ opening }}{{ messages[0]['content'] }}")
     arguments = {"dtype": "bfloat16", "chat_template_kwargs": {"opening": "yes "}}
-    with TransformersEngine("llama", device="cpu", arguments=arguments).start() as running:
+    with on_cpu("llama", engine_args=arguments).start() as running:
         assert running.network.dtype == torch.bfloat16
         assert running.chat.tokenizer.decode(running.chat.ids(request(1))).startswith("yes A 10")

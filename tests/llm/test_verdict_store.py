@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from llm_judges import llm_judge
 from processes import PATIENCE, Children, wait_for
 from questions import random_question
 
@@ -24,7 +25,7 @@ from recbole_dtlns.errors import ArtefactError
 from recbole_dtlns.judges.contract import Label
 from recbole_dtlns.judges.language_model import verdict_store
 from recbole_dtlns.judges.language_model.answers import Answer, Reason
-from recbole_dtlns.judges.language_model.judge import Limits, LLMJudge
+from recbole_dtlns.judges.language_model.judge import LLMJudge
 from recbole_dtlns.judges.language_model.prompt import Prompt
 from recbole_dtlns.judges.language_model.verdict_store import HEADER_BYTES, ROW, VerdictStore
 from recbole_dtlns.llm.reply import Reply
@@ -367,14 +368,13 @@ ASKER = """
 import sys, time
 from pathlib import Path
 sys.path[:0] = {path!r}
+from llm_judges import llm_judge
 from questions import random_question
 from test_verdict_store import CountingEngine
-from recbole_dtlns.judges.language_model.judge import LLMJudge
-from recbole_dtlns.judges.language_model.prompt import Prompt
 Path("here" + sys.argv[1]).touch()
 while len(list(Path().glob("here*"))) < 2:
     time.sleep(0.005)
-judge = LLMJudge(CountingEngine(pause=0.01), Prompt.load("pair"), "store")
+judge = llm_judge(CountingEngine(pause=0.01))
 print(judge.judge(random_question()).counts())
 """
 
@@ -423,7 +423,7 @@ with VerdictStore("store", IDENTITY).lock():
 
 
 def judge(engine: CountingEngine, **named: Any) -> LLMJudge:
-    return LLMJudge(engine, Prompt.load("pair"), "store", limits=Limits(max_abstain_rate=1.0), **named)
+    return llm_judge(engine, max_abstain_rate=1.0, **named)
 
 
 def card(verdicts: Any) -> dict[str, str]:

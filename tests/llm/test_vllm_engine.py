@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from llm_judges import llm_judge
 from processes import PATIENCE, wait_for
 from questions import random_question
 from tiny_model import save_random_llama
@@ -21,10 +22,9 @@ from trained_model import PROMPT, rule_question, save_trained_llama
 
 from recbole_dtlns.errors import EngineError
 from recbole_dtlns.judges.contract import Label
-from recbole_dtlns.judges.language_model.judge import Limits, LLMJudge
-from recbole_dtlns.judges.language_model.prompt import Prompt
+from recbole_dtlns.judges.language_model.judge import LLMJudge
 from recbole_dtlns.llm.chat_model import ChatTokenizer
-from recbole_dtlns.llm.openai_engine import OpenAIEngine, Server
+from recbole_dtlns.llm.openai_engine import OpenAIEngine
 from recbole_dtlns.llm.request import Request
 from recbole_dtlns.llm.transformers_engine import TransformersEngine
 from recbole_dtlns.llm.vllm_engine import VLLMEngine
@@ -52,7 +52,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 @pytest.fixture(scope="module")
 def pair_engine(model: str) -> Iterator[WarmEngine]:
-    engine = WarmEngine(model, arguments=SMALL)
+    engine = WarmEngine(model=model, engine_args=SMALL)
     yield engine
     engine.close()
 
@@ -85,20 +85,20 @@ class _Kept:
 
 
 def judge(engine: object, shape: str = "pair", folder: str = "verdicts", **limits: object) -> LLMJudge:
-    return LLMJudge(engine, Prompt.load(shape), folder, limits=Limits(**limits))  # type: ignore[arg-type]
+    return llm_judge(engine, shape, folder, **limits)
 
 
 def test_probabilities_are_the_models_own(pair_engine: VLLMEngine, model: str) -> None:
     """Both compute in float32; another order of additions leaves differences in the last digits."""
     found = judge(pair_engine).judge(QUESTION)
-    same = judge(TransformersEngine(model, arguments={"dtype": torch.float32}), folder="other").judge(QUESTION)
+    same = judge(TransformersEngine(model=model, engine_args={"dtype": torch.float32}), folder="other").judge(QUESTION)
     assert found.facts["mode"] == "log-probabilities"
     assert found.probability == pytest.approx(same.probability, abs=1e-4)
     assert np.ptp(found.probability) > 0.01, "the model tells pairs apart, so the comparison means something"
 
 
 def test_slices_are_kept_and_nothing_is_asked_twice(pair_engine: VLLMEngine) -> None:
-    first = judge(pair_engine, requests_per_slice=16)
+    first = judge(pair_engine, slice=16)
     assert first.judge(QUESTION).facts["requests"] > 64
     again = judge(pair_engine).judge(QUESTION)
     assert again.facts["requests"] == 0 and again.counts()["abstain"] == 0
@@ -152,7 +152,7 @@ def test_a_rejected_request_does_not_end_the_job(pair_engine: VLLMEngine, monkey
 
 def test_lists_are_always_well_formed(model: str) -> None:
     """The model is random: only the grammar makes its lists lists."""
-    engine = VLLMEngine(model, arguments={**SMALL, "max_model_len": 1024})
+    engine = VLLMEngine(model=model, engine_args={**SMALL, "max_model_len": 1024})
     verdicts = judge(engine, "user").judge(QUESTION)
     assert verdicts.facts["mode"] == "constrained choice"
     assert verdicts.counts()["abstain"] == 0 and verdicts.counts()["positive"] > 0
@@ -161,20 +161,19 @@ def test_lists_are_always_well_formed(model: str) -> None:
 
 def test_a_model_that_cannot_be_loaded_is_named(tmp_path: Path) -> None:
     with pytest.raises(EngineError, match="nothing-here"):
-        judge(VLLMEngine(str(tmp_path / "nothing-here"))).judge(QUESTION)
+        judge(VLLMEngine(model=str(tmp_path / "nothing-here"))).judge(QUESTION)
 
 
 JOB = """
 import sys
 sys.path[:0] = [{tests!r}]
+from llm_judges import llm_judge
 from questions import random_question
-from recbole_dtlns.judges.language_model.judge import Limits, LLMJudge
-from recbole_dtlns.judges.language_model.prompt import Prompt
 from recbole_dtlns.llm.vllm_engine import VLLMEngine
 if __name__ == "__main__":
-    engine = VLLMEngine({model!r}, arguments={arguments!r})
+    engine = VLLMEngine(model={model!r}, engine_args={arguments!r})
     question = random_question(n_users=200, candidates=5, history=8)
-    print(LLMJudge(engine, Prompt.load("pair"), "verdicts", limits=Limits(16)).judge(question).facts["requests"])
+    print(llm_judge(engine, "pair", "verdicts", slice=16).judge(question).facts["requests"])
 """
 
 
@@ -206,12 +205,14 @@ def test_a_vllm_server_gives_the_same_probabilities(tmp_path: Path) -> None:
         server = subprocess.Popen([*command, *options], stdout=log, stderr=log, start_new_session=True)
     try:
         wait_for(lambda: _answers(f"http://127.0.0.1:{port}/health"), "server.log ends with the server up", server)
-        engine = OpenAIEngine("tiny", Server(f"http://127.0.0.1:{port}/v1", concurrency=8, timeout=PATIENCE))
-        served = LLMJudge(engine, PROMPT, "served").judge(question)
+        engine = OpenAIEngine(
+            model="tiny", base_url=f"http://127.0.0.1:{port}/v1", concurrency=8, timeout_seconds=PATIENCE
+        )
+        served = llm_judge(engine, PROMPT, "served").judge(question)
     finally:
         os.killpg(server.pid, signal.SIGKILL)
         server.wait()
-    local = LLMJudge(TransformersEngine(model, device="cpu"), PROMPT, "local").judge(question)
+    local = llm_judge(TransformersEngine(model=model), PROMPT, "local").judge(question)
     assert served.facts["mode"] == "log-probabilities" and served.facts["tokens"] > 0
     assert served.probability == pytest.approx(local.probability, abs=1e-3)
     assert (served.label == truth.astype(int)).mean() > 0.9, "the model learnt the rule, but for rare histories"

@@ -78,6 +78,11 @@ def test_its_keys_are_documented_and_what_cannot_be_imported_is_named(environmen
     assert "dtlns_second" not in command(environment, empty_folder, "keys", "--format=yaml").stdout
 
 
+def test_doctor_names_what_cannot_be_imported(environment: Path, empty_folder: Path) -> None:
+    done = command(environment, empty_folder, "doctor")
+    assert "the pool 'lost' (no_such_module:Pool of my-recommenders 1.0) cannot be imported" in done.stdout
+
+
 @pytest.mark.parametrize(
     ("place", "keys"),
     [

@@ -12,7 +12,14 @@ import yaml
 
 from recbole_dtlns.bridge.models.capabilities import capability_table
 from recbole_dtlns.components import PREFIX
-from recbole_dtlns.conformance import SAMPLER_CHECKS
+from recbole_dtlns.conformance import (
+    JUDGE_CHECKS,
+    METHOD_CHECKS,
+    POOL_CHECKS,
+    ROW_LOSS_CHECKS,
+    SAMPLER_CHECKS,
+    TEACHER_CHECKS,
+)
 from recbole_dtlns.settings.reference import yaml_reference
 from recbole_dtlns.settings.settings import DTLNSSettings
 
@@ -55,8 +62,14 @@ def test_the_readme_holds_the_table_of_models() -> None:
 
 def test_the_readme_explains_only_keys_that_exist() -> None:
     known = set(yaml.safe_load(DOCUMENTED.read_text()))
-    named = set(re.findall(r"dtlns_[a-z_]+[a-z]", (ROOT / "README.md").read_text()))
-    assert {name for name in named if name.startswith(PREFIX)} - known <= {"dtlns_alpha", "dtlns_dtlns"}
+    text = re.sub(r"\n## Extend it\n.*?(?=\n## )", "", (ROOT / "README.md").read_text(), flags=re.DOTALL)
+    named = set(re.findall(r"dtlns_[a-z_]+[a-z]", text))  # the keys of its plug-ins are in test_plug_ins
+    assert {name for name in named if name.startswith(PREFIX)} - known <= {
+        "dtlns_alpha",
+        "dtlns_dtlns",
+        "dtlns_origin",
+        "dtlns_weight",
+    }
 
 
 def test_the_config_file_of_the_readme_states_the_defaults() -> None:
@@ -68,10 +81,20 @@ def test_the_config_file_of_the_readme_states_the_defaults() -> None:
             assert value == documented[key], key
 
 
-@pytest.mark.parametrize("check", SAMPLER_CHECKS, ids=lambda check: check.__name__)
-def test_the_sampler_of_the_readme_conforms(check: Callable[..., None]) -> None:
+OF_THE_README = [
+    *(("KthHardest", check) for check in SAMPLER_CHECKS),
+    *(("UnpopularFirst", check) for check in POOL_CHECKS),
+    *(("Hinge", check) for check in ROW_LOSS_CHECKS),
+    *(("FirstFew", check) for check in JUDGE_CHECKS),
+    *(("MostShared", check) for check in TEACHER_CHECKS),
+    *(("SparesPopular", check) for check in METHOD_CHECKS),
+]
+
+
+@pytest.mark.parametrize(("name", "check"), OF_THE_README, ids=lambda value: getattr(value, "__name__", value))
+def test_the_plug_ins_of_the_readme_conform(name: str, check: Callable[..., None]) -> None:
     block = re.search(r"```python\n(import numpy as np\n.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
     assert block
-    written: dict[str, Any] = {}
+    written: dict[str, Any] = {"__name__": "my_recommenders"}
     exec(compile(block.group(1), "README.md", "exec", dont_inherit=True), written)
-    check(written["KthHardest"])
+    check(written[name])

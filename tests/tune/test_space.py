@@ -160,3 +160,9 @@ def test_a_search_needs_validation() -> None:
     with pytest.raises(ConfigError, match="a search chooses by validation: set eval_step"):
         config = DTLNSConfig("BPR", "ml-100k", config_dict={"eval_step": 0})
         check_plan(make_plan(config, parse_space({"learning_rate": {"choice": [0.1]}})))
+
+
+def test_old_names_of_keys_are_searched_under_the_new_ones(caplog: pytest.LogCaptureFixture) -> None:
+    (found,) = parse_space({"dtlns_alpha_co": {"uniform": [0, 1]}})
+    assert found == Parameter("dtlns_alpha_structure", "uniform", (0, 1))
+    assert "dtlns_alpha_co is now called dtlns_alpha_structure" in caplog.text

@@ -6,13 +6,13 @@ import logging
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Self
 
 import numpy as np
+from pydantic import Field
 from tqdm import tqdm
 
+from recbole_dtlns.components import ComponentConfig, SharedKey
 from recbole_dtlns.errors import EngineError
 from recbole_dtlns.judges.contract import Judge, Label, Question, Verdicts
 from recbole_dtlns.judges.language_model.answers import Reason, read_reply
@@ -22,6 +22,7 @@ from recbole_dtlns.judges.language_model.prompt import Prompt
 from recbole_dtlns.judges.language_model.requests import Inquiry, RequestPlan
 from recbole_dtlns.judges.language_model.verdict_store import ShardWriter, VerdictStore
 from recbole_dtlns.llm.engine import Engine, RunningEngine
+from recbole_dtlns.llm.table import ENGINES
 from recbole_dtlns.storage.artefact_store import cache_folder
 
 logger = logging.getLogger("recbole_dtlns")
@@ -30,82 +31,78 @@ _NO_CODE = "candidate or history is in neither tree"
 _FIRST_BUDGETED_SLICE = 64
 
 
-@dataclass(frozen=True)
-class Limits:
-    """When an LLM judge stops.
-
-    Attributes:
-        requests_per_slice: handed to the engine at once; the answers are on disk before the next ones are made.
-        max_abstain_rate: share of abstentions beyond which the run stops, in [0, 1].
-        max_tokens: computed tokens after which nothing more is asked; None for no limit.
-    """
-
-    requests_per_slice: int = 2048
-    max_abstain_rate: float = 0.1
-    max_tokens: int | None = None
-
-
 class LLMJudge(Judge):
     """Puts every candidate to a language model, once ever.
 
     Args:
-        engine: where the model runs.
-        prompt: what it is told.
-        store: folder of all verdict sets.
-        threshold: a pair is positive from this probability on, in (0, 1].
-        max_history: only this many of a user's latest items are shown; 0 means all.
-        reask_abstained: whether to ask again about pairs on which the model abstained.
-        limits: when to stop.
+        config: its settings; or give them by name.
+        engine: where the model runs; None: the engine that the settings name, with its own defaults.
+        fields: settings by name.
     """
 
+    class Config(ComponentConfig):
+        """Settings of judges that ask a language model."""
+
+        prefix = "judge_"
+
+        engine_name: Annotated[str, SharedKey("engine")] = "openai"
+        """What brings an LLM judge's requests to the model: openai (any server that takes OpenAI's requests),
+        transformers or vllm (in this process), ray (on a cluster, or to several servers), recorded (replies in a
+        file)."""
+        threshold: float = Field(0.5, gt=0, le=1)
+        """Probability that makes a positive."""
+        prompt: str = "pair"
+        """pair: one candidate a request. user: all of a user's candidates in one. Or a prompt file of your own."""
+        max_history: int = Field(0, ge=0)
+        """Show only this many of a user's latest items; 0: all. What is too long loses its oldest items."""
+        slice: int = Field(2048, ge=1)
+        """Requests handed to the engine at once."""
+        max_abstain_rate: float = Field(0.1, ge=0, le=1)
+        """Stop with examples when more than this share of the replies cannot be used."""
+        reask_abstained: bool = False
+        """Ask again about pairs on which the model abstained."""
+        max_tokens_total: int | None = Field(None, ge=1)
+        """Ask nothing more once this many tokens were computed; what is left abstains (distilled: the small model
+        answers)."""
+        cache_dir: Annotated[str | None, SharedKey("cache_dir")] = None
+        """Where prepared artefacts are kept and shared by runs; default $RECBOLE_DTLNS_CACHE, else
+        ~/.cache/recbole_dtlns."""
+
+    config: Config
     version = 1
     keeps_verdicts = True
 
     def __init__(
-        self,
-        engine: Engine,
-        prompt: Prompt,
-        store: str | Path,
-        threshold: float = 0.5,
-        max_history: int = 0,
-        reask_abstained: bool = False,
-        limits: Limits | None = None,
+        self, config: ComponentConfig | None = None, /, *, engine: Engine | None = None, **fields: Any
     ) -> None:
-        self.engine = engine
-        self.prompt = prompt
-        self.root = store
-        self.threshold = threshold
-        self.max_history = max_history
-        self.reask_abstained = reask_abstained
-        self.limits = limits or Limits()
+        super().__init__(config, **fields)
+        self.engine = ENGINES.make(self.config.engine_name, {}) if engine is None else engine
+        self.prompt = Prompt.load(self.config.prompt)
+        self._requests_at_once = max(self.config.slice, self.engine.least_slice)
+        self.llm, self.called = self, self.engine.name
         self._session: ExitStack | None = None
         self._running: RunningEngine | None = None
 
     @classmethod
-    def from_settings(cls, engine: Callable[[Any], Engine], settings: Any) -> LLMJudge:
-        """The judge that a run's settings describe, with the engine that `engine` makes of them."""
-        made = engine(settings)
-        slice_ = max(settings.judge_slice, getattr(made, "least_slice", 1))
-        return cls(
-            made,
-            Prompt.load(settings.judge_prompt),
-            cache_folder(settings.cache_dir) / "llm-verdicts",
-            settings.judge_threshold,
-            settings.judge_max_history,
-            settings.judge_reask_abstained,
-            Limits(slice_, settings.judge_max_abstain_rate, settings.judge_max_tokens_total),
-        )
+    def from_flat(cls, flat: Mapping[str, Any], name: str = "") -> Self:
+        config = cls.Config.from_flat(flat, name)
+        return cls(config, engine=ENGINES.make(config.engine_name, flat))
 
     def inputs(self) -> dict[str, Any]:
-        return {"judge": self.engine.name, **self._identity(), "threshold": self.threshold, "history": self.max_history}
+        return {
+            "judge": self.engine.name,
+            **self._identity(),
+            "threshold": self.config.threshold,
+            "history": self.config.max_history,
+        }
 
     def store(self) -> VerdictStore:
         """The verdict set of this model and prompt."""
-        return VerdictStore(self.root, self._identity())
+        return VerdictStore(cache_folder(self.config.cache_dir) / "llm-verdicts", self._identity())
 
     def plan(self, question: Question) -> RequestPlan:
         """The requests that the question needs, whether answered before or not."""
-        return RequestPlan(question, self.prompt, self.store().id, self.max_history)
+        return RequestPlan(question, self.prompt, self.store().id, self.config.max_history)
 
     def judge(self, question: Question) -> Verdicts:
         """Verdicts for all candidates; asks only what the verdict set does not hold.
@@ -127,11 +124,11 @@ class LLMJudge(Judge):
                 self._running = self._session = None
 
     def ask(self, question: Question, max_tokens: int | None = None) -> Asked:
-        """Ask what is not known yet, within the limits; `max_tokens` replaces that of the limits."""
+        """Ask what is not known yet, within the limits; `max_tokens` replaces `max_tokens_total`."""
         plan, store = self.plan(question), self.store()
         with store.lock():
-            asked = Asked(plan, store, self.limits.max_abstain_rate, _either(max_tokens, self.limits.max_tokens))
-            known = asked.count_known(self.reask_abstained)
+            asked = Asked(plan, store, self.config.max_abstain_rate, _either(max_tokens, self.config.max_tokens_total))
+            known = asked.count_known(self.config.reask_abstained)
             pending = plan.missing(known)
             try:
                 if len(pending):
@@ -161,7 +158,7 @@ class LLMJudge(Judge):
         rows = asked.stored.rows[asked.place[found]]
         probability[found] = rows["probability"]
         answered = rows["label"] != Label.ABSTAIN
-        label[found] = np.where(rows["probability"] >= self.threshold, Label.POSITIVE, Label.NEGATIVE)
+        label[found] = np.where(rows["probability"] >= self.config.threshold, Label.POSITIVE, Label.NEGATIVE)
         label[found[~answered]] = Label.ABSTAIN
         abstained = Counter({Reason(code).sentence: int(count) for code, count in _counts(rows["reason"][~answered])})
         abstained[_NO_CODE] = int((~asked.plan.askable).sum())
@@ -229,16 +226,16 @@ class LLMJudge(Judge):
     def _slice_size(self, asked: Asked) -> int:
         limit = asked.token_limit
         if limit is None:
-            return self.limits.requests_per_slice
+            return self._requests_at_once
         if not asked.requests:
-            return min(_FIRST_BUDGETED_SLICE, self.limits.requests_per_slice)
+            return min(_FIRST_BUDGETED_SLICE, self._requests_at_once)
         if not asked.tokens:
             raise EngineError(
                 f"the engine '{self.engine.name}' does not say how many tokens it computed, so "
                 "dtlns_judge_max_tokens_total cannot be kept: limit the pairs instead (dtlns_judge_max_llm_pairs)"
             )
         affordable = (limit - asked.tokens) * asked.requests // asked.tokens
-        return max(0, min(affordable, self.limits.requests_per_slice))
+        return max(0, min(affordable, self._requests_at_once))
 
 
 def _either(first: int | None, second: int | None) -> int | None:
