@@ -201,6 +201,7 @@ class _Handler(BaseHTTPRequestHandler):
             return self._send(200, whole)
         if fault == "hang":
             told.closing.wait()
+            self.close_connection = True
         elif fault == "reset":
             self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             self.connection.close()
@@ -210,8 +211,7 @@ class _Handler(BaseHTTPRequestHandler):
         elif fault == "drip":
             self._send(200, whole, pause=_DRIP)
         elif fault == "surplus":
-            self._send(200, whole)
-            self._send(200, told.completion(body, prompt, opposite=True))
+            self._send(200, whole, behind=told.completion(body, prompt, opposite=True))
         elif fault == "huge":
             self._send_endlessly(told)
         elif fault == "html":
@@ -231,7 +231,13 @@ class _Handler(BaseHTTPRequestHandler):
         return None
 
     def _send(
-        self, status: int, content: Any, kind: str = "application/json", part: float = 1.0, pause: float = 0.0
+        self,
+        status: int,
+        content: Any,
+        kind: str = "application/json",
+        part: float = 1.0,
+        pause: float = 0.0,
+        behind: Any = None,
     ) -> None:
         payload = (content if isinstance(content, str) else json.dumps(content)).encode()
         self.send_response(status)
@@ -243,7 +249,8 @@ class _Handler(BaseHTTPRequestHandler):
         if pause:
             self._drip(payload, pause)
         else:
-            self.wfile.write(payload[: int(len(payload) * part)])
+            # In one piece: what comes later, when the next request is sent, nobody can tell from its answer.
+            self.wfile.write(payload[: int(len(payload) * part)] + (_whole_reply(behind) if behind else b""))
         if part < 1:
             self.close_connection = True
 
@@ -271,3 +278,9 @@ class _Handler(BaseHTTPRequestHandler):
 
     def log_message(self, *arguments: object) -> None:
         """Quiet."""
+
+
+def _whole_reply(content: Any) -> bytes:
+    payload = json.dumps(content).encode()
+    head = f"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {len(payload)}\r\n\r\n"
+    return head.encode() + payload

@@ -108,8 +108,8 @@ class RawServer:
             if not part:  # the client has gone, perhaps in the middle of a request
                 return ""
             found += part
-            head, _, body = found.partition(b"\r\n\r\n")
+            head, end_of_head, body = found.partition(b"\r\n\r\n")
             length = re.search(rb"(?i)\r\ncontent-length: *(\d+)", head)
-            if length and len(body) >= int(length[1]):
+            if end_of_head and len(body) >= (int(length[1]) if length else 0):
                 return found.decode()
         return ""

@@ -137,7 +137,8 @@ class _Running:
             input_ids=ids, attention_mask=mask, max_new_tokens=most, do_sample=False, pad_token_id=self._padding
         )
         replies = []
-        for row, (_, tokens) in zip(written[:, ids.shape[1] :].tolist(), batch, strict=True):
+        for request, row, (_, tokens) in zip(asked, written[:, ids.shape[1] :].tolist(), batch, strict=True):
+            row = row[: _longest_text(request)]  # others of the batch may write more
             text = self.chat.tokenizer.decode(row, skip_special_tokens=True)
             generated = sum(token != self._padding for token in row)
             replies.append(Reply(text=text, tokens=len(tokens) + generated))
