@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-KINDS = ("methods", "teachers", "judges", "samplers", "pools", "losses")
+KINDS = ("methods", "teachers", "judges", "engines", "samplers", "pools", "losses")
 BROKEN = """
 [project.entry-points."recbole_dtlns.pools"]
 unpopular = "my_recommenders:UnpopularFirst"
@@ -101,6 +101,14 @@ def test_its_components_train_by_the_readmes_commands(
     written = config.read_text()
     for key in keys:
         assert f"dtlns_{key}\n" in written
+
+
+def test_its_engine_answers_by_the_readmes_command(environment: Path, empty_folder: Path) -> None:
+    (line,) = [line for line in blocks("bash")[0].splitlines() if line.startswith("recbole-dtlns judge")]
+    done = command(environment, empty_folder, *line.split()[1:], "--dtlns_candidates=2", "--show_progress=False")
+    assert done.returncode == 0, done.stderr
+    probabilities = {row.split("\t")[3] for row in (empty_folder / "labels.tsv").read_text().splitlines()[1:]}
+    assert probabilities == {"0.9"}
 
 
 @pytest.mark.parametrize(
