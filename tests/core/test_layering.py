@@ -117,19 +117,22 @@ def names_offered_to_all(path: Path, tree: ast.Module) -> ast.Module:
     return tree
 
 
-@pytest.mark.parametrize("path", ALL, ids=str)
-def test_rooms_import_what_is_below_them(path: Path) -> None:
+def test_rooms_import_what_is_below_them() -> None:
+    assert {path: upwards for path in ALL if (upwards := imported_upwards(path))} == {}
+
+
+def imported_upwards(path: Path) -> set[tuple[str, str]]:
+    """The rooms above its own that a file imports from."""
     own = "" if path == Path("__init__.py") else path.with_suffix("").parts[0]
     tree = names_offered_to_all(path, parsed(path))
     found = {room_of(module) for module in imports(tree, package_of(path)) if within(module, "recbole_dtlns")}
     below = ROOMS[: ROOMS.index(own) + 1] if own else ("compat", "version", "__version__")
-    upwards = {(own, room) for room in found - {"", "properties"} if room not in below and (PACKAGE / room).exists()}
-    assert not upwards
+    return {(own, room) for room in found - {"", "properties"} if room not in below and (PACKAGE / room).exists()}
 
 
-@pytest.mark.parametrize("path", ALL, ids=str)
-def test_every_module_is_in_a_room(path: Path) -> None:
-    assert path == Path("__init__.py") or path.with_suffix("").parts[0] in ROOMS
+def test_every_module_is_in_a_room() -> None:
+    homeless = [path for path in ALL if path.with_suffix("").parts[0] not in ROOMS]
+    assert homeless == [Path("__init__.py")]
 
 
 def test_no_room_holds_more_than_a_quarter() -> None:
@@ -138,21 +141,21 @@ def test_no_room_holds_more_than_a_quarter() -> None:
     assert max(share.values()) <= LARGEST_SHARE * sum(lines.values()), share
 
 
-@pytest.mark.parametrize("path", ALL, ids=str)
-def test_recbole_plotly_and_ray_have_their_rooms(path: Path) -> None:
+@pytest.mark.parametrize("library", MAY_IMPORT)
+def test_recbole_plotly_and_ray_have_their_rooms(library: str) -> None:
     """They are named nowhere else, not even inside a function."""
-    own = path.with_suffix("").parts[0]
-    named = imported(path)
-    for library, rooms in MAY_IMPORT.items():
-        assert own in rooms or not [module for module in named if within(module, library)], library
+    elsewhere = [path for path in ALL if path.with_suffix("").parts[0] not in MAY_IMPORT[library]]
+    assert [path for path in elsewhere if any(within(module, library) for module in imported(path))] == []
 
 
-@pytest.mark.parametrize("path", ALL, ids=str)
-def test_no_module_starts_recbole_or_unpickles(path: Path) -> None:
-    """recbole.quick_start imports Ray and resolves the model again; a pickle runs whatever is in it."""
-    tree = parsed(path)
-    assert not [module for module in imported(path) if within(module, "recbole.quick_start")]
-    assert not list(unpicklings(tree))
+def test_no_module_starts_recbole() -> None:
+    """recbole.quick_start imports Ray and resolves the model again."""
+    assert [path for path in ALL if any(within(module, "recbole.quick_start") for module in imported(path))] == []
+
+
+def test_no_module_unpickles() -> None:
+    """A pickle runs whatever is in it."""
+    assert {path: found for path in ALL if (found := list(unpicklings(parsed(path))))} == {}
 
 
 def test_ray_is_not_imported_before_it_is_used() -> None:
