@@ -46,7 +46,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Found:
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
         ended = started.command("tune", *write_run(), *begin(), "--storage=whole").wait(2 * PATIENCE)
         assert ended == 0, Path("log.txt").read_text()
-        return trials(Path("whole/found")), tested(Path("whole/found"))
+        return trials(Path("whole/found")), figures_on_test(Path("whole/found"))
 
 
 def begin() -> list[str]:
@@ -54,7 +54,7 @@ def begin() -> list[str]:
     return [*SEARCH, *LONG]
 
 
-def tested(folder: Path) -> dict[str, float]:
+def figures_on_test(folder: Path) -> dict[str, float]:
     result: dict[str, float] = json.loads((folder / "result.json").read_text())["test_result"]
     return result
 
@@ -81,4 +81,4 @@ def test_a_disturbed_search_finds_what_an_undisturbed_one_does(
         assert (score, epochs) == expected[size][:2] or (damaged and "damaged" in error), f"{what}: {error}"
     if found == expected:
         assert status == 0, said
-        assert tested(Path("killed/found")) == test
+        assert figures_on_test(Path("killed/found")) == test
