@@ -24,6 +24,7 @@ MakeTeacher = Callable[..., Teacher]  # the class, or what takes its settings by
 
 _BLOCKS, _MISSING = 4, 3
 _CANDIDATES = 10
+_LONELY = "lonely"  # an item that one user has, beside others
 
 
 def gives_scores_and_item_vectors(make: MakeTeacher) -> None:
@@ -90,15 +91,14 @@ def leaves_the_train_pairs_alone(make: MakeTeacher) -> None:
 
 
 def is_fitted_where_pairs_are_hidden(make: MakeTeacher) -> None:
-    """Users and items keep their ids where pairs are hidden, and an item whose pairs are all hidden has a vector."""
+    """Items keep their ids where pairs are hidden, and one whose pairs are all hidden has a vector; users keep some."""
     train = _ragged()
-    reduced, _ = hide_positives(train, 0.3, seed=0)
-    users, items = reduced.histories()
-    reduced = reduced.without(items == items.min())
+    reduced = train.without(train.histories()[1] == int(np.argmax(train.item_tokens == _LONELY)))
+    reduced, _ = hide_positives(reduced, 0.3, seed=0)
     fitted = make().fit(reduced)
     require(fitted.item_vectors.shape[0] == train.n_items, "an item without a pair has no vector")
     require(bool(np.isfinite(fitted.item_vectors).all()), "the vector of an item without a pair is not finite")
-    values = _dense(fitted, np.unique(users))
+    values = _dense(fitted, np.arange(train.n_users))
     require(values.shape[1] == train.n_items, "an item without a pair has no place among the scores")
     require(bool((values < np.inf).all()), "an item without a pair makes scores NaN or +infinity")
 
@@ -141,7 +141,7 @@ def _blocks() -> TrainInteractions:
 def _ragged() -> TrainInteractions:
     """Users with one item, with all items and with any number; an item that one user has, and one that all have."""
     random = np.random.default_rng(0)
-    pairs = [("user-00", "item-00"), ("user-01", "item-00"), ("user-02", "item-00"), ("user-02", "lonely")]
+    pairs = [("user-00", "item-00"), ("user-01", "item-00"), ("user-02", "item-00"), ("user-02", _LONELY)]
     pairs += [("with-all", f"item-{item:02d}") for item in range(25)]
     pairs += [
         (f"user-{user:02d}", f"item-{item:02d}")

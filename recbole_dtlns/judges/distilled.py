@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, Self
 
 import numpy as np
@@ -78,6 +79,8 @@ class DistilledJudge(Judge):
             JudgeError: the LLM answered nothing that could be learnt from.
             DTLNSError: as the LLM judge raises; its answers so far are kept.
         """
+        if not self.llm.plan(question).askable.any():
+            return self._unasked(question)
         sample = _Sample(question, self.llm, self.config.seed)
         budget = min(self.config.max_llm_pairs, len(sample.askable))
         first = max(1, round(budget * _FIRST_SHARE))
@@ -95,6 +98,12 @@ class DistilledJudge(Judge):
                 sample.ask(unsure, self.config.max_tokens_total)
                 student = self._fit(sample, held_out)
         return self._verdicts(sample, student, held_out)
+
+    def _unasked(self, question: Question) -> Verdicts:
+        """The verdicts where there is nothing to ask, and so nothing to learn from."""
+        verdicts = self.llm.judge(question)
+        none = {"llm_pairs": 0, "student_pairs": 0, "unsure_student_pairs": 0, "agreement": None, "agreement_pairs": 0}
+        return replace(verdicts, facts={**verdicts.facts, **none})
 
     def remark(self, facts: Mapping[str, Any]) -> str:
         how = f"the LLM answered {facts['llm_pairs']}, its student {facts['student_pairs']}"

@@ -16,11 +16,14 @@ from recbole_dtlns.conformance import (
     JUDGE_CHECKS,
     PAIRWISE_JUDGE_CHECKS,
     ConformanceError,
+    RuleEngine,
     block_question,
     false_negatives,
     judges,
 )
 from recbole_dtlns.judges.contract import Judge, Label, Question, Verdicts
+from recbole_dtlns.judges.distilled import DistilledJudge
+from recbole_dtlns.judges.language_model.judge import LLMJudge
 from recbole_dtlns.judges.recorded import RecordedJudge
 from recbole_dtlns.judges.structural import StructuralJudge
 from recbole_dtlns.judges.table import JUDGES
@@ -58,7 +61,23 @@ def labels_of(questions: list[Question]) -> Path:
 @pytest.mark.parametrize("check", [*JUDGE_CHECKS, *PAIRWISE_JUDGE_CHECKS], ids=lambda check: check.__name__)
 def test_recorded_labels_conform(check: Callable[..., None]) -> None:
     file = str(labels_of([block_question()]))
-    check(partial(RecordedJudge, file))
+    check(partial(RecordedJudge, labels=file))
+
+
+@pytest.mark.parametrize("prompt", ["pair", "user"])
+@pytest.mark.parametrize("check", JUDGE_CHECKS, ids=lambda check: check.__name__)
+def test_judges_that_ask_a_model_conform(check: Callable[..., None], prompt: str) -> None:
+    check(partial(LLMJudge, engine=RuleEngine(), cache_dir="kept", prompt=prompt))
+
+
+def test_a_prompt_about_one_pair_judges_it_by_itself() -> None:
+    for check in PAIRWISE_JUDGE_CHECKS:
+        check(partial(LLMJudge, engine=RuleEngine(), cache_dir="kept"))
+
+
+@pytest.mark.parametrize("check", JUDGE_CHECKS, ids=lambda check: check.__name__)
+def test_the_distilled_judge_conforms(check: Callable[..., None]) -> None:
+    check(partial(DistilledJudge, engine=RuleEngine(), cache_dir="kept", max_llm_pairs=60))
 
 
 def test_the_questions_of_the_checks_have_a_known_answer() -> None:

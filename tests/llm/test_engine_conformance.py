@@ -27,7 +27,8 @@ from recbole_dtlns.conformance import (
 from recbole_dtlns.conformance.faulty_server import PATIENCE, truth
 from recbole_dtlns.errors import EngineError
 from recbole_dtlns.llm.batch_files import RecordedReplies
-from recbole_dtlns.llm.openai_engine import OpenAIEngine, Server, best_mode, request_body
+from recbole_dtlns.llm.engine import Engine, EngineConfig
+from recbole_dtlns.llm.openai_engine import OpenAIEngine, best_mode, request_body
 from recbole_dtlns.llm.reply import NoReply, Reply
 from recbole_dtlns.llm.request import OneOf, Request
 from recbole_dtlns.llm.transformers_engine import TransformersEngine
@@ -35,8 +36,8 @@ from recbole_dtlns.llm.transformers_engine import TransformersEngine
 
 def asking(engine: type[OpenAIEngine], address: Address) -> OpenAIEngine:
     """The engine that asks the server of a check."""
-    reach = Server(address.url, address.api_key_env, address.concurrency, address.timeout_seconds, address.retries)
-    return engine("a-model", reach)
+    reach = {"concurrency": address.concurrency, "timeout_seconds": address.timeout_seconds, "retries": address.retries}
+    return engine(model="a-model", base_url=address.url, api_key_env=address.api_key_env, **reach)
 
 
 # ---------------------------------------------------------------- engines of this package
@@ -61,7 +62,7 @@ def llama(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 @pytest.mark.parametrize("check", ENGINE_CHECKS, ids=lambda check: check.__name__)
 def test_the_transformers_engine_conforms(check: Callable[..., None], llama: str) -> None:
-    check(lambda: TransformersEngine(llama, device="cpu", batch_size=4))
+    check(lambda: TransformersEngine(model=llama, batch_size=4))
 
 
 @pytest.mark.parametrize("check", ENGINE_CHECKS, ids=lambda check: check.__name__)
@@ -74,27 +75,26 @@ def test_recorded_replies_conform(check: Callable[..., None]) -> None:
         body = server.completion(asked, request.messages[-1]["content"])
         lines.append(json.dumps({"custom_id": request.id, "response": {"status_code": 200, "body": body}}))
     Path("replies.jsonl").write_text("\n".join(lines))
-    check(lambda: RecordedReplies("replies.jsonl", "a-model"))
+    check(lambda: RecordedReplies(labels="replies.jsonl", model="a-model"))
 
 
 # ---------------------------------------------------------------- engines that answer by themselves
 
 
-class Echo:
+class Echo(Engine):
     """An engine of somebody else's, whole: it answers by the words of the prompt."""
 
+    class Config(EngineConfig):
+        """Its settings."""
+
+        model: str | None = "echo-1"
+        """Which of them."""
+        longest: int = 10_000
+        """Characters of a prompt."""
+
+    config: Config
     name = "echo"
-    model = "echo-1"
-    least_slice = 1
     local = True
-    loads_model = False
-    longest = 10_000
-
-    def revision(self) -> str | None:
-        return None
-
-    def encoder(self) -> Callable[[Request], list[int]] | None:
-        return None
 
     @contextmanager
     def start(self) -> Iterator[Echo]:
@@ -107,7 +107,9 @@ class Echo:
             yield position, self.reply(request)
 
     def reply(self, request: Request) -> Reply:
-        fitting = [form for form in (*request.shorter, request.messages) if len(form[-1]["content"]) <= self.longest]
+        fitting = [
+            form for form in (*request.shorter, request.messages) if len(form[-1]["content"]) <= self.config.longest
+        ]
         if not fitting:
             return Reply(reason=NoReply.TOO_LONG)
         self.truncated += fitting[-1] is not request.messages
@@ -273,8 +275,8 @@ class Altered(OpenAIEngine):
 class KeepsFailures(Altered):
     """Never asks again, neither now nor in a later run."""
 
-    def __init__(self, model: str, server: Server) -> None:
-        super().__init__(model, replace(server, retries=0))
+    def __init__(self, **fields: Any) -> None:
+        super().__init__(**{**fields, "retries": 0})
 
     def changed(self, request: Request, reply: Reply) -> Reply:
         return replace(reply, lasting=True)
@@ -298,8 +300,8 @@ class Guesses(Altered):
 class Impatient(Altered):
     """Waits as long as the server likes."""
 
-    def __init__(self, model: str, server: Server) -> None:
-        super().__init__(model, replace(server, timeout=PATIENCE))
+    def __init__(self, **fields: Any) -> None:
+        super().__init__(**{**fields, "timeout_seconds": PATIENCE})
 
 
 class WaitsForAll(Altered):
@@ -320,14 +322,15 @@ class ShowsTheKey(Altered):
 
 
 class SendsNoKey(Altered):
-    def __init__(self, model: str, server: Server) -> None:
-        super().__init__(model, replace(server, api_key_env=None))
+    def __init__(self, **fields: Any) -> None:
+        super().__init__(**{**fields, "api_key_env": None})
 
 
 class OneConnection(Echo):
     """Reads a reply from where the last one ended, whoever wrote what is there."""
 
     def __init__(self, address: Address) -> None:
+        super().__init__()
         host, _, port = address.url.removeprefix("http://").removesuffix("/v1").partition(":")
         self.place = (host, int(port))
 
@@ -352,6 +355,7 @@ class Follows(Echo):
     """Goes where it is sent."""
 
     def __init__(self, address: Address) -> None:
+        super().__init__()
         self.url = address.url
 
     def reply(self, request: Request) -> Reply:
