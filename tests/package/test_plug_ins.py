@@ -12,6 +12,17 @@ from pathlib import Path
 
 import pytest
 
+from recbole_dtlns.conformance import (
+    ENGINE_CHECKS,
+    JUDGE_CHECKS,
+    METHOD_CHECKS,
+    PAIRWISE_JUDGE_CHECKS,
+    POOL_CHECKS,
+    ROW_LOSS_CHECKS,
+    SAMPLER_CHECKS,
+    TEACHER_CHECKS,
+)
+
 ROOT = Path(__file__).resolve().parents[2]
 KINDS = ("methods", "teachers", "judges", "engines", "samplers", "pools", "losses")
 BROKEN = """
@@ -109,6 +120,31 @@ def test_its_engine_answers_by_the_readmes_command(environment: Path, empty_fold
     assert done.returncode == 0, done.stderr
     probabilities = {row.split("\t")[3] for row in (empty_folder / "labels.tsv").read_text().splitlines()[1:]}
     assert probabilities == {"0.9"}
+
+
+def test_its_components_pass_the_readmes_test(environment: Path, empty_folder: Path) -> None:
+    """Every check of conformance for every kind, by pytest as its author would run it."""
+    (empty_folder / "test_my_recommenders.py").write_text(blocks("python")[1])
+    done = subprocess.run(
+        [str(environment), "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_my_recommenders.py"],
+        cwd=empty_folder,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout
+    kinds = (
+        METHOD_CHECKS,
+        TEACHER_CHECKS,
+        JUDGE_CHECKS,
+        PAIRWISE_JUDGE_CHECKS,
+        ENGINE_CHECKS,
+        SAMPLER_CHECKS,
+        POOL_CHECKS,
+        ROW_LOSS_CHECKS,
+    )
+    assert f"{sum(map(len, kinds))} passed" in done.stdout
 
 
 @pytest.mark.parametrize(

@@ -3,25 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
-from functools import partial
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
 
 from recbole_dtlns.bridge.models.capabilities import capability_table
 from recbole_dtlns.components import PREFIX
-from recbole_dtlns.conformance import (
-    ENGINE_CHECKS,
-    JUDGE_CHECKS,
-    METHOD_CHECKS,
-    POOL_CHECKS,
-    ROW_LOSS_CHECKS,
-    SAMPLER_CHECKS,
-    TEACHER_CHECKS,
-)
 from recbole_dtlns.settings.reference import yaml_reference
 from recbole_dtlns.settings.settings import DTLNSSettings
 
@@ -81,23 +69,3 @@ def test_the_config_file_of_the_readme_states_the_defaults() -> None:
     for key, value in yaml.safe_load(block.group(1)).items():
         if key.startswith(PREFIX):
             assert value == documented[key], key
-
-
-OF_THE_README = [
-    *(("KthHardest", check) for check in SAMPLER_CHECKS),
-    *(("UnpopularFirst", check) for check in POOL_CHECKS),
-    *(("Hinge", check) for check in ROW_LOSS_CHECKS),
-    *(("FirstFew", check) for check in JUDGE_CHECKS),
-    *(("MostShared", check) for check in TEACHER_CHECKS),
-    *(("SparesPopular", check) for check in METHOD_CHECKS),
-    *(("Leaning", check) for check in ENGINE_CHECKS),
-]
-
-
-@pytest.mark.parametrize(("name", "check"), OF_THE_README, ids=lambda value: getattr(value, "__name__", value))
-def test_the_plug_ins_of_the_readme_conform(name: str, check: Callable[..., None]) -> None:
-    block = re.search(r"```python\n(from collections.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
-    assert block
-    written: dict[str, Any] = {"__name__": "my_recommenders"}
-    exec(compile(block.group(1), "README.md", "exec", dont_inherit=True), written)
-    check(partial(written[name], model="none") if name == "Leaning" else written[name])
