@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 import os
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from recbole_dtlns.errors import EngineError, InstallationError
+
+logger = logging.getLogger("recbole_dtlns")
+
+_SECONDS = 5.0  # for a cluster of this machine to take a connection
 
 
 @contextmanager
@@ -29,6 +36,8 @@ def ray_cluster(address: str | None, install: str) -> Iterator[Any]:
         raise InstallationError(f"Ray is not installed ({error}); install it with: {install}") from error
     ours = not ray.is_initialized()
     if ours:
+        if address is None and not os.environ.get("RAY_ADDRESS") and _names_a_lost_cluster(_address_file()):
+            address = "local"
         try:
             ray.init(address=address, log_to_driver=False, include_dashboard=False, logging_level="ERROR")
         except (ConnectionError, ValueError, RuntimeError) as error:
@@ -38,3 +47,23 @@ def ray_cluster(address: str | None, install: str) -> Iterator[Any]:
     finally:
         if ours:
             ray.shutdown()
+
+
+def _address_file() -> Path:
+    """Where `ray start` writes the address that Ray takes where none is given."""
+    given = [os.environ[name] for name in ("RAY_TMPDIR", "TMPDIR") if name in os.environ]
+    return Path(*given[:1] or ["/tmp"], "ray", "ray_current_cluster")
+
+
+def _names_a_lost_cluster(file: Path) -> bool:
+    """Whether the cluster in the file is gone: one that was killed leaves it, and Ray then waits there for minutes."""
+    try:
+        address = file.read_text(encoding="utf-8").strip()
+        host, _, port = address.rpartition(":")
+        socket.create_connection((host.strip("[]"), int(port)), timeout=_SECONDS).close()
+    except FileNotFoundError:
+        return False
+    except (OSError, ValueError) as error:
+        logger.warning("no Ray cluster answers at the address in %s (%s): one is started for this run", file, error)
+        return True
+    return False

@@ -1,0 +1,69 @@
+"""A cluster that was killed leaves its address behind; Ray would wait for it for minutes."""
+
+from __future__ import annotations
+
+import socket
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from recbole_dtlns.ray_cluster import ray_cluster
+
+
+@pytest.fixture
+def connected(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[str | None]:
+    """The addresses that Ray is told; `ray/ray_current_cluster` in the test's folder is the file that it reads."""
+    told: list[str | None] = []
+
+    def init(address: str | None, **_: Any) -> None:
+        told.append(address)
+
+    ray = SimpleNamespace(is_initialized=lambda: False, init=init, shutdown=lambda: None)
+    monkeypatch.setitem(sys.modules, "ray", ray)  # type: ignore[arg-type]
+    monkeypatch.setenv("RAY_TMPDIR", str(tmp_path))
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    (tmp_path / "ray").mkdir()
+    return told
+
+
+def connect(address: str | None = None) -> None:
+    with ray_cluster(address, "pip install ray"):
+        pass
+
+
+@pytest.mark.parametrize("left", ["127.0.0.1:{port}", "nonsense", ""])
+def test_a_lost_cluster_is_not_waited_for(
+    left: str, connected: list[str | None], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        port = closed.getsockname()[1]
+    file = tmp_path / "ray" / "ray_current_cluster"
+    file.write_text(left.format(port=port))
+    connect()
+    assert connected == ["local"]
+    assert f"no Ray cluster answers at the address in {file}" in caplog.text
+
+
+def test_a_cluster_that_answers_is_joined(connected: list[str | None], tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        (tmp_path / "ray" / "ray_current_cluster").write_text(f"127.0.0.1:{server.getsockname()[1]}")
+        connect()
+    assert connected == [None]
+
+
+def test_an_address_that_is_given_is_kept(
+    connected: list[str | None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "ray" / "ray_current_cluster").write_text("nonsense")
+    connect("10.0.0.1:6379")
+    monkeypatch.setenv("RAY_ADDRESS", "10.0.0.2:6379")
+    connect()
+    assert connected == ["10.0.0.1:6379", None]
+
+
+def test_without_such_a_file_ray_decides(connected: list[str | None]) -> None:
+    connect()
+    assert connected == [None]
