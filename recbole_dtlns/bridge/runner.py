@@ -198,7 +198,7 @@ def check_settings(config: DTLNSConfig) -> None:
         raise ConfigError("training on several processes (nproc) is not supported: run on one device")
     check_model(config.model_class, settings)
     check_negative_sampling(config, settings)
-    _check_valid_metric(config)
+    check_valid_metric(config)
     init_seed(config["seed"], config["reproducibility"])
     open_log(config)
     if settings.leaking:
@@ -211,8 +211,12 @@ def warn_of_unknown_keys(config: DTLNSConfig) -> None:
         logger.warning("key '%s' is documented neither by RecBole nor by recbole_dtlns.%s", key, advice)
 
 
-def _check_valid_metric(config: DTLNSConfig) -> None:
-    """RecBole would look for the value only after the first epoch, and stop with a KeyError."""
+def check_valid_metric(config: DTLNSConfig) -> None:
+    """RecBole would look for the value only after the first epoch, and stop with a KeyError.
+
+    Raises:
+        ConfigError: `metrics` and `topk` do not hold it.
+    """
     metric, _, k = config["valid_metric"].lower().partition("@")
     known = [""] if metric in _WITHOUT_LENGTH else map(str, config["topk"])
     if metric not in map(str.lower, config["metrics"]) or k not in known:

@@ -350,6 +350,7 @@ def test_an_arm_that_is_written_twice_is_refused(tiny: dict[str, Any]) -> None:
         ({"test_best": 1, "authors_mask": {"dtlns_judge": "always"}}, "authors_mask looks at test pairs"),
         ({"settings": {"metrics": ["GAUC"]}}, "at least one of the metrics recall, ndcg"),
         ({"settings": {"eval_args": {"mode": "uni100"}}}, "ranks all items"),
+        ({"settings": {"metrics": ["Recall"], "valid_metric": "NDCG@10"}}, "valid_metric is NDCG@10, which metrics"),
         ({"references": ["Popp"]}, "references.0"),
         ({"seeds": []}, "seeds"),
     ],

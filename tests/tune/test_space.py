@@ -156,6 +156,12 @@ def test_a_grid_needs_listed_values() -> None:
         check_plan(replace(plan, search="grid"))
 
 
+def test_a_search_needs_a_metric_that_is_measured() -> None:
+    config = DTLNSConfig("BPR", "ml-100k", config_dict={"metrics": ["Recall"], "valid_metric": "NDCG@10"})
+    with pytest.raises(ConfigError, match="valid_metric is NDCG@10, which metrics"):
+        check_plan(make_plan(config, parse_space({"learning_rate": {"choice": [0.1]}})))
+
+
 def test_a_search_needs_validation() -> None:
     with pytest.raises(ConfigError, match="a search chooses by validation: set eval_step"):
         config = DTLNSConfig("BPR", "ml-100k", config_dict={"eval_step": 0})

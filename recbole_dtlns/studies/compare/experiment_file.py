@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from recbole_dtlns.bridge.config import DTLNSConfig
 from recbole_dtlns.bridge.data.run_data import check_negative_sampling
 from recbole_dtlns.bridge.models.capabilities import check_model
+from recbole_dtlns.bridge.runner import check_valid_metric
 from recbole_dtlns.components import PREFIX
 from recbole_dtlns.errors import ConfigError, UnknownNameError
 from recbole_dtlns.evaluation.rankings import METRICS
@@ -356,6 +357,7 @@ def _check(arm: str, config: DTLNSConfig) -> None:
         raise ConfigError(f"arm '{arm}': neither RecBole nor recbole_dtlns knows the key '{key}'.{advice}")
     check_model(config.model_class, config.settings)
     check_negative_sampling(config, config.settings)
+    check_valid_metric(config)
     if config["eval_args"]["mode"] not in ("full", {"valid": "full", "test": "full"}):
         raise ConfigError(
             f"arm '{arm}': a comparison ranks all items: set eval_args.mode to full, not {config['eval_args']['mode']}"

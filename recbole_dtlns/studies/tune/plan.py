@@ -10,6 +10,7 @@ from typing import Any, Literal
 from recbole_dtlns.bridge.config import DTLNSConfig
 from recbole_dtlns.bridge.data.run_data import check_negative_sampling
 from recbole_dtlns.bridge.models.capabilities import check_model
+from recbole_dtlns.bridge.runner import check_valid_metric
 from recbole_dtlns.bridge.teacher import make_teacher
 from recbole_dtlns.components import PREFIX
 from recbole_dtlns.errors import ArtefactError, ConfigError
@@ -141,6 +142,7 @@ def check_plan(plan: Plan) -> None:
         raise ConfigError(f"the space searches '{key}', which neither RecBole nor recbole_dtlns knows.{advice}")
     if config["eval_step"] < 1:
         raise ConfigError("a search chooses by validation: set eval_step to 1 or more")
+    check_valid_metric(config)
     for sampled in plan.examples:
         config = plan.config(sampled)
         check_model(config.model_class, config.settings)
