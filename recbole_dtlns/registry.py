@@ -11,13 +11,20 @@ from typing import Any, Generic, TypeVar
 from recbole_dtlns.errors import InstallationError, UnknownNameError
 
 Strategy = TypeVar("Strategy")
+_ALIKE = 0.6  # of 1, by difflib; seed and second_k are at 0.5
 
 
-def nearest(name: str, choices: Iterable[str]) -> str:
-    """A sentence that names the choice most like `name`, or an empty string when none is close."""
-    by_lower = {choice.lower(): choice for choice in choices}
-    close = difflib.get_close_matches(name.lower(), list(by_lower), n=1, cutoff=0.5)
-    return f" Did you mean '{by_lower[close[0]]}'?" if close else ""
+def nearest(name: str, choices: Iterable[str], prefix: str = "") -> str:
+    """A sentence that names the choice most like `name`, or an empty string when none is close.
+
+    Args:
+        name: what was written.
+        choices: what it may be.
+        prefix: what they may all begin with; that both do makes no two of them alike.
+    """
+    by_rest = {choice.removeprefix(prefix).lower(): choice for choice in choices}
+    close = difflib.get_close_matches(name.removeprefix(prefix).lower(), list(by_rest), n=1, cutoff=_ALIKE)
+    return f" Did you mean '{by_rest[close[0]]}'?" if close else ""
 
 
 class Registry(Generic[Strategy]):

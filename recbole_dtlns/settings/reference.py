@@ -29,6 +29,7 @@ from recbole_dtlns.preparation.teaching import GivenCandidates, Teaching
 from recbole_dtlns.registry import Registry, nearest
 from recbole_dtlns.settings import groups
 from recbole_dtlns.settings.owners import Key, Owner, keys_of, owners, owners_in
+from recbole_dtlns.settings.renamed import under_new_names
 from recbole_dtlns.teachers.by_recbole import SavedConfig, TrainedConfig
 from recbole_dtlns.teachers.table import TEACHERS
 
@@ -128,12 +129,13 @@ def text_reference(about: str | None = None) -> str:
     """
     keys = keys_of(owners())
     if about is not None:
+        (about,) = under_new_names({about: None}, "recbole-dtlns keys")
         found = {name: key for name, key in keys.items() if _is_read_by(key, about)}
         found = found or {name: key for name, key in keys.items() if about.removeprefix(PREFIX) in name}
         if not found:
             known = [*(PREFIX + name for name in keys), *(owner.name for owner in owners() if owner.name)]
             raise UnknownNameError(
-                f"there is no key, and no component with keys, called '{about}'.{nearest(about, known)}"
+                f"there is no key, and no component with keys, called '{about}'.{nearest(about, known, PREFIX)}"
             )
         keys = found
     return "\n".join(f"{_head(key)}\n    {meaning_of(key)}" for key in keys.values())

@@ -62,7 +62,9 @@ class DTLNSSettings(
         for key in given:
             if key not in known:
                 broken = "".join(f"; {message}" for message in broken_plug_ins())
-                raise ConfigError(f"unknown key '{key}'.{nearest(key, known)} All keys: recbole-dtlns keys{broken}")
+                raise ConfigError(
+                    f"unknown key '{key}'.{nearest(key, known, PREFIX)} All keys: recbole-dtlns keys{broken}"
+                )
         try:
             return assembled(**_with_own_sampler({key.removeprefix(PREFIX): given[key] for key in given}))
         except ValidationError as error:

@@ -39,6 +39,8 @@ def test_a_misspelt_name_lists_the_choices_and_the_nearest(table: Registry, kind
 def test_a_name_like_no_other_gets_no_guess() -> None:
     """A far-fetched suggestion would mislead."""
     assert nearest("zzzzzz", ["structural", "always"]) == ""
+    assert nearest("dtlns_second_k", ["dtlns_seed", "dtlns_srns_ramp"], "dtlns_") == "", "only the beginning is alike"
+    assert nearest("dtlns_sede", ["dtlns_seed", "dtlns_srns_ramp"], "dtlns_") == " Did you mean 'dtlns_seed'?"
     with pytest.raises(UnknownNameError, match=r"shuffled.*\.$"):
         JUDGES.get("zzzzzz")
 

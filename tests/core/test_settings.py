@@ -137,6 +137,16 @@ def test_old_names_work_and_say_so(old: str, new: str, caplog: pytest.LogCapture
     assert f"{old} is now called {new}; the old name still works" in caplog.text
 
 
+def test_the_reference_is_asked_by_an_old_name(caplog: pytest.LogCaptureFixture) -> None:
+    assert text_reference("dtlns_alpha_co").startswith("dtlns_alpha_structure: 0.1")
+    assert "dtlns_alpha_co is now called dtlns_alpha_structure" in caplog.text
+
+
+def test_a_key_of_a_package_that_is_not_installed_is_taken_for_no_other() -> None:
+    with pytest.raises(ConfigError, match=r"unknown key 'dtlns_second_k'. All keys"):
+        DTLNSSettings.from_config({"dtlns_second_k": 3})
+
+
 def test_a_key_under_both_of_its_names_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"my.yaml: dtlns_alpha_co is the old name of dtlns_alpha_structure"):
         under_new_names({"dtlns_alpha_co": 1, "dtlns_alpha_structure": 1}, "my.yaml")
