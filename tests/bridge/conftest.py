@@ -1,4 +1,4 @@
-"""The glue tests run under RecBole's own warnings: what a user would see on the console fails the test."""
+"""These tests run under RecBole's own warnings: what a user would see on the console fails the test."""
 
 from __future__ import annotations
 

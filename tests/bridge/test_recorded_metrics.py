@@ -10,12 +10,12 @@ functions, what they return and the files that they write. `recorded_metrics.jso
 
 On the machine that wrote the file everything is equal to the last bit, which is what a change of structure must keep:
 
-    RECORDED_METRICS=exact OMP_NUM_THREADS=1 python -m pytest tests/glue/test_recorded_metrics.py
+    RECORDED_METRICS=exact OMP_NUM_THREADS=1 python -m pytest tests/bridge/test_recorded_metrics.py
 
 On another machine, write the file with the code before the change first. It is written anew, where results change on
 purpose, by:
 
-    OMP_NUM_THREADS=1 python tests/glue/test_recorded_metrics.py
+    OMP_NUM_THREADS=1 python tests/bridge/test_recorded_metrics.py
 """
 
 from __future__ import annotations
