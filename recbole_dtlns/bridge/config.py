@@ -46,6 +46,7 @@ _DERIVED = frozenset(
 _GIVEN_TOO = ("valid_metric_bigger",)  # RecBole documents it, and replaces it
 _MISSING = object()
 _ALLOW_UNKNOWN = "allow_unknown_keys"
+_OF_THE_RUN = (_ALLOW_UNKNOWN, "resume_from")  # keys of this package that have no prefix
 _FILES = ("_file", "_files", "_paths", "_checkpoint", "_labels", "_dir")
 
 
@@ -130,7 +131,9 @@ class DTLNSConfig(Config):
     def _get_model_and_dataset(self, model: str | type | None, dataset: str | None) -> tuple[str, type, str]:
         named = model if model is not None else self.external_config_dict.get("model")
         if named is None:
-            raise ConfigError("no model given: use --model=NAME, a config file, or the argument model=")
+            run = self.external_config_dict.get("resume_from")
+            kept = f", such as config.yaml of the run that {run} belongs to" if run else ""
+            raise ConfigError(f"no model given: use --model=NAME, a config file{kept}, or the argument model=")
         if dataset is None and "dataset" not in self.external_config_dict:
             raise ConfigError("no dataset given: use --dataset=NAME, a config file, or the argument dataset=")
         data = dataset if dataset is not None else self.external_config_dict["dataset"]
@@ -223,6 +226,8 @@ class DTLNSConfig(Config):
     def _group(self, key: str) -> str:
         if key.startswith(PREFIX):
             return "DTL-NS"
+        if key in _OF_THE_RUN:
+            return "Run"
         names = {"General": "Run", "Training": "Training", "Evaluation": "Evaluation", "Dataset": "Data"}
         return next((names[group] for group, keys in self.parameters.items() if key in keys), "Model, other")
 

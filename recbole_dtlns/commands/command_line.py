@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -60,7 +61,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise ConfigError(f"{given.command} does not take {' '.join(settings)}")
         if command.needs_recbole:
             compat.require_recbole()
-        return command.run(given)
+        status = command.run(given)
+        sys.stdout.flush()  # here, where a pipe that is closed can be answered
+        return status
+    except BrokenPipeError:  # such as of `recbole-dtlns keys | head`, which has read enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python writes what is left when it ends
+        return 141  # what a shell says of a program that a closed pipe ended
     except DTLNSError as error:
         print(f"recbole-dtlns: {error}", file=sys.stderr)
         return 2

@@ -22,7 +22,11 @@ def _run(given: argparse.Namespace) -> int:
         return 0
     judged = judging.judge_candidates(**run)
     judged.write(given.output)
-    print(f"{judged.verdicts.counts()}; labels in {given.output}, label card in {given.output}.md")
+    counts = judged.verdicts.counts()
+    print(
+        f"{counts['positive']} positive, {counts['negative']} negative, {counts['abstain']} abstained; "
+        f"labels in {given.output}, label card in {given.output}.md"
+    )
     return 0
 
 

@@ -20,7 +20,10 @@ def _result_table(result: dict[str, Any]) -> str:
     valid, test = result["best_valid_result"] or {}, result["test_result"] or {}
     mark = "LEAKING" if result["leaking"] else ""
     rows = [("metric", "valid", "test"), *((name, str(valid.get(name, "-")), str(test[name])) for name in test)]
-    lines = [f"{name:<20} {on_valid:<8} {on_test:<8} {mark}".rstrip() for name, on_valid, on_test in rows]
+    first, second, third = (
+        max(least, *map(len, column)) for least, column in zip((20, 8, 8), zip(*rows, strict=True), strict=True)
+    )
+    lines = [f"{name:<{first}} {valid:<{second}} {test:<{third}} {mark}".rstrip() for name, valid, test in rows]
     return "\n".join([*lines, f"run folder: {result['run_folder']}"])
 
 

@@ -72,6 +72,14 @@ def test_the_log_names_only_settings_that_differ_from_their_defaults(tiny: dict[
     assert "learning_rate: 0.001" in (run.folder / "config.yaml").read_text()
 
 
+def test_what_a_run_goes_on_from_stands_with_the_run(tiny: dict[str, Any], caplog: pytest.LogCaptureFixture) -> None:
+    folder = train("BPR", tiny, epochs=2).folder
+    with caplog.at_level(logging.INFO):
+        train("BPR", tiny, epochs=1, resume_from=str(folder))
+    assert re.search(rf"^  Run +.*resume_from = {re.escape(str(folder))}", caplog.text, re.MULTILINE)
+    assert "epochs is 1, and the run resumed from had as many; nothing is left to train" in caplog.text
+
+
 def test_unknown_keys_are_the_last_that_is_said_before_training(tiny: dict[str, Any]) -> None:
     train("BPR", tiny, my_own_setting=3)
     (text,) = logs("BPR")

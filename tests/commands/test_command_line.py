@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import signal
 import subprocess
@@ -21,6 +22,7 @@ MISTAKES = [
     (["train", "--model=BPR", "--dataset=ml-100k", "--dtlns_aplha_structure=1"], "dtlns_alpha_structure"),
     (["train", "--model=BRP", "--dataset=ml-100k"], "Did you mean 'BPR'"),
     (["train", "--dataset=ml-100k"], "no model given"),
+    (["train", "--resume_from=saved/x", "--epochs=5"], "config.yaml of the run that saved/x belongs to"),
     (["train", "--model=BPR"], "no dataset given"),
     (["train", "--model=BPR", "--dataset=nothing"], "nothing"),
     (["train", "--model=BPR", "--dataset=ml-100k", "--config_files=none.yaml"], "none.yaml"),
@@ -33,6 +35,7 @@ MISTAKES = [
     (["doctor", "--verbose"], "doctor does not take --verbose"),
     (["train", "--model=BPR", "--dataset=ml-100k", "--topk=1684", "--valid_metric=MRR@1684"], "has 1682 items"),
     (["train", "--model=BPR", "--dataset=ml-100k", "--alias_of_user_id=['x']"], "cannot load the data set"),
+    (["train", "--model=BPR", "--dataset=ml-100"], "a known dataset name. Check data_path"),
     (["train", "--model=BPR", "--dataset=ml-100k", "--epoch=3"], "Did you mean 'epochs'"),
     (["train", "--model=BPR", "--dataset=ml-100k", "--metrics=['Recal']"], "Did you mean 'recall'"),
 ]
@@ -81,6 +84,7 @@ def test_a_pipe_gets_the_test_result_and_nothing_else(leaking: bool) -> None:
     preset = "authors" if leaking else "off"
     command = [sys.executable, "-W", "ignore", "-m", "recbole_dtlns.commands.command_line", "train", "--model=LightGCN"]
     command += ["--dataset=tiny", *keys, f"--dtlns_preset={preset}", "--epochs=1", "--dtlns_teacher=EASE"]
+    command += ["--metric_decimal_place=12"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     head, *metrics, last = done.stdout.splitlines()
@@ -93,8 +97,19 @@ def test_a_pipe_gets_the_test_result_and_nothing_else(leaking: bool) -> None:
         name, valid, test, *mark = line.split()
         assert (float(valid), float(test)) == (result["best_valid_result"][name], result["test_result"][name])
         assert mark == (["LEAKING"] if leaking else [])
+        assert line.index(test, line.index(valid) + len(valid)) == head.index("test"), "columns, however many digits"
     assert "\x1b" not in done.stderr and "\r" not in done.stderr and "it/s" not in done.stderr
     assert "test result" in done.stderr
+
+
+def test_a_reader_that_has_read_enough_ends_a_command_without_a_traceback() -> None:
+    """As `recbole-dtlns keys | head` does."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    command = [sys.executable, "-m", "recbole_dtlns.commands.command_line", "keys"]
+    done = subprocess.run(command, stdout=writing, stderr=subprocess.PIPE, text=True, check=False)
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (141, "")
 
 
 def test_a_working_folder_that_was_deleted_is_named() -> None:

@@ -28,7 +28,7 @@ def test_the_way_of_an_llm_judge(capsys: pytest.CaptureFixture[str], caplog: pyt
     assert "16 requests asked just now" in capsys.readouterr().out
 
     assert main(["judge", "--output=out/labels.tsv", *llm]) == 0
-    assert "labels in out/labels.tsv" in capsys.readouterr().out
+    said = capsys.readouterr().out
     labels = pd.read_csv("out/labels.tsv", sep="\t", dtype={"user_id": str, "item_id": str})
     assert list(labels) == ["user_id", "item_id", "rank", "probability", "label"] and len(labels) == 1886
     assert labels["probability"].between(0, 1).all()
@@ -46,6 +46,7 @@ def test_the_way_of_an_llm_judge(capsys: pytest.CaptureFixture[str], caplog: pyt
     assert main(["prepare", *RUN, "--dtlns_judge=recorded", "--dtlns_judge_labels=out/labels.tsv"]) == 0
     assert "1886 of them in out/labels.tsv" in caplog.text
     positive = (labels["label"] == "positive").sum()
+    assert f"{positive} positive, {1886 - positive} negative, 0 abstained; labels in out/labels.tsv" in said
     assert f"recorded: {positive} positive" in caplog.text
 
 

@@ -116,8 +116,9 @@ def load_splits(config: Any, kind: type[DTLNSDataset] = DTLNSDataset) -> tuple[A
         parts = dataset.build()
     except (ValueError, KeyError, OSError) as error:  # KeyError: a field that the files do not have
         raise DataError(
-            f"RecBole cannot load the data set '{config['dataset']}' from {config['data_path']}: {error}. Check "
-            "data_path, dataset, load_col and the filters; the set may be empty after filtering"
+            f"RecBole cannot load the data set '{config['dataset']}' from {config['data_path']}: "
+            f"{str(error).rstrip('.')}. Check data_path, dataset, load_col and the filters; the set may be empty after "
+            "filtering"
         ) from error
     if len(parts) != 3:
         raise DataError(

@@ -222,6 +222,8 @@ class DTLNSTrainerMixin(StopsWhenDiverged):
         if self.cur_step > self.stopping_step:
             logger.info("the run resumed from had stopped early; nothing is left to train")
             self.start_epoch = self.epochs
+        elif self.start_epoch >= self.epochs:
+            logger.info("epochs is %d, and the run resumed from had as many; nothing is left to train", self.epochs)
         logger.info("resuming from %s at epoch %d", path, self.start_epoch)
 
     def evaluate(
