@@ -82,8 +82,13 @@ def _mode(value: Any) -> Any:
     return value
 
 
-def _intervals(value: str) -> str:
-    if not all(_INTERVAL.fullmatch(one) for one in value.split(";")):
+def _as_written(value: Any) -> Any:
+    """An interval such as [0,60] or (0,60) is read as a list or tuple; RecBole takes its text."""
+    return str(value) if isinstance(value, (list, tuple)) else value
+
+
+def _intervals(value: str | None) -> str | None:
+    if value is not None and not all(_INTERVAL.fullmatch(one) for one in value.split(";")):
         raise ValueError("write an interval such as [5,inf)")
     return value
 
@@ -102,7 +107,7 @@ Whole = Annotated[int, Field(ge=0)]
 Count = Annotated[int, Field(ge=1)]
 Step = Annotated[float, Field(ge=0, le=_LARGEST)]
 Columns = Annotated[Any, AfterValidator(_columns)] | None
-Intervals = Annotated[str, AfterValidator(_intervals)] | None
+Intervals = Annotated[str | None, BeforeValidator(_as_written), AfterValidator(_intervals)]
 FilePath = Annotated[Any, AfterValidator(_path)]
 Names = list[str] | None
 

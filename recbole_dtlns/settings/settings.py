@@ -75,6 +75,10 @@ class DTLNSSettings(
         check_together(self)
         return self
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        # The class with the keys of components is made anew wherever it is needed, so it cannot be found by its name.
+        return DTLNSSettings.from_config, ({PREFIX + key: value for key, value in self.flat.items()},)
+
     @property
     def flat(self) -> dict[str, Any]:
         """Every value by its key without `dtlns_`: what components are made from."""

@@ -119,6 +119,7 @@ def test_wrong_values_of_recboles_keys_are_named_before_any_work(settings: dict[
         {"clip_grad_norm": {"max_norm": 5, "norm_type": 2}},
         {"load_col": {"inter": "*"}},
         {"user_inter_num_interval": "[5,inf);(0,2]"},
+        {"user_inter_num_interval": "[0,60]", "item_inter_num_interval": "(0,60)"},
         {"TIME_FIELD": None},
         {"train_neg_sample_args": None},
         {"eval_args": {"split": {"LS": "valid_and_test"}, "order": "TO", "group_by": None}},

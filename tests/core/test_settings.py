@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import pickle
 import subprocess
 import sys
 from importlib.metadata import EntryPoint
@@ -166,3 +167,10 @@ def test_the_keys_are_printed_where_recbole_is_missing() -> None:
     assert done.returncode == 0 and "sampler srns" in done.stdout and "\ndtlns_pool: uniform " in done.stdout, (
         done.stderr
     )
+
+
+def test_settings_can_be_sent_to_another_process() -> None:
+    """RecBole pickles its configuration, and with it the settings."""
+    settings = DTLNSSettings.from_config({"dtlns_alpha_structure": {0: 0.5, 3: 0.1}, "dtlns_judge_threshold": 0.7})
+    again = pickle.loads(pickle.dumps(settings))
+    assert again == settings and again.flat == settings.flat
