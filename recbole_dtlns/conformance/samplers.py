@@ -13,7 +13,7 @@ from recbole_dtlns.conformance.rules import require
 from recbole_dtlns.negatives.choosing.contract import Choice, ItemSampler
 from recbole_dtlns.negatives.contract import SamplerContext
 from recbole_dtlns.negatives.tree_views import TreeView
-from recbole_dtlns.negatives.vectors.contract import LayerChoice, Pooling, VectorSampler
+from recbole_dtlns.negatives.vectors.contract import LayerChoice, LayerJoin, VectorSampler
 
 AnySampler = ItemSampler | VectorSampler
 MakeSampler = Callable[[], AnySampler]
@@ -191,9 +191,9 @@ def _layer_choice(choice: Choice) -> LayerChoice:
 
 
 def _check_vectors(sampler: VectorSampler, choice: Choice) -> None:
-    poolings: tuple[Pooling, ...] = ("mean", "concat")
-    for pooling in poolings:
-        layered = replace(_layer_choice(choice), pooling=pooling)
+    joins: tuple[LayerJoin, ...] = ("mean", "concat")
+    for join in joins:
+        layered = replace(_layer_choice(choice), join=join)
         made = sampler.negatives(layered)
         rows = len(choice.users)
         shapes = [tuple(layer.shape) for layer in made.layers]

@@ -233,10 +233,10 @@ def test_mixed_negatives_reach_the_loss(model: str, tiny: dict[str, Any]) -> Non
         losses = step(batch)
         loss = float(losses[0] if model == "NCL" else losses)  # of NCL the first is the ranking loss
         layers = remembers.made.layers
-        pooled = torch.cat(layers, dim=1) if remembers.choice.pooling == "concat" else torch.stack(layers).mean(dim=0)
+        made = torch.cat(layers, dim=1) if remembers.choice.join == "concat" else torch.stack(layers).mean(dim=0)
         users, items = embeddings(network)[:2] if model != "SGL" else network.forward(network.train_graph)
         u, p = users[batch["user_id"]], items[batch["item_id"]]
-        by_row = torch.nn.functional.softplus((u * pooled).sum(dim=1) - (u * p).sum(dim=1))
+        by_row = torch.nn.functional.softplus((u * made).sum(dim=1) - (u * p).sum(dim=1))
         assert loss == pytest.approx(float(by_row.sum() if model == "SGL" else by_row.mean()), rel=1e-4)
         mixed = remembers.choice.mixing[:, :1] * remembers.choice.item_layers[0][batch["item_id"]]
         assert not torch.allclose(layers[0], mixed), "the candidate is part of it"

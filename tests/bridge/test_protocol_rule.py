@@ -31,7 +31,7 @@ from tiny_runs import (
     write_tiny,
 )
 
-from recbole_dtlns import prepare_only
+from recbole_dtlns import judge_candidates, prepare_only, transform_files
 from recbole_dtlns.errors import CheckpointError
 
 ML_100K = {"train_batch_size": 20_000, "eval_batch_size": 400_000}
@@ -172,6 +172,18 @@ def test_artefacts_are_byte_identical_when_every_evaluation_pair_is_replaced(tea
     assert {Path(name).parent.name for name in files} == stages
     assert files == artefact_files("cache-2")
     assert len(relabelled(run)[0]) > 0
+
+
+def test_every_way_to_prepare_looks_at_the_same_pairs(tiny: dict[str, Any]) -> None:
+    """What a run left is found again by those that stop before training: they are given no pair more."""
+    settings = {**tiny, **RELABEL_ALL, "dtlns_judge": "structural"}
+    train("LightGCN", settings)
+    before = artefact_files("cache")
+    prepare_only("LightGCN", "tiny", config_dict=settings)
+    judge_candidates("LightGCN", "tiny", config_dict=settings)
+    transform_files("transformed", "LightGCN", "tiny", config_dict=settings)
+    assert before
+    assert artefact_files("cache") == before
 
 
 @pytest.mark.parametrize("teacher", ["EASE", "BPR"])

@@ -24,6 +24,8 @@ from recbole_dtlns.bridge.data.ids import to_recbole_ids
 from recbole_dtlns.bridge.transform import ORIGINS
 from recbole_dtlns.data.atomic_file import OBSERVED, ORIGIN, RELABELLED, WEIGHT
 from recbole_dtlns.errors import ConfigError, DataError, UnknownNameError
+from recbole_dtlns.methods import Guidance, Method, Task
+from recbole_dtlns.methods.table import METHODS
 
 FEATURES = {"threshold": None, "mlp_hidden_size": [16], "eval_args": {"mode": "full"}, "metrics": ["Recall", "NDCG"]}
 FEATURES |= {"train_neg_sample_args": {"distribution": "uniform", "sample_num": 1, "dynamic": False, "alpha": 1.0}}
@@ -187,11 +189,25 @@ def test_a_wrong_order_of_steps_is_named() -> None:
         DTLNSTransform().transform(parts[0])
     with pytest.raises(DataError, match=r"dataset\.build"):
         DTLNSTransform().fit(create_dataset(config))
-    with pytest.raises(ConfigError, match="nothing to transform"):
-        DTLNSTransform(method="off")
     transform = DTLNSTransform().fit(parts[0])
     with pytest.raises(DataError, match="already"):
         transform.transform(transform.transform(parts[0]))
+
+
+def test_a_method_that_tells_nothing_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that says so beforehand, and one whose guidance turns out to be empty."""
+
+    class Silent(Method):
+        version = 1
+
+        def guide(self, task: Task) -> Guidance:
+            return Guidance(train=task.train)
+
+    with pytest.raises(ConfigError, match="ask for no preparation"):
+        DTLNSTransform(method="off")
+    monkeypatch.setitem(METHODS._builtin, "silent", Silent)
+    with pytest.raises(ConfigError, match="dtlns_method: silent found nothing"):
+        DTLNSTransform(method="silent").fit(built(write_shop(items=False))[2][0])
 
 
 def test_added_rows_have_label_1_and_the_time_of_the_users_last_row() -> None:

@@ -195,6 +195,26 @@ def test_command_line_over_dict_over_file_over_preset_over_default(tmp_path: Pat
     assert (settings.preset, settings.relabel_weight, settings.tree_branching) == ("authors", 1.0, 4)
 
 
+@pytest.mark.parametrize("source", ["file", "dict", "argument"])
+def test_old_names_of_keys_take_the_place_of_new_ones_from_weaker_sources(
+    source: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The defaults and an earlier file have the new name, so both names meet."""
+    before, file = tmp_path / "before.yaml", tmp_path / "old.yaml"
+    before.write_text("dtlns_alpha_structure: 0.7\n")
+    file.write_text("dtlns_alpha_co: 0.2\n")
+    config = DTLNSConfig(
+        "BPR",
+        "ml-100k",
+        config_file_list=[before, file] if source == "file" else [before],
+        config_dict={"dtlns_alpha_co": 0.2} if source == "dict" else None,
+        arguments=["--dtlns_alpha_co=0.2"] if source == "argument" else [],
+    )
+    assert config.settings.flat["alpha_structure"] == Schedule.constant(0.2)
+    where = {"file": f"config file '{file}'", "dict": "config_dict", "argument": "the command line"}[source]
+    assert f"{where}: dtlns_alpha_co is now called dtlns_alpha_structure" in caplog.text
+
+
 def test_later_files_win(tmp_path: Path) -> None:
     files = [tmp_path / "a.yaml", tmp_path / "b.yaml"]
     for file, value in zip(files, (1, 2), strict=True):

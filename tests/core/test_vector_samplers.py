@@ -188,29 +188,29 @@ def test_a_saved_memory_is_the_same_memory() -> None:
     assert torch.equal(other.memory, sampler.memory)
 
 
-def layer_choice(pooling: Any = "mean", epoch: int = 1, layers: int = 2) -> LayerChoice:
+def layer_choice(join: Any = "mean", epoch: int = 1, layers: int = 2) -> LayerChoice:
     random = torch.Generator().manual_seed(0)
     users = [torch.randn(USERS, D, generator=random, requires_grad=True) for _ in range(layers)]
     items = [torch.randn(ITEMS, D, generator=random, requires_grad=True) for _ in range(layers)]
     who = torch.tensor([1, 2, 3, 4])
     candidates = torch.stack([torch.randperm(18, generator=random)[:5] + 2 for _ in who])
     mixing = torch.rand(4, layers, generator=random)
-    return LayerChoice(who, torch.ones_like(who), candidates, users, items, pooling, mixing, torch.zeros(4), epoch)
+    return LayerChoice(who, torch.ones_like(who), candidates, users, items, join, mixing, torch.zeros(4), epoch)
 
 
 def numbers(values: torch.Tensor) -> np.ndarray:
     return values.detach().numpy()
 
 
-@pytest.mark.parametrize("pooling", ["mean", "concat"])
-def test_mixgcf_is_the_formula(pooling: str) -> None:
+@pytest.mark.parametrize("join", ["mean", "concat"])
+def test_mixgcf_is_the_formula(join: str) -> None:
     """Per layer the candidate that is hardest once mixed, by the user's mean (or the layer's own) vector."""
-    choice = layer_choice(pooling)
+    choice = layer_choice(join)
     made = mixgcf().negatives(choice)
     for row in range(4):
         user_layers = [numbers(table)[int(choice.users[row])] for table in choice.user_layers]
         for layer, table in enumerate(map(numbers, choice.item_layers)):
-            user = np.mean(user_layers, axis=0) if pooling == "mean" else user_layers[layer]
+            user = np.mean(user_layers, axis=0) if join == "mean" else user_layers[layer]
             share = float(choice.mixing[row, layer])
             mixed = {j: share * table[1] + (1 - share) * table[j] for j in choice.candidates[row].tolist()}
             hardest = max(mixed, key=lambda j: float(user @ mixed[j]))
@@ -233,15 +233,15 @@ def sigmoid(x: np.ndarray) -> np.ndarray:
     return 1 / (1 + np.exp(-x))
 
 
-@pytest.mark.parametrize("pooling", ["mean", "concat"])
+@pytest.mark.parametrize("join", ["mean", "concat"])
 @pytest.mark.parametrize(("epoch", "kept"), [(0, 1.0), (5, 0.5), (10, 0.0), (99, 0.0)])
-def test_dens_is_the_formula(pooling: str, epoch: int, kept: float) -> None:
+def test_dens_is_the_formula(join: str, epoch: int, kept: float) -> None:
     """Gates, choice per layer and the four-term loss, in NumPy."""
     torch.manual_seed(0)
     sampler = gates()
     for gate in sampler.gates.values():
         torch.nn.init.normal_(gate.bias)
-    choice = layer_choice(pooling, epoch)
+    choice = layer_choice(join, epoch)
     made = sampler.negatives(choice)
 
     def gate(name: str, x: np.ndarray) -> np.ndarray:
@@ -249,7 +249,7 @@ def test_dens_is_the_formula(pooling: str, epoch: int, kept: float) -> None:
         return x @ numbers(layer.weight).T + numbers(layer.bias)
 
     def joined(layers: list[np.ndarray]) -> np.ndarray:
-        return np.mean(layers, axis=0) if pooling == "mean" else np.concatenate(layers)
+        return np.mean(layers, axis=0) if join == "mean" else np.concatenate(layers)
 
     assert made.loss is not None
     for row in range(4):

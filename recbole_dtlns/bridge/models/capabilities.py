@@ -6,12 +6,13 @@ import importlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import recbole
 from recbole.utils import ModelType, get_model
 
 from recbole_dtlns.errors import UnknownNameError, UnsupportedModelError
+from recbole_dtlns.negatives.vectors.contract import LayerJoin
 from recbole_dtlns.registry import nearest
 from recbole_dtlns.settings.settings import DTLNSSettings
 from recbole_dtlns.teachers.table import TEACHERS
@@ -24,12 +25,12 @@ class Layers:
     """How a model holds embeddings layer by layer, if its score is the dot product of a user's and an item's.
 
     Attributes:
-        pooling: how it joins its layers.
+        join: how it joins its layers.
         arguments: what its loss gives to `forward`, which then propagates and returns all users' and all items'
             vectors; None where the embedding tables are all (matrix factorisation).
     """
 
-    pooling: Literal["mean", "concat"]
+    join: LayerJoin
     arguments: Callable[[Any], tuple[Any, ...]] | None = None
 
 

@@ -15,7 +15,7 @@ from torch.overrides import TorchFunctionMode
 
 from recbole_dtlns.bridge.models.capabilities import Layers
 from recbole_dtlns.errors import UnsupportedModelError
-from recbole_dtlns.negatives.vectors.contract import pool
+from recbole_dtlns.negatives.vectors.contract import joined_layers
 
 
 @contextmanager
@@ -93,13 +93,13 @@ class LayerReader:
         return user_layers, item_layers
 
     def _verify(self, layers: Sequence[torch.Tensor], joined: torch.Tensor) -> None:
-        if not layers or (again := pool(layers, self.layers.pooling)).shape != joined.shape:
+        if not layers or (again := joined_layers(layers, self.layers.join)).shape != joined.shape:
             same = False
         else:
             same = torch.allclose(again, joined, rtol=1e-4, atol=1e-6)
         if not same:
             raise UnsupportedModelError(
-                f"{type(self.model).__name__} does not join its layers by their {self.layers.pooling}, so negatives "
+                f"{type(self.model).__name__} does not join its layers by their {self.layers.join}, so negatives "
                 "cannot be mixed in it: use a sampler at item-id level, such as dtlns_sampler: dns"
             )
 

@@ -18,7 +18,7 @@ from recbole_dtlns.errors import ContractError, UnsupportedModelError
 from recbole_dtlns.losses.contract import RowLoss, SharedLoss
 from recbole_dtlns.losses.negative_weights import NegativeWeights
 from recbole_dtlns.losses.shared_negatives import SharedNegatives
-from recbole_dtlns.negatives.vectors.contract import Pooling, pool
+from recbole_dtlns.negatives.vectors.contract import LayerJoin, joined_layers
 
 Tables = tuple[Sequence[torch.Tensor], Sequence[torch.Tensor]]
 
@@ -45,14 +45,14 @@ class RankingLoss:
         model: the model; it holds one `BPRLoss`.
         loader: of its batches.
         objective: what is computed instead.
-        pooling: how the model joins its layers; only losses over shared negatives read them.
+        join: how the model joins its layers; only losses over shared negatives read them.
 
     Raises:
         UnsupportedModelError: the model has no `BPRLoss`, or several.
     """
 
     def __init__(
-        self, model: AbstractRecommender, loader: DTLNSTrainDataLoader, objective: Objective, pooling: Pooling = "mean"
+        self, model: AbstractRecommender, loader: DTLNSTrainDataLoader, objective: Objective, join: LayerJoin = "mean"
     ) -> None:
         term = bpr_term(model)
         if term is None:
@@ -63,7 +63,7 @@ class RankingLoss:
         self._term = term
         self._loader = loader
         self._objective = objective
-        self._pooling = pooling
+        self._join = join
         self._batches = 0
 
     def __call__(self, interaction: Interaction, loss_function: Callable[[Interaction], Any], tables: Tables) -> Any:
@@ -120,7 +120,7 @@ class RankingLoss:
         log_weights[rows, columns] = -torch.inf
         if objective.negative_weights is not None:
             log_weights = log_weights + objective.negative_weights.of(users[:, None], drawn).log()
-        user_vectors, item_vectors = (pool(layers, self._pooling) for layers in tables)
+        user_vectors, item_vectors = (joined_layers(layers, self._join) for layers in tables)
         scores = user_vectors[users] @ item_vectors[drawn].T
         return loss.rows(positive, scores, log_weights)
 

@@ -20,7 +20,7 @@ from recbole_dtlns.bridge.models.scoring import PastModels, Scorer
 from recbole_dtlns.errors import ContractError
 from recbole_dtlns.negatives.choosing.contract import Choice, ItemSampler
 from recbole_dtlns.negatives.contract import PastScores
-from recbole_dtlns.negatives.vectors.contract import LayerChoice, VectorSampler, pool
+from recbole_dtlns.negatives.vectors.contract import LayerChoice, VectorSampler, joined_layers
 
 Losses = Any  # a scalar tensor, or a tuple of them, as RecBole's models return
 LossFunction = Callable[[Interaction], Losses]
@@ -73,8 +73,8 @@ class TrainingStep:
         self._bpr_term = bpr_term(model)
         self._layers = sampling.layers
         self._reader = LayerReader(model, sampling.layers) if sampling.layers else None
-        pooling = sampling.layers.pooling if sampling.layers else "mean"
-        self._ranking = RankingLoss(model, loader, sampling.objective, pooling) if sampling.objective else None
+        join = sampling.layers.join if sampling.layers else "mean"
+        self._ranking = RankingLoss(model, loader, sampling.objective, join) if sampling.objective else None
 
     def __call__(self, interaction: Interaction) -> Losses:
         """The loss of one batch, as the loader made it."""
@@ -164,14 +164,14 @@ class TrainingStep:
             raise ContractError(
                 f"{type(sampler).__name__} makes vectors, and {type(self.model).__name__} takes none: it has no layers"
             )
-        loader, pooling = self.loader, self._layers.pooling
+        loader, join = self.loader, self._layers.join
         users, positives = interaction[loader.uid_field], interaction[loader.iid_field]
         candidates, past = sampler.propose(users, drawn), self._past_scores(users, positives)
         mixing = torch.rand(len(users), len(tables[1]), device=users.device)
         made = sampler.negatives(
-            LayerChoice(users, positives, candidates, *tables, pooling, mixing, uniform, loader.epoch, past)
+            LayerChoice(users, positives, candidates, *tables, join, mixing, uniform, loader.epoch, past)
         )
-        step.enter_context(virtual_items(self.model, self._layers, pool(made.layers, pooling), made.layers[0]))
+        step.enter_context(virtual_items(self.model, self._layers, joined_layers(made.layers, join), made.layers[0]))
         new_ids = torch.arange(len(users), device=users.device) + self.model.n_items
         interaction.update(Interaction({loader.neg_prefix + loader.iid_field: new_ids, CHOSEN: made.items}))
         if made.loss is None:

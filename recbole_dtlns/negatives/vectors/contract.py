@@ -10,7 +10,7 @@ import torch
 
 from recbole_dtlns.negatives.contract import PastScores, Sampler
 
-Pooling = Literal["mean", "concat"]
+LayerJoin = Literal["mean", "concat"]
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class LayerChoice:
         candidates: candidate item ids [B, n].
         user_layers, item_layers: embeddings of all users and items, one table per layer, [n_users, d] and
             [n_items, d]; matrix factorisation has one layer, the embedding itself.
-        pooling: how the model joins the layers: their mean, or one after the other.
+        join: how the model joins the layers: their mean, or one after the other.
         mixing: one number in [0, 1) per row and layer [B, layers].
         uniform: one number in [0, 1) per row [B].
         epoch: from 0.
@@ -34,7 +34,7 @@ class LayerChoice:
     candidates: torch.Tensor
     user_layers: Sequence[torch.Tensor]
     item_layers: Sequence[torch.Tensor]
-    pooling: Pooling
+    join: LayerJoin
     mixing: torch.Tensor
     uniform: torch.Tensor
     epoch: int = 0
@@ -46,7 +46,7 @@ class LayerChoice:
         Where layers stand one after the other, the score is the sum of the layers' products.
         """
         own = [layer[self.users] for layer in self.user_layers]
-        if self.pooling == "concat":
+        if self.join == "concat":
             return own
         mean = torch.stack(own).mean(dim=0)
         return [mean] * len(own)
@@ -75,6 +75,6 @@ class VectorSampler(Sampler):
         raise NotImplementedError
 
 
-def pool(layers: Sequence[torch.Tensor], pooling: Pooling) -> torch.Tensor:
+def joined_layers(layers: Sequence[torch.Tensor], join: LayerJoin) -> torch.Tensor:
     """Layers [N, d] joined as the model joins them: [N, d], or [N, layers * d]."""
-    return torch.stack(list(layers)).mean(dim=0) if pooling == "mean" else torch.cat(list(layers), dim=1)
+    return torch.stack(list(layers)).mean(dim=0) if join == "mean" else torch.cat(list(layers), dim=1)

@@ -10,7 +10,13 @@ from torch.nn import functional
 from recbole_dtlns.components import ComponentConfig
 from recbole_dtlns.errors import ConfigError, ContractError
 from recbole_dtlns.negatives.contract import SamplerContext
-from recbole_dtlns.negatives.vectors.contract import LayerChoice, LayerNegatives, Pooling, VectorSampler, pool
+from recbole_dtlns.negatives.vectors.contract import (
+    LayerChoice,
+    LayerJoin,
+    LayerNegatives,
+    VectorSampler,
+    joined_layers,
+)
 
 
 class DENS(VectorSampler):
@@ -74,14 +80,14 @@ class DENS(VectorSampler):
             made.append(negative)
             items_chosen.append(chosen)
             parts.append((user, relevant, positive - relevant, negative_relevant, negative - negative_relevant))
-        return LayerNegatives(made, torch.stack(items_chosen, dim=1), self._four_terms(parts, choice.pooling))
+        return LayerNegatives(made, torch.stack(items_chosen, dim=1), self._four_terms(parts, choice.join))
 
     def _candidate_gate(self, item: torch.Tensor, positive_relevant: torch.Tensor) -> torch.Tensor:
         return torch.sigmoid(self.gates["neg"](item) + self.gates["pos"](positive_relevant))
 
-    def _four_terms(self, parts: list[tuple[torch.Tensor, ...]], pooling: Pooling) -> torch.Tensor:
-        pooled = (pool(list(layers), pooling) for layers in zip(*parts, strict=True))
-        user, *items = pooled
+    def _four_terms(self, parts: list[tuple[torch.Tensor, ...]], join: LayerJoin) -> torch.Tensor:
+        vectors = (joined_layers(list(layers), join) for layers in zip(*parts, strict=True))
+        user, *items = vectors
         p_r, p_ir, j_r, j_ir = ((user * item).sum(dim=1) for item in items)
         pairs = ((p_r, p_ir), (j_ir, j_r), (p_r, j_r), (j_ir, p_ir))
         terms = torch.stack([functional.softplus(lower - higher) for higher, lower in pairs])
