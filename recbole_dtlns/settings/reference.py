@@ -28,12 +28,14 @@ from recbole_dtlns.preparation.stage import StoreConfig
 from recbole_dtlns.preparation.teaching import GivenCandidates, Teaching
 from recbole_dtlns.registry import Registry, nearest
 from recbole_dtlns.settings import groups
+from recbole_dtlns.settings.judge_and_engine import engine_apart
 from recbole_dtlns.settings.owners import Key, Owner, keys_of, owners, owners_in
 from recbole_dtlns.settings.renamed import under_new_names
 from recbole_dtlns.teachers.by_recbole import SavedConfig, TrainedConfig
 from recbole_dtlns.teachers.table import TEACHERS
 
 _COLUMN, _STEP = 32, 4
+_SOME = "..."  # a value
 _HEAD = """\
 # Every key of recbole_dtlns with its default. RecBole's own keys keep their meaning and stand beside these.
 # Any key can be given in a config file, in config_dict, or on the command line: --dtlns_alpha_structure=0.2
@@ -129,7 +131,7 @@ def text_reference(about: str | None = None) -> str:
     """
     keys = keys_of(owners())
     if about is not None:
-        (about,) = under_new_names({about: None}, "recbole-dtlns keys")
+        about = _under_its_new_name(about)
         found = {name: key for name, key in keys.items() if _is_read_by(key, about)}
         found = found or {name: key for name, key in keys.items() if about.removeprefix(PREFIX) in name}
         if not found:
@@ -139,6 +141,13 @@ def text_reference(about: str | None = None) -> str:
             )
         keys = found
     return "\n".join(f"{_head(key)}\n    {meaning_of(key)}" for key in keys.values())
+
+
+def _under_its_new_name(about: str) -> str:
+    """What is asked about; of a key that was renamed the new name, with a warning."""
+    written = PREFIX + about.removeprefix(PREFIX)
+    (new,) = under_new_names(engine_apart({written: _SOME}), "recbole-dtlns keys")
+    return about if new == written else new
 
 
 def type_in_words(field: FieldInfo) -> str:

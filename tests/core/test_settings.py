@@ -138,9 +138,19 @@ def test_old_names_work_and_say_so(old: str, new: str, caplog: pytest.LogCapture
     assert f"{old} is now called {new}; the old name still works" in caplog.text
 
 
-def test_the_reference_is_asked_by_an_old_name(caplog: pytest.LogCaptureFixture) -> None:
-    assert text_reference("dtlns_alpha_co").startswith("dtlns_alpha_structure: 0.1")
-    assert "dtlns_alpha_co is now called dtlns_alpha_structure" in caplog.text
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("dtlns_alpha_co", "dtlns_alpha_structure"),
+        ("alpha_se", "dtlns_alpha_semantic"),
+        ("dtlns_judge_llm", "dtlns_engine"),
+        ("dtlns_judge_timeout", "dtlns_judge_timeout_seconds"),
+    ],
+)
+def test_the_reference_is_asked_by_an_old_name(old: str, new: str, caplog: pytest.LogCaptureFixture) -> None:
+    assert text_reference(old).startswith(f"{new}: ")
+    assert f"{old} is now called {new}" in caplog.text
+    assert text_reference("judge") and len(caplog.records) == 1, "what has one name is asked for without a warning"
 
 
 def test_a_key_of_a_package_that_is_not_installed_is_taken_for_no_other() -> None:
