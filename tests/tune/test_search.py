@@ -23,7 +23,7 @@ def ray_of_this_machine() -> Iterator[None]:
     ray = pytest.importorskip("ray", reason="Ray is not installed; make test-tune installs it")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
-        ray.init(num_cpus=2, log_to_driver=False, include_dashboard=False)
+        ray.init("local", num_cpus=2, log_to_driver=False, include_dashboard=False)
         yield
         ray.shutdown()
 
