@@ -17,7 +17,7 @@ from recbole.data import create_dataset
 from recbole.data.utils import create_samplers, get_dataloader
 from recbole.utils import get_model, get_trainer, init_seed
 from shop import elsewhere, shop_parts, write_shop
-from tiny_runs import QUICK, as_set, observed, per_user, plain_recbole_loaders, same_tensors
+from tiny_runs import QUICK, as_set, observed, per_user, plain_recbole_loaders, same_tensors, used_pairs
 
 from recbole_dtlns import DTLNSTransform
 from recbole_dtlns.bridge.data.ids import to_recbole_ids
@@ -152,6 +152,7 @@ def test_its_sampler_draws_neither_observed_nor_forbidden_pairs() -> None:
     forbidden = as_set(to_recbole_ids(transform.forbidden, transform.preparation.train, parts[0]))
     assert len(forbidden) > 100 and not drawn & (forbidden | observed(parts[0]))
     assert len(drawn) == (parts[0].user_num - 1) * (parts[0].item_num - 1) - len(forbidden | observed(parts[0]))
+    assert used_pairs(sampler) == observed(parts[0]), "what derives a mask from a sampler would mask forbidden pairs"
 
 
 def test_fitting_draws_nothing_from_the_programs_generators() -> None:
