@@ -125,7 +125,7 @@ class DTLNSTransform:
 
     @property
     def positives(self) -> PseudoPositives:
-        """Pairs that are added to train, in canonical ids; none where `relabel_add` is off."""
+        """Pairs that are added to train, with their weights, in canonical ids; none where `relabel_add` is off."""
         found = self.preparation.positives
         return found if self.settings.relabel_add else found.where(np.zeros(len(found), dtype=bool))
 
@@ -134,10 +134,6 @@ class DTLNSTransform:
         """Pairs never to be drawn as negatives, in canonical ids; none where `relabel_exclude` is off."""
         found = self.preparation.forbidden
         return found if self.settings.relabel_exclude else found.where(np.zeros(len(found), dtype=bool))
-
-    def weights(self) -> np.ndarray:
-        """What each of `positives` is worth beside an observed pair, float64 [n]."""
-        return self.positives.weight
 
     @property
     def codes(self) -> Mapping[str, TreeCodes]:

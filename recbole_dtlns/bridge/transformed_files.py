@@ -148,7 +148,7 @@ class _Files:
         positives = self.transform.positives
         tokens = self.transform.preparation.train
         added = self._filled(observed, tokens.user_tokens[positives.users], tokens.item_tokens[positives.items])
-        weights = [_NUMBER.format(weight) for weight in self.transform.weights()]
+        weights = [_NUMBER.format(weight) for weight in self.transform.positives.weight]
         frame = pd.concat([observed, added], ignore_index=True)
         frame[f"{WEIGHT}:float"] = ["1"] * len(observed) + weights
         frame[f"{ORIGIN}:token"] = [OBSERVED] * len(observed) + [RELABELLED] * len(added)
