@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import time
 from pathlib import Path
 from random import Random
@@ -20,8 +21,7 @@ pytestmark = [pytest.mark.tune, pytest.mark.filterwarnings("ignore")]
 
 SEARCH = ["--space=space.yaml", "--search=grid", "--samples=1", "--scheduler=none", "--concurrent=2", "--name=found"]
 LONG = ["--epochs=20", "--stopping_step=100"]
-# What is there when the signal comes, and whether a checkpoint is damaged then.
-MOMENTS = [(f"killed/found/{SEARCH_FILE}", False), ("killed/found/*/checkpoint_*/*.pth", True)]
+CHECKPOINTS = "killed/found/*/checkpoint_*"
 
 
 def trials(folder: Path) -> dict[int, tuple[float, int, str]]:
@@ -59,7 +59,40 @@ def figures_on_test(folder: Path) -> dict[str, float]:
     return result
 
 
-@pytest.mark.parametrize(("moment", "damaged"), MOMENTS)
+def renumber(checkpoints: list[Path]) -> None:
+    """As if the driver had died between removing a trial's last checkpoint and saying so in its snapshot."""
+    for path in sorted(checkpoints, reverse=True):
+        path.rename(path.with_name(f"checkpoint_{int(path.name[-6:]) + 1:06d}"))
+
+
+def wait_for_a_snapshot_with_a_checkpoint(killed: subprocess.Popen[str]) -> None:
+    from ray.tune import ExperimentAnalysis
+
+    def named() -> bool:
+        if not any(Path().glob("killed/found/experiment_state*")):
+            return False
+        return any(trial.checkpoint for trial in ExperimentAnalysis(str(Path("killed/found").resolve())).trials)
+
+    wait_for(named, "a snapshot names a checkpoint", killed)
+
+
+def test_a_snapshot_behind_its_checkpoints_costs_no_trial(
+    undisturbed: Found, children: Children, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+    killed = children.command("tune", *write_run(), *begin(), "--storage=killed")
+    wait_for_a_snapshot_with_a_checkpoint(killed)
+    killed.kill()
+    killed.wait()
+    renumber(list(Path().glob(CHECKPOINTS)))
+    resumed = children.command("tune", "--resume=killed/found", log="resumed.txt")
+    assert resumed.wait(2 * PATIENCE) == 0, Path("resumed.txt").read_text()
+    assert trials(Path("killed/found")) == undisturbed[0]
+
+
+@pytest.mark.parametrize(
+    ("moment", "damaged"), [(f"killed/found/{SEARCH_FILE}", False), (f"{CHECKPOINTS}/*.pth", True)]
+)
 def test_a_disturbed_search_finds_what_an_undisturbed_one_does(
     moment: str, damaged: bool, undisturbed: Found, children: Children, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -58,18 +58,23 @@ def test_a_search_and_what_it_leaves(capsys: pytest.CaptureFixture[str]) -> None
 
 
 def test_failing_trials_do_not_end_the_search(capsys: pytest.CaptureFixture[str]) -> None:
-    """A combination that only the model refuses: its trial is named with the error, the others go on."""
-    space = {"embedding_size": {"grid_search": [16, -4]}}
+    """A combination that only the optimizer refuses, in its first step: its trial is named with the error, the others go on."""
+    space = {"learner": {"grid_search": ["adam", "sparse_adam"]}}
     found = search(space=space, samples=1, search="grid", max_failures=0, keys={"dtlns_preset": "off"})
     said = capsys.readouterr().out
-    assert "embedding_size=-4): FAILED: " in said and "nothing to prepare" in said
-    assert found.best == {"embedding_size": 16}
+    assert "learner=sparse_adam): FAILED: " in said and "nothing to prepare" in said
+    assert found.best == {"learner": "adam"}
     assert found.table["error"].astype(bool).tolist() == [False, True]
 
 
 def test_a_search_in_which_all_fail_ends_with_the_first_error() -> None:
-    with pytest.raises(TrialError, match="all 2 trials failed; the first: RuntimeError: Trying to create"):
-        search(space={"embedding_size": {"choice": [-4]}}, samples=2, max_failures=0, keys={"dtlns_preset": "off"})
+    with pytest.raises(TrialError, match="all 2 trials failed; the first: RuntimeError: SparseAdam does not"):
+        search(space={"learner": {"choice": ["sparse_adam"]}}, samples=2, max_failures=0, keys={"dtlns_preset": "off"})
+
+
+def test_a_value_that_cannot_work_is_refused_before_any_trial() -> None:
+    with pytest.raises(ConfigError, match="embedding_size: must be a whole number above 0, not -4"):
+        search(space={"embedding_size": {"grid_search": [16, -4]}}, samples=1, search="grid")
 
 
 @pytest.mark.parametrize("algorithm", ["optuna", "hyperopt"])

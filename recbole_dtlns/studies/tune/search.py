@@ -119,6 +119,7 @@ def _tuner(plan: Plan, folder: Path, config: DTLNSConfig) -> Any:
         {"cpu": plan.cpus, "gpu": plan.gpus},
     )
     if ray_tune.Tuner.can_restore(str(folder)):
+        _follow_checkpoints(folder)
         return ray_tune.Tuner.restore(str(folder), trainable=trainable, resume_unfinished=True)
     mode = "max" if config["valid_metric_bigger"] else "min"
     evaluations = max(1, config["epochs"] // config["eval_step"])
@@ -145,6 +146,23 @@ def _tuner(plan: Plan, folder: Path, config: DTLNSConfig) -> Any:
             verbose=0,
         ),
     )
+
+
+def _follow_checkpoints(folder: Path) -> None:
+    """Let trials of a killed search find their checkpoints.
+
+    Ray removes a trial's last checkpoint when the next is there, but notes that in its snapshot a moment later. Between
+    the two, the snapshot names a checkpoint that is gone; the oldest one after it was complete before that went.
+    """
+    from ray.tune import ExperimentAnalysis
+
+    for trial in ExperimentAnalysis(str(folder)).trials:
+        named = Path(trial.checkpoint.path) if trial.checkpoint else None
+        if named is None or named.exists():
+            continue
+        after = sorted(path for path in named.parent.glob("checkpoint_*") if path.name > named.name)
+        if after:
+            after[0].rename(named)
 
 
 def _searcher(plan: Plan, mode: str) -> Any:
