@@ -58,7 +58,7 @@ def test_a_search_and_what_it_leaves(capsys: pytest.CaptureFixture[str]) -> None
 
 
 def test_failing_trials_do_not_end_the_search(capsys: pytest.CaptureFixture[str]) -> None:
-    """A combination that only the optimizer refuses, in its first step: its trial is named with the error, the others go on."""
+    """What only the optimizer refuses, in its first step: the trial is named with the error, the others go on."""
     space = {"learner": {"grid_search": ["adam", "sparse_adam"]}}
     found = search(space=space, samples=1, search="grid", max_failures=0, keys={"dtlns_preset": "off"})
     said = capsys.readouterr().out
