@@ -26,9 +26,9 @@ class TrainInteractions:
         item_tokens: sorted tokens of the items that have a train pair, shape [n_items].
         matrix: binary user-item matrix, CSR float32 [n_users, n_items], indices sorted.
         duplicates: how many repeated pairs were merged.
-        times: when each pair happened (a repeated one: last), float64 [n_pairs] in the order of `histories`; None where
-            the data do not say. It is not part of the fingerprint: only the order of a history shown to a language
-            model depends on it, and such verdicts are kept by what was shown.
+        times: when each pair happened (a repeated one: last), float64 [n_pairs] in the order of `histories`, -inf where
+            that is missing; None where the data do not say. It is not part of the fingerprint: only the order of a
+            history shown to a language model depends on it, and such verdicts are kept by what was shown.
     """
 
     user_tokens: np.ndarray

@@ -31,7 +31,7 @@ from tiny_runs import (
     write_tiny,
 )
 
-from recbole_dtlns import judge_candidates, prepare_only, transform_files
+from recbole_dtlns import export_requests, judge_candidates, prepare_only, transform_files
 from recbole_dtlns.errors import CheckpointError
 
 ML_100K = {"train_batch_size": 20_000, "eval_batch_size": 400_000}
@@ -172,6 +172,38 @@ def test_artefacts_are_byte_identical_when_every_evaluation_pair_is_replaced(tea
     assert {Path(name).parent.name for name in files} == stages
     assert files == artefact_files("cache-2")
     assert len(relabelled(run)[0]) > 0
+
+
+@pytest.mark.parametrize("scaled", [{}, {"normalize_all": True}])
+def test_what_a_language_model_is_asked_does_not_depend_on_the_times_of_evaluation_pairs(
+    scaled: dict[str, Any],
+) -> None:
+    """RecBole fills missing times with the mean of all rows, and scales by extremes of all: the order would move."""
+    parts = split_pairs(*block_pairs())
+    asked = []
+    for name, later in (("early", -(10**12)), ("near", 0), ("late", 10**12)):
+        keys = write_tiny(name, parts)
+        for part, after in (("train", 1000), ("valid", later), ("test", later)):
+            file = Path(name, "tiny", f"tiny.{part}.inter")
+            head, *rows = file.read_text().splitlines()
+            times = [after + row * 37 % 1000 for row in range(len(rows))]
+            missing = part == "train" and not scaled
+            written = ["" if missing and row % 3 == 0 else str(time) for row, time in enumerate(times)]
+            lines = [f"{row}\t{time}" for row, time in zip(rows, written, strict=True)]
+            file.write_text("\n".join([f"{head}\ttimestamp:float", *lines, ""]))
+        settings = {
+            **keys,
+            **scaled,
+            "load_col": {"inter": ["user_id", "item_id", "timestamp"]},
+            "dtlns_judge": "llm",
+            "dtlns_engine": "recorded",
+            "dtlns_judge_model": "any",
+            "dtlns_judge_max_history": 3,
+        }
+        export_requests(f"{name}.jsonl", "BPR", "tiny", config_dict=settings)
+        asked.append(Path(f"{name}.jsonl").read_text())
+    assert asked[0]
+    assert asked[0] == asked[1] == asked[2]
 
 
 def test_every_way_to_prepare_looks_at_the_same_pairs(tiny: dict[str, Any]) -> None:

@@ -14,7 +14,7 @@ from recbole.data.dataset import Dataset
 from recbole.data.interaction import Interaction, cat_interactions
 from recbole.utils import FeatureSource
 
-from recbole_dtlns.bridge.repairs.features import fill_missing, own_tensors, sequences_of_pandas_2
+from recbole_dtlns.bridge.repairs.features import OWN_TIME, fill_missing, own_tensors, sequences_of_pandas_2, times_of
 from recbole_dtlns.compat import quiet_recbole
 from recbole_dtlns.data.atomic_file import ORIGIN, RELABELLED, read_header, tolerant
 from recbole_dtlns.data.hiding import hide_positives
@@ -78,7 +78,7 @@ class DTLNSDataset(Dataset):
 
     def _dataframe_to_interaction(self, data: pd.DataFrame) -> Interaction:
         with quiet_recbole():
-            return own_tensors(super()._dataframe_to_interaction(data))
+            return own_tensors(super()._dataframe_to_interaction(data), times_of(self, data))
 
 
 def read_rows(filepath: str | Path, config: Any, usecols: list[str] | None = None) -> pd.DataFrame:
@@ -139,11 +139,12 @@ def observed_pairs(part: Dataset) -> Observed:
 
 
 def canonical_train(part: Dataset) -> TrainInteractions:
-    """The train split in canonical ids; it depends on its token pairs alone."""
+    """The train split in canonical ids; it depends on its token pairs alone, and their times as the file has them."""
     feature = part.inter_feat
     users = part.field2id_token[part.uid_field][feature[part.uid_field].numpy()]
     items = part.field2id_token[part.iid_field][feature[part.iid_field].numpy()]
-    times = feature[part.time_field].numpy() if part.time_field in feature.columns else None
+    time = OWN_TIME if OWN_TIME in feature.columns else part.time_field
+    times = feature[time].numpy() if time in feature.columns else None
     return TrainInteractions.from_tokens(users, items, times)
 
 

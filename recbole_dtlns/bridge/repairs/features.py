@@ -13,10 +13,13 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import torch
 from recbole.data.dataset import Dataset
 from recbole.data.dataset import dataset as recbole_dataset
 from recbole.data.interaction import Interaction
 from recbole.utils import FeatureType
+
+OWN_TIME = "dtlns_time"  # of a row, as its file has it
 
 
 def mend_recbole() -> None:
@@ -36,11 +39,15 @@ def mend_recbole() -> None:
     mended_from_scratch.mended = True  # type: ignore[attr-defined]
     Dataset._from_scratch = mended_from_scratch
     Dataset._fill_nan = fill_missing
-    Dataset._dataframe_to_interaction = lambda self, data: own_tensors(to_tensors(self, data))
+    Dataset._dataframe_to_interaction = lambda self, data: own_tensors(to_tensors(self, data), times_of(self, data))
 
 
 def fill_missing(dataset: Any) -> None:
-    """What `Dataset._fill_nan` does under pandas 2: padding for tokens and sequences, the mean for numbers."""
+    """What `Dataset._fill_nan` does under pandas 2: padding for tokens and sequences, the mean for numbers.
+
+    The mean, and the scales of numbers, are of all rows, those of validation and test too: times are noted before.
+    """
+    dataset.noted_times = _times_before_they_change(dataset)
     for name in dataset.feat_name_list:
         features = getattr(dataset, name)
         for field in features:
@@ -55,9 +62,33 @@ def fill_missing(dataset: Any) -> None:
                 features[field] = [empty if isinstance(value, float) else value for value in column]
 
 
-def own_tensors(shared: Interaction) -> Interaction:
-    """The same columns in memory of their own: pandas 3 hands out read-only arrays, and tensors would write there."""
-    return Interaction({field: values.clone() for field, values in shared.interaction.items()})
+def _times_before_they_change(dataset: Any) -> np.ndarray | None:
+    """The times of the rows as their file has them, -inf where it has none; None where they stay what they are."""
+    field, config = dataset.time_field, dataset.config
+    if field not in dataset.inter_feat or dataset.field2type[field] != FeatureType.FLOAT:
+        return None
+    times = dataset.inter_feat[field].to_numpy(np.float64, copy=True)
+    missing = np.isnan(times)
+    scaled = config["normalize_all"] or field in [*(config["normalize_field"] or ()), *(config["discretization"] or ())]
+    times[missing] = -np.inf
+    return times if scaled or missing.any() else None
+
+
+def times_of(dataset: Any, data: pd.DataFrame) -> torch.Tensor | None:
+    """What was noted of the times of these rows, if they are the interactions; a tensor [n_rows]."""
+    noted = getattr(dataset, "noted_times", None)
+    return None if noted is None or data is not dataset.inter_feat else torch.as_tensor(noted, dtype=torch.float32)
+
+
+def own_tensors(shared: Interaction, times: torch.Tensor | None = None) -> Interaction:
+    """The same columns in memory of their own: pandas 3 hands out read-only arrays, and tensors would write there.
+
+    Args:
+        shared: the columns.
+        times: a further column `OWN_TIME`, which is no field of the data set.
+    """
+    columns = {field: values.clone() for field, values in shared.interaction.items()}
+    return Interaction(columns if times is None else {**columns, OWN_TIME: times})
 
 
 @contextmanager
