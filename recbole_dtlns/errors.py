@@ -38,7 +38,7 @@ class DivergedError(DTLNSError):
 
 
 class ContractError(DTLNSError):
-    """A sampler, pool or judge needs what it was not given, because it did not ask for it."""
+    """A component is none of its kind, gives what it may not, or needs what it did not ask for."""
 
 
 class UnsupportedModelError(DTLNSError):

@@ -12,6 +12,7 @@ import numpy as np
 
 from recbole_dtlns.components import Component
 from recbole_dtlns.data.interactions import TrainInteractions
+from recbole_dtlns.errors import ContractError
 from recbole_dtlns.teachers.contract import Candidates
 from recbole_dtlns.trees.item_tree import ItemTree
 
@@ -111,6 +112,34 @@ class Verdicts:
         """Number of pairs per label."""
         found = Counter(self.label.tolist())
         return {label.name.lower(): found[label.value] for label in Label}
+
+
+def check_verdicts(found: Verdicts, n: int, judge: str) -> Verdicts:
+    """Refuse what is no answer to a question; returns the same verdicts.
+
+    Args:
+        found: what the judge returned.
+        n: how many pairs it was asked about.
+        judge: its name, for the message.
+
+    Raises:
+        ContractError: an answer is missing, or is none.
+    """
+    gave = f"the judge '{judge}' gave"
+    if not isinstance(found, Verdicts):
+        raise ContractError(f"{gave} {found!r:.200}, and no Verdicts")
+    for name, values in (("probability", found.probability), ("label", found.label)):
+        shape = getattr(values, "shape", None)
+        if shape != (n,):
+            raise ContractError(f"{gave} verdicts whose {name} has the shape {shape}: one for each of {n} pairs is due")
+    wrong = ~np.isin(found.label, list(Label))
+    if wrong.any():
+        raise ContractError(f"{gave} the label {found.label[wrong][0]}: 0, 1 and 2 (abstains) are labels")
+    probability = found.probability[found.label != Label.ABSTAIN]
+    wrong = ~((probability >= 0) & (probability <= 1))  # NaN is neither
+    if wrong.any():
+        raise ContractError(f"{gave} the probability {probability[wrong][0]}, and did not abstain: it lies in [0, 1]")
+    return found
 
 
 class Judge(Component):

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any, Self
 
 from recbole_dtlns.components import ComponentConfig
-from recbole_dtlns.judges.contract import Judge, Question, Rehearsal, Verdicts
+from recbole_dtlns.judges.contract import Judge, Question, Rehearsal, Verdicts, check_verdicts
 from recbole_dtlns.judges.table import JUDGES
 from recbole_dtlns.preparation.asking import Asking
 from recbole_dtlns.preparation.rehearsing import Rehearsing
@@ -68,9 +68,12 @@ class Judging(Stage):
         Args:
             question: without a rehearsal.
             rehearse: makes it, for a judge that learns from one.
+
+        Raises:
+            ContractError: the judge gave no answer, or none that there is.
         """
         asked = replace(question, rehearsal=rehearse()) if self.judge.rehearses else question
-        return self.judge.judge(asked)
+        return check_verdicts(self.judge.judge(asked), len(question.candidates), self.config.judge)
 
     def run(self, bench: Workbench, asking: Asking, question: Question) -> Verdicts:
         """Verdicts for all candidates.
