@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, Generic, TypeVar
 
-from recbole_dtlns.errors import InstallationError, UnknownNameError
+from recbole_dtlns.components import Component, ComponentConfig
+from recbole_dtlns.errors import ContractError, InstallationError, UnknownNameError
 
 Strategy = TypeVar("Strategy")
 _ALIKE = 0.6  # of 1, by difflib; seed and second_k are at 0.5
@@ -50,7 +51,7 @@ class Registry(Generic[Strategy]):
 
         Raises:
             UnknownNameError: nothing is registered under that name; the message lists the choices.
-            InstallationError: somebody else's cannot be imported.
+            InstallationError: somebody else's cannot be imported, or is announced more than once.
         """
         if name in self._builtin:
             return self._builtin[name]
@@ -93,8 +94,11 @@ class Registry(Generic[Strategy]):
         Raises:
             UnknownNameError: nothing is registered under that name.
             ConfigError: a value is wrong.
+            ContractError: somebody else's is no component.
         """
         component: Any = self.get(name)
+        if not hasattr(component, "from_flat"):
+            raise ContractError(f"the {self.kind} '{name}' is no component: {component!r}")
         return component.from_flat(flat, name)
 
     def _others(self) -> dict[str, EntryPoint]:
@@ -103,13 +107,30 @@ class Registry(Generic[Strategy]):
         return {name: announced[name] for name in sorted(announced) if name not in self._builtin}
 
     def _loaded(self, point: EntryPoint) -> Any:
+        announced = [one for one in entry_points(group=self.group) if one.name == point.name]
+        same = {f"{one.value}{_package(one, ' of ')}" for one in announced}
+        if len(same) > 1:  # which of them is found first is left to the order of folders
+            raise InstallationError(
+                f"the {self.kind} '{point.name}' is announced more than once ({', '.join(sorted(same))}): "
+                "uninstall all but one"
+            )
         try:
-            return point.load()
-        except Exception as error:  # whatever somebody else's module raises when it is imported
+            found = point.load()
+        except (Exception, SystemExit) as error:  # whatever somebody else's module raises when it is imported
             raise InstallationError(
                 f"the {self.kind} '{point.name}' ({point.value}{_package(point, ' of ')}) cannot be imported: "
                 f"{type(error).__name__}: {error}"
             ) from error
+        if isinstance(found, type) and issubclass(found, Component) and not _has_config(found):
+            raise InstallationError(
+                f"the {self.kind} '{point.name}' ({point.value}{_package(point, ' of ')}) cannot be used: its Config "
+                f"is no subclass of ComponentConfig but {found.Config!r}"
+            )
+        return found
+
+
+def _has_config(component: type[Component]) -> bool:
+    return isinstance(component.Config, type) and issubclass(component.Config, ComponentConfig)
 
 
 def _package(point: EntryPoint, before: str = "") -> str:

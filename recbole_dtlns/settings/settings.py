@@ -237,6 +237,12 @@ def _with_own_sampler(given: dict[str, Any]) -> dict[str, Any]:
 def _assembled(readers: tuple[Owner, ...]) -> type[DTLNSSettings]:
     """The settings with the keys of components as further fields."""
     keys = [key for key in keys_of(readers).values() if key.name not in DTLNSSettings.model_fields]
+    for key in keys:
+        if key.name.startswith("_") or hasattr(DTLNSSettings, key.name):
+            raise ConfigError(
+                f"{PREFIX}{key.name}, which {key.owners[0][0]} reads, is a name that no key can have: rename the "
+                "field, or uninstall the package"
+            )
     further: dict[str, Any] = {key.name: (key.field.annotation, copy.copy(key.field)) for key in keys}
     # Only runs that choose the component need such a key: its own check asks for it.
     needed = frozenset(key.name for key in keys if key.field.is_required())
