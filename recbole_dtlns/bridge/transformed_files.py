@@ -81,6 +81,10 @@ def transform_files(
     init_seed(config["seed"], config["reproducibility"])
     open_log(config)
     whole, parts = load_splits(config, DatasetOfRows)
+    if empty := [name for name, part in zip(PARTS, parts, strict=True) if len(part) == 0]:
+        raise DataError(
+            f"there are no {empty[0]} rows, and a file without rows is not read again: check eval_args and the filters"
+        )
     warn_of_unknown_keys(config)
     transform.fit(parts[0])
     files = _Files(config, whole, parts, transform, source / config["dataset"], folder)

@@ -13,6 +13,7 @@ from typing import Any
 import pandas as pd
 import pytest
 import yaml
+from block_data import block_pairs, write_inter
 from shop import elsewhere, shop_parts, write_shop
 from tiny_runs import PLAIN, QUICK, observed, train, used_pairs
 
@@ -97,6 +98,35 @@ def test_a_run_on_the_folder_is_a_run_on_the_original() -> None:
         assert len(parts[0]) == len(shop_parts()[0][0])
     plain = [train("BPR", keys, dataset=name, **PLAIN).result for name, keys in (("shop", keys), ("shop-dtlns", own))]
     assert plain[0]["test_result"] == plain[1]["test_result"]
+
+
+@pytest.mark.parametrize(
+    ("written", "damaged", "said"),
+    [
+        ("relabelled", "Relabelled", "neither observed nor relabelled .*'Relabelled'"),
+        ("relabelled\n", "\n", "neither observed nor relabelled"),
+        ("dtlns_origin", "origin", "has the column dtlns_weight and lacks dtlns_origin"),
+    ],
+)
+def test_a_row_of_which_it_is_not_said_what_it_is_stops_the_run(written: str, damaged: str, said: str) -> None:
+    """Taken for observed, it would mask evaluation."""
+    folder = transformed(write_shop())
+    own = yaml.safe_load((folder / "shop-dtlns.yaml").read_text())
+    file = folder / "shop-dtlns.train.inter"
+    before, after = file.read_text().rsplit(written, 1)
+    file.write_text(before + damaged + after)
+    with pytest.raises(DataError, match=said):
+        train("BPR", own, dataset="shop-dtlns", **PLAIN)
+
+
+def test_a_split_without_validation_rows_is_refused_before_it_is_written() -> None:
+    """What is written must be read again."""
+    tokens = block_pairs()
+    write_inter(Path("whole/tiny/tiny.inter"), *tokens)
+    keys = {"data_path": "whole", "eval_args": {"split": {"RS": [0.9, 0, 0.1]}}}
+    with pytest.raises(DataError, match="there are no valid rows"):
+        transform_files("data/new", dataset="tiny", config_dict={**keys, "load_col": {"inter": ["user_id", "item_id"]}})
+    assert not Path("data/new").exists()
 
 
 # --- what is written ---

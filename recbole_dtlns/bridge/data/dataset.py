@@ -16,7 +16,7 @@ from recbole.utils import FeatureSource
 
 from recbole_dtlns.bridge.repairs.features import OWN_TIME, fill_missing, own_tensors, sequences_of_pandas_2, times_of
 from recbole_dtlns.compat import quiet_recbole
-from recbole_dtlns.data.atomic_file import ORIGIN, RELABELLED, read_header, tolerant
+from recbole_dtlns.data.atomic_file import OBSERVED, ORIGIN, RELABELLED, WEIGHT, read_header, tolerant
 from recbole_dtlns.data.hiding import hide_positives
 from recbole_dtlns.data.interactions import TrainInteractions
 from recbole_dtlns.data.item_sets import Observed, PairSet
@@ -51,6 +51,11 @@ class DTLNSDataset(Dataset):
                     )
                 if (wanted and field not in wanted) or (unwanted and field in unwanted):
                     raise DataError(f"load_col or unload_col leaves out {field}, which every model needs")
+            if WEIGHT in header and ORIGIN not in header:
+                raise DataError(
+                    f"{filepath} has the column {WEIGHT} and lacks {ORIGIN}, which says what rows are pseudo-"
+                    "positives: they would count as observed. Write it anew with recbole-dtlns transform"
+                )
         self.config["encoding"] = tolerant(encoding)
         try:
             rows = super()._load_feat(filepath, source)
@@ -61,8 +66,20 @@ class DTLNSDataset(Dataset):
             self.config["encoding"] = encoding
 
     def _observed(self, rows: pd.DataFrame, filepath: str, column: str) -> pd.DataFrame:
-        """The rows of a file that are not pseudo-positives."""
-        origin = read_rows(filepath, self.config, usecols=[column])[column].to_numpy()
+        """The rows of a file that are not pseudo-positives.
+
+        Raises:
+            DataError: it does not say of every row which it is; a pseudo-positive taken for observed would mask
+                evaluation.
+        """
+        origin = read_rows(filepath, self.config, usecols=[column])[column].fillna("").to_numpy()
+        wrong = np.flatnonzero((origin != OBSERVED) & (origin != RELABELLED))
+        if len(wrong):
+            raise DataError(
+                f"{filepath}: {len(wrong)} rows are neither {OBSERVED} nor {RELABELLED} by their column {ORIGIN} (row "
+                f"{wrong[0] + 1}: {origin[wrong[0]]!r:.60}): the file is damaged or was edited. Write it anew with "
+                "recbole-dtlns transform"
+            )
         relabelled = int((origin == RELABELLED).sum())
         if relabelled:
             logger.info(
