@@ -164,7 +164,7 @@ class DTLNSTransform:
         train = self.preparation.train
         _check_built(dataset)
         found = _with_codes(dataset, train, self.codes)
-        if canonical_train(dataset).fingerprint == train.fingerprint:
+        if len(dataset) and canonical_train(dataset).fingerprint == train.fingerprint:
             found.inter_feat = self._rows_with_positives(dataset, train)
         return found
 

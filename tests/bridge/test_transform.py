@@ -221,3 +221,12 @@ def test_added_rows_have_label_1_and_the_time_of_the_users_last_row() -> None:
         own = clean["user_id"] == rows["user_id"][row]
         assert rows["label"][row] == 1 and rows["device"][row] == 0
         assert rows["timestamp"][row] == clean["timestamp"][own].max()
+
+
+def test_a_part_without_rows_gets_its_codes() -> None:
+    """A split may leave nothing for validation."""
+    *_, parts = built(write_shop())
+    empty = parts[1].copy(parts[1].inter_feat[:0])
+    found = DTLNSTransform().fit(parts[0]).transform(empty)
+    assert len(found) == 0
+    assert "dtlns_structure" in found.field2type
