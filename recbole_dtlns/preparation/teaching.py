@@ -9,6 +9,7 @@ import numpy as np
 from pydantic import Field
 
 from recbole_dtlns.components import ComponentConfig, SharedKey
+from recbole_dtlns.errors import ContractError
 from recbole_dtlns.preparation.stage import Stage, Workbench, file_digest
 from recbole_dtlns.storage.artefact_store import Arrays, Facts
 from recbole_dtlns.teachers.candidate_file import read_candidates
@@ -55,6 +56,12 @@ class Teaching(Stage):
 
         def compute() -> tuple[Arrays, Facts]:
             fitted = self.teacher.fit(train)
+            shape: tuple[int, ...] = getattr(getattr(fitted, "item_vectors", None), "shape", ())
+            if len(shape) != 2 or shape[0] != train.n_items:
+                raise ContractError(
+                    f"the teacher '{self.config.teacher}' gave item vectors of the shape {shape or None}, and a row of "
+                    f"numbers for each of {train.n_items} items is due"
+                )
             with bench.bar("candidates", train.n_users, "user") as advance:
                 found = top_candidates(fitted, train, wanted, advance)
             counts = np.bincount(found.users, minlength=train.n_users)

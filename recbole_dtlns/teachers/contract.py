@@ -12,7 +12,7 @@ import torch
 
 from recbole_dtlns.components import Component
 from recbole_dtlns.data.interactions import TrainInteractions
-from recbole_dtlns.errors import DataError
+from recbole_dtlns.errors import ContractError, DataError
 from recbole_dtlns.numerics.key_filter import KeyFilter
 from recbole_dtlns.numerics.top_entries import above_mean, top_entries
 
@@ -91,12 +91,20 @@ def top_candidates(
 
     Raises:
         DataError: the teacher's scores hold NaN or +infinity.
+        ContractError: they are no scores of these users and items.
     """
     found: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
     start, step = 0, max(1, _SCORES_AT_ONCE // train.n_items)
     while start < train.n_users:
         chunk = np.arange(start, min(start + step, train.n_users))
         scores = fitted.scores(chunk)
+        wanted_shape = (len(chunk), train.n_items)
+        if not isinstance(scores, (np.ndarray, sp.csr_array)) or scores.shape != wanted_shape:
+            found_shape = getattr(scores, "shape", None)
+            raise ContractError(
+                f"the teacher's scores are a {type(scores).__name__} of the shape {found_shape}; due is an array or a "
+                f"csr_array, users x items, {wanted_shape}"
+            )
         held = scores.nnz if isinstance(scores, sp.csr_array) else scores.size
         _refuse_diverged(scores, train.user_tokens[chunk])
         best = _best_stored if isinstance(scores, sp.csr_array) else _best_of_all
@@ -107,6 +115,9 @@ def top_candidates(
         step = min(4 * step, max(1, int(_SCORES_AT_ONCE * len(chunk) / max(held, 1))))
         progress(len(chunk))
     users, items, values = (np.concatenate(columns) for columns in zip(*found, strict=True))
+    keys = np.sort(users * train.n_items + items)
+    if len(items) and (items.max() >= train.n_items or bool((keys[1:] == keys[:-1]).any())):
+        raise ContractError("the teacher's sparse scores name an item twice for one user, or an item that there is not")
     ranks = np.arange(len(users)) - np.searchsorted(users, users)
     return Candidates(users.astype(np.int32), items.astype(np.int32), ranks.astype(np.int32), values.astype(np.float32))
 
