@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 import torch
 from block_data import block_pairs, write_inter
-from tiny_runs import PLAIN, observed, plain_recbole_loaders, train
+from tiny_runs import PLAIN, observed, plain_recbole_loaders, train, write_tiny
 
+from recbole_dtlns import prepare_only
 from recbole_dtlns.compat import quiet_recbole
 from recbole_dtlns.errors import ConfigError, DataError
 
@@ -296,3 +297,13 @@ def test_a_byte_order_mark_changes_nothing() -> None:
     path = Path("data/odd/odd.inter")
     path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
     assert train("BPR", settings, dataset="odd").result["test_result"] == before["test_result"]
+
+
+@pytest.mark.parametrize("row", ["NA\ti0-00", "u0-00\tnan", "\t"])
+def test_rows_without_a_user_or_an_item_are_refused(row: str) -> None:
+    """RecBole drops them where it splits itself, and where it does not takes them for the padding's."""
+    keys = write_tiny()
+    file = Path("data/tiny/tiny.train.inter")
+    file.write_text(f"{file.read_text()}{row}\n")
+    with pytest.raises(DataError, match=r"1 rows of one part of 'tiny' have no (user|item)_id"):
+        prepare_only("BPR", "tiny", config_dict=keys)

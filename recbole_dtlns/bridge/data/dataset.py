@@ -123,7 +123,8 @@ def load_splits(config: Any, kind: type[DTLNSDataset] = DTLNSDataset) -> tuple[A
         the whole data set, and its train, validation and test parts (clean: observed pairs only).
 
     Raises:
-        DataError: nothing is left to train on, or the pre-split files are not three.
+        DataError: nothing is left to train on, the pre-split files are not three, or rows of theirs have no user or
+            item.
     """
     for key in ("save_dataset", "dataset_save_path", "save_dataloaders", "dataloaders_save_path"):
         if config[key]:
@@ -146,6 +147,14 @@ def load_splits(config: Any, kind: type[DTLNSDataset] = DTLNSDataset) -> tuple[A
         raise DataError(
             "the train split is empty: check the filters (user_inter_num_interval, val_interval) and eval_args"
         )
+    for part in parts:
+        for field in (part.uid_field, part.iid_field):
+            # 0 is the padding's, which rows of files that are split in advance get
+            if nameless := int((part.inter_feat[field] == 0).sum()):
+                raise DataError(
+                    f"{nameless} rows of one part of '{config['dataset']}' have no {field}, or one that is read as "
+                    "missing (NA, nan, null ...): leave them out, or write another name"
+                )
     return dataset, parts
 
 
