@@ -55,6 +55,12 @@ def test_a_mistake_ends_with_status_2_and_one_message(
     assert last.startswith("recbole-dtlns: ") and message in last
 
 
+def test_a_run_that_is_not_there_is_refused_before_any_work(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["train", "--model=BPR", "--resume_from=saved/none", *QUICK]) == 2
+    assert "resume_from: saved/none does not exist" in capsys.readouterr().err
+    assert not Path("saved").exists() and not Path("cache").exists()
+
+
 def test_what_is_like_an_option_is_a_key_where_it_is_known_or_allowed(capsys: pytest.CaptureFixture[str]) -> None:
     """RecBole's `state` is all but tune's --space."""
     for key in ("--state=INFO", "--spaces=3"):
