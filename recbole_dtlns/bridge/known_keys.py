@@ -7,6 +7,7 @@ from functools import cache
 from pathlib import Path
 
 import recbole
+from recbole.utils import argument_list
 
 from recbole_dtlns.storage.yaml_file import read_yaml_file
 
@@ -48,6 +49,18 @@ def keys_of_all_models() -> frozenset[str]:
     files = sorted(RECBOLE_MODEL_YAMLS.glob("*.yaml"))
     contents = [read_yaml_file(file, file.name, "key: value") for file in files if _has_keys(file)]
     return frozenset(key for content in contents for key in content)
+
+
+@cache
+def keys_of_recbole() -> frozenset[str]:
+    """Every key that RecBole reads, whatever the model."""
+    general = (
+        argument_list.general_arguments,
+        argument_list.training_arguments,
+        argument_list.evaluation_arguments,
+        argument_list.dataset_arguments,
+    )
+    return keys_of_all_models() | READ_UNDOCUMENTED | {key for group in general for key in group}
 
 
 def _has_keys(file: Path) -> bool:

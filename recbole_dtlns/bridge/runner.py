@@ -36,7 +36,7 @@ from recbole_dtlns.bridge.training.trainer import DTLNSTrainerMixin, build_train
 from recbole_dtlns.compat import quiet_recbole
 from recbole_dtlns.data.interactions import TrainInteractions
 from recbole_dtlns.data.item_sets import Observed
-from recbole_dtlns.errors import ConfigError
+from recbole_dtlns.errors import CheckpointError, ConfigError
 from recbole_dtlns.guidance.contract import Guidance
 from recbole_dtlns.methods import Task
 from recbole_dtlns.methods.table import guide
@@ -199,6 +199,7 @@ def check_settings(config: DTLNSConfig) -> None:
     check_model(config.model_class, settings)
     check_negative_sampling(config, settings)
     check_valid_metric(config)
+    _check_resumed_run_exists(config)
     init_seed(config["seed"], config["reproducibility"])
     open_log(config)
     if settings.leaking:
@@ -224,6 +225,13 @@ def check_valid_metric(config: DTLNSConfig) -> None:
             f"valid_metric is {config['valid_metric']}, which metrics {config['metrics']} at topk {config['topk']} do "
             "not hold: set valid_metric, or add to metrics or topk"
         )
+
+
+def _check_resumed_run_exists(config: DTLNSConfig) -> None:
+    """It is read after the preparation, which may take hours. A run's folder without checkpoints starts again."""
+    run = config["resume_from"]
+    if run and not Path(run).exists() and not (Path(run).parent / SETTINGS).exists():
+        raise CheckpointError(f"resume_from: {run} does not exist (looked from {Path.cwd()})")
 
 
 def _check_topk(config: DTLNSConfig, columns: int) -> None:

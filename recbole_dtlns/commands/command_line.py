@@ -52,7 +52,8 @@ _RUN_OPTIONS = """RecBole's flags, one per setting: --key=value
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; returns the exit status (2 for an error that the user can mend, 1 if `doctor` found problems)."""
-    given, settings = _parser().parse_known_args(arguments)
+    parser, options = _parser()
+    given, settings = parser.parse_known_args(arguments)
     given.settings = settings
     command = COMMANDS[given.command]
     try:
@@ -61,6 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise ConfigError(f"{given.command} does not take {' '.join(settings)}")
         if command.needs_recbole:
             compat.require_recbole()
+        _refuse_mistyped_options(given.command, settings, options[given.command])
         status = command.run(given)
         sys.stdout.flush()  # here, where a pipe that is closed can be answered
         return status
@@ -75,7 +77,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 130
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser() -> tuple[argparse.ArgumentParser, dict[str, list[str]]]:
+    """What reads the command line, and the names of every command's own options."""
+    options: dict[str, list[str]] = {}
     parser = argparse.ArgumentParser(
         prog="recbole-dtlns", description="Train RecBole recommenders with DTL-NS.", allow_abbrev=False
     )
@@ -94,8 +98,33 @@ def _parser() -> argparse.ArgumentParser:
             own.add_argument("--model", default=None, help=argparse.SUPPRESS)
             own.add_argument("--dataset", default=None, help=argparse.SUPPRESS)
             own.add_argument("--config_files", default="", help=argparse.SUPPRESS)
+        known = set(own._option_string_actions)
         command.add_options(own)
-    return parser
+        options[name] = [option.removeprefix("--") for option in own._option_string_actions if option not in known]
+    return parser, options
+
+
+def _refuse_mistyped_options(command: str, settings: Sequence[str], options: Sequence[str]) -> None:
+    """A mistyped option would pass for a key that some model may read, and its default be taken.
+
+    Raises:
+        ConfigError: what is no key of RecBole's, nor allowed as another's, is all but an option of the command.
+    """
+    names = [setting.removeprefix("--").partition("=")[0] for setting in settings if setting.startswith("--")]
+    if not options or not names or _allows_unknown_keys(settings):
+        return
+    from recbole_dtlns.bridge.known_keys import keys_of_recbole, meant  # imports RecBole
+
+    for name in names:
+        if name not in keys_of_recbole() and (close := meant(name, options)) is not None:
+            raise ConfigError(
+                f"{command} has no option --{name}. Did you mean '--{close}'? If your model reads '{name}', add "
+                "--allow_unknown_keys"
+            )
+
+
+def _allows_unknown_keys(settings: Sequence[str]) -> bool:
+    return any(setting.lower() in ("--allow_unknown_keys", "--allow_unknown_keys=true") for setting in settings)
 
 
 def _check_working_folder() -> None:

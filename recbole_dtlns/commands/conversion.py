@@ -108,6 +108,9 @@ def convert(
     wanted = {
         field: column for field, column in zip(_FIELDS, (user, item, rating, time), strict=True) if column is not None
     }
+    for field, column in wanted.items():
+        if twice := [other for other in wanted if other != field and wanted[other] == column]:
+            raise ConfigError(f"the column {column} is named twice: as {field} and as {twice[0]}")
     read = _read(Path(table), list(wanted.values()), encoding)
     lines = [f"read {table}: {read}"]
     inter, said = _interactions(read.frame, wanted, min_rating, date_format)

@@ -13,6 +13,7 @@ from recbole_dtlns.data.interactions import TrainInteractions
 from recbole_dtlns.errors import DataError, InstallationError
 
 _KEYS = ("user_id", "item_id")
+_IN_MARKS = r'"(?:[^"]|"")*"'
 
 
 @dataclass(frozen=True)
@@ -86,5 +87,15 @@ def _read(name: str) -> pd.DataFrame:
 
 
 def _positions(tokens: np.ndarray, wanted: pd.Series) -> np.ndarray:
-    """Canonical id of every token; -1 where train does not hold it."""
-    return pd.Index(tokens.astype(object)).get_indexer(pd.Index(wanted.astype(object)))
+    """Canonical id of every token; -1 where train does not hold it.
+
+    A token is looked for as it stands, and then as tables write one that holds quotation marks: in marks, each mark in
+    it twice.
+    """
+    index = pd.Index(tokens.astype(object))
+    found = index.get_indexer(pd.Index(wanted.astype(object)))
+    marked = (found < 0) & wanted.str.fullmatch(_IN_MARKS).to_numpy(dtype=bool)
+    if marked.any():
+        inside = wanted[marked].str[1:-1].str.replace('""', '"', regex=False)
+        found[marked] = index.get_indexer(pd.Index(inside.astype(object)))
+    return found

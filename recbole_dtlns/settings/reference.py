@@ -133,9 +133,12 @@ def text_reference(about: str | None = None) -> str:
     if about is not None:
         about = _under_its_new_name(about)
         found = {name: key for name, key in keys.items() if _is_read_by(key, about)}
+        if not found and any(owner.name == about for owner in owners()):
+            raise UnknownNameError(f"'{about}' has no keys of its own. All keys: recbole-dtlns keys")
         found = found or {name: key for name, key in keys.items() if about.removeprefix(PREFIX) in name}
         if not found:
-            known = [*(PREFIX + name for name in keys), *(owner.name for owner in owners() if owner.name)]
+            with_keys = dict.fromkeys(owner.name for key in keys.values() for owner, _ in key.owners if owner.name)
+            known = [*(PREFIX + name for name in keys), *with_keys]
             raise UnknownNameError(
                 f"there is no key, and no component with keys, called '{about}'.{nearest(about, known, PREFIX)}"
             )

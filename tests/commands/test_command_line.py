@@ -38,6 +38,10 @@ MISTAKES = [
     (["train", "--model=BPR", "--dataset=ml-100"], "a known dataset name. Check data_path"),
     (["train", "--model=BPR", "--dataset=ml-100k", "--epoch=3"], "Did you mean 'epochs'"),
     (["train", "--model=BPR", "--dataset=ml-100k", "--metrics=['Recal']"], "Did you mean 'recall'"),
+    (["judge", "--model=BPR", "--dataset=ml-100k", "--ouput=mine.tsv"], "Did you mean '--output'"),
+    (["judge", "--model=BPR", "--dataset=ml-100k", "--dry-rnu"], "Did you mean '--dry-run'"),
+    (["compare", "list", "--job=4"], "compare has no option --job. Did you mean '--jobs'"),
+    (["tune", "--spcae=BPR", "--model=BPR", "--dataset=ml-100k"], "Did you mean '--space'"),
 ]
 
 
@@ -49,6 +53,21 @@ def test_a_mistake_ends_with_status_2_and_one_message(
     assert main(arguments) == 2
     last = capsys.readouterr().err.strip().splitlines()[-1]
     assert last.startswith("recbole-dtlns: ") and message in last
+
+
+def test_a_run_that_is_not_there_is_refused_before_any_work(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["train", "--model=BPR", "--resume_from=saved/none", *QUICK]) == 2
+    assert "resume_from: saved/none does not exist" in capsys.readouterr().err
+    assert not Path("saved").exists() and not Path("cache").exists()
+
+
+def test_what_is_like_an_option_is_a_key_where_it_is_known_or_allowed(capsys: pytest.CaptureFixture[str]) -> None:
+    """RecBole's `state` is all but tune's --space."""
+    for key in ("--state=INFO", "--spaces=3"):
+        status = main(["tune", key, "--space=none.yaml", "--model=BPR", "--dataset=ml-100k", "--allow_unknown_keys"])
+        assert status == 2 and "none.yaml" in capsys.readouterr().err, key
+    assert main(["tune", "--state=INFO", "--space=none.yaml", "--model=BPR", "--dataset=ml-100k"]) == 2
+    assert "none.yaml" in capsys.readouterr().err
 
 
 def test_train_takes_recboles_flags(capsys: pytest.CaptureFixture[str]) -> None:

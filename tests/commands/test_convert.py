@@ -142,6 +142,8 @@ def test_day_and_month_are_never_guessed() -> None:
         (ROWS, {"time": "bought", "date_format": "%d.%m.%Y"}, r"column bought: '2024-04-13 10:00:00' \(row 1\)"),
         (ROWS, {"rating": "stars", "min_rating": 6.0}, r"no row of the 4 is left: 4 rated below 6"),
         (ROWS, {"min_rating": 4.0}, r"--min-rating needs --rating"),
+        (ROWS, {"item": "customer"}, r"the column customer is named twice: as user_id and as item_id"),
+        (ROWS, {"time": "stars", "rating": "stars"}, r"stars is named twice"),
         (ROWS, {"output": "dataset/ml-100k"}, r"RecBole reads its own data"),
         (ROWS, {"output": "my data/shop"}, r"a path with spaces"),
         (ROWS, {"output": "shop.csv/below"}, r"cannot write shop.csv/below/below.item"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -52,6 +53,20 @@ def test_labels_and_probabilities_are_looked_up(file: str) -> None:
     assert verdicts.probability[:3] == pytest.approx([0.2, np.nan, 0.9], nan_ok=True)
     n = len(question().candidates)
     assert verdicts.abstained == {"not in the file": n - 3, "recorded as an abstention": 1}
+
+
+@pytest.mark.parametrize("odd", ['the "Big" one', '"', '"all of it"', '""', "it's"])
+def test_labels_of_tokens_with_quotation_marks_are_found(odd: str) -> None:
+    """As tables write them, which `recbole-dtlns judge` does too, and as they are."""
+    asked = question()
+    user_tokens = TRAIN.user_tokens.astype(object)
+    user_tokens[asked.candidates.users[0]] = odd
+    asked = replace(asked, train=replace(TRAIN, user_tokens=user_tokens))
+    item = tokens(0)[1]
+    Path("bare.tsv").write_text(f"user_id\titem_id\n{odd}\t{item}\n")
+    for file in (write([(odd, item)]), "bare.tsv", write([(odd, item)], file="labels.parquet")):
+        verdicts = RecordedJudge(labels=file).judge(asked)
+        assert verdicts.label[0] == Label.POSITIVE and verdicts.facts["found"] == 1, file
 
 
 def test_a_file_of_pairs_alone_lists_positives() -> None:

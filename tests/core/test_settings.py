@@ -127,6 +127,11 @@ def test_the_reference_is_asked_by_component_kind_or_part_of_a_name() -> None:
     assert text_reference("dtlns_n_candidates").startswith("dtlns_n_candidates: 10  (int per epoch; run)")
     with pytest.raises(UnknownNameError, match=r"called 'srnss'. Did you mean 'srns'"):
         text_reference("srnss")
+    for without in ("rns", "bpr"):
+        with pytest.raises(UnknownNameError, match=f"'{without}' has no keys of its own"):
+            text_reference(without)
+    with pytest.raises(UnknownNameError, match=r"called 'BPR'\.$"):
+        text_reference("BPR")
 
 
 @pytest.mark.parametrize(("old", "new"), RENAMED.items())

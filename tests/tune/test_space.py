@@ -101,6 +101,8 @@ def test_what_is_refused_in_lines(text: str, message: str) -> None:
 def test_a_file_that_is_not_there() -> None:
     with pytest.raises(ConfigError, match=r"cannot read the search space nowhere.yaml \(looked from"):
         read_space("nowhere.yaml")
+    with pytest.raises(ConfigError, match=r"comes with the package: BPR, LightGCN, NeuMF$"):
+        read_space("LightGNC")
 
 
 def test_combinations() -> None:

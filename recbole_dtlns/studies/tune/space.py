@@ -78,14 +78,19 @@ def read_space(file: str | Path) -> list[Parameter]:
         ConfigError: the file cannot be read; line and fault are named.
     """
     path = Path(file)
-    shipped = importlib.resources.files("recbole_dtlns.properties") / "spaces" / f"{path.name}.yaml"
+    spaces = importlib.resources.files("recbole_dtlns.properties") / "spaces"
+    shipped = spaces / f"{path.name}.yaml"
     if not path.suffix and not path.exists() and shipped.is_file():
         with importlib.resources.as_file(shipped) as inside:
             return read_space(inside)
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"cannot read the search space {path} (looked from {Path.cwd()}): {error}") from error
+        names = ", ".join(sorted(entry.name.removesuffix(".yaml") for entry in spaces.iterdir()))
+        raise ConfigError(
+            f"cannot read the search space {path} (looked from {Path.cwd()}): {error}. Give a file, or one that comes "
+            f"with the package: {names}"
+        ) from error
     parameters = _yaml(path, text) if path.suffix in (".yaml", ".yml") else _lines(path, text)
     if not parameters:
         raise ConfigError(f"the search space {path} names no parameter")
