@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Any, ClassVar, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from recbole_dtlns.errors import ConfigError
+from recbole_dtlns.errors import ConfigError, DataError
 
 PREFIX = "dtlns_"
 
@@ -24,6 +25,17 @@ class SharedKey:
     """
 
     key: str
+
+
+@dataclass(frozen=True)
+class InputFile:
+    """Marks a field that names a file to be read: whether it is there is looked at before any work.
+
+    Attributes:
+        what: what it holds, for messages.
+    """
+
+    what: str
 
 
 Seed = Annotated[
@@ -63,6 +75,23 @@ class ComponentConfig(BaseModel):
         """
         prefix = f"{name}_" if cls.prefix is None else cls.prefix
         return {_own_key(about.metadata) or prefix + field: field for field, about in cls.model_fields.items()}
+
+    def check_files(self) -> None:
+        """Refuse a file that is named and cannot be read.
+
+        Raises:
+            DataError: the message says what the file should hold, and why it cannot be read.
+        """
+        for field, about in type(self).model_fields.items():
+            marks = [mark for mark in about.metadata if isinstance(mark, InputFile)]
+            file = getattr(self, field)
+            if not marks or not file:
+                continue
+            try:
+                with Path(file).open("rb"):
+                    pass
+            except OSError as error:
+                raise DataError(f"cannot read the {marks[0].what} in {file}: {error.strerror}") from error
 
     @classmethod
     def from_flat(cls, flat: Mapping[str, Any], name: str = "") -> Self:

@@ -38,6 +38,8 @@ eval_args: {{split: {{RS: [0.8, 0.1, 0.1]}}, order: {order}, group_by: user, mod
 valid_metric: NDCG@10
 eval_batch_size: 1000000                        # RecBole counts items: too small a number makes evaluation slow
 """
+_WITHOUT_REPEATS = """rm_dup_inter: first                             # of a repeated pair: what was seen is not offered
+"""
 
 
 @dataclass(frozen=True)
@@ -77,7 +79,7 @@ def convert(
     """Write `NAME.inter`, `NAME.item` and `NAME.yaml` into the folder `output`, whose last part is NAME.
 
     Separator and encoding are recognised. Columns that say one thing of each item go to the .item file. Rows without
-    user, item or time are left out and counted; repeated pairs stay, as RecBole has a setting for them.
+    user, item or time are left out and counted; repeated pairs stay, and the yaml tells RecBole to take the first.
 
     Args:
         table: text with a first line of names, and any compression that pandas knows by the file's ending.
@@ -125,7 +127,8 @@ def convert(
     # The .inter file comes last: where it is, the others are whole.
     if len(items.columns):
         write_file(files["item"], items.to_csv(sep="\t", index_label="item_id:token", lineterminator="\n"), "--output")
-    write_file(files["yaml"], settings_text(str(folder.parent), time is not None), "--output")
+    repeats = bool(inter.duplicated(list(_IDS)).any())
+    write_file(files["yaml"], settings_text(str(folder.parent), time is not None, repeats), "--output")
     typed = inter.rename(columns={field: f"{field}:{'token' if field in _IDS else 'float'}" for field in inter})
     write_file(files["inter"], typed.to_csv(sep="\t", index=False, lineterminator="\n"), "--output")
     given = f"--dataset={shlex.quote(folder.name)} --config_files={shlex.quote(str(files['yaml']))}"
@@ -170,17 +173,19 @@ def _interactions(
 def _size(inter: pd.DataFrame) -> str:
     repeated = int(inter.duplicated(list(_IDS)).sum())
     size = f"{len(inter)} rows of {inter['user_id'].nunique()} users and {inter['item_id'].nunique()} items"
-    return f"{size}; {repeated} repeat a pair ('rm_dup_inter: first' drops them)" if repeated else size
+    return f"{size}; {repeated} repeat a pair, of which the first counts" if repeated else size
 
 
-def settings_text(data_path: str, timed: bool) -> str:
+def settings_text(data_path: str, timed: bool, repeats: bool = False) -> str:
     """A config file for a converted data set.
 
     Args:
         data_path: the folder above the data set's.
         timed: whether its rows have times, by which each user's last ones are held out; else some at random.
+        repeats: whether pairs occur more than once. What stands in train is never recommended again, so that a test row
+            that repeats a train pair could not be found; the first row of a pair counts.
     """
-    return _SETTINGS.format(
+    return (_SETTINGS + (_WITHOUT_REPEATS if repeats else "")).format(
         data_path=data_path if re.fullmatch(r"[\w./-]+", data_path) else f"'{data_path.replace(chr(39), chr(39) * 2)}'",
         columns=", ".join(("user_id", "item_id", *(("timestamp",) if timed else ()))),
         order="TO" if timed else "RO",

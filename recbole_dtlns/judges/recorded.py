@@ -5,13 +5,13 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import pandas as pd
 from pydantic import Field
 
-from recbole_dtlns.components import ComponentConfig
+from recbole_dtlns.components import ComponentConfig, InputFile
 from recbole_dtlns.data.pair_table import PairTable
 from recbole_dtlns.errors import ConfigError, DataError
 from recbole_dtlns.judges.contract import Judge, Label, Question, Verdicts
@@ -42,7 +42,7 @@ class RecordedJudge(Judge):
 
         prefix = "judge_"
 
-        labels: str | None = None
+        labels: Annotated[str | None, InputFile("labels")] = None
         """File of labels (.tsv or .parquet: user_id, item_id, optionally label, probability); engine recorded: of batch
         replies (.jsonl)."""
         missing: Literal["abstain", "negative"] = "abstain"

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, Self
 import numpy as np
 from pydantic import Field, model_validator
 
-from recbole_dtlns.components import ComponentConfig, Seed, SharedKey
+from recbole_dtlns.components import ComponentConfig, InputFile, Seed, SharedKey
 from recbole_dtlns.data.co_occurrence import MAX_HISTORY
 from recbole_dtlns.errors import ConfigError, DataError
 from recbole_dtlns.judges.contract import Question
@@ -161,7 +161,7 @@ class StructureTree(TreeStage):
     class Config(TreeStage.Config):
         """Settings of the structure tree."""
 
-        paths: Annotated[str | None, SharedKey("structure_paths")] = None
+        paths: Annotated[str | None, SharedKey("structure_paths"), InputFile("tree paths")] = None
         """Read the structure tree from a file (item_id<TAB>path) instead of building it."""
 
     config: Config
@@ -175,7 +175,7 @@ class SemanticTree(TreeStage):
     class Config(TreeStage.Config):
         """Settings of the semantic tree."""
 
-        paths: Annotated[str | None, SharedKey("semantic_paths")] = None
+        paths: Annotated[str | None, SharedKey("semantic_paths"), InputFile("tree paths")] = None
         """Read the semantic tree from a file (item_id<TAB>path) instead of building it."""
 
     config: Config

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import numpy as np
 from pydantic import Field
 
-from recbole_dtlns.components import ComponentConfig, SharedKey
+from recbole_dtlns.components import ComponentConfig, InputFile, SharedKey
 from recbole_dtlns.errors import ContractError
 from recbole_dtlns.preparation.stage import Stage, Workbench, file_digest
 from recbole_dtlns.storage.artefact_store import Arrays, Facts
@@ -90,7 +90,7 @@ class GivenCandidates(Stage):
     class Config(ComponentConfig):
         """Settings of given candidates."""
 
-        file: Annotated[str | None, SharedKey("candidates_file")] = None
+        file: Annotated[str | None, SharedKey("candidates_file"), InputFile("candidates")] = None
         """Read the candidates from a file (user_id, item_id, optionally rank, score; .tsv or .parquet) instead."""
 
     config: Config

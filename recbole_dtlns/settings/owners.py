@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic.fields import FieldInfo
 
-from recbole_dtlns.components import PREFIX, Component, ComponentConfig, SharedKey
+from recbole_dtlns.components import PREFIX, Component, ComponentConfig, InputFile, SharedKey
 from recbole_dtlns.errors import ConfigError
 from recbole_dtlns.judges.table import JUDGES
 from recbole_dtlns.llm.table import ENGINES
@@ -159,7 +159,7 @@ def _agree(first: FieldInfo, second: FieldInfo) -> bool:
 
 
 def _form(field: FieldInfo) -> tuple[Any, ...]:
-    limits = [entry for entry in field.metadata if not isinstance(entry, SharedKey)]
+    limits = [entry for entry in field.metadata if not isinstance(entry, (SharedKey, InputFile))]
     return field.annotation, limits, field.get_default(call_default_factory=True)
 
 

@@ -307,3 +307,20 @@ def test_rows_without_a_user_or_an_item_are_refused(row: str) -> None:
     file.write_text(f"{file.read_text()}{row}\n")
     with pytest.raises(DataError, match=r"1 rows of one part of 'tiny' have no (user|item)_id"):
         prepare_only("BPR", "tiny", config_dict=keys)
+
+
+@pytest.mark.parametrize(
+    ("keys", "match"),
+    [
+        ({"dtlns_structure_paths": "nope.tsv"}, "cannot read the tree paths in nope.tsv: No such file"),
+        ({"dtlns_semantic_paths": "nope.tsv"}, "cannot read the tree paths in nope.tsv: No such file"),
+        ({"dtlns_candidates_file": "nope.tsv"}, "cannot read the candidates in nope.tsv: No such file"),
+        ({"dtlns_judge": "recorded", "dtlns_judge_labels": "nope.tsv"}, "cannot read the labels in nope.tsv: No such"),
+    ],
+)
+def test_a_file_that_is_not_there_is_noticed_before_any_work(
+    tiny: dict[str, Any], keys: dict[str, Any], match: str
+) -> None:
+    with pytest.raises(DataError, match=match):
+        train("BPR", tiny, **keys, dtlns_cache_dir="empty")
+    assert not list(Path("empty").rglob("*.safetensors"))

@@ -77,7 +77,8 @@ def test_what_is_left_out_is_counted() -> None:
         write(ROWS + more), "customer", "product", "dataset/shop", time="bought", rating="stars", min_rating=4
     ).text()
     assert "3 without user or item, 1 without a time, 2 rated below 4, or not at all" in found
-    assert "3 rows of 2 users and 2 items; 1 repeat a pair" in found
+    assert "3 rows of 2 users and 2 items; 1 repeat a pair, of which the first counts" in found
+    assert "\nrm_dup_inter: first" in Path("dataset/shop/shop.yaml").read_text()
     assert "columns not used" not in found  # of the kept rows, none has a second colour of an item
     found = convert("shop.csv", "customer", "product", "dataset/all").text()
     assert "columns not used, as they say several things of one item or nothing: bought, stars, colour" in found
