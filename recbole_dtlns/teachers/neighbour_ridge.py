@@ -149,23 +149,24 @@ def _grams(
     per_item = np.diff(part.indptr)
     history = short[part.indices] + np.repeat(owner * np.int32(len(users)), per_item)
     several = np.bincount(history, minlength=sets * len(users)) > 1
-    kept = several[history]
-    row = np.repeat(np.arange(len(items)), per_item)[kept]
-    indptr = np.append(0, np.cumsum(np.bincount(row, minlength=len(items))))
-    number = np.cumsum(several, dtype=np.int32) - 1
-    stored_by_item = sp.csr_array(
-        (part.data[kept], number[history[kept]], indptr.astype(np.int32)), shape=(len(items), int(several.sum()))
-    )
+    kept = np.flatnonzero(several[history])
+    row = np.repeat(np.arange(len(items), dtype=np.int32), per_item)[kept]
+    indptr = np.append(0, np.cumsum(np.bincount(row, minlength=len(items)))).astype(np.int32)
+    numbered = np.flatnonzero(several)
+    number = np.empty(len(several), dtype=np.int32)
+    number[numbered] = np.arange(len(numbered), dtype=np.int32)
+    stored_by_item = sp.csr_array((part.data[kept], number[history[kept]], indptr), shape=(len(items), len(numbered)))
     histories = stored_by_item.T.tocsr()
     target, column = (owner * np.int32(places) + place)[histories.indices], place[histories.indices]
-    grams = np.zeros((sets * places, places), dtype=np.float32)
+    grams = np.zeros((sets * places, places))
     step = max(1, _DENSE_AT_ONCE // places)
     for first in range(0, histories.shape[0], step):
         bounds = histories.indptr[first : first + step + 1]
         stored, rows = slice(bounds[0], bounds[-1]), len(bounds) - 1
         values, bounds = histories.data[stored], bounds - bounds[0]
         dense = sp.csr_array((values, column[stored], bounds), shape=(rows, places)).toarray()
-        grams += sp.csr_array((values, target[stored], bounds), shape=(rows, len(grams))).T @ dense
-    whole = grams.reshape(sets, places, places).astype(np.float64)
+        spread = sp.csr_array((values, target[stored], bounds), shape=(rows, sets * places))
+        grams += spread.T @ dense
+    whole = grams.reshape(sets, places, places)
     whole[owner, place, place] = np.add.reduceat(part.data.astype(np.float64) ** 2, part.indptr[:-1])
     return whole
