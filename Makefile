@@ -72,6 +72,7 @@ bench: install
 	$(BIN)/python benchmarks/trees.py
 	$(BIN)/python benchmarks/graph_bounds.py
 	$(BIN)/python benchmarks/growth.py
+	$(BIN)/python benchmarks/teachers.py
 	$(BIN)/python benchmarks/samples.py
 	$(BIN)/python benchmarks/readme.py
 

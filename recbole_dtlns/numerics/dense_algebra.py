@@ -7,10 +7,12 @@ fixed size and the blocks are computed side by side.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import Any
+from functools import partial
+from typing import Any, Protocol
 
 import numpy as np
 import scipy.linalg
@@ -22,21 +24,34 @@ from threadpoolctl import threadpool_info, threadpool_limits
 one_thread = threadpool_limits.wrap(limits=1, user_api="blas")
 
 _BLOCK = 512  # rows and columns: a product of two blocks takes milliseconds, far more than to start it
+_ENTRIES = 500_000  # stored numbers of a sparse matrix, for the same reason
 
-Map = Callable[[Callable[[int], Any], Iterable[int]], None]
+Blockwise = list[tuple[slice, Callable[[np.ndarray], np.ndarray]]]  # rows of a product, and what makes them of a vector
+
+
+class Map(Protocol):
+    """Runs a function on blocks, several at once, and returns when all are done."""
+
+    def __call__(
+        self, function: Callable[[int], Any], blocks: Iterable[int], done: Callable[[int], object] = ..., /
+    ) -> None:
+        """`done` is called with every block that is done, in their order and from the caller's thread."""
 
 
 @contextmanager
 def side_by_side() -> Iterator[Map]:
     """Within the context, BLAS calls run on one thread each; yields a map over blocks.
 
-    The map runs its function on as many blocks at once as BLAS would have used threads, and returns when all are done.
+    The map runs its function on as many blocks at once as BLAS would have used threads.
     """
     threads = max((found["num_threads"] for found in threadpool_info() if found["user_api"] == "blas"), default=1)
 
-    def run(function: Callable[[int], Any], blocks: Iterable[int]) -> None:
-        for _ in pool.map(function, blocks):
-            pass
+    def run(
+        function: Callable[[int], Any], blocks: Iterable[int], done: Callable[[int], object] = lambda block: None
+    ) -> None:
+        blocks = list(blocks)
+        for block, _ in zip(blocks, pool.map(function, blocks), strict=True):
+            done(block)
 
     with threadpool_limits(limits=1, user_api="blas"), ThreadPoolExecutor(threads) as pool:
         yield run
@@ -101,26 +116,47 @@ def multiplied_in_order(matrix: np.ndarray | sp.sparray) -> Iterator[LinearOpera
         matrix: dense or sparse [m, n].
 
     Yields:
-        what multiplies vectors as the matrix does: a dense one by blocks, a sparse one, which needs no BLAS, itself.
+        what multiplies vectors as the matrix does, by blocks of rows, or of columns for its transpose; a small sparse
+        one itself, for SciPy multiplies it on one thread.
     """
     with side_by_side() as run:
-        if not isinstance(matrix, np.ndarray):
+
+        def operator(products: Blockwise, transposed: Blockwise) -> LinearOperator:
+            def multiplied(blocks: Blockwise, length: int, vector: np.ndarray) -> np.ndarray:
+                result, factor = np.empty(length, dtype=matrix.dtype), vector.ravel()
+
+                def one(number: int) -> None:
+                    rows, product = blocks[number]
+                    result[rows] = product(factor)
+
+                run(one, range(len(blocks)))
+                return result
+
+            return LinearOperator(
+                matrix.shape,
+                matvec=lambda vector: multiplied(products, matrix.shape[0], vector),
+                rmatvec=lambda vector: multiplied(transposed, matrix.shape[1], vector),
+                dtype=matrix.dtype,
+            )
+
+        if isinstance(matrix, np.ndarray):
+            yield operator(
+                [(rows, partial(np.matmul, matrix[rows])) for rows in _evenly(matrix.shape[0])],
+                [(columns, partial(np.matmul, matrix[:, columns].T)) for columns in _evenly(matrix.shape[1])],
+            )
+        elif matrix.nnz <= _ENTRIES:
             yield matrix
-            return
+        else:
+            yield operator(_by_rows(sp.csr_array(matrix)), _by_rows(sp.csr_array(matrix.T)))
 
-        def blockwise(length: int, product: Callable[[slice], np.ndarray]) -> np.ndarray:
-            result = np.empty(length, dtype=matrix.dtype)
 
-            def one(start: int) -> None:
-                block = slice(start, min(start + _BLOCK, length))
-                result[block] = product(block)
+def _evenly(length: int) -> list[slice]:
+    return [slice(start, min(start + _BLOCK, length)) for start in range(0, length, _BLOCK)]
 
-            run(one, range(0, length, _BLOCK))
-            return result
 
-        yield LinearOperator(
-            matrix.shape,
-            matvec=lambda vector: blockwise(len(matrix), lambda rows: matrix[rows] @ vector.ravel()),
-            rmatvec=lambda vector: blockwise(matrix.shape[1], lambda columns: vector.ravel() @ matrix[:, columns]),
-            dtype=matrix.dtype,
-        )
+def _by_rows(matrix: sp.csr_array) -> Blockwise:
+    """Blocks of rows that hold about as many entries."""
+    within = matrix.indptr // _ENTRIES
+    bounds = np.unique(np.append(np.searchsorted(within, np.arange(within[-1] + 1)), matrix.shape[0])).tolist()
+    parts = [slice(first, last) for first, last in itertools.pairwise(bounds)]
+    return [(rows, matrix[rows].__matmul__) for rows in parts]

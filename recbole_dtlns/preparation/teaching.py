@@ -13,7 +13,7 @@ from recbole_dtlns.errors import ContractError
 from recbole_dtlns.preparation.stage import Stage, Workbench, file_digest
 from recbole_dtlns.storage.artefact_store import Arrays, Facts
 from recbole_dtlns.teachers.candidate_file import read_candidates
-from recbole_dtlns.teachers.contract import Candidates, Teacher, top_candidates
+from recbole_dtlns.teachers.contract import Candidates, FittedTeacher, Teacher, top_candidates
 
 
 class Teaching(Stage):
@@ -29,8 +29,9 @@ class Teaching(Stage):
 
         prefix = ""
 
-        teacher: str = "EASE"
-        """EASE, ItemKNN, checkpoint, or the name of any RecBole general recommender, such as BPR."""
+        teacher: str = "NeighbourRidge"
+        """NeighbourRidge, EASE, EDLAE, ItemKNN, CoOccurrence, GFCF, checkpoint, or the name of any RecBole general
+        recommender, such as BPR."""
         candidates: int = Field(20, ge=1)
         """Unobserved items per user put to the judge, the teacher's best first."""
 
@@ -55,7 +56,7 @@ class Teaching(Stage):
         train, wanted = bench.train, self.config.candidates
 
         def compute() -> tuple[Arrays, Facts]:
-            fitted = self.teacher.fit(train)
+            fitted = self._fitted(bench)
             shape: tuple[int, ...] = getattr(getattr(fitted, "item_vectors", None), "shape", ())
             if len(shape) != 2 or shape[0] != train.n_items:
                 raise ContractError(
@@ -76,6 +77,14 @@ class Teaching(Stage):
         arrays = self.kept(bench, {"train": train.fingerprint, **self.recipe()}, compute).arrays
         candidates = Candidates(*(arrays[column] for column in ("users", "items", "ranks", "scores")))
         return candidates, arrays["item_vectors"]
+
+    def _fitted(self, bench: Workbench) -> FittedTeacher:
+        if not self.teacher.tells_progress:
+            return self.teacher.fit(bench.train)
+        fit: Any = self.teacher.fit
+        with bench.bar("teacher", bench.train.n_items, "item") as advance:
+            fitted: FittedTeacher = fit(bench.train, progress=advance)
+        return fitted
 
     def sentence(self, facts: Mapping[str, Any]) -> str:
         return (

@@ -1,27 +1,31 @@
-"""Teachers without training loops: EASE and ItemKNN."""
+"""Teachers without training loops: EASE and its denoising sister, and item neighbourhoods."""
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+import logging
+from collections.abc import Callable
+from typing import Annotated, Any, Literal
 
 import numpy as np
-import psutil
 import scipy.sparse as sp
 from pydantic import Field
 from scipy.sparse.linalg import svds
 
 from recbole_dtlns.components import ComponentConfig, SharedKey
-from recbole_dtlns.data.co_occurrence import strongest_items
+from recbole_dtlns.data.co_occurrence import Weigh, strongest_items
 from recbole_dtlns.data.interactions import TrainInteractions
-from recbole_dtlns.errors import ConfigError
 from recbole_dtlns.numerics.dense_algebra import multiplied_in_order, positive_definite_inverse
 from recbole_dtlns.teachers.contract import Teacher
+from recbole_dtlns.teachers.memory import refuse_beyond_memory
+
+logger = logging.getLogger("recbole_dtlns")
 
 Dimension = Annotated[
     int,
     SharedKey("teacher_dim"),
     Field(ge=1, description="Length of the item vectors where the teacher has none of its own."),
 ]
+Precision = Literal["double", "single"]
 
 
 class ItemWeightTeacher:
@@ -56,13 +60,17 @@ class EASE(Teacher):
 
         reg: float = Field(100.0, gt=0)
         """L2 weight of EASE."""
+        precision: Precision = "double"
+        """single: half of the memory and about half of the time; weights are off by some 1e-6, so near ties may
+        change places."""
         dimension: Dimension = 64
 
     config: Config
     version = 2
 
     def inputs(self) -> dict[str, Any]:
-        return {"teacher": "EASE", "reg": self.config.reg, "dimension": self.config.dimension}
+        single = {"precision": "single"} if self.config.precision == "single" else {}
+        return {"teacher": "EASE", "reg": self.config.reg, "dimension": self.config.dimension, **single}
 
     def fit(self, train: TrainInteractions) -> ItemWeightTeacher:
         """Fit in closed form.
@@ -70,18 +78,68 @@ class EASE(Teacher):
         Raises:
             ConfigError: the items x items matrix does not fit the free memory.
         """
-        needed = 3 * 8 * train.n_items**2
-        if needed > psutil.virtual_memory().available:
-            raise ConfigError(
-                f"EASE needs about {needed / 2**30:.0f} GiB for {train.n_items} items, more than is free; "
-                "set dtlns_teacher: ItemKNN (sparse) or the name of an embedding model such as BPR"
-            )
-        gram = (train.matrix.T @ train.matrix).toarray().astype(np.float64)
-        gram[np.diag_indices_from(gram)] += self.config.reg
-        weights = positive_definite_inverse(gram)
-        weights /= -np.diag(weights)
-        np.fill_diagonal(weights, 0.0)
-        return ItemWeightTeacher(train, weights.astype(np.float32), self.config.dimension)
+        weights = _whole_ridge(train, "EASE", self.config.precision, lambda users: np.full(len(users), self.config.reg))
+        return ItemWeightTeacher(train, weights, self.config.dimension)
+
+
+class EDLAE(Teacher):
+    """Denoising by dropout that spares the diagonal (Steck, NeurIPS 2020): EASE with a ridge that popularity raises.
+
+    With P = (X^T X + Lambda)^-1 and Lambda = reg I + p / (1 - p) diag(X^T X), B = I - P / diag(P): what an autoencoder
+    learns whose input items are dropped at random with probability p. Popular items are shrunk most. Memory is EASE's.
+    """
+
+    class Config(ComponentConfig):
+        """Settings of EDLAE."""
+
+        prefix = "teacher_edlae_"
+
+        reg: float = Field(100.0, gt=0)
+        """L2 weight of EDLAE, beside that of the dropout."""
+        dropout: float = Field(0.5, ge=0, lt=1)
+        """Probability with which an item is dropped from the input; at 0 it is EASE."""
+        precision: Precision = "double"
+        """single: half of the memory and about half of the time, as for EASE."""
+        dimension: Dimension = 64
+
+    config: Config
+    version = 1
+
+    def inputs(self) -> dict[str, Any]:
+        return {"teacher": "EDLAE", **self.config.model_dump()}
+
+    def fit(self, train: TrainInteractions) -> ItemWeightTeacher:
+        """Fit in closed form.
+
+        Raises:
+            ConfigError: the items x items matrix does not fit the free memory.
+        """
+        odds = self.config.dropout / (1 - self.config.dropout)
+        ridge = _whole_ridge(train, "EDLAE", self.config.precision, lambda users: self.config.reg + odds * users)
+        return ItemWeightTeacher(train, ridge, self.config.dimension)
+
+
+def _whole_ridge(
+    train: TrainInteractions, name: str, precision: str, ridge: Callable[[np.ndarray], np.ndarray]
+) -> np.ndarray:
+    """Every item's ridge regression on all others, float32 [n_items, n_items] with a diagonal of zeros.
+
+    Args:
+        train: the train interactions.
+        name: of the teacher, for messages.
+        precision: double or single.
+        ridge: what is added to the diagonal of X^T X, from every item's number of users.
+    """
+    kind = np.float64 if precision == "double" else np.float32
+    needed = 3 * kind(0).itemsize * train.n_items**2
+    refuse_beyond_memory(name, train, needed)
+    logger.info("fitting %s on %d items, about %.1f GiB", name, train.n_items, needed / 2**30)
+    gram = (train.matrix.T @ train.matrix).toarray().astype(kind, copy=False)
+    gram[np.diag_indices_from(gram)] += ridge(gram.diagonal())
+    weights = positive_definite_inverse(gram)
+    weights /= -np.diag(weights)
+    np.fill_diagonal(weights, 0.0)
+    return weights.astype(np.float32, copy=False)
 
 
 class ItemKNN(Teacher):
@@ -111,13 +169,48 @@ class ItemKNN(Teacher):
 
     def fit(self, train: TrainInteractions) -> ItemWeightTeacher:
         """Fit by sparse products."""
-        norm = np.sqrt(np.asarray(train.matrix.sum(axis=0), dtype=np.float64)).ravel()
-
-        def cosine(items: np.ndarray, others: np.ndarray, shared: np.ndarray) -> np.ndarray:
-            return shared / (norm[items] * norm[others] + self.config.shrink)
-
-        near = strongest_items(train, cosine, self.config.k)
+        near = strongest_items(train, cosine(train, self.config.shrink), self.config.k)
         return ItemWeightTeacher(train, sp.csr_array(near.T), self.config.dimension)
+
+
+class CoOccurrence(Teacher):
+    """Items by the users that they share, both normalised: the linear filter of GF-CF (Shen et al., CIKM 2021).
+
+    Weights are R'^T R' with R' = D_u^-1/2 R D_i^-1/2: a shared user counts the less the more items they have, and
+    sharing counts the less the more popular the items are. Each item keeps its k strongest weights, where the paper
+    keeps all, so memory grows with items x k and not with pairs of items.
+    """
+
+    class Config(ComponentConfig):
+        """Settings of CoOccurrence."""
+
+        prefix = "teacher_cooccurrence_"
+
+        k: int = Field(1000, ge=1)
+        """Weights kept per item, the strongest."""
+        dimension: Dimension = 64
+
+    config: Config
+    version = 1
+
+    def inputs(self) -> dict[str, Any]:
+        return {"teacher": "CoOccurrence", "neighbours": self.config.k, "dimension": self.config.dimension}
+
+    def fit(self, train: TrainInteractions) -> ItemWeightTeacher:
+        """Fit by sparse products."""
+        lengths = np.maximum(np.diff(train.matrix.indptr), 1)
+        near = strongest_items(train, cosine(train), self.config.k, user_weights=1 / lengths)
+        return ItemWeightTeacher(train, sp.csr_array(near.T), self.config.dimension)
+
+
+def cosine(train: TrainInteractions, shrink: float = 0.0) -> Weigh:
+    """Weighs pairs of items by the users they share, over the roots of the users they have, and `shrink`."""
+    norm = np.sqrt(np.asarray(train.matrix.sum(axis=0), dtype=np.float64)).ravel()
+
+    def weigh(items: np.ndarray, others: np.ndarray, shared: np.ndarray) -> np.ndarray:
+        return shared / (norm[items] * norm[others] + shrink)
+
+    return weigh
 
 
 def column_factors(weights: np.ndarray | sp.csr_array, dimension: int) -> np.ndarray:

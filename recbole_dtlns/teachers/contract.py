@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -53,8 +54,17 @@ class Teacher(Component):
         raise NotImplementedError
 
     def fit(self, train: TrainInteractions) -> FittedTeacher:
-        """Fit on the train pairs."""
+        """Fit on the train pairs.
+
+        A teacher that takes long may have another argument, `progress: Callable[[int], object]` with a default: where
+        somebody watches, it is called with the number of items just done, n_items in all.
+        """
         raise NotImplementedError
+
+    @property
+    def tells_progress(self) -> bool:
+        """Whether `fit` has an argument `progress`."""
+        return "progress" in inspect.signature(self.fit).parameters
 
 
 @dataclass(frozen=True)

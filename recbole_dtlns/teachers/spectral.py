@@ -1,16 +1,25 @@
-"""What a low-pass filter of the interaction graph thinks of pairs: an opinion made otherwise than a teacher's."""
+"""What a low-pass filter of the interaction graph thinks of pairs, and a teacher that ranks all items by it."""
 
 from __future__ import annotations
 
+import logging
+from typing import Any
+
 import numpy as np
 import scipy.sparse as sp
+from pydantic import Field
 from sklearn.utils.extmath import randomized_svd
 
+from recbole_dtlns.components import ComponentConfig
 from recbole_dtlns.data.interactions import TrainInteractions
 from recbole_dtlns.numerics.dense_algebra import one_thread
+from recbole_dtlns.teachers.contract import Teacher
+from recbole_dtlns.teachers.memory import refuse_beyond_memory
+
+logger = logging.getLogger("recbole_dtlns")
 
 _PAIRS_AT_ONCE = 50_000
-_ITEMS_PER_DIMENSION, _FEWEST, _MOST = 32, 8, 256
+_ITEMS_PER_DIMENSION = 32
 
 
 @one_thread
@@ -30,14 +39,97 @@ def spectral_scores(train: TrainInteractions, users: np.ndarray, items: np.ndarr
     Returns:
         float64 [n_pairs].
     """
-    kept = min(int(np.clip(min(train.n_users, train.n_items) // _ITEMS_PER_DIMENSION, _FEWEST, _MOST)), train.n_items)
-    matrix = train.matrix.astype(np.float64)
-    user_root, item_root = (np.sqrt(np.maximum(matrix.sum(axis=axis), 1.0)) for axis in (1, 0))
-    weighted = sp.csr_array(matrix / item_root)
-    _, _, right = randomized_svd(sp.csr_array(weighted / user_root[:, None]), kept, n_iter=4, random_state=0)
-    user_vectors, item_vectors = weighted @ right.T, right.T * item_root[:, None]
+    user_vectors, item_vectors = _low_frequencies(train, _vectors_kept(train, 8, 256))
     scores = np.empty(len(users))
     for start in range(0, len(users), _PAIRS_AT_ONCE):
         pairs = slice(start, start + _PAIRS_AT_ONCE)
         np.einsum("pd,pd->p", user_vectors[users[pairs]], item_vectors[items[pairs]], out=scores[pairs])
     return scores
+
+
+class GFCF(Teacher):
+    """The low-pass filters of GF-CF (Shen et al., CIKM 2021): what of a history passes the lowest graph frequencies.
+
+    Scores are those of `spectral_scores`, plus R R'^T R', the linear filter's, where it has a weight. The paper gives
+    the linear filter 1 and the ideal one 0.3; by default we leave the linear one to the teacher `CoOccurrence`.
+    """
+
+    class Config(ComponentConfig):
+        """Settings of GFCF."""
+
+        prefix = "teacher_gfcf_"
+
+        vectors: int = Field(256, ge=1)
+        """The most frequencies that pass; data with fewer than 32 items or users for each keep fewer, at least 4."""
+        linear: float = Field(0.0, ge=0)
+        """Weight of the linear filter (co-occurrence, both sides normalised) beside the ideal one."""
+
+    config: Config
+    version = 1
+
+    def inputs(self) -> dict[str, Any]:
+        return {"teacher": "GFCF", **self.config.model_dump()}
+
+    @one_thread
+    def fit(self, train: TrainInteractions) -> FilteredHistories:
+        """Find the lowest frequencies by a randomised decomposition with a fixed seed.
+
+        Raises:
+            ConfigError: their vectors do not fit the free memory.
+        """
+        kept = _vectors_kept(train, 4, self.config.vectors)
+        needed = 3 * 8 * (train.n_users + train.n_items) * kept
+        refuse_beyond_memory("GFCF", train, needed)
+        logger.info("fitting GFCF with %d vectors on %d items, about %.1f GiB", kept, train.n_items, needed / 2**30)
+        return FilteredHistories(train, *_low_frequencies(train, kept), self.config.linear)
+
+
+class FilteredHistories:
+    """A fitted GFCF.
+
+    Args:
+        train: the train interactions.
+        user_vectors, item_vectors: float64 [n_users, d] and [n_items, d]; their products are the ideal filter's scores.
+        linear: weight of the linear filter.
+    """
+
+    def __init__(
+        self, train: TrainInteractions, user_vectors: np.ndarray, item_vectors: np.ndarray, linear: float
+    ) -> None:
+        self._users, self._items, self._linear = user_vectors, item_vectors, linear
+        self._histories, self._by_user = train.narrow, _normalised(train)
+        self.item_vectors = item_vectors.astype(np.float32)
+
+    @one_thread
+    def scores(self, users: np.ndarray) -> np.ndarray:
+        """Scores [B, n_items], float64."""
+        scores: np.ndarray = self._users[users] @ self._items.T
+        if self._linear:
+            # From the history to the users who share it, and on to what they have: no matrix of items x items.
+            scores += self._linear * (self._histories[users] @ self._by_user.T @ self._by_user).toarray()
+        return scores
+
+
+def _vectors_kept(train: TrainInteractions, fewest: int, most: int) -> int:
+    fewer = min(train.n_users, train.n_items)
+    return min(int(np.clip(fewer // _ITEMS_PER_DIMENSION, min(fewest, most), most)), train.n_items)
+
+
+def _roots(train: TrainInteractions) -> tuple[np.ndarray, np.ndarray]:
+    """D_u^1/2 and D_i^1/2; 1 where there is no pair."""
+    user_root, item_root = (np.sqrt(np.maximum(train.matrix.astype(np.float64).sum(axis=axis), 1.0)) for axis in (1, 0))
+    return user_root, item_root
+
+
+def _normalised(train: TrainInteractions) -> sp.csr_array:
+    """R', float64."""
+    user_root, item_root = _roots(train)
+    return sp.csr_array(sp.csr_array(train.matrix.astype(np.float64) / item_root) / user_root[:, None])
+
+
+def _low_frequencies(train: TrainInteractions, kept: int) -> tuple[np.ndarray, np.ndarray]:
+    """R D_i^-1/2 V, float64 [n_users, kept], and D_i^1/2 V, float64 [n_items, kept]."""
+    user_root, item_root = _roots(train)
+    weighted = sp.csr_array(train.matrix.astype(np.float64) / item_root)
+    _, _, right = randomized_svd(sp.csr_array(weighted / user_root[:, None]), kept, n_iter=4, random_state=0)
+    return weighted @ right.T, right.T * item_root[:, None]

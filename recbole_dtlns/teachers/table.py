@@ -1,7 +1,20 @@
 """The teachers that need no RecBole; every other name is a RecBole model's, or `checkpoint`."""
 
 from recbole_dtlns.registry import Registry
-from recbole_dtlns.teachers.closed_form import EASE, ItemKNN
+from recbole_dtlns.teachers.closed_form import EASE, EDLAE, CoOccurrence, ItemKNN
 from recbole_dtlns.teachers.contract import Teacher
+from recbole_dtlns.teachers.neighbour_ridge import NeighbourRidge
+from recbole_dtlns.teachers.spectral import GFCF
 
-TEACHERS: Registry[Teacher] = Registry("teacher", "recbole_dtlns.teachers", {"EASE": EASE, "ItemKNN": ItemKNN})
+TEACHERS: Registry[Teacher] = Registry(
+    "teacher",
+    "recbole_dtlns.teachers",
+    {
+        "NeighbourRidge": NeighbourRidge,
+        "EASE": EASE,
+        "EDLAE": EDLAE,
+        "ItemKNN": ItemKNN,
+        "CoOccurrence": CoOccurrence,
+        "GFCF": GFCF,
+    },
+)

@@ -157,7 +157,10 @@ def measured(name: str) -> dict[str, Any]:
     model, short = RUNS[name]
     write_data(Path(DATASET, f"{DATASET}.inter"))
     shutil.copy(HERE / PAIRS, PAIRS)
-    settings = SETTING | {key if key in OF_RECBOLE else f"dtlns_{key}": value for key, value in short.items()}
+    settings = (
+        {} if short.get("preset") == "authors" else {"dtlns_teacher": "EASE"}
+    )  # the default when this was recorded
+    settings |= SETTING | {key if key in OF_RECBOLE else f"dtlns_{key}": value for key, value in short.items()}
     prepared = {}
     if short.get("judge_labels") == REPLIES:
         export_requests("requests.jsonl", model, DATASET, config_dict=settings)

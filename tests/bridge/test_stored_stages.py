@@ -27,7 +27,14 @@ from recbole_dtlns.teachers.closed_form import EASE
 RECORDED = json.loads((Path(__file__).parent / "stored_stages.json").read_text())
 COMPUTED = ("vectors", "candidates", "trees", "verdicts")
 
-SMALL = {"candidates": 16, "teacher_ease_reg": 1.0, "teacher_dim": 8, "structure_dim": 8, "tree_leaf_size": 10}
+SMALL = {
+    "teacher": "EASE",
+    "candidates": 16,
+    "teacher_ease_reg": 1.0,
+    "teacher_dim": 8,
+    "structure_dim": 8,
+    "tree_leaf_size": 10,
+}
 RUNS: dict[str, dict[str, Any]] = {
     "structural": {},
     "calibrated": {"judge": "calibrated", "judge_hide": 0.2, "judge_lift": 1.5, "seed": 9},

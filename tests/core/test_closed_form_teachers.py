@@ -1,4 +1,4 @@
-"""EASE and ItemKNN compute their formulas, and refuse what does not fit the memory."""
+"""Teachers without training loops compute their formulas, and dense ones refuse what does not fit the memory."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from block_data import block_interactions
 from plain_python import knn_scores, random_interactions
 
 from recbole_dtlns.errors import ConfigError
-from recbole_dtlns.teachers.closed_form import EASE, ItemKNN, column_factors
+from recbole_dtlns.teachers.closed_form import EASE, EDLAE, CoOccurrence, ItemKNN, column_factors
 from recbole_dtlns.teachers.contract import FittedTeacher
 
 
@@ -89,12 +89,70 @@ def test_item_vectors_are_the_same_twice(teacher: EASE | ItemKNN, missing: int) 
     np.testing.assert_array_equal(teacher.fit(train).item_vectors, teacher.fit(train).item_vectors)
 
 
-def test_ease_refuses_what_does_not_fit_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("teacher", "copies"),
+    [(EASE(dimension=8), 24), (EASE(dimension=8, precision="single"), 12), (EDLAE(dimension=8), 24)],
+    ids=["EASE", "EASE, single", "EDLAE"],
+)
+def test_what_does_not_fit_the_memory_is_refused(
+    teacher: EASE | EDLAE, copies: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Before any work, with the size and what to use instead; a killed process would say nothing."""
     train = block_interactions()
-    needed = 3 * 8 * train.n_items**2
+    needed = copies * train.n_items**2
     monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=needed - 1))
-    with pytest.raises(ConfigError, match=r"EASE needs about \d+ GiB for 80 items.*dtlns_teacher: ItemKNN"):
-        EASE(reg=10, dimension=8).fit(train)
+    message = rf"{type(teacher).__name__} needs about \S+ GiB for 80 items.*dtlns_teacher: NeighbourRidge"
+    with pytest.raises(ConfigError, match=message):
+        teacher.fit(train)
     monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=needed))
-    assert EASE(reg=10, dimension=8).fit(train).item_vectors.shape == (80, 8)
+    assert teacher.fit(train).item_vectors.shape == (80, 8)
+
+
+@pytest.mark.parametrize(("reg", "dropout"), [(0.5, 0.2), (100.0, 0.5), (10.0, 0.0)])
+@pytest.mark.parametrize("seed", range(3))
+def test_edlae_is_its_formula(seed: int, reg: float, dropout: float) -> None:
+    """EASE with p / (1 - p) times an item's number of users added to its ridge; without dropout, EASE."""
+    train = random_interactions(20, 15, 0.3, seed)
+    history = train.matrix.toarray().astype(np.float64)
+    gram = history.T @ history
+    inverse = np.linalg.inv(gram + np.diag(reg + dropout / (1 - dropout) * np.diag(gram)))
+    weights = np.eye(train.n_items) - inverse @ np.diag(1 / np.diag(inverse))
+    np.fill_diagonal(weights, 0)
+    fitted = EDLAE(reg=reg, dropout=dropout, dimension=4).fit(train)
+    np.testing.assert_allclose(fitted.scores(np.arange(train.n_users)), history @ weights, atol=1e-6)
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("reg", [10.0, 100.0])
+def test_single_precision_is_off_by_little(seed: int, reg: float) -> None:
+    """A ten-thousandth of the largest score at most, on items with hundreds of users, which are the hardest."""
+    train = random_interactions(2000, 300, 0.2, seed)
+    users = np.arange(train.n_users)
+    for teacher in (EASE, EDLAE):
+        double, single = (teacher(reg=reg, precision=kind).fit(train).scores(users) for kind in ("double", "single"))
+        assert 0 < np.abs(double - single).max() < 1e-4 * np.abs(double).max()
+
+
+@pytest.mark.parametrize("k", [3, 1000])
+@pytest.mark.parametrize("seed", range(3))
+def test_co_occurrence_is_its_formula(seed: int, k: int) -> None:
+    """R'^T R' without its diagonal, R' = D_u^-1/2 R D_i^-1/2; column j keeps its k strongest."""
+    train = random_interactions(200, 15, 0.3, seed)
+    history = train.matrix.toarray().astype(np.float64)
+    normalised = history / np.sqrt(history.sum(axis=1, keepdims=True)) / np.sqrt(history.sum(axis=0))
+    weights = normalised.T @ normalised
+    np.fill_diagonal(weights, 0)
+    if k < train.n_items:
+        ordered = np.sort(weights, axis=0)
+        assert (ordered[-k] - ordered[-k - 1]).min() > 1e-6, "no ties at the k-th"
+        weights[weights < ordered[-k] - 1e-7] = 0
+    found = all_scores(CoOccurrence(k=k, dimension=4).fit(train), np.arange(train.n_users))
+    expected = history @ weights
+    np.testing.assert_allclose(np.where(found == -np.inf, 0, found), expected, rtol=1e-5)
+
+
+def test_teachers_say_what_they_begin(caplog: pytest.LogCaptureFixture) -> None:
+    """Those that may take minutes without a bar."""
+    with caplog.at_level("INFO", "recbole_dtlns"):
+        EASE(dimension=8).fit(block_interactions())
+    assert "fitting EASE on 80 items, about 0.0 GiB" in caplog.text

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from unittest import mock
 
 import numpy as np
+import psutil
 import pytest
 from block_data import block_interactions
+from threadpoolctl import threadpool_limits
 
 from recbole_dtlns.data.interactions import TrainInteractions
+from recbole_dtlns.errors import ConfigError
 from recbole_dtlns.teachers import spectral
-from recbole_dtlns.teachers.spectral import spectral_scores
+from recbole_dtlns.teachers.spectral import GFCF, spectral_scores
 
 
 @pytest.fixture(scope="module")
@@ -71,3 +75,29 @@ def test_pairs_are_scored_alike_in_whatever_company(train: TrainInteractions) ->
     assert np.array_equal(alone, spectral_scores(train, users, items)[some])
     with mock.patch.object(spectral, "_PAIRS_AT_ONCE", 30):
         assert np.array_equal(spectral_scores(train, users[some], items[some]), alone)
+
+
+@pytest.mark.parametrize("linear", [0.0, 0.7])
+def test_the_teacher_is_both_filters(linear: float) -> None:
+    """The ideal one with the four frequencies that data of this size keep, plus the linear filter's R R'^T R'."""
+    train = block_interactions(blocks=4, users=12, items=20, missing=6)
+    fitted = GFCF(linear=linear).fit(train)
+    matrix = train.matrix.toarray().astype(np.float64)
+    normalised = matrix / np.sqrt(matrix.sum(axis=1, keepdims=True)) / np.sqrt(matrix.sum(axis=0))
+    expected = defined(train, 4) + linear * matrix @ normalised.T @ normalised
+    assert fitted.scores(np.arange(train.n_users)) == pytest.approx(expected, abs=1e-3)
+    assert fitted.item_vectors.shape == (train.n_items, 4)
+
+
+def test_the_teacher_does_not_depend_on_threads(train: TrainInteractions) -> None:
+    found = []
+    for threads in (1, 2):
+        with threadpool_limits(threads):
+            found.append(GFCF(linear=0.5).fit(train).scores(np.arange(train.n_users)))
+    assert np.array_equal(*found)
+
+
+def test_the_teacher_refuses_vectors_that_do_not_fit(train: TrainInteractions, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=1000))
+    with pytest.raises(ConfigError, match=r"GFCF needs about \S+ GiB for 160 items.*NeighbourRidge"):
+        GFCF().fit(train)
