@@ -115,7 +115,12 @@ def _user_loader(
         judged = to_recbole_ids(guidance.judged, canonical, train)
     lists = UserLists(observed_pairs(train), judged, loss.config.targets, train.user_num)
     if len(lists):
-        logger.info("lists: %d targets for %d of %d users", len(lists), lists.users_with_targets, len(lists.users))
+        logger.info(
+            "lists: %d targets for %d of %d users; no sampler chooses negatives, and no pair is added as a row",
+            len(lists),
+            lists.users_with_targets,
+            len(lists.users),
+        )
     else:
         logger.warning(
             "dtlns_loss: %s has no judged pair to learn from (dtlns_method: %s): the observed items alone are learnt",
