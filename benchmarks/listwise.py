@@ -1,8 +1,9 @@
 """Seconds and memory of an epoch of the loss over whole lists, beside the pairwise preset `best`.
 
 Every arm runs in a process of its own, one after the other, on made data of Sports' size, of which ItemKNN names fifty
-candidates per user (who does, changes nothing here). Seconds are medians over epochs, after one that does not count;
-memory is what the process has in an epoch at most beyond what it had before the first.
+candidates per user (who does, changes nothing here). Seconds are medians over epochs, after one that does not count, on
+a CPU of processor time, which other work on the machine hardly changes; memory is what the process has in an epoch at
+most beyond what it had before the first.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import multiprocessing
 import statistics
 import tempfile
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +39,7 @@ def measured(model: str, keys: dict[str, Any], rounds: int, threads: int) -> dic
     """Seconds of every epoch, and bytes beyond what there was before, of one arm in this process."""
     torch.set_num_threads(threads)
     train_epoch = our_arm(model, keys)
+    clock = synchronised if torch.cuda.is_available() else time.process_time
     process, peak, done = psutil.Process(), [0], threading.Event()
     before = process.memory_info().rss
 
@@ -48,10 +51,10 @@ def measured(model: str, keys: dict[str, Any], rounds: int, threads: int) -> dic
     watcher.start()
     seconds = []
     for epoch in range(rounds + 1):
-        started = synchronised()
+        started = clock()
         with quiet_recbole():
             train_epoch(epoch)
-        seconds.append(synchronised() - started)
+        seconds.append(clock() - started)
     done.set()
     watcher.join()
     on_device = torch.cuda.max_memory_allocated() if torch.cuda.is_available() else None
