@@ -68,6 +68,7 @@ test-ray: .venv-llm/.installed
 
 bench: install
 	$(BIN)/python benchmarks/epochs.py
+	$(BIN)/python benchmarks/listwise.py
 	$(BIN)/python benchmarks/kernels.py
 	$(BIN)/python benchmarks/trees.py
 	$(BIN)/python benchmarks/graph_bounds.py

@@ -27,7 +27,7 @@ from recbole_dtlns.bridge.data.run_data import (
     plain_run_data,
 )
 from recbole_dtlns.bridge.models.capabilities import check_model
-from recbole_dtlns.bridge.models.memory import check_embeddings_fit
+from recbole_dtlns.bridge.models.memory import check_embeddings_fit, check_scores_fit
 from recbole_dtlns.bridge.run_log import open_log, shows_bars
 from recbole_dtlns.bridge.teacher import make_teacher
 from recbole_dtlns.bridge.training.checkpoint import SETTINGS, Provenance
@@ -261,6 +261,7 @@ def load_data(config: DTLNSConfig) -> tuple[Dataset, list[Dataset], Observed]:
     check_users_have_negatives(parts)
     _check_topk(config, dataset.item_num)
     check_embeddings_fit(config, dataset)
+    check_scores_fit(config, dataset)
     parts[0], hidden = hide_train_pairs(parts[0], config.settings.hide_train, config.settings.seed)
     if len(hidden):
         logger.warning("dtlns_hide_train: %d train pairs are hidden from this run, as an experiment", len(hidden))
@@ -273,7 +274,7 @@ def _guide_if_asked(config: DTLNSConfig, train: TrainInteractions, train_dataset
         logger.info("DTL-NS is off: plain RecBole")
         return None
     if not settings.prepares:
-        logger.info("nothing to prepare: no relabelling, and the sampler '%s' reads no trees", settings.sampler)
+        logger.info("nothing to prepare: no relabelling, and neither loss nor sampler asks for any of it")
         return None
     teacher = make_teacher(settings.flat, train_dataset)
     guidance = guide(Task(train, settings.flat, teacher, config["show_progress"]))

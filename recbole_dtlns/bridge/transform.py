@@ -85,6 +85,10 @@ class DTLNSTransform:
             )
         if settings.hide_train:
             raise ConfigError("dtlns_hide_train is an experiment of runs, not of a transform: leave it out")
+        if settings.takes_lists:
+            raise ConfigError(
+                f"dtlns_loss: {settings.loss} learns from lists, and a transform adds rows: leave out dtlns_loss"
+            )
         wanted = settings.relabel_add or settings.relabel_exclude or settings.reads_trees
         if not (settings.method_class.guides and wanted):
             raise ConfigError("these settings ask for no preparation, so there is nothing to transform")

@@ -17,7 +17,7 @@ from recbole_dtlns.conformance.blocks import block_interactions, block_of, block
 from recbole_dtlns.conformance.engines import ENGINE_CHECKS, SERVER_ENGINE_CHECKS, Address
 from recbole_dtlns.conformance.faulty_server import FAULTS, FaultyServer
 from recbole_dtlns.conformance.judges import JUDGE_CHECKS, PAIRWISE_JUDGE_CHECKS
-from recbole_dtlns.conformance.losses import ROW_LOSS_CHECKS
+from recbole_dtlns.conformance.losses import LIST_LOSS_CHECKS, ROW_LOSS_CHECKS
 from recbole_dtlns.conformance.methods import METHOD_CHECKS
 from recbole_dtlns.conformance.pools import POOL_CHECKS
 from recbole_dtlns.conformance.questions import block_question, false_negatives
@@ -31,6 +31,7 @@ __all__ = [
     "ENGINE_CHECKS",
     "FAULTS",
     "JUDGE_CHECKS",
+    "LIST_LOSS_CHECKS",
     "METHOD_CHECKS",
     "PAIRWISE_JUDGE_CHECKS",
     "POOL_CHECKS",

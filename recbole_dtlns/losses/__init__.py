@@ -1,5 +1,5 @@
-"""What training minimises: ranking losses over several negatives, shared negatives, weights of doubtful ones."""
+"""What training minimises: ranking losses over negatives or whole lists, shared negatives, weights of doubtful ones."""
 
-from recbole_dtlns.losses.contract import RowLoss, SharedLoss
+from recbole_dtlns.losses.contract import ListConfig, Listed, ListLoss, Others, RowLoss, SharedLoss
 
-__all__ = ["RowLoss", "SharedLoss"]
+__all__ = ["ListConfig", "ListLoss", "Listed", "Others", "RowLoss", "SharedLoss"]

@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
+from pydantic import Field
 
-from recbole_dtlns.components import Component
+from recbole_dtlns.components import Component, ComponentConfig
 
 
 class Loss(Component):
-    """A loss over negatives, in place of a model's BPR term. Subclass `RowLoss` and write `rows`.
+    """A loss in place of a model's BPR term. Subclass `RowLoss` and write `rows`, or `ListLoss` and write `lists`.
 
     Attributes:
         shares_negatives: all rows of a batch share their negatives, so that no sampler chooses any.
+        takes_lists: a row of a batch is a user with all its items, so that no sampler chooses a negative, and no pair
+            is added as a row.
+        reads_judged: it looks at the judge's probabilities, which are then prepared.
     """
 
     shares_negatives: ClassVar[bool] = False
+    takes_lists: ClassVar[bool] = False
+    reads_judged: ClassVar[bool] = False
 
 
 class RowLoss(Loss):
@@ -56,6 +63,75 @@ class SharedLoss(Loss):
             positive: scores [B].
             negatives: scores [B, S].
             log_weights: of the negatives, importance correction included [B, S]; -inf leaves one out.
+
+        Returns:
+            [B].
+        """
+        raise NotImplementedError
+
+
+@dataclass(frozen=True, eq=False)
+class Listed:
+    """The items of one list of every row's user: the observed ones, or those that the judge named.
+
+    Attributes:
+        rows: the row of each entry, not descending, int64 [n]; a row may have none.
+        scores: of the entries [n].
+        probability: that the pair is a false negative, in (0, 1] [n]; None for observed ones.
+    """
+
+    rows: torch.Tensor
+    scores: torch.Tensor
+    probability: torch.Tensor | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Others:
+    """The items that are in neither list of a row's user, or a draw of them that the batch shares.
+
+    Attributes:
+        scores: [B, C].
+        left_out: columns that are in one of the row's lists, or are no item for it, bool [B, C].
+        log_weights: of the columns [C], such that the weighted sum of any function of the items has the sum over all
+            of them as its expectation; None where they are all there.
+    """
+
+    scores: torch.Tensor
+    left_out: torch.Tensor
+    log_weights: torch.Tensor | None = None
+
+
+class ListConfig(ComponentConfig):
+    """Settings of what a loss over lists is given; subclass it for more."""
+
+    prefix = "loss_"
+
+    targets: int = Field(50, ge=1)
+    """A user's judged items that are targets, those of the highest probability; dtlns_candidates are judged at most."""
+    users: int = Field(1024, ge=1)
+    """Users in a batch, which takes the place of train_batch_size."""
+    items: int = Field(0, ge=0)
+    """0: every user's list is the whole catalogue. Else its own items and so many draws that the batch shares, from
+    dtlns_pool (uniform or popularity), with importance correction: for large catalogues."""
+
+
+class ListLoss(Loss):
+    """A loss over the list of all items of a user: observed, named by the judge, and the others."""
+
+    Config = ListConfig
+    config: ListConfig
+    takes_lists = True
+    reads_judged = True
+
+    def lists(self, observed: Listed, targets: Listed, others: Others) -> torch.Tensor:
+        """The loss of every row's user; averaging users is left to the caller.
+
+        Every item of the catalogue is in one of the three, and in one alone.
+
+        Args:
+            observed: the user's train items.
+            targets: unobserved items that the judge named, with its probabilities; users may have none.
+            others: the rest.
 
         Returns:
             [B].

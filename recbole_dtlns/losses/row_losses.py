@@ -11,7 +11,7 @@ from recbole_dtlns.components import ComponentConfig
 from recbole_dtlns.losses import ranking
 from recbole_dtlns.losses.contract import RowLoss
 
-Temperature = Annotated[float, Field(gt=0, description="softmax, sampled_softmax: divides the scores.")]
+Temperature = Annotated[float, Field(gt=0, description="softmax, sampled_softmax, listwise: divides the scores.")]
 
 
 class BPR(RowLoss):

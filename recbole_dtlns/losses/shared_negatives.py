@@ -43,11 +43,12 @@ class SharedNegatives:
         self._items = blocked.items
         self._start = np.searchsorted(blocked.users, np.arange(n_users + 1))
 
-    def draw(self, users: np.ndarray, positives: np.ndarray, uniform: np.ndarray) -> Shared:
+    def draw(self, users: np.ndarray, positives: np.ndarray | None, uniform: np.ndarray) -> Shared:
         """The negatives of a batch.
 
         Args:
-            users, positives: of the rows [B].
+            users: of the rows [B].
+            positives: items that are left out too, one per row [B]; None for none.
             uniform: one number in [0, 1) per draw [draws].
         """
         drawn = np.searchsorted(self._cumulated, uniform * self._cumulated[-1], side="right")
@@ -56,8 +57,10 @@ class SharedNegatives:
         column = np.full(len(self._probability), -1)
         column[items] = np.arange(len(items))
         rows, blocked = expanded(self._start, users)
-        rows = np.concatenate([rows, np.arange(len(users))])
-        columns = column[np.concatenate([self._items[blocked], positives])]
+        left_out = self._items[blocked]
+        if positives is not None:
+            rows, left_out = np.concatenate([rows, np.arange(len(users))]), np.concatenate([left_out, positives])
+        columns = column[left_out]
         inside = columns >= 0
         return Shared(items, log_weight.astype(np.float32), rows[inside], columns[inside])
 

@@ -99,9 +99,12 @@ def _check_pool(settings: DTLNSSettings) -> None:
         raise ConfigError(
             f"dtlns_sampler: {settings.sampler} draws from its own pool: leave out dtlns_pool: {settings.pool}"
         )
-    if settings.pool != "uniform" and not settings.selects:
-        raise ConfigError(f"dtlns_pool: {settings.pool} needs a dtlns_sampler other than recbole")
-    if settings.pool_class.needs_several and settings.drawn_once:
+    if settings.pool != "uniform" and not (settings.selects or settings.draws_for_lists):
+        raise ConfigError(
+            f"dtlns_pool: {settings.pool} needs "
+            + ("draws: set dtlns_loss_items" if settings.takes_lists else "a dtlns_sampler other than recbole")
+        )
+    if settings.pool_class.needs_several and settings.selects and settings.drawn_once:
         raise ConfigError(
             f"dtlns_pool: {settings.pool} draws a share of several candidates, and dtlns_sampler: {settings.sampler} "
             "takes one: use dns, for example"
@@ -112,12 +115,21 @@ def _check_pool(settings: DTLNSSettings) -> None:
 
 
 def _check_loss(settings: DTLNSSettings) -> None:
-    if settings.loss_class is not None and not settings.selects:
+    if settings.loss_class is not None and not (settings.selects or settings.takes_lists):
         raise ConfigError(f"dtlns_loss: {settings.loss} needs a dtlns_sampler other than recbole")
     if settings.shares_negatives and not (settings.drawn_once and settings.pool_class.shareable):
         raise ConfigError(
             f"dtlns_loss: {settings.loss} takes negatives that a batch shares, so there is none to choose: set "
             "dtlns_sampler to rns (uniform ones) or popularity, with dtlns_pool: uniform or popularity"
+        )
+    if settings.draws_for_lists and not settings.pool_class.shareable:
+        raise ConfigError(
+            f"dtlns_loss: {settings.loss} with dtlns_loss_items draws items that a batch shares: set dtlns_pool to "
+            "uniform or popularity"
+        )
+    if settings.loss_debiased and settings.takes_lists:
+        raise ConfigError(
+            f"dtlns_loss_debiased weighs negatives, and dtlns_loss: {settings.loss} has none: leave it out"
         )
     if settings.loss_debiased and settings.loss_class is None:
         raise ConfigError("dtlns_loss_debiased weighs negatives one by one: set dtlns_loss to bpr, for example")

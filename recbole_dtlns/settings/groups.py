@@ -84,6 +84,19 @@ class LossKeys(ComponentConfig):
     loss: str = MODEL_LOSS
     """model: the model's own. auto: bpr where the model has a BPR term (rows of many weights then cost one pass), else
     model. In place of its BPR term: bpr, sum_exp, softmax (over a row's negatives), sampled_softmax (over negatives
-    that the batch shares)."""
+    that the batch shares), listwise (over a user's whole list, to the judge's probabilities; no sampler chooses, and
+    relabel_add and relabel_exclude have nothing to act on)."""
     loss_debiased: bool = False
-    """Weigh each negative by 1 - the judge's probability that it is a false one; not with model."""
+    """Weigh each negative by 1 - the judge's probability that it is a false one; not with model, nor listwise."""
+
+
+class TrainingKeys(ComponentConfig):
+    """How steps are taken, whatever is minimised."""
+
+    prefix = ""
+
+    learning_rate_decay: Literal["none", "linear"] = "none"
+    """linear: of E epochs (epochs), the e-th from 0 is trained at learning_rate * (1 - e / E)."""
+    average_weights: float = Field(0.0, ge=0, lt=1)
+    """Evaluate and save the moving average of the weights over the steps, of this decay (such as 0.99); 0: the weights
+    as they are."""

@@ -35,6 +35,7 @@ GROUPS: tuple[type[ComponentConfig], ...] = (
     groups.NegativeKeys,
     groups.PoolKeys,
     groups.LossKeys,
+    groups.TrainingKeys,
 )
 STAGES: dict[str, type[ComponentConfig]] = {
     "store": StoreConfig,

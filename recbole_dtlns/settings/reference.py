@@ -103,6 +103,7 @@ SECTIONS = (
         "Loss. How many negatives a positive has is RecBole's train_neg_sample_args.sample_num.",
         (groups.LossKeys, LOSSES),
     ),
+    Section("Training", (groups.TrainingKeys,)),
 )
 
 

@@ -11,7 +11,7 @@ from pydantic import Field, ValidationError, create_model, model_validator
 
 from recbole_dtlns.components import PREFIX, explained
 from recbole_dtlns.errors import ConfigError, ContractError
-from recbole_dtlns.losses.contract import RowLoss, SharedLoss
+from recbole_dtlns.losses.contract import ListLoss, RowLoss, SharedLoss
 from recbole_dtlns.losses.table import LOSSES
 from recbole_dtlns.methods.contract import Method
 from recbole_dtlns.methods.table import METHODS
@@ -34,6 +34,7 @@ from recbole_dtlns.settings.renamed import under_new_names
 
 
 class DTLNSSettings(
+    groups.TrainingKeys,
     groups.LossKeys,
     groups.PoolKeys,
     groups.NegativeKeys,
@@ -66,7 +67,7 @@ class DTLNSSettings(
                     f"unknown key '{key}'.{nearest(key, known, PREFIX)} All keys: recbole-dtlns keys{broken}"
                 )
         try:
-            return assembled(**_with_own_sampler({key.removeprefix(PREFIX): given[key] for key in given}))
+            return assembled(**_with_what_is_brought({key.removeprefix(PREFIX): given[key] for key in given}))
         except ValidationError as error:
             raise ConfigError(explained(error, lambda name: PREFIX + name)) from None
 
@@ -149,7 +150,7 @@ class DTLNSSettings(
         raise ContractError(f"the pool '{self.pool_used}' is no subclass of CandidatePool: {found!r}")
 
     @property
-    def loss_class(self) -> type[RowLoss] | type[SharedLoss] | None:
+    def loss_class(self) -> type[RowLoss] | type[SharedLoss] | type[ListLoss] | None:
         """What takes the place of the model's BPR term; None where nothing is named that does.
 
         Raises:
@@ -158,10 +159,7 @@ class DTLNSSettings(
         """
         if self.loss in (MODEL_LOSS, AUTO_LOSS):
             return None
-        found = LOSSES.get(self.loss)
-        if isinstance(found, type) and issubclass(found, (RowLoss, SharedLoss)):
-            return found
-        raise ContractError(f"the loss '{self.loss}' is no subclass of RowLoss: {found!r}")
+        return _loss_class(self.loss)
 
     @property
     def drawn_once(self) -> bool:
@@ -182,6 +180,27 @@ class DTLNSSettings(
     def shares_negatives(self) -> bool:
         """Whether the loss is over negatives that a batch shares."""
         return self.loss_class is not None and self.loss_class.shares_negatives
+
+    @property
+    def takes_lists(self) -> bool:
+        """Whether a row of a batch is a user with all its items."""
+        return self.loss_class is not None and self.loss_class.takes_lists
+
+    @property
+    def reads_judged(self) -> bool:
+        """Whether the loss looks at the judge's probabilities."""
+        return self.loss_debiased or (self.loss_class is not None and self.loss_class.reads_judged)
+
+    @property
+    def list_loss(self) -> ListLoss | None:
+        """The loss over whole lists, where it is one."""
+        loss = LOSSES.make(self.loss, self.flat) if self.takes_lists else None
+        return loss if isinstance(loss, ListLoss) else None
+
+    @property
+    def draws_for_lists(self) -> bool:
+        """Whether lists are drawn from the pool, because the catalogue is large."""
+        return self.list_loss is not None and self.list_loss.config.items > 0
 
     @property
     def makes_vectors(self) -> bool:
@@ -205,14 +224,14 @@ class DTLNSSettings(
     @property
     def prepares(self) -> bool:
         """Whether the method has anything to do before training."""
-        wanted = self.relabels or self.leaking or self.loss_debiased or (self.selects and self.reads_trees)
+        wanted = self.relabels or self.leaking or self.reads_judged or (self.selects and self.reads_trees)
         return self.method_class.guides and (wanted or not self.method_class.on_demand)
 
     @property
     def active(self) -> bool:
         """False when the run is plain RecBole."""
         always = self.method_class.guides and not self.method_class.on_demand
-        return self.relabels or self.selects or self.leaking or always
+        return self.relabels or self.selects or self.takes_lists or self.leaking or always
 
     @property
     def leaking(self) -> bool:
@@ -227,9 +246,19 @@ def _method_class(name: str) -> type[Method]:
     raise ContractError(f"the method '{name}' is no subclass of Method: {found!r}")
 
 
-def _with_own_sampler(given: dict[str, Any]) -> dict[str, Any]:
-    """The same keys, with the sampler of a method that brings one."""
+def _loss_class(name: str) -> type[RowLoss] | type[SharedLoss] | type[ListLoss]:
+    found = LOSSES.get(name)
+    if isinstance(found, type) and issubclass(found, (RowLoss, SharedLoss, ListLoss)):
+        return found
+    raise ContractError(f"the loss '{name}' is no subclass of RowLoss, SharedLoss or ListLoss: {found!r}")
+
+
+def _with_what_is_brought(given: dict[str, Any]) -> dict[str, Any]:
+    """The same keys, with the sampler of a method that brings one, and without what a loss over lists does without."""
     own = _method_class(given.get("method", DTLNSSettings.model_fields["method"].default)).own_sampler
+    loss = given.get("loss")
+    if loss in LOSSES.names() and _loss_class(loss).takes_lists:
+        return {**given, "sampler": RECBOLE_SAMPLER, "relabel_add": False, "relabel_exclude": False}
     return given if own is None else {**given, "sampler": own}
 
 

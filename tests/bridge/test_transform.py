@@ -206,6 +206,8 @@ def test_a_method_that_tells_nothing_is_named(monkeypatch: pytest.MonkeyPatch) -
 
     with pytest.raises(ConfigError, match="ask for no preparation"):
         DTLNSTransform(method="off")
+    with pytest.raises(ConfigError, match="listwise learns from lists, and a transform adds rows"):
+        DTLNSTransform(loss="listwise")
     monkeypatch.setitem(METHODS._builtin, "silent", Silent)
     with pytest.raises(ConfigError, match="dtlns_method: silent found nothing"):
         DTLNSTransform(method="silent").fit(built(write_shop(items=False))[2][0])

@@ -15,6 +15,7 @@ import pytest
 from recbole_dtlns.conformance import (
     ENGINE_CHECKS,
     JUDGE_CHECKS,
+    LIST_LOSS_CHECKS,
     METHOD_CHECKS,
     PAIRWISE_JUDGE_CHECKS,
     POOL_CHECKS,
@@ -99,6 +100,7 @@ def test_doctor_names_what_cannot_be_imported(environment: Path, empty_folder: P
     [
         (0, ("shared_damping: 0.3", "first_few: 2", "second_k: 3", "hinge_margin: 1.0")),
         (1, ("method: spare", "spare_items: 20")),
+        (2, ("loss: squares", "loss_named: 0.3")),
     ],
 )
 def test_its_components_train_by_the_readmes_commands(
@@ -143,6 +145,7 @@ def test_its_components_pass_the_readmes_test(environment: Path, empty_folder: P
         SAMPLER_CHECKS,
         POOL_CHECKS,
         ROW_LOSS_CHECKS,
+        LIST_LOSS_CHECKS,
     )
     assert f"{sum(map(len, kinds))} passed" in done.stdout
 

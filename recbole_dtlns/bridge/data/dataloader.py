@@ -23,7 +23,36 @@ UNIFORM = "dtlns_uniform"
 CHOSEN = "dtlns_chosen"  # items that a negative vector was made from; written during the step, not by the loader
 
 
-class DTLNSTrainDataLoader(TrainDataLoader):
+class EpochDataLoader(TrainDataLoader):
+    """RecBole's training loader, told its epoch: what it draws depends on seed, epoch and row alone."""
+
+    def set_epoch(self, epoch: int) -> None:
+        """Make the next iteration draw what belongs to this epoch."""
+        self._sampler.epoch = epoch
+
+    @property
+    def negatives(self) -> DTLNSSampler:
+        """What draws."""
+        return self._sampler
+
+    @property
+    def epoch(self) -> int:
+        """The epoch that is drawn for."""
+        return self._sampler.epoch
+
+    def __iter__(self) -> Iterator[Interaction]:
+        return super().__iter__() if self.num_workers else self._batches()
+
+    def _batches(self) -> Iterator[Interaction]:
+        """The batches that RecBole would make, of arrays of rows instead of lists."""
+        # PyTorch's iterator draws a number before it shuffles.
+        torch.empty((), dtype=torch.int64).random_(generator=self.generator)
+        order = np.array(list(self.sampler))
+        for start in range(0, len(order), self.batch_size):
+            yield self.collate_fn(order[start : start + self.batch_size])
+
+
+class DTLNSTrainDataLoader(EpochDataLoader):
     """RecBole's training loader with pseudo-positive rows and candidate columns.
 
     A batch has RecBole's layout (k negatives are k blocks of the batch; pointwise rows start with the positives)
@@ -63,20 +92,6 @@ class DTLNSTrainDataLoader(TrainDataLoader):
         # TrainDataLoader's own constructor would count the observed rows only.
         super(TrainDataLoader, self).__init__(config, dataset, sampler, shuffle=shuffle)
 
-    def set_epoch(self, epoch: int) -> None:
-        """Make the next iteration draw the candidates of this epoch."""
-        self._sampler.epoch = epoch
-
-    @property
-    def negatives(self) -> DTLNSSampler:
-        """What draws the candidates."""
-        return self._sampler
-
-    @property
-    def epoch(self) -> int:
-        """The epoch whose candidates are drawn."""
-        return self._sampler.epoch
-
     @property
     def warming_up(self) -> bool:
         """Whether this epoch's negatives are uniform, and not to be chosen."""
@@ -86,17 +101,6 @@ class DTLNSTrainDataLoader(TrainDataLoader):
     def n_candidates(self) -> int:
         """Candidates per negative in this epoch."""
         return 1 if self.warming_up else self._schedule.count_at(self._sampler.epoch)
-
-    def __iter__(self) -> Iterator[Interaction]:
-        return super().__iter__() if self.num_workers else self._batches()
-
-    def _batches(self) -> Iterator[Interaction]:
-        """The batches that RecBole would make, of arrays of rows instead of lists."""
-        # PyTorch's iterator draws a number before it shuffles.
-        torch.empty((), dtype=torch.int64).random_(generator=self.generator)
-        order = np.array(list(self.sampler))
-        for start in range(0, len(order), self.batch_size):
-            yield self.collate_fn(order[start : start + self.batch_size])
 
     def collate_fn(self, index: list[int] | np.ndarray) -> Interaction:
         """The batch of these rows; what it holds does not depend on which process makes it."""

@@ -18,12 +18,15 @@ from recbole_dtlns.bridge.data.dataloader import DTLNSTrainDataLoader
 from recbole_dtlns.bridge.data.dataset import observed_pairs, with_extra_rows
 from recbole_dtlns.bridge.data.ids import to_recbole_ids
 from recbole_dtlns.bridge.data.sampler import DTLNSSampler
+from recbole_dtlns.bridge.data.user_loader import UserDataLoader
 from recbole_dtlns.bridge.training.sampling import pool_maker
 from recbole_dtlns.compat import quiet_recbole
 from recbole_dtlns.data.interactions import TrainInteractions
-from recbole_dtlns.data.item_sets import Forbidden, Observed, PairSet, PseudoPositives
+from recbole_dtlns.data.item_sets import Forbidden, JudgedPairs, Observed, PairSet, PseudoPositives
 from recbole_dtlns.errors import ConfigError, DataError
 from recbole_dtlns.guidance.contract import Guidance
+from recbole_dtlns.losses.contract import ListLoss
+from recbole_dtlns.losses.user_lists import UserLists
 from recbole_dtlns.settings.settings import DTLNSSettings
 
 logger = logging.getLogger("recbole_dtlns")
@@ -82,7 +85,9 @@ def dtlns_run_data(
         positives, forbidden = (purged_of_evaluation(pairs, parts[1:]) for pairs in (positives, forbidden))
     # The evaluation samplers come first and from the clean parts: nothing relabelled exists for them.
     samplers = create_samplers(config, dataset, _mask_as_authors(parts, forbidden) if settings.leaking else parts)
-    if settings.relabel_add or settings.relabel_exclude or settings.selects:
+    if (list_loss := settings.list_loss) is not None:
+        train_loader = _user_loader(config, train, canonical, guidance, list_loss)
+    elif settings.relabel_add or settings.relabel_exclude or settings.selects:
         blocked = forbidden if settings.relabel_exclude else Forbidden.of(nothing, nothing)
         make_pool = pool_maker(settings, train, canonical, guidance)
         train_loader = DTLNSTrainDataLoader(
@@ -98,6 +103,33 @@ def dtlns_run_data(
         train_loader = get_dataloader(config, "train")(config, train, samplers[0], shuffle=config["shuffle"])
     model_dataset = train.copy(with_extra_rows(train, positives)) if settings.relabel_graph else train
     return RunData(train_loader, *_evaluation_loaders(config, parts, samplers), model_dataset)
+
+
+def _user_loader(
+    config: Any, train: Dataset, canonical: TrainInteractions, guidance: Guidance | None, loss: ListLoss
+) -> UserDataLoader:
+    """Batches of users with their lists; these come from the train split and the guidance alone."""
+    nothing = np.array([], dtype=np.int64)
+    judged = JudgedPairs.of(nothing, nothing, np.array([], np.float32))
+    if guidance is not None:
+        judged = to_recbole_ids(guidance.judged, canonical, train)
+    lists = UserLists(observed_pairs(train), judged, loss.config.targets, train.user_num)
+    if len(lists):
+        logger.info(
+            "lists: %d targets for %d of %d users; no sampler chooses negatives, and no pair is added as a row",
+            len(lists),
+            lists.users_with_targets,
+            len(lists.users),
+        )
+    else:
+        logger.warning(
+            "dtlns_loss: %s has no judged pair to learn from (dtlns_method: %s): the observed items alone are learnt",
+            config.settings.loss,
+            config.settings.method,
+        )
+    make_pool = pool_maker(config.settings, train, canonical, guidance) if loss.config.items else None
+    sampler = DTLNSSampler(train, Forbidden.of(nothing, nothing), config["seed"], make_pool)
+    return UserDataLoader(config, train, sampler, lists, loss.config.users, shuffle=config["shuffle"])
 
 
 def check_negative_sampling(config: Any, settings: DTLNSSettings) -> None:

@@ -174,6 +174,13 @@ def check_model(model_class: type, settings: DTLNSSettings) -> None:
             f"dtlns_loss: {settings.loss} needs one vector per user and item: {name} {able.no_layers}. Models that "
             f"have them: {_names('layers')}"
         )
+    if settings.takes_lists and (able.layers is None or not able.bpr_term):
+        why = able.no_layers or able.why if able.layers is None else "keeps a loss of its own, which is no BPR term"
+        raise UnsupportedModelError(
+            f"dtlns_loss: {settings.loss} ranks all items by products of vectors, in place of a BPR term: {name} "
+            f"{why}. Models that it is for: {_names('layers', 'bpr_term')}. For {name}, set dtlns_loss to "
+            + ("bpr" if able.bpr_term else "model")
+        )
     if settings.loss_class is not None and not able.bpr_term:
         raise UnsupportedModelError(
             f"{name} has no BPR term that dtlns_loss: {settings.loss} could take the place of: set dtlns_loss to "
@@ -203,8 +210,9 @@ def check_teacher(name: str) -> None:
         ) from None
 
 
-def _names(attribute: str) -> str:
-    return ", ".join(name for name, able in CAPABILITIES.items() if getattr(able, attribute))
+def _names(*attributes: str) -> str:
+    """The models that have all of these."""
+    return ", ".join(name for name, able in CAPABILITIES.items() if all(getattr(able, one) for one in attributes))
 
 
 def resolve_model(model: str | type) -> type:

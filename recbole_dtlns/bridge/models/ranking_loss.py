@@ -87,7 +87,7 @@ class RankingLoss:
                 losses = loss.rows(positive[:n_rows], columns, self._weights(interaction, n_rows))
             return losses.mean() if weights is None else (weights * losses).mean()
 
-        with _replaced(self._term, mean_loss):
+        with term_replaced(self._term, mean_loss):
             return loss_function(interaction)
 
     def _weights(self, interaction: Interaction, n_rows: int) -> torch.Tensor | None:
@@ -149,12 +149,13 @@ def rows_weighed(term: BPRLoss, weights: torch.Tensor) -> Iterator[None]:
             )
         return (weights * losses.reshape(-1)).mean()
 
-    with _replaced(term, mean_loss):
+    with term_replaced(term, mean_loss):
         yield
 
 
 @contextmanager
-def _replaced(term: BPRLoss, loss: Callable[[torch.Tensor, torch.Tensor], torch.Tensor]) -> Iterator[None]:
+def term_replaced(term: BPRLoss, loss: Callable[[torch.Tensor, torch.Tensor], torch.Tensor]) -> Iterator[None]:
+    """Within the context, a model's BPR term is this function of the scores of positives and negatives."""
     term.forward = loss
     try:
         yield

@@ -12,7 +12,7 @@ import torch
 from recbole.data.interaction import Interaction
 from recbole.model.abstract_recommender import AbstractRecommender
 
-from recbole_dtlns.bridge.data.dataloader import DTLNSTrainDataLoader
+from recbole_dtlns.bridge.data.dataloader import DTLNSTrainDataLoader, EpochDataLoader
 from recbole_dtlns.bridge.models.capabilities import Layers, capability
 from recbole_dtlns.bridge.models.propagation import deterministic_layers, propagation_shared, vectors
 from recbole_dtlns.bridge.run_log import warn_once
@@ -31,7 +31,7 @@ class Scorer:
         loader: knows the fields of users and items, and the items' features.
     """
 
-    def __init__(self, model: AbstractRecommender, loader: DTLNSTrainDataLoader) -> None:
+    def __init__(self, model: AbstractRecommender, loader: EpochDataLoader) -> None:
         self.model = model
         self._loader = loader
         self._layers = capability(type(model)).layers
@@ -45,7 +45,7 @@ class Scorer:
         if not self._checked:
             self._checked = True
             expected = self._predicted(users, items)
-            if not torch.allclose(self._multiplied(self._layers, users, items), expected, rtol=1e-3, atol=1e-5):
+            if not self._multiplies(self._layers, users, items, expected):
                 self._layers = None
                 name = type(self.model).__name__
                 warn_once(
@@ -54,6 +54,15 @@ class Scorer:
                 )
             return expected
         return self._multiplied(self._layers, users, items)
+
+    @torch.no_grad()
+    def multiplies(self, users: torch.Tensor, items: torch.Tensor) -> bool:
+        """Whether the model's scores of items [B, n] for users [B] are products of its vectors."""
+        layers = self._layers
+        return layers is not None and self._multiplies(layers, users, items, self._predicted(users, items))
+
+    def _multiplies(self, layers: Layers, users: torch.Tensor, items: torch.Tensor, expected: torch.Tensor) -> bool:
+        return torch.allclose(self._multiplied(layers, users, items), expected, rtol=1e-3, atol=1e-5)
 
     def _multiplied(self, layers: Layers, users: torch.Tensor, items: torch.Tensor) -> torch.Tensor:
         user_table, item_table = vectors(self.model, layers)

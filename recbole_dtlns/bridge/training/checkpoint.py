@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -17,7 +17,7 @@ from recbole_dtlns.errors import ArtefactError, CheckpointError
 from recbole_dtlns.storage.typed_json import read_as
 
 BEST, LAST, SETTINGS = "best.pth", "last.pth", "config.yaml"  # files of a run folder
-_SINCE_0_1 = ("curve",)  # what its first checkpoints lack
+_SINCE_0_1 = ("curve", "averaged")  # what its first checkpoints lack
 
 
 @dataclass(frozen=True)
@@ -107,13 +107,14 @@ class Checkpoint:
         cur_step: evaluations since the best one.
         best_valid_score, best_valid_result: of the best evaluation so far.
         curve: the epochs so far.
-        state_dict: the model's weights.
+        state_dict: the model's weights; where they are averaged, the averages, which are what is evaluated.
         other_parameter: what else the model keeps (matrices of closed-form models).
         optimizers: their states, by the trainer's attribute.
         random: state of the global generators.
         loader: state of the train loader's generator.
         sampler: what the sampler of negatives has learnt.
         past: weights of earlier epochs that the sampler compares with, the oldest first.
+        averaged: what training goes on from, where state_dict holds averages; else empty.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(arbitrary_types_allowed=True)
@@ -133,6 +134,7 @@ class Checkpoint:
     loader: Tensor
     sampler: dict[str, Any]
     past: list[dict[str, Any]]
+    averaged: dict[str, Any] = field(default_factory=dict)
 
     def write(self, path: Path) -> None:
         """Write it atomically, with a checksum over every byte.
@@ -154,19 +156,19 @@ class Checkpoint:
                 whose weights are NaN.
         """
         content = load_tensors(path, device)
-        flat = [field.name for kind in (Provenance, cls) for field in fields(kind) if field.name != "provenance"]
+        flat = [one.name for kind in (Provenance, cls) for one in fields(kind) if one.name != "provenance"]
         missing = [name for name in flat if name not in content and name not in _SINCE_0_1]
         if missing:
             raise CheckpointError(
                 f"{path} holds no run that could be continued or evaluated ({', '.join(missing)} missing): give the "
                 "best.pth or last.pth of a run folder"
             )
-        decoded = {"curve": [], **content, "other_parameter": from_plain(content["other_parameter"])}
+        decoded = {"curve": [], "averaged": {}, **content, "other_parameter": from_plain(content["other_parameter"])}
         try:
             found = read_as(cls, {**decoded, "provenance": content}, Path(path))
         except ArtefactError as error:
             raise CheckpointError(str(error)) from error
-        for name, value in found.state_dict.items():
+        for name, value in {**found.state_dict, **found.averaged.get("weights", {})}.items():
             if isinstance(value, Tensor) and value.is_floating_point() and bool(torch.isnan(value).any()):
                 raise CheckpointError(
                     f"the weights {name} in {path} are NaN: its training had gone astray. Train again, with a lower "

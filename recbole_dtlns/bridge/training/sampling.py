@@ -11,7 +11,9 @@ from recbole.data.dataset import Dataset
 from recbole_dtlns.bridge.data.dataset import observed_pairs
 from recbole_dtlns.bridge.data.ids import to_recbole_ids, tree_positions
 from recbole_dtlns.bridge.data.sampler import DTLNSSampler, MakePool
+from recbole_dtlns.bridge.data.user_loader import UserDataLoader
 from recbole_dtlns.bridge.models.capabilities import capability
+from recbole_dtlns.bridge.models.list_loss import ListObjective
 from recbole_dtlns.bridge.models.ranking_loss import Objective
 from recbole_dtlns.bridge.training.training_step import Sampling
 from recbole_dtlns.data.interactions import TrainInteractions
@@ -72,6 +74,8 @@ def make_sampling(config: Any, train: Dataset, train_loader: Any, guidance: Guid
         guidance: what the method tells training, if it was asked.
     """
     settings: DTLNSSettings = config.settings
+    if settings.takes_lists:
+        return Sampling(objective=_list_objective(config, train, train_loader))
     if not settings.selects:
         return Sampling()
     views, vectors = {}, None
@@ -94,6 +98,22 @@ def make_sampling(config: Any, train: Dataset, train_loader: Any, guidance: Guid
     )
 
 
+def _list_objective(config: Any, train: Dataset, loader: UserDataLoader) -> ListObjective:
+    settings: DTLNSSettings = config.settings
+    loss, layers = settings.list_loss, capability(config.model_class).layers
+    if loss is None or layers is None:
+        raise ContractError(f"the loss '{settings.loss}' takes lists, and is no subclass of ListLoss")
+    if not loss.config.items:
+        return ListObjective(loss, layers)
+    return ListObjective(loss, layers, _shared(settings, loader.negatives, loader.lists.pairs, train))
+
+
+def _shared(settings: DTLNSSettings, sampler: DTLNSSampler, blocked: PairSet, train: Dataset) -> SharedNegatives:
+    if sampler.pool.probability is None:
+        raise ContractError(f"the pool '{settings.pool_used}' is shareable, and its begin has set no probability")
+    return SharedNegatives(blocked, sampler.pool.probability, train.user_num)
+
+
 def _objective(config: Any, train: Dataset, sampler: DTLNSSampler, guidance: Guidance | None) -> Objective | None:
     settings: DTLNSSettings = config.settings
     name = settings.loss_for(capability(config.model_class).bpr_term)
@@ -107,10 +127,7 @@ def _objective(config: Any, train: Dataset, sampler: DTLNSSampler, guidance: Gui
         weights = NegativeWeights(judged, train.item_num, config["device"])
     loss = LOSSES.make(name, settings.flat)
     if isinstance(loss, SharedLoss):
-        if sampler.pool.probability is None:
-            raise ContractError(f"the pool '{settings.pool_used}' is shareable, and its begin has set no probability")
-        shared = SharedNegatives(sampler.blocked, sampler.pool.probability, train.user_num)
-        return Objective(loss, shared, negative_weights=weights)
+        return Objective(loss, _shared(settings, sampler, sampler.blocked, train), negative_weights=weights)
     if isinstance(loss, RowLoss):
         return Objective(loss, negative_weights=weights)
     raise ContractError(f"the loss '{name}' is no subclass of RowLoss: {loss!r}")

@@ -14,18 +14,22 @@ import torch
 from recbole.model.abstract_recommender import AbstractRecommender
 from recbole.utils import get_trainer
 
-from recbole_dtlns.bridge.data.dataloader import DTLNSTrainDataLoader
+from recbole_dtlns.bridge.data.dataloader import DTLNSTrainDataLoader, EpochDataLoader
+from recbole_dtlns.bridge.data.user_loader import UserDataLoader
 from recbole_dtlns.bridge.models.capabilities import capability
+from recbole_dtlns.bridge.models.list_loss import ListObjective, ListStep
 from recbole_dtlns.bridge.models.scoring import PastModels
 from recbole_dtlns.bridge.repairs.reproducibility import reproducible_training
 from recbole_dtlns.bridge.repairs.sparse_products import FastSparseProducts, holds_sparse_matrices
+from recbole_dtlns.bridge.training.averaged_weights import AveragedWeights, restore_weights
 from recbole_dtlns.bridge.training.checkpoint import BEST, LAST, Checkpoint, Epoch, Provenance, RandomState
 from recbole_dtlns.bridge.training.divergence import StopsWhenDiverged
+from recbole_dtlns.bridge.training.learning_rate import set_learning_rates
 from recbole_dtlns.bridge.training.ranked_lists import RankingCollector
 from recbole_dtlns.bridge.training.resume import check_same_run, find_interrupted
 from recbole_dtlns.bridge.training.training_step import LossFunction, Sampling, TrainingStep
 from recbole_dtlns.compat import quiet_recbole
-from recbole_dtlns.errors import CheckpointError
+from recbole_dtlns.errors import CheckpointError, ContractError
 from recbole_dtlns.evaluation.rankings import Rankings
 
 logger = logging.getLogger("recbole_dtlns")
@@ -57,6 +61,9 @@ class DTLNSTrainerMixin(StopsWhenDiverged):
         self._past: PastModels | None = None
         self._past_state: Sequence[dict[str, Any]] = ()
         self._loader_state: torch.Tensor | None = None
+        decay = config.settings.average_weights
+        self._averages = AveragedWeights(model, decay) if decay else None
+        self._averaged_optimizers: set[int] = set()
 
     def fit(
         self,
@@ -109,32 +116,54 @@ class DTLNSTrainerMixin(StopsWhenDiverged):
     def _train_epoch(
         self, train_data: Any, epoch_idx: int, loss_func: LossFunction | None = None, show_progress: bool = False
     ) -> Any:
+        self._prepare_optimizers(epoch_idx)
         fast = self.config.settings.fast and holds_sparse_matrices(self.model)
         began = time.perf_counter()
         with FastSparseProducts() if fast else nullcontext():
-            if isinstance(train_data, DTLNSTrainDataLoader):
-                loss = self._train_epoch_on_chosen(train_data, epoch_idx, loss_func, show_progress)
+            if isinstance(train_data, EpochDataLoader):
+                loss = self._train_epoch_of_ours(train_data, epoch_idx, loss_func, show_progress)
             else:
                 loss = super()._train_epoch(train_data, epoch_idx, loss_func, show_progress)
         total = float(sum(loss) if isinstance(loss, tuple) else loss)
         self.curve.append(Epoch(epoch_idx, time.perf_counter() - began, total))
         return loss
 
-    def _train_epoch_on_chosen(
-        self, train_data: DTLNSTrainDataLoader, epoch: int, loss_func: LossFunction | None, show_progress: bool
+    def _prepare_optimizers(self, epoch: int) -> None:
+        """Set the rates of an epoch, and let every step be averaged; some trainers make optimizers as they go."""
+        optimizers = self._optimizers().values()
+        set_learning_rates(optimizers, self.config.settings.learning_rate_decay, epoch, self.epochs)
+        if self._averages is None:
+            return
+        for optimizer in optimizers:
+            if id(optimizer) not in self._averaged_optimizers:
+                self._averaged_optimizers.add(id(optimizer))
+                optimizer.register_step_post_hook(self._averages.add)
+
+    def _train_epoch_of_ours(
+        self, train_data: EpochDataLoader, epoch: int, loss_func: LossFunction | None, show_progress: bool
     ) -> Any:
         train_data.set_epoch(epoch)
         sampler = self.sampling.sampler
-        if sampler is not None and sampler.past_epochs and self._past is None:
-            self._past = PastModels(self.model, train_data, sampler.past_epochs)
-            self._past.load(self._past_state)
-        step = TrainingStep(self.model, train_data, self.sampling, loss_func or self.model.calculate_loss, self._past)
-        loss = super()._train_epoch(train_data, epoch, step, show_progress)
+        loss = super()._train_epoch(
+            train_data, epoch, self._step(train_data, loss_func or self.model.calculate_loss), show_progress
+        )
         if self._past is not None:
             self._past.remember()
         for what, share in (sampler.facts() if sampler else {}).items():
             self.logger.info("epoch %d %s: %.1f%%", epoch, what, 100 * share)
         return loss
+
+    def _step(self, train_data: EpochDataLoader, loss_function: LossFunction) -> LossFunction:
+        """The loss of a batch as this loader makes them."""
+        sampler, objective = self.sampling.sampler, self.sampling.objective
+        if isinstance(train_data, UserDataLoader) and isinstance(objective, ListObjective):
+            return ListStep(self.model, train_data, objective, loss_function)
+        if not isinstance(train_data, DTLNSTrainDataLoader):
+            raise ContractError(f"nothing is minimised over the batches of a {type(train_data).__name__}")
+        if sampler is not None and sampler.past_epochs and self._past is None:
+            self._past = PastModels(self.model, train_data, sampler.past_epochs)
+            self._past.load(self._past_state)
+        return TrainingStep(self.model, train_data, self.sampling, loss_function, self._past)
 
     def _valid_epoch(self, valid_data: Any, show_progress: bool = False) -> tuple[float, dict[str, float]]:
         score, self.latest_result = super()._valid_epoch(valid_data, show_progress)
@@ -167,6 +196,9 @@ class DTLNSTrainerMixin(StopsWhenDiverged):
 
     def _save_state(self, epoch: int, path: Path, best_result: dict[str, float] | None) -> None:
         sampler = self.sampling.sampler
+        averaged = self._averages.state() if self._averages else {}
+        with self._averages.in_place() if self._averages else nullcontext():
+            weights = self.model.state_dict()
         Checkpoint(
             provenance=self.provenance,
             model=self.config["model"],
@@ -176,13 +208,14 @@ class DTLNSTrainerMixin(StopsWhenDiverged):
             best_valid_score=float(self.best_valid_score),
             best_valid_result=dict(best_result or {}),
             curve=self.curve,
-            state_dict=self.model.state_dict(),
+            state_dict=weights,
             other_parameter=self.model.other_parameter(),
             optimizers={name: value.state_dict() for name, value in self._optimizers().items()},
             random=RandomState.taken(),
             loader=self._train_data.generator.get_state(),
             sampler=sampler.state_dict() if sampler else {},
             past=self._past.state() if self._past else [],
+            averaged=averaged,
         ).write(path)
 
     def resume_checkpoint(self, resume_file: str | Path) -> None:
@@ -203,9 +236,10 @@ class DTLNSTrainerMixin(StopsWhenDiverged):
         path, state = found.path, found.state
         try:
             self.model.load_state_dict(state.state_dict)
+            self._go_on_from(state.averaged)
             for name, saved in state.optimizers.items():
                 getattr(self, name).load_state_dict(saved)
-        except (RuntimeError, ValueError, AttributeError) as error:
+        except (RuntimeError, ValueError, AttributeError, KeyError) as error:
             raise CheckpointError(f"{path} does not fit the configured {self.config['model']}: {error}") from error
         self.model.load_other_parameter(state.other_parameter)
         self.start_epoch = state.epoch + 1
@@ -226,6 +260,15 @@ class DTLNSTrainerMixin(StopsWhenDiverged):
             logger.info("epochs is %d, and the run resumed from had as many; nothing is left to train", self.epochs)
         logger.info("resuming from %s at epoch %d", path, self.start_epoch)
 
+    def _go_on_from(self, averaged: dict[str, Any]) -> None:
+        """Where the model was given averages as its weights, give it back those that training goes on from."""
+        if self._averages is not None and averaged:
+            self._averages.load(averaged)
+        elif self._averages is not None:  # they begin here
+            self._averages = AveragedWeights(self.model, self.config.settings.average_weights)
+        elif averaged:
+            restore_weights(self.model, averaged)
+
     def evaluate(
         self,
         eval_data: Any,
@@ -238,7 +281,8 @@ class DTLNSTrainerMixin(StopsWhenDiverged):
             state = Checkpoint.read(model_file or self.saved_model_file, self.device)
             self.model.load_state_dict(state.state_dict)
             self.model.load_other_parameter(state.other_parameter)
-        with quiet_recbole():
+            self._averages = None  # the model has what it is evaluated with
+        with quiet_recbole(), self._averages.in_place() if self._averages else nullcontext():
             return super().evaluate(eval_data, load_best_model=False, show_progress=show_progress)
 
     def rank(self, eval_data: Any, depth: int, load_best_model: bool = True) -> Rankings:

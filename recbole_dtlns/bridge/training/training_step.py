@@ -14,6 +14,7 @@ from recbole.utils import InputType
 
 from recbole_dtlns.bridge.data.dataloader import CANDIDATES, CHOSEN, UNIFORM, WEIGHT, DTLNSTrainDataLoader
 from recbole_dtlns.bridge.models.capabilities import Layers, capability
+from recbole_dtlns.bridge.models.list_loss import ListObjective
 from recbole_dtlns.bridge.models.propagation import LayerReader, propagation_shared, virtual_items
 from recbole_dtlns.bridge.models.ranking_loss import Objective, RankingLoss, Tables, bpr_term, rows_weighed
 from recbole_dtlns.bridge.models.scoring import PastModels, Scorer
@@ -37,7 +38,7 @@ class Sampling:
     """
 
     sampler: ItemSampler | VectorSampler | None = None
-    objective: Objective | None = None
+    objective: Objective | ListObjective | None = None
     layers: Layers | None = None
 
 
@@ -74,7 +75,8 @@ class TrainingStep:
         self._layers = sampling.layers
         self._reader = LayerReader(model, sampling.layers) if sampling.layers else None
         join = sampling.layers.join if sampling.layers else "mean"
-        self._ranking = RankingLoss(model, loader, sampling.objective, join) if sampling.objective else None
+        objective = sampling.objective
+        self._ranking = RankingLoss(model, loader, objective, join) if isinstance(objective, Objective) else None
 
     def __call__(self, interaction: Interaction) -> Losses:
         """The loss of one batch, as the loader made it."""
