@@ -112,9 +112,8 @@ def test_features_hold_each_members_opinion(train: TrainInteractions) -> None:
     assert features.shape == (len(question.candidates), len(names))
     by_name = dict(zip(names, features.T, strict=True))
     np.testing.assert_allclose(by_name["ItemKNN_rank"], np.log1p(question.opinions.ranks[:, 1]), rtol=1e-6)
-    np.testing.assert_allclose(
-        by_name["EASE_nearness"], 1 / (1 + question.opinions.ranks[:, 0].astype(float)), rtol=1e-6
-    )
+    nearness = 1 / (1 + question.opinions.ranks[:, 0].astype(float))
+    np.testing.assert_allclose(by_name["EASE_nearness"], nearness, rtol=1e-6)
     assert np.array_equal(by_name["EASE_strength"], question.opinions.strengths[:, 0])
     some = np.array([0, 5, 17])
     assert np.array_equal(pair_features(question.about(some)), features[some])

@@ -23,10 +23,8 @@ def examples(truth: str) -> Examples:
 def test_auto_takes_what_ranks_unknown_users_best() -> None:
     assert chosen(examples("linear"), "auto", 0).name in ("logistic", "mean")
     together = chosen(examples("together"), "auto", 0)
-    assert together.name == "boosted"
-    assert (
-        together.ndcg["logistic"] < together.ndcg[f"boosted of {together.trees} trees"] == max(together.ndcg.values())
-    )
+    best = f"{together.name} of {together.trees} trees"
+    assert together.ndcg["logistic"] + 0.1 < together.ndcg[best] == max(together.ndcg.values())
 
 
 def test_a_named_learner_is_taken_without_trying() -> None:
