@@ -236,6 +236,11 @@ class DTLNSConfig(Config):
         return next((names[group] for group, keys in self.parameters.items() if key in keys), "Model, other")
 
     @property
+    def prepares(self) -> bool:
+        """Whether the method has anything to do before training, or in place of it."""
+        return self.settings.prepares or issubclass(self.model_class, Council)
+
+    @property
     def model_name(self) -> str:
         """What finds the model's class in another process: its name, or `package.module:Class`."""
         cls = self.model_class

@@ -264,10 +264,10 @@ def load_data(config: DTLNSConfig) -> tuple[Dataset, list[Dataset], Observed]:
 
 def _guide_if_asked(config: DTLNSConfig, train: TrainInteractions, train_dataset: Dataset) -> Guidance | None:
     settings = config.settings
-    if not settings.active and not issubclass(config.model_class, Council):
+    if not settings.active and not config.prepares:
         logger.info("DTL-NS is off: plain RecBole")
         return None
-    if not settings.prepares and not issubclass(config.model_class, Council):
+    if not config.prepares:
         logger.info("nothing to prepare: no relabelling, and the sampler '%s' reads no trees", settings.sampler)
         return None
     teacher = make_teacher(settings.flat, train_dataset)

@@ -79,7 +79,8 @@ class CalibratedJudge(Judge):
                 hidden,
             )
             return replace(self.apply(_ByRank(question.candidates.ranks), question), facts=facts)
-        examples = examples.thinned(self.config.seed)
+        if self.config.learner != "logistic":
+            examples = examples.thinned(self.config.seed)
         choice = chosen(examples, self.config.learner, self.config.seed)
         facts |= {"learner": choice.name, "learner_trees": choice.trees, "ndcg_of_learners": choice.ndcg}
         return replace(self.apply(learnt(examples, choice, self.config.seed), rehearsal.actual), facts=facts)

@@ -23,7 +23,7 @@ _WITHOUT_TREES = (
 )
 
 
-_WITH_COUNCIL = ("score", "rank", "popularity", "history_length")
+_WITH_COUNCIL = ("popularity", "history_length")
 _OF_MEMBER = ("rank", "nearness", "strength")
 
 
@@ -49,11 +49,11 @@ def pair_features(question: Question) -> np.ndarray:
       interaction graph (`spectral_scores`), would give the candidate among the user's candidates. Teachers that err
       otherwise than the one that chose the candidates are worth more together than the best of them.
 
-    Where several teachers were asked, what each thinks of the pair takes the place of `score_gap`, the co-occurrence
-    and the filter: log(1 + rank), 1 / (1 + rank), and its score over that of its best item of the user.
+    Where several teachers were asked, what each thinks of the pair takes the place of `score`, `score_gap`, `rank`, the
+    co-occurrence and the filter: log(1 + rank), 1 / (1 + rank), and its score over that of its best item of the user.
 
     Returns:
-        float32 [n_pairs, 8 + views], or [n_pairs, 4 + views + 3 members].
+        float32 [n_pairs, 8 + views], or [n_pairs, 2 + views + 3 members].
     """
     if question.opinions is not None:
         return _of_council(question, question.opinions)
@@ -86,10 +86,8 @@ def _of_council(question: Question, opinions: Opinions) -> np.ndarray:
     features = np.empty((len(candidates), views + len(_WITH_COUNCIL) + len(_OF_MEMBER) * members), dtype=np.float32)
     for column, overlap in enumerate(over_history(question, *map(TreeSimilarity, question.views.values()))):
         features[:, column] = np.maximum(overlap, 0)
-    features[:, views] = candidates.scores
-    features[:, views + 1] = np.log1p(candidates.ranks)
-    features[:, views + 2] = (np.log1p(popularity) - np.log1p(popularity).mean())[candidates.items]
-    features[:, views + 3] = (np.log1p(lengths) - np.log1p(lengths).mean())[candidates.users]
+    features[:, views] = (np.log1p(popularity) - np.log1p(popularity).mean())[candidates.items]
+    features[:, views + 1] = (np.log1p(lengths) - np.log1p(lengths).mean())[candidates.users]
     # Ranks are few different numbers: their logarithms and reciprocals are looked up.
     places = np.arange(opinions.ranks.max(initial=0) + 1, dtype=np.float32)
     first = views + len(_WITH_COUNCIL)

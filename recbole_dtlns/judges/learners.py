@@ -16,8 +16,8 @@ from recbole_dtlns.numerics.dense_algebra import one_thread
 
 LearnerName = Literal["logistic", "boosted", "mean", "auto"]
 _FOLDS = 3
-_MOST_NEGATIVES = 1_000_000
-_TREES = (60, 150, 300)
+_MOST_NEGATIVES = 400_000
+_TREES = (50, 150)
 _RANKED = 20  # places that count when learners are compared
 
 
@@ -43,7 +43,7 @@ class Examples:
         return Examples(self.features[pairs], self.answers[pairs], self.users[pairs], weight)
 
     def thinned(self, seed: int) -> Examples:
-        """All positives, and at most a million of the others at random, which then count for those left out."""
+        """All positives, and at most 400,000 of the others at random, which then count for those left out."""
         others = np.flatnonzero(~self.answers)
         if len(others) <= _MOST_NEGATIVES:
             return self
@@ -140,7 +140,7 @@ def chosen(examples: Examples, name: LearnerName, seed: int) -> Choice:
     if name == "logistic":
         return Choice("logistic", 0, {})
     if name != "auto":
-        return Choice(name, _TREES[1], {})
+        return Choice(name, _TREES[-1], {})
     fold = np.random.default_rng(seed).integers(_FOLDS, size=int(examples.users.max()) + 1)[examples.users]
     totals: dict[tuple[str, int], float] = {}
     folds = 0

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Annotated, Any
 
 import numpy as np
-from pydantic import BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field
 
 from recbole_dtlns.components import ComponentConfig, SharedKey
 from recbole_dtlns.preparation.stage import Stage, Workbench
@@ -22,6 +22,13 @@ logger = logging.getLogger("recbole_dtlns")
 def _listed(names: Any) -> Any:
     """On a command line, EASE,ItemKNN needs no quotation marks."""
     return [name.strip() for name in names.strip("[]").split(",") if name.strip()] if isinstance(names, str) else names
+
+
+def _each_once(names: list[str]) -> list[str]:
+    for name in names:
+        if names.count(name) > 1:
+            raise ValueError(f"'{name}' is there twice")
+    return names
 
 
 class Convening(Stage):
@@ -39,7 +46,9 @@ class Convening(Stage):
 
         prefix = ""
 
-        teachers: Annotated[list[str], BeforeValidator(_listed)] = Field(default_factory=list)
+        teachers: Annotated[list[str], BeforeValidator(_listed), AfterValidator(_each_once)] = Field(
+            default_factory=list
+        )
         """Several teachers in place of dtlns_teacher: the candidates are the best dtlns_candidates of each, and learnt
         judges see what each thinks of every pair. The semantic tree is made of the first one's item vectors."""
         depth: Annotated[int, SharedKey("council_depth")] = Field(200, ge=1, le=32_767)

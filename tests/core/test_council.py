@@ -11,8 +11,10 @@ from block_data import block_interactions
 from recbole_dtlns.data.hiding import hide_positives
 from recbole_dtlns.data.interactions import TrainInteractions
 from recbole_dtlns.errors import ConfigError, DataError
+from recbole_dtlns.judges.audit import audit
 from recbole_dtlns.judges.calibrated import CalibratedJudge
 from recbole_dtlns.judges.contract import Question, Rehearsal
+from recbole_dtlns.judges.controls import RankJudge, without_member
 from recbole_dtlns.judges.features import feature_names, pair_features
 from recbole_dtlns.preparation import prepare
 from recbole_dtlns.settings.settings import DTLNSSettings
@@ -141,6 +143,19 @@ def test_a_judge_learns_from_all_rehearsals(train: TrainInteractions) -> None:
     question = ask(train)
     found = CalibratedJudge().judge(replace(question, rehearsal=replace(one, more=(other,)))).facts["hidden_found"]
     assert found == int(one.answers().sum() + other.answers().sum()) > 0
+
+
+def test_an_audit_says_what_each_member_adds(train: TrainInteractions) -> None:
+    known = rehearsed(train, 3)
+    inner = replace(rehearsed(known.question.train, 4), more=(rehearsed(known.question.train, 5),))
+    asked = replace(known, question=replace(known.question, rehearsal=inner))
+    found = audit({"calibrated": CalibratedJudge(), "rank": RankJudge()}, asked, 0)
+    assert list(found.scores) == ["calibrated", "calibrated, without EASE", "calibrated, without ItemKNN", "rank"]
+    left = without_member(asked.question, "EASE")
+    assert left.rehearsal is not None and left.opinions is not None
+    for question in (left, *(one.question for one in left.rehearsal.all), *(one.actual for one in left.rehearsal.all)):
+        assert question.opinions is not None and question.opinions.names == ("ItemKNN",)
+    assert len(left.rehearsal.more) == 1 and np.array_equal(left.candidates.items, asked.question.candidates.items)
 
 
 def settings(**keys: object) -> dict[str, object]:

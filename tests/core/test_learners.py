@@ -8,7 +8,7 @@ import pytest
 from recbole_dtlns.judges import learners
 from recbole_dtlns.judges.learners import Boosted, Examples, Logistic, Mean, chosen, learnt, mean_ndcg
 
-USERS, PER_USER = 200, 20
+USERS, PER_USER = 100, 20
 
 
 def examples(truth: str) -> Examples:
