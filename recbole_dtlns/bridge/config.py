@@ -16,6 +16,7 @@ from recbole.config import Config
 
 from recbole_dtlns.bridge.known_keys import READ_UNDOCUMENTED, RECBOLE_MODEL_YAMLS, keys_of_all_models, meant
 from recbole_dtlns.bridge.models.capabilities import check_teacher, resolve_model
+from recbole_dtlns.bridge.models.council import UNTRAINED, Council
 from recbole_dtlns.bridge.recbole_values import check_recbole_values
 from recbole_dtlns.components import PREFIX
 from recbole_dtlns.errors import ConfigError, UnknownNameError
@@ -96,8 +97,11 @@ class DTLNSConfig(Config):
     ) -> None:
         self._arguments = list(arguments)
         super().__init__(model, dataset, list(config_file_list or []), dict(config_dict or {}))
+        if issubclass(self.model_class, Council):
+            self.final_config_dict.update({PREFIX + key: value for key, value in UNTRAINED.items()})
         self.settings = DTLNSSettings.from_config(self.final_config_dict)
-        check_teacher(self.settings.teacher)
+        for teacher in self.settings.flat["teachers"] or [self.settings.teacher]:
+            check_teacher(teacher)
         for name, value in self.settings.of_chosen.items():  # of other packages, which dtlns.yaml does not know
             self.final_config_dict.setdefault(PREFIX + name, value)
 
@@ -230,6 +234,11 @@ class DTLNSConfig(Config):
             return "Run"
         names = {"General": "Run", "Training": "Training", "Evaluation": "Evaluation", "Dataset": "Data"}
         return next((names[group] for group, keys in self.parameters.items() if key in keys), "Model, other")
+
+    @property
+    def prepares(self) -> bool:
+        """Whether the method has anything to do before training, or in place of it."""
+        return self.settings.prepares or issubclass(self.model_class, Council)
 
     @property
     def model_name(self) -> str:

@@ -27,6 +27,7 @@ from recbole_dtlns.bridge.data.run_data import (
     plain_run_data,
 )
 from recbole_dtlns.bridge.models.capabilities import check_model
+from recbole_dtlns.bridge.models.council import Council
 from recbole_dtlns.bridge.models.memory import check_embeddings_fit, check_scores_fit
 from recbole_dtlns.bridge.run_log import open_log, shows_bars
 from recbole_dtlns.bridge.teacher import make_teacher
@@ -152,6 +153,8 @@ def assemble_run(config: DTLNSConfig) -> Run:
     # RecBole seeds again here, so the model starts equal whatever was drawn before.
     init_seed(config["seed"] + config["local_rank"], config["reproducibility"])
     network = config.model_class(config, data.model_dataset).to(config["device"])
+    if isinstance(network, Council) and guidance is not None:
+        network.take(guidance, parts[0])
     logger.info(network)
     own = config.settings
     provenance = Provenance(train.fingerprint, numbering(parts[0]), own.protocol, own.leaking)
@@ -270,10 +273,10 @@ def load_data(config: DTLNSConfig) -> tuple[Dataset, list[Dataset], Observed]:
 
 def _guide_if_asked(config: DTLNSConfig, train: TrainInteractions, train_dataset: Dataset) -> Guidance | None:
     settings = config.settings
-    if not settings.active:
+    if not settings.active and not config.prepares:
         logger.info("DTL-NS is off: plain RecBole")
         return None
-    if not settings.prepares:
+    if not config.prepares:
         logger.info("nothing to prepare: no relabelling, and neither loss nor sampler asks for any of it")
         return None
     teacher = make_teacher(settings.flat, train_dataset)

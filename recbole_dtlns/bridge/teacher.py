@@ -31,9 +31,11 @@ from recbole_dtlns.compat import quiet_recbole
 from recbole_dtlns.components import PREFIX
 from recbole_dtlns.data.interactions import TrainInteractions
 from recbole_dtlns.errors import CheckpointError, ConfigError
+from recbole_dtlns.preparation.convening import Convening
 from recbole_dtlns.teachers.by_recbole import SavedConfig, TrainedConfig
 from recbole_dtlns.teachers.closed_form import column_factors
 from recbole_dtlns.teachers.contract import FittedTeacher, Teacher
+from recbole_dtlns.teachers.council import Council
 from recbole_dtlns.teachers.table import TEACHERS
 
 logger = logging.getLogger("recbole_dtlns")
@@ -76,18 +78,24 @@ def make_teacher(flat: Mapping[str, Any], train_dataset: Dataset | None = None) 
         flat: values by flat key, without `dtlns_`.
         train_dataset: RecBole's data set of the train split; only to fit `checkpoint` is it needed, for its ids.
     """
-    name = flat["teacher"]
+    if flat.get("teachers"):
+        depth = Convening.Config.from_flat(flat).depth
+        return Council({name: _make_one(name, flat, train_dataset) for name in flat["teachers"]}, depth)
+    return _make_one(flat["teacher"], flat, train_dataset)
+
+
+def _make_one(name: str, flat: Mapping[str, Any], train_dataset: Dataset | None) -> Teacher:
     if name in TEACHERS.names():
         return TEACHERS.make(name, flat)
     if name == _CHECKPOINT:
         return CheckpointTeacher(train_dataset, CheckpointTeacher.Config.from_flat(flat))
-    return RecBoleTeacher(RecBoleTeacher.Config.from_flat(flat))
+    return RecBoleTeacher(RecBoleTeacher.Config.from_flat({**flat, "teacher": name}))
 
 
 def teacher_recipe(flat: Mapping[str, Any]) -> tuple[int, dict[str, Any]]:
     """Version and inputs of the teacher that flat keys name; a checkpoint's content is not among them."""
     teacher = make_teacher(flat)
-    return teacher.version, {"teacher": _CHECKPOINT} if flat["teacher"] == _CHECKPOINT else teacher.inputs()
+    return teacher.version, {"teacher": _CHECKPOINT} if isinstance(teacher, CheckpointTeacher) else teacher.inputs()
 
 
 class RecBoleTeacher(Teacher):

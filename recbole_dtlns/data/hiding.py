@@ -8,26 +8,32 @@ from recbole_dtlns.data.interactions import TrainInteractions
 from recbole_dtlns.errors import DataError
 
 
-def hide_positives(train: TrainInteractions, share: float, seed: int) -> tuple[TrainInteractions, np.ndarray]:
+def hide_positives(
+    train: TrainInteractions, share: float, seed: int, last: bool = False
+) -> tuple[TrainInteractions, np.ndarray]:
     """Hide a share of every user's train pairs; every user keeps at least one pair.
 
     Args:
         train: the train interactions.
         share: of each user's pairs to hide, in (0, 1); rounded at random, so short histories take part.
         seed: of the choice.
+        last: hide each user's last pairs by time, in place of any; of the same time, any.
 
     Returns:
         the train interactions without the hidden pairs (canonical ids unchanged), and the hidden pairs as sorted
         keys user * n_items + item, int64.
 
     Raises:
-        DataError: no user has a pair to spare.
+        DataError: no user has a pair to spare, or the last ones are asked for and the data hold no times.
     """
     random = np.random.default_rng(seed)
     users, items = train.histories()
     counts = np.diff(train.matrix.indptr)
     wanted = np.minimum(np.floor(counts * share + random.random(len(counts))).astype(np.int64), counts - 1)
-    order = np.lexsort((random.random(len(users)), users))  # a random order within each user
+    if last and train.times is None:
+        raise DataError("the last pairs by time cannot be hidden: the data hold no times (TIME_FIELD)")
+    when = -train.times if last and train.times is not None else np.zeros(len(users))
+    order = np.lexsort((random.random(len(users)), when, users))  # a random order within each user and time
     place = np.empty(len(users), dtype=np.int64)
     place[order] = np.arange(len(users)) - np.repeat(train.matrix.indptr[:-1], counts)
     hidden = place < wanted[users]

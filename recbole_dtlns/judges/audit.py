@@ -11,7 +11,7 @@ from sklearn.metrics import roc_auc_score
 
 from recbole_dtlns.errors import ConfigError, DataError
 from recbole_dtlns.judges.contract import Judge, Label, Question, Rehearsal
-from recbole_dtlns.judges.controls import with_random_paths, with_shuffled_paths
+from recbole_dtlns.judges.controls import with_random_paths, with_shuffled_paths, without_member
 
 _BINS = 10
 
@@ -101,7 +101,8 @@ def audit(judges: Mapping[str, Judge], rehearsal: Rehearsal | None, seed: int, c
             question cannot be made anew.
         seed: of the controls.
         controls: names of judges that are asked twice more, about the same pairs: with the trees' paths shuffled
-            among the items, and with random paths. A judge that reads the trees does worse on these.
+            among the items, and with random paths. A judge that reads the trees does worse on these. Where several
+            teachers were asked, a judge that learns is asked once more without each, which shows what that one adds.
 
     Raises:
         ConfigError: the question cannot be made anew.
@@ -137,6 +138,9 @@ def _trials(
         if name in controls:
             yield f"{name}, shuffled paths", judge, with_shuffled_paths(question, seed)
             yield f"{name}, random paths", judge, with_random_paths(question, seed)
+        if judge.rehearses and question.opinions is not None and len(question.opinions.names) > 1:
+            for member in question.opinions.names:
+                yield f"{name}, without {member}", judge, without_member(question, member)
 
 
 def _score(label: np.ndarray, probability: np.ndarray, truth: np.ndarray) -> JudgeScore:

@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from pydantic import Field
-from sklearn.linear_model import LogisticRegression
-from sklearn.pipeline import Pipeline, make_pipeline
-from sklearn.preprocessing import StandardScaler
 
-from recbole_dtlns.components import ComponentConfig
-from recbole_dtlns.errors import ConfigError, DataError
+from recbole_dtlns.components import ComponentConfig, Seed
+from recbole_dtlns.errors import ConfigError
 from recbole_dtlns.judges.contract import Judge, Label, Question, Rehearsal, Verdicts
 from recbole_dtlns.judges.features import pair_features
-from recbole_dtlns.numerics.dense_algebra import one_thread
+from recbole_dtlns.judges.learners import Examples, LearnerName, Learnt, chosen, learnt
+
+logger = logging.getLogger("recbole_dtlns")
+
+_FEWEST = 10  # hidden positives that can be learnt from
 
 
 class CalibratedJudge(Judge):
-    """Logistic regression on pair features, fitted where the answer is known, applied to the real candidates.
+    """Learns from features of pairs where the answer is known, and is applied to the real candidates.
 
     A share of every user's train pairs is hidden; teacher, trees and candidates are made without them; the candidates
     that are hidden pairs are the positive examples. So the probability reads: how likely is it that this
@@ -37,20 +39,26 @@ class CalibratedJudge(Judge):
 
         lift: float = Field(1.0, ge=0)
         """A pair is positive from this multiple of the mean probability."""
+        learner: LearnerName = "logistic"
+        """What learns: logistic (regression), boosted (trees), mean (the geometric mean of both), or auto (whichever
+        ranks the hidden pairs of users that it did not learn from best)."""
+        seed: Seed = 42
 
     config: Config
     version = 4
     rehearses = True
 
     def inputs(self) -> dict[str, Any]:
-        return {"judge": "calibrated", "lift": self.config.lift}
+        learner = (
+            {} if self.config.learner == "logistic" else {"learner": self.config.learner, "seed": self.config.seed}
+        )
+        return {"judge": "calibrated", "lift": self.config.lift, **learner}
 
     def judge(self, question: Question) -> Verdicts:
         """Verdicts for all candidates.
 
         Raises:
             ConfigError: there is no rehearsal to learn from (with a checkpoint as teacher, or a file of candidates).
-            DataError: no hidden pair is among its candidates.
         """
         rehearsal = question.rehearsal
         if rehearsal is None:
@@ -58,50 +66,66 @@ class CalibratedJudge(Judge):
                 "the calibrated judge trains the teacher again without some pairs, which neither a checkpoint nor a "
                 "file of candidates allows"
             )
-        verdicts = self.apply(self.fit(rehearsal), rehearsal.actual)
-        if not rehearsal.trees_not_read:
-            return verdicts
-        return replace(verdicts, facts={"trees_not_read": list(rehearsal.trees_not_read)})
-
-    def fit(self, rehearsal: Rehearsal) -> Pipeline:
-        """Learn from hidden positives; raises as `judge` does."""
-        answers = rehearsal.answers()
-        if not answers.any():
-            raise DataError(
-                f"none of {len(rehearsal.hidden)} hidden positives is among the teacher's candidates: raise "
-                "dtlns_candidates, or choose a better teacher"
+        examples = _examples(rehearsal)
+        facts: dict[str, Any] = {"hidden_found": int(examples.answers.sum())}
+        if rehearsal.trees_not_read:
+            facts["trees_not_read"] = list(rehearsal.trees_not_read)
+        if facts["hidden_found"] < _FEWEST:
+            hidden = sum(len(one.hidden) for one in rehearsal.all)
+            logger.warning(
+                "only %d of %d hidden positives are among the candidates, too few to learn from: the candidates are "
+                "judged by their ranks. Raise dtlns_candidates, or choose other teachers",
+                facts["hidden_found"],
+                hidden,
             )
-        return _fitted(pair_features(rehearsal.question), answers)
+            return replace(self.apply(_ByRank(question.candidates.ranks), question), facts=facts)
+        if self.config.learner != "logistic":
+            examples = examples.thinned(self.config.seed)
+        choice = chosen(examples, self.config.learner, self.config.seed)
+        facts |= {"learner": choice.name, "learner_trees": choice.trees, "ndcg_of_learners": choice.ndcg}
+        return replace(self.apply(learnt(examples, choice, self.config.seed), rehearsal.actual), facts=facts)
 
-    def apply(self, classifier: Pipeline, question: Question) -> Verdicts:
-        """The verdicts of what `fit` returned."""
+    def apply(self, learnt: Learnt, question: Question) -> Verdicts:
+        """The verdicts of what was learnt."""
         if len(question.candidates) == 0:
             return Verdicts(np.empty(0, np.float32), np.empty(0, np.int8))
-        probability = _applied(classifier, pair_features(question))
+        probability = learnt.probability(pair_features(question))
         label = np.where(probability >= self.config.lift * probability.mean(), Label.POSITIVE, Label.NEGATIVE)
         return Verdicts(probability.astype(np.float32), label.astype(np.int8))
 
     def remark(self, facts: Mapping[str, Any]) -> str:
-        if "trees_not_read" not in facts:
-            return ""
-        return (
-            f"it looked at trees of its own, not at the given ones ({' and '.join(facts['trees_not_read'])}), which "
-            "may know the pairs that it learns from (else: dtlns_paths_know_train: False)"
-        )
+        parts = []
+        if facts.get("hidden_found", _FEWEST) < _FEWEST:
+            parts.append(f"by rank, as only {facts['hidden_found']} hidden pairs are among the candidates")
+        if facts.get("ndcg_of_learners"):
+            tried = ", ".join(f"{name} {ndcg:.4f}" for name, ndcg in facts["ndcg_of_learners"].items())
+            parts.append(f"learnt by {facts['learner']} from {facts['hidden_found']} hidden pairs (NDCG@20: {tried})")
+        if "trees_not_read" in facts:
+            parts.append(
+                "it looked at trees of its own, not at the given ones "
+                f"({' and '.join(facts['trees_not_read'])}), which may know the pairs that it learns from (else: "
+                "dtlns_paths_know_train: False)"
+            )
+        return "; ".join(parts)
 
 
-@one_thread
-def _fitted(features: np.ndarray, answers: np.ndarray) -> Pipeline:
-    # Linear on purpose: with pairs hidden all counts are smaller, and curved models extrapolate badly from there.
-    return make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000)).fit(_in_doubles(features), answers)
+class _ByRank:
+    """What remains where nothing can be learnt: the first candidate is the likeliest."""
+
+    def __init__(self, ranks: np.ndarray) -> None:
+        self._ranks = ranks
+
+    def probability(self, features: np.ndarray) -> np.ndarray:
+        return 1 / (2.0 + self._ranks)
 
 
-@one_thread
-def _applied(classifier: Pipeline, features: np.ndarray) -> np.ndarray:
-    """Probability of every pair [n_pairs]."""
-    return classifier.predict_proba(_in_doubles(features))[:, 1]
-
-
-def _in_doubles(features: np.ndarray) -> np.ndarray:
-    """The regression computes in its input's precision; its single-precision coefficients depend on the processor."""
-    return features.astype(np.float64)
+def _examples(rehearsal: Rehearsal) -> Examples:
+    """The candidates of all rehearsals, with the answers."""
+    parts = [
+        Examples(pair_features(one.question), one.answers(), one.question.candidates.users) for one in rehearsal.all
+    ]
+    return Examples(
+        np.concatenate([part.features for part in parts]),
+        np.concatenate([part.answers for part in parts]),
+        np.concatenate([part.users for part in parts]),
+    )

@@ -14,6 +14,7 @@ from recbole_dtlns.components import Component
 from recbole_dtlns.data.interactions import TrainInteractions
 from recbole_dtlns.errors import ContractError
 from recbole_dtlns.teachers.contract import Candidates
+from recbole_dtlns.teachers.council import Opinions
 from recbole_dtlns.trees.item_tree import ItemTree
 
 if TYPE_CHECKING:
@@ -38,12 +39,14 @@ class Question:
         views: item trees over the train items, by name.
         rehearsal: a question whose answer is known, for judges with the trait `rehearses`. None for other judges, and
             where it cannot be made: from a checkpoint as teacher, or a file of candidates.
+        opinions: what each of several teachers thinks of the candidates; None where one was asked.
     """
 
     train: TrainInteractions
     candidates: Candidates
     views: Mapping[str, ItemTree]
     rehearsal: Rehearsal | None = None
+    opinions: Opinions | None = None
 
     @property
     def structure(self) -> ItemTree:
@@ -62,7 +65,8 @@ class Question:
             pairs: their positions, ascending.
         """
         candidates = Candidates(*(column[pairs] for column in vars(self.candidates).values()))
-        return replace(self, candidates=candidates, rehearsal=None)
+        opinions = None if self.opinions is None else self.opinions.of(pairs)
+        return replace(self, candidates=candidates, rehearsal=None, opinions=opinions)
 
     def pair_keys(self) -> np.ndarray:
         """One number per candidate pair, user * n_items + item, int64 [n_pairs]."""
@@ -80,12 +84,19 @@ class Rehearsal:
             the hidden pairs does it differ from the actual question: what is learnt on other trees would read the given
             ones wrongly.
         trees_not_read: names of the given trees that may know the hidden pairs, and have no part in this.
+        more: further rehearsals with other pairs hidden, where one found few of them.
     """
 
     question: Question
     hidden: np.ndarray
     actual: Question
     trees_not_read: tuple[str, ...] = ()
+    more: tuple[Rehearsal, ...] = ()
+
+    @property
+    def all(self) -> tuple[Rehearsal, ...]:
+        """This one, and those with other pairs hidden."""
+        return (self, *self.more)
 
     def answers(self) -> np.ndarray:
         """Whether each candidate is a hidden pair, bool [n_pairs]."""

@@ -120,7 +120,7 @@ def with_shuffled_paths(question: Question, seed: int) -> Question:
 
     A rehearsal gets other paths too: a judge that learns from it must not learn from the true trees.
     """
-    return _everywhere(question, lambda asked: _shuffled(asked, seed))
+    return _everywhere(question, lambda asked: replace(asked, views=_shuffled(asked, seed)))
 
 
 def with_random_paths(question: Question, seed: int) -> Question:
@@ -128,7 +128,16 @@ def with_random_paths(question: Question, seed: int) -> Question:
 
     A rehearsal gets other paths too.
     """
-    return _everywhere(question, lambda asked: _drawn(asked, seed))
+    return _everywhere(question, lambda asked: replace(asked, views=_drawn(asked, seed)))
+
+
+def without_member(question: Question, name: str) -> Question:
+    """The same candidates without the opinions of one of the teachers that were asked, in a rehearsal too."""
+
+    def leave_out(asked: Question) -> Question:
+        return replace(asked, opinions=None if asked.opinions is None else asked.opinions.without(name))
+
+    return _everywhere(question, leave_out)
 
 
 def _shuffled(question: Question, seed: int) -> Mapping[str, ItemTree]:
@@ -146,9 +155,15 @@ def _drawn(question: Question, seed: int) -> Mapping[str, ItemTree]:
     return {name: ItemTree(draw(tree)) for name, tree in question.views.items()}
 
 
-def _everywhere(question: Question, paths: Callable[[Question], Mapping[str, ItemTree]]) -> Question:
-    rehearsal = question.rehearsal
-    if rehearsal is not None:
-        known, actual = (_everywhere(asked, paths) for asked in (rehearsal.question, rehearsal.actual))
-        rehearsal = Rehearsal(known, rehearsal.hidden, actual, rehearsal.trees_not_read)
-    return replace(question, views=paths(question), rehearsal=rehearsal)
+def _everywhere(question: Question, change: Callable[[Question], Question]) -> Question:
+    rehearsal = None if question.rehearsal is None else _in_rehearsal(question.rehearsal, change)
+    return replace(change(question), rehearsal=rehearsal)
+
+
+def _in_rehearsal(rehearsal: Rehearsal, change: Callable[[Question], Question]) -> Rehearsal:
+    return replace(
+        rehearsal,
+        question=_everywhere(rehearsal.question, change),
+        actual=_everywhere(rehearsal.actual, change),
+        more=tuple(_in_rehearsal(one, change) for one in rehearsal.more),
+    )

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
 from recbole_dtlns.judges.contract import Question
 from recbole_dtlns.judges.history import CoOccurrence, TreeSimilarity, over_history
+from recbole_dtlns.teachers.council import Opinions
 from recbole_dtlns.teachers.spectral import spectral_scores
 
 _WITHOUT_TREES = (
@@ -22,9 +23,16 @@ _WITHOUT_TREES = (
 )
 
 
-def feature_names(views: Iterable[str]) -> tuple[str, ...]:
-    """What `pair_features` gives for a question with these views."""
-    return (*(f"{view}_overlap" for view in views), *_WITHOUT_TREES)
+_WITH_COUNCIL = ("popularity", "history_length")
+_OF_MEMBER = ("rank", "nearness", "strength")
+
+
+def feature_names(views: Iterable[str], members: Sequence[str] = ()) -> tuple[str, ...]:
+    """What `pair_features` gives for a question with these views, and the opinions of these teachers."""
+    overlaps = (f"{view}_overlap" for view in views)
+    if not members:
+        return (*overlaps, *_WITHOUT_TREES)
+    return (*overlaps, *_WITH_COUNCIL, *(f"{member}_{what}" for what in _OF_MEMBER for member in members))
 
 
 def pair_features(question: Question) -> np.ndarray:
@@ -41,9 +49,14 @@ def pair_features(question: Question) -> np.ndarray:
       interaction graph (`spectral_scores`), would give the candidate among the user's candidates. Teachers that err
       otherwise than the one that chose the candidates are worth more together than the best of them.
 
+    Where several teachers were asked, what each thinks of the pair takes the place of `score`, `score_gap`, `rank`, the
+    co-occurrence and the filter: log(1 + rank), 1 / (1 + rank), and its score over that of its best item of the user.
+
     Returns:
-        float32 [n_pairs, 8 + views].
+        float32 [n_pairs, 8 + views], or [n_pairs, 2 + views + 3 members].
     """
+    if question.opinions is not None:
+        return _of_council(question, question.opinions)
     candidates, matrix = question.candidates, question.train.matrix
     users, items = candidates.users, candidates.items
     lengths = np.diff(matrix.indptr)
@@ -64,6 +77,24 @@ def pair_features(question: Question) -> np.ndarray:
         (np.log1p(lengths) - np.log1p(lengths).mean())[users],
     )
     return np.stack(columns, axis=1).astype(np.float32)
+
+
+def _of_council(question: Question, opinions: Opinions) -> np.ndarray:
+    candidates, matrix = question.candidates, question.train.matrix
+    lengths, popularity = np.diff(matrix.indptr), np.asarray(matrix.sum(axis=0)).ravel()
+    views, members = len(question.views), len(opinions.names)
+    features = np.empty((len(candidates), views + len(_WITH_COUNCIL) + len(_OF_MEMBER) * members), dtype=np.float32)
+    for column, overlap in enumerate(over_history(question, *map(TreeSimilarity, question.views.values()))):
+        features[:, column] = np.maximum(overlap, 0)
+    features[:, views] = (np.log1p(popularity) - np.log1p(popularity).mean())[candidates.items]
+    features[:, views + 1] = (np.log1p(lengths) - np.log1p(lengths).mean())[candidates.users]
+    # Ranks are few different numbers: their logarithms and reciprocals are looked up.
+    places = np.arange(opinions.ranks.max(initial=0) + 1, dtype=np.float32)
+    first = views + len(_WITH_COUNCIL)
+    np.take(np.log1p(places), opinions.ranks, out=features[:, first : first + members])
+    np.take(1 / (1 + places), opinions.ranks, out=features[:, first + members : first + 2 * members])
+    features[:, first + 2 * members :] = opinions.strengths
+    return features
 
 
 def _ranks(users: np.ndarray, scores: np.ndarray) -> np.ndarray:

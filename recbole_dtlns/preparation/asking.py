@@ -7,10 +7,12 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from recbole_dtlns.judges.contract import Question
+from recbole_dtlns.preparation.convening import Convening
 from recbole_dtlns.preparation.growing import SemanticTree, StructureTree, StructureVectors, TreeControl
 from recbole_dtlns.preparation.stage import Stage, Workbench
 from recbole_dtlns.preparation.teaching import GivenCandidates, Teaching
 from recbole_dtlns.teachers.contract import Teacher
+from recbole_dtlns.teachers.council import Council
 from recbole_dtlns.trees import build
 
 
@@ -19,10 +21,11 @@ class Asking:
     """All that is done before a judge is asked.
 
     Attributes:
-        teaching, given_candidates, vectors, structure, semantic, control: the stages.
+        teaching: asks the teacher, or a council of several.
+        given_candidates, vectors, structure, semantic, control: the stages.
     """
 
-    teaching: Teaching
+    teaching: Teaching | Convening
     given_candidates: GivenCandidates
     vectors: StructureVectors
     structure: StructureTree
@@ -32,8 +35,13 @@ class Asking:
     @classmethod
     def from_flat(cls, flat: Mapping[str, Any], teacher: Teacher) -> Asking:
         """The stages that flat keys describe, with this teacher."""
+        teaching: Teaching | Convening
+        if isinstance(teacher, Council):
+            teaching = Convening(teacher, Convening.Config.from_flat(flat))
+        else:
+            teaching = Teaching(teacher, Teaching.Config.from_flat(flat))
         return cls(
-            Teaching(teacher, Teaching.Config.from_flat(flat)),
+            teaching,
             GivenCandidates.from_flat(flat),
             StructureVectors.from_flat(flat),
             StructureTree.from_flat(flat),
@@ -47,12 +55,15 @@ class Asking:
 
     def run(self, bench: Workbench) -> Question:
         """The question about the train pairs on the bench; without a rehearsal."""
-        named, item_vectors = self.teaching.run(bench)
+        named, item_vectors, *opinions = self.teaching.run(bench)
         views = {
             self.structure.view: self.structure.run(bench, lambda: self.vectors.run(bench)),
             self.semantic.view: self.semantic.run(bench, lambda: item_vectors),
         }
-        return self.control.run(Question(bench.train, self.given_candidates.run(bench, named), views))
+        candidates = self.given_candidates.run(bench, named)
+        return self.control.run(
+            Question(bench.train, candidates, views, opinions=opinions[0] if opinions and candidates is named else None)
+        )
 
     @property
     def can_be_put_anew(self) -> bool:

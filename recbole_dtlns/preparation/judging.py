@@ -100,6 +100,7 @@ class Judging(Stage):
             }
             return {"probability": found.probability, "label": found.label}, facts
 
+        opinions = question.opinions
         inputs = {
             **self.recipe(),
             "judge_version": self.judge.version,
@@ -108,6 +109,7 @@ class Judging(Stage):
             "trees": digest_of(*(tree.digits for tree in question.views.values())),
             "answers": digest_of(kept.probability, kept.label) if kept else None,
             "anew": asking.recipe() if asking.can_be_put_anew else None,
+            **({} if opinions is None else {"opinions": digest_of(opinions.ranks, opinions.strengths)}),
         }
         stored = self.kept(bench, inputs, compute)
         return Verdicts(stored.arrays["probability"], stored.arrays["label"], dict(stored.facts["abstained_because"]))

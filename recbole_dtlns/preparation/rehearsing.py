@@ -13,6 +13,8 @@ from recbole_dtlns.judges.contract import Question, Rehearsal
 from recbole_dtlns.preparation.asking import Asking
 from recbole_dtlns.preparation.stage import Stage, Workbench
 
+_ENOUGH = 1000  # hidden pairs among the candidates
+
 
 class Rehearsing(Stage):
     """Makes teacher, candidates and trees without some train pairs; what they consist of is kept by its own stages."""
@@ -24,6 +26,11 @@ class Rehearsing(Stage):
 
         hide: float = Field(0.1, gt=0, lt=1)
         """calibrated, audit: share of every user's train pairs hidden to learn from, or to be found."""
+        hide_last: bool = False
+        """calibrated, audit: hide each user's last pairs by time instead of any; needs times in the data."""
+        rehearsals: int = Field(1, ge=1, le=20)
+        """calibrated: hide pairs anew, at most this many times, while fewer than 1,000 of those hidden are found among
+        the candidates."""
         seed: Seed = 42
 
     config: Config
@@ -32,7 +39,12 @@ class Rehearsing(Stage):
 
     def recipe(self) -> dict[str, Any]:
         """What determines which of the train pairs are hidden."""
-        return {"hide": self.config.hide, "seed": self.config.seed}
+        config = self.config
+        further = {
+            **({"rehearsals": config.rehearsals} if config.rehearsals > 1 else {}),
+            **({"last": True} if config.hide_last else {}),
+        }
+        return {"hide": config.hide, "seed": config.seed, **further}
 
     def run(
         self, bench: Workbench, asking: Asking, question: Question, within: Rehearsing | None = None
@@ -50,7 +62,16 @@ class Rehearsing(Stage):
         """
         if not asking.can_be_put_anew:
             return None
-        reduced, hidden = hide_positives(bench.train, self.config.hide, self.config.seed)
+        rehearsals = [self._once(bench, asking, question, within, self.config.seed)]
+        while len(rehearsals) < self.config.rehearsals and _found(rehearsals) < _ENOUGH:
+            seed = self.config.seed + len(rehearsals)
+            rehearsals.append(self._once(bench, asking, question, within, seed))
+        return replace(rehearsals[0], more=tuple(rehearsals[1:]))
+
+    def _once(
+        self, bench: Workbench, asking: Asking, question: Question, within: Rehearsing | None, seed: int
+    ) -> Rehearsal:
+        reduced, hidden = hide_positives(bench.train, self.config.hide, seed, self.config.hide_last)
         other, anew = bench.with_train(reduced), asking.anew()
         known, actual = anew.run(other), question
         if within is not None:
@@ -58,3 +79,8 @@ class Rehearsing(Stage):
         if asking.trees_that_know_train:
             actual = replace(question, views=anew.run(bench.with_train(bench.train)).views)
         return Rehearsal(known, hidden, actual, asking.trees_that_know_train)
+
+
+def _found(rehearsals: list[Rehearsal]) -> int:
+    """How many hidden pairs are among the candidates."""
+    return sum(int(rehearsal.answers().sum()) for rehearsal in rehearsals)

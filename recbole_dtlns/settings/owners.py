@@ -17,6 +17,7 @@ from recbole_dtlns.methods.table import METHODS
 from recbole_dtlns.negatives.pools.table import POOLS
 from recbole_dtlns.negatives.samplers import SAMPLERS
 from recbole_dtlns.numerics.schedule import Schedule
+from recbole_dtlns.preparation.convening import Convening
 from recbole_dtlns.preparation.growing import SemanticTree, StructureTree, StructureVectors, TreeControl
 from recbole_dtlns.preparation.judging import Judging
 from recbole_dtlns.preparation.rehearsing import Rehearsing
@@ -40,6 +41,7 @@ GROUPS: tuple[type[ComponentConfig], ...] = (
 STAGES: dict[str, type[ComponentConfig]] = {
     "store": StoreConfig,
     Teaching.name: Teaching.Config,
+    Convening.name: Convening.Config,
     GivenCandidates.name: GivenCandidates.Config,
     StructureVectors.name: StructureVectors.Config,
     StructureTree.name: StructureTree.Config,

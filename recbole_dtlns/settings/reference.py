@@ -20,6 +20,7 @@ from recbole_dtlns.negatives.pools.table import POOLS
 from recbole_dtlns.negatives.samplers import SAMPLERS
 from recbole_dtlns.numerics.per_epoch import PerEpoch
 from recbole_dtlns.numerics.schedule import Schedule
+from recbole_dtlns.preparation.convening import Convening
 from recbole_dtlns.preparation.growing import SemanticTree, StructureTree, StructureVectors, TreeControl
 from recbole_dtlns.preparation.judging import Judging
 from recbole_dtlns.preparation.rehearsing import Rehearsing
@@ -73,7 +74,7 @@ SECTIONS = (
     ),
     Section(
         "Teacher: names the candidates and gives the item vectors of the semantic tree. It sees train pairs only.",
-        (Teaching.Config, TEACHERS, TrainedConfig, SavedConfig, GivenCandidates.Config),
+        (Teaching.Config, Convening.Config, TEACHERS, TrainedConfig, SavedConfig, GivenCandidates.Config),
     ),
     Section("Trees", (StructureVectors.Config, StructureTree.Config, SemanticTree.Config, TreeControl.Config)),
     Section(

@@ -396,3 +396,18 @@ def test_every_arm_of_a_shipped_experiment_trains(name: str, tiny: dict[str, Any
         folder.mkdir()
         run_cell(replace(cell, keys={**cell.keys, "benchmark_filename": ["train", "valid", "test"]}), folder)
         assert (folder / "result.json").exists()
+
+
+def test_a_learnt_judge_stands_beside_the_arms_that_it_teaches(tiny: dict[str, Any]) -> None:
+    """Once for those that are taught alike, with the arm's preparation and the comparison's seeds."""
+    learnt = {"dtlns_judge": "calibrated", "dtlns_candidates": 30}
+    arms = {"x": learnt, "y": {**learnt, "dtlns_relabel_top": 3}, "z": {"dtlns_judge": "structural"}}
+    found = experiment(tiny, arms=arms, references=["Council"])
+    assert [arm.name for arm in found.arms if arm.reference] == ["Council"]
+    cells = [cell for cell in found.cells if cell.reference]
+    assert [(cell.seed, cell.config().settings.seed) for cell in cells] == [(1, 1), (2, 2)]
+    assert all(cell.config().prepares and cell.config().settings.flat["candidates"] == 30 for cell in cells)
+    other = {**learnt, "dtlns_judge_hide": 0.2}
+    both = experiment(tiny, arms={"x": learnt, "w": other}, references=["Council"])
+    assert [arm.name for arm in both.arms if arm.reference] == ["Council of x", "Council of w"]
+    assert not [arm for arm in experiment(tiny, arms=arms, references=[]).arms if arm.reference]

@@ -141,14 +141,14 @@ def test_a_question_without_a_rehearsal_has_none_on_other_paths_either(control: 
 class Fixed:
     """Stands for a fitted classifier that says the same of every pair."""
 
-    def predict_proba(self, features: np.ndarray) -> np.ndarray:
-        return np.tile([0.75, 0.25], (len(features), 1))
+    def probability(self, features: np.ndarray) -> np.ndarray:
+        return np.full(len(features), 0.25)
 
 
 @pytest.mark.parametrize(("lift", "label"), [(1.0, Label.POSITIVE), (1.01, Label.NEGATIVE), (0.0, Label.POSITIVE)])
 def test_a_probability_of_exactly_the_lift_is_enough(lift: float, label: Label, question: Question) -> None:
     """At least so many times the mean: a pair as likely as the mean has a lift of one."""
-    verdicts = CalibratedJudge(lift=lift).apply(Fixed(), question)  # type: ignore[arg-type]
+    verdicts = CalibratedJudge(lift=lift).apply(Fixed(), question)
     assert set(verdicts.label.tolist()) == {label}
     assert set(verdicts.probability.tolist()) == {0.25}
 

@@ -11,6 +11,7 @@ from typing import Any
 import recbole
 from recbole.utils import ModelType, get_model
 
+from recbole_dtlns.bridge.models.council import Council
 from recbole_dtlns.errors import UnknownNameError, UnsupportedModelError
 from recbole_dtlns.negatives.vectors.contract import LayerJoin
 from recbole_dtlns.registry import nearest
@@ -154,6 +155,10 @@ def check_model(model_class: type, settings: DTLNSSettings) -> None:
     """
     able = capability(model_class)
     name = model_class.__name__
+    if issubclass(model_class, Council) and not settings.method_class.guides:
+        raise UnsupportedModelError(
+            f"{name} ranks by a judge's verdicts, and dtlns_method: {settings.method} judges nothing: set dtlns_method"
+        )
     if not settings.active:
         return
     if not able.negatives and not able.graph:
@@ -224,6 +229,8 @@ def resolve_model(model: str | type) -> type:
     """
     if isinstance(model, type):
         found = model
+    elif model == Council.__name__:
+        found = Council
     elif ":" in model:
         module, _, name = model.partition(":")
         try:

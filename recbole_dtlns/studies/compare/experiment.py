@@ -88,7 +88,7 @@ class Cell:
             "settings": _resolved(config),
             "files": {file.name: _by_content(str(file)) for file in sorted(data) if file.is_file()},
             "version": [__version__, trainer.VERSION],
-            "stages": _stage_versions(config) if config.settings.prepares else None,
+            "stages": _stage_versions(config) if config.prepares else None,
             "authors_mask": self._digested_mask(),
         }
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:12]

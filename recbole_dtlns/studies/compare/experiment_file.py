@@ -15,10 +15,15 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from recbole_dtlns.bridge.config import DTLNSConfig
 from recbole_dtlns.bridge.data.run_data import check_negative_sampling
 from recbole_dtlns.bridge.models.capabilities import check_model
+from recbole_dtlns.bridge.models.council import Council
 from recbole_dtlns.bridge.runner import check_valid_metric
+from recbole_dtlns.bridge.teacher import make_teacher
 from recbole_dtlns.components import PREFIX
 from recbole_dtlns.errors import ConfigError, UnknownNameError
 from recbole_dtlns.evaluation.rankings import METRICS
+from recbole_dtlns.judges.table import JUDGES
+from recbole_dtlns.methods.table import METHODS
+from recbole_dtlns.preparation.relabelling import Relabelled
 from recbole_dtlns.registry import nearest
 from recbole_dtlns.settings.renamed import under_new_names
 from recbole_dtlns.storage.yaml_file import read_yaml
@@ -42,6 +47,8 @@ REFERENCES: dict[str, tuple[str, dict[str, str]]] = {
     "EASE": ("EASE", {"reg_weight": "dtlns_teacher_ease_reg"}),
 }
 _WITHOUT_SEED = [model for model, _ in REFERENCES.values()]  # draw nothing
+_NOT_OF_JUDGES = frozenset(Relabelled.Config.keys()) | {"seed"}  # the seed follows the comparison
+Reference = Literal["Pop", "ItemKNN", "EASE", "Council"]
 _SEED_OF: dict[Varied, str] = {"run": "seed", "preparation": f"{PREFIX}seed"}
 _OF_ALL = ("metrics", "topk", "valid_metric")  # arms are measured alike
 _ADVICE = {
@@ -64,7 +71,9 @@ class _File(BaseModel):
     settings: dict[str, Any] = Field(default_factory=dict)
     arms: dict[str, dict[str, Any] | None] = Field(min_length=1)
     baseline: str | None = None
-    references: list[Literal["Pop", "ItemKNN", "EASE"]] = Field(default=["Pop", "ItemKNN", "EASE"])
+    references: list[Literal["Pop", "ItemKNN", "EASE", "Council"]] = Field(
+        default=["Pop", "ItemKNN", "EASE", "Council"]
+    )
     authors_mask: dict[str, Any] | None = None
     test: Literal["permutation", "wilcoxon"] = "permutation"
     margin: dict[str, Annotated[float, Field(gt=-1, allow_inf_nan=False)]] = Field(default_factory=dict)
@@ -239,9 +248,11 @@ def _arms(file: _File, model: str | None, name: str) -> list[Arm]:
 
 
 def _references(names: Sequence[str], arms: list[Arm], base: DTLNSConfig, dataset: str) -> list[Arm]:
-    """The closed-form models with the settings that they have as teachers, and every trained teacher of the arms."""
+    """The closed-form models with the settings that they have as teachers; every trained teacher, and learnt judge."""
     found = []
     for name in names:
+        if name == Council.__name__:
+            continue
         model, shared_with_teacher = REFERENCES[name]
         keys = {key: base[teacher_key] for key, teacher_key in shared_with_teacher.items()}
         found.append(Arm(_free(name, "reference", arms), model, {f"{PREFIX}preset": "off", **keys}, reference=True))
@@ -255,7 +266,29 @@ def _references(names: Sequence[str], arms: list[Arm], base: DTLNSConfig, datase
             epochs = {"epochs": teacher.epochs, "eval_step": 0}  # as a teacher: nothing chooses the epoch
             keys = {f"{PREFIX}preset": "off", **given, **epochs, "data_path": base.portable()["data_path"]}
             found.append(Arm(_free(settings.teacher, "teacher", arms), settings.teacher, keys, reference=True))
+    if Council.__name__ in names:
+        found += _judges(arms, base, dataset)
     return found
+
+
+def _judges(arms: list[Arm], base: DTLNSConfig, dataset: str) -> list[Arm]:
+    """What the arms learn from, as recommenders: one for every two learnt judges that answer differently."""
+    judges: dict[str, tuple[str, dict[str, Any]]] = {}
+    for arm in arms:
+        with _named(f"arm '{arm.name}'"):
+            config = DTLNSConfig(arm.model, dataset, config_dict={**base.portable(), **arm.keys})
+        settings = config.settings
+        if not config.prepares or settings.leaking or not getattr(JUDGES.get(settings.judge), "rehearses", False):
+            continue
+        flat = settings.flat
+        read = sorted(METHODS.make(settings.method, flat).keys_read(flat, make_teacher(flat)) - _NOT_OF_JUDGES)
+        keys = {f"{PREFIX}{key}": flat[key] for key in ("preset", "method", *read) if key in flat}
+        judges.setdefault(repr(keys), (arm.name, keys))
+    name = Council.__name__
+    return [
+        Arm(_free(name if len(judges) == 1 else f"{name} of {arm}", "reference", arms), name, keys, reference=True)
+        for arm, keys in judges.values()
+    ]
 
 
 def _free(name: str, role: str, arms: list[Arm]) -> str:
@@ -330,6 +363,7 @@ def _cells(
                 if arm.reference:  # nothing of DTL-NS reaches it, and the file's settings are for the arms' models
                     kept = {f"{PREFIX}preset", f"{PREFIX}cache_dir", f"{PREFIX}hide_train", f"{PREFIX}seed"}
                     keys = {key: value for key, value in keys.items() if key in kept or not key.startswith(PREFIX)}
+                    keys |= {**arm.keys, **of_seed}
                 with _named(f"arm '{arm.name}'"):
                     config = DTLNSConfig(arm.model, dataset, config_dict=keys)
                 _check(arm.name, config)
@@ -344,7 +378,7 @@ def _depends_on(driven: list[str], arm: Arm, config: DTLNSConfig, mask: dict[str
     """Whether another seed gives this arm another result."""
     trains_alike = arm.reference and arm.model in _WITHOUT_SEED
     of_run = not trains_alike or _random_split(config)
-    of_preparation = config.settings.prepares or config.settings.hide_train > 0 or mask is not None
+    of_preparation = config.prepares or config.settings.hide_train > 0 or mask is not None
     return (of_run and _SEED_OF["run"] in driven) or (of_preparation and _SEED_OF["preparation"] in driven)
 
 

@@ -1,0 +1,156 @@
+"""Several teachers asked together: their candidates are joined, and what each thinks of every pair is kept."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import scipy.sparse as sp
+
+from recbole_dtlns.data.interactions import TrainInteractions
+from recbole_dtlns.errors import ConfigError, DataError
+from recbole_dtlns.teachers.contract import Candidates, FittedTeacher, Teacher, top_candidates
+
+_USERS_AT_ONCE = 2048
+_DAMPING = 60  # of reciprocal ranks, as published
+
+
+@dataclass(frozen=True)
+class Opinions:
+    """What the members of a council think of pairs.
+
+    Attributes:
+        names: of the members.
+        ranks: of every pair in every member's list of its user, from 0; the length of a full list where the pair is
+            not in it, int16 [n_pairs, n_members].
+        strengths: the member's score over that of its best item of the user, within [-1, 1]; that of the last item of
+            the list where the pair is not in it, float32 [n_pairs, n_members].
+    """
+
+    names: tuple[str, ...]
+    ranks: np.ndarray
+    strengths: np.ndarray
+
+    def of(self, pairs: np.ndarray) -> Opinions:
+        """Those of some of the pairs: positions, or a mask."""
+        return Opinions(self.names, self.ranks[pairs], self.strengths[pairs])
+
+    def without(self, name: str) -> Opinions:
+        """Those of the other members."""
+        others = [place for place, other in enumerate(self.names) if other != name]
+        return Opinions(tuple(self.names[place] for place in others), self.ranks[:, others], self.strengths[:, others])
+
+
+class Council(Teacher):
+    """Several teachers as one: what they put first between them, by reciprocal rank fusion (Cormack et al., 2009).
+
+    Which of them to believe is for a judge to learn; this order is what remains where nothing can be learnt.
+
+    Args:
+        members: the teachers by name; the first one's item vectors are the council's.
+        depth: items of each member's lists that are looked at.
+    """
+
+    version = 1
+
+    def __init__(self, members: Mapping[str, Teacher], depth: int) -> None:
+        super().__init__()
+        if not members:
+            raise ConfigError("dtlns_teachers names no teacher")
+        self.members, self.depth = dict(members), depth
+        self.saved = any(member.saved for member in members.values())
+
+    def inputs(self) -> dict[str, Any]:
+        members = {name: [member.version, member.inputs()] for name, member in self.members.items()}
+        return {"teacher": "council", "members": members, "depth": self.depth}
+
+    def fit(self, train: TrainInteractions) -> FittedTeacher:
+        """Fit every member."""
+        return _FittedCouncil(train, {name: one.fit(train) for name, one in self.members.items()}, self.depth)
+
+
+class _FittedCouncil:
+    """Fused reciprocal ranks of the members' lists."""
+
+    def __init__(self, train: TrainInteractions, members: Mapping[str, FittedTeacher], depth: int) -> None:
+        lists = {name: top_candidates(fitted, train, depth) for name, fitted in members.items()}
+        found, _ = joined(lists, train, depth, depth)
+        shape = (train.n_users, train.n_items)
+        self._scores = sp.csr_array((found.scores, (found.users, found.items)), shape=shape)
+        self.item_vectors = next(iter(members.values())).item_vectors
+
+    def scores(self, users: np.ndarray) -> sp.csr_array:
+        """Fused scores, CSR [B, n_items]."""
+        return self._scores[users]
+
+
+def joined(
+    lists: Mapping[str, Candidates],
+    train: TrainInteractions,
+    k: int,
+    depth: int,
+    progress: Callable[[int], object] = lambda users: None,
+) -> tuple[Candidates, Opinions]:
+    """Join the first k of every member's list, and look each pair up in all lists.
+
+    Args:
+        lists: by member, each user's best items, at most `depth`; a member without any is left out.
+        train: the train interactions that the lists are of.
+        k: candidates that each member names per user.
+        depth: length of a full list.
+        progress: called with the number of users just done.
+
+    Returns:
+        the candidates in the order of fused reciprocal ranks, sum over members of 1 / (60 + rank + 1), which are their
+        scores too, equal ones by item; and the members' opinions of them.
+
+    Raises:
+        DataError: no member found anything.
+    """
+    asked = {name: found for name, found in lists.items() if len(found)}
+    if not asked:
+        raise DataError(
+            f"none of the teachers {', '.join(lists)} found a candidate: no two users share an item in train"
+        )
+    blocks = []
+    for start in range(0, train.n_users, _USERS_AT_ONCE):
+        stop = min(start + _USERS_AT_ONCE, train.n_users)
+        blocks.append(_joined_block([_rows(found, start, stop) for found in asked.values()], train.n_items, k, depth))
+        progress(stop - start)
+    users, items, scores, ranks, strengths = (np.concatenate(columns) for columns in zip(*blocks, strict=True))
+    places = (np.arange(len(users)) - np.searchsorted(users, users)).astype(np.int32)
+    candidates = Candidates(users.astype(np.int32), items.astype(np.int32), places, scores)
+    return candidates, Opinions(tuple(asked), ranks, strengths)
+
+
+def _rows(found: Candidates, start: int, stop: int) -> Candidates:
+    """Those of the users from start to stop."""
+    first, last = np.searchsorted(found.users, [start, stop])
+    return Candidates(*(column[first:last] for column in vars(found).values()))
+
+
+def _joined_block(lists: list[Candidates], n_items: int, k: int, depth: int) -> tuple[np.ndarray, ...]:
+    """Users, items, fused scores, ranks and strengths of the pairs of some users, ordered as `joined` says."""
+    keys = [found.users.astype(np.int64) * n_items + found.items for found in lists]
+    pairs = np.unique(np.concatenate([key[found.ranks < k] for key, found in zip(keys, lists, strict=True)]))
+    users, items = np.divmod(pairs, n_items)
+    ranks = np.full((len(pairs), len(lists)), depth, dtype=np.int16)
+    strengths = np.zeros((len(pairs), len(lists)), dtype=np.float32)
+    fused = np.zeros(len(pairs))
+    for member, (key, found) in enumerate(zip(keys, lists, strict=True)):
+        if len(found) == 0:
+            continue
+        first = np.searchsorted(found.users, found.users)
+        strength = np.clip(found.scores / np.maximum(found.scores[first], np.finfo(np.float32).tiny), -1, 1)
+        last = np.searchsorted(found.users, users, side="right") - 1
+        own = (last >= 0) & (found.users[last] == users)  # users of whom the member has a list
+        strengths[own, member] = strength[last[own]]
+        place = np.minimum(np.searchsorted(pairs, key), len(pairs) - 1)
+        named = pairs[place] == key
+        ranks[place[named], member] = found.ranks[named]
+        strengths[place[named], member] = strength[named]
+        fused[place[named]] += 1 / (_DAMPING + 1 + found.ranks[named])
+    order = np.lexsort((items, -fused, users))
+    return users[order], items[order], fused[order].astype(np.float32), ranks[order], strengths[order]
