@@ -101,6 +101,9 @@ class Others:
     log_weights: torch.Tensor | None = None
 
 
+_MOST_USERS, _BATCHES = 1024, 8
+
+
 class ListConfig(ComponentConfig):
     """Settings of what a loss over lists is given; subclass it for more."""
 
@@ -108,11 +111,16 @@ class ListConfig(ComponentConfig):
 
     targets: int = Field(50, ge=1)
     """A user's judged items that are targets, those of the highest probability; dtlns_candidates are judged at most."""
-    users: int = Field(1024, ge=1)
-    """Users in a batch, which takes the place of train_batch_size."""
+    users: int = Field(0, ge=0)
+    """Users in a batch, which takes the place of train_batch_size; 0: an eighth of all, at most 1,024, so that few
+    users make several steps an epoch too."""
     items: int = Field(0, ge=0)
     """0: every user's list is the whole catalogue. Else its own items and so many draws that the batch shares, from
     dtlns_pool (uniform or popularity), with importance correction: for large catalogues."""
+
+    def users_at_once(self, n_users: int) -> int:
+        """Users in a batch, of so many."""
+        return self.users or min(_MOST_USERS, max(1, n_users // _BATCHES))
 
 
 class ListLoss(Loss):

@@ -20,8 +20,9 @@ class RunKeys(ComponentConfig):
 
     prefix = ""
 
-    preset: Literal["clean", "best", "authors", "off"] = "clean"
-    """Starting values: clean (these), best (what earned most), authors (the published recipe, leaking), off (plain
+    preset: Literal["clean", "best", "council", "authors", "off"] = "clean"
+    """Starting values: clean (these), best (what earned most), council (several teachers, whole lists), authors (the
+    published recipe, leaking), off (plain
     RecBole)."""
     method: str = "dtlns"
     """What is prepared from the train pairs, and how negatives are chosen: dtlns (by the stages below), off (nothing is

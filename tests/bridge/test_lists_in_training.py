@@ -286,7 +286,7 @@ def test_a_model_that_scores_otherwise_is_found_out(tiny: dict[str, Any]) -> Non
         ({"dtlns_pool": "popularity"}, "dtlns_pool: popularity needs draws: set dtlns_loss_items"),
         ({"dtlns_pool": "tree", "dtlns_loss_items": 9}, "set dtlns_pool to uniform or popularity"),
         ({"dtlns_loss_debiased": True}, "weighs negatives, and dtlns_loss: listwise has none"),
-        ({"dtlns_loss_users": 0}, "dtlns_loss_users: input should be greater"),
+        ({"dtlns_loss_users": -1}, "dtlns_loss_users: input should be greater"),
     ],
 )
 def test_what_contradicts_is_refused(keys: dict[str, Any], message: str, tiny: dict[str, Any]) -> None:

@@ -210,3 +210,8 @@ def test_pairs_are_both_lists() -> None:
         *((user, item) for user, items in OBSERVED.items() for item in items),
         *((1, 3), (1, 4), (4, 4), (4, 6), (5, 1)),
     }
+
+
+@pytest.mark.parametrize(("given", "n_users", "expected"), [(0, 5, 1), (0, 943, 117), (0, 10**6, 1024), (32, 943, 32)])
+def test_few_users_make_several_batches_too(given: int, n_users: int, expected: int) -> None:
+    assert Listwise(users=given).config.users_at_once(n_users) == expected

@@ -129,7 +129,8 @@ def _user_loader(
         )
     make_pool = pool_maker(config.settings, train, canonical, guidance) if loss.config.items else None
     sampler = DTLNSSampler(train, Forbidden.of(nothing, nothing), config["seed"], make_pool)
-    return UserDataLoader(config, train, sampler, lists, loss.config.users, shuffle=config["shuffle"])
+    users = loss.config.users_at_once(len(lists.users))
+    return UserDataLoader(config, train, sampler, lists, users, shuffle=config["shuffle"])
 
 
 def check_negative_sampling(config: Any, settings: DTLNSSettings) -> None:

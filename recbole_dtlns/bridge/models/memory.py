@@ -54,7 +54,7 @@ def check_scores_fit(config: Any, dataset: Dataset) -> None:
     loss = config.settings.list_loss
     if loss is None:
         return
-    users, columns = loss.config.users, loss.config.items or dataset.item_num - 1
+    users, columns = loss.config.users_at_once(dataset.user_num - 1), loss.config.items or dataset.item_num - 1
     memory, where = _memory(config)
     needed = _TABLES_OF_SCORES * _BYTES * users * columns
     if needed > memory:
