@@ -151,7 +151,7 @@ def test_keys_that_no_stage_reads_are_no_settings_of_the_preparation(tiny: dict[
     """Those of other judges and teachers, of training, and of what is done with the prepared pairs."""
     plan = Plan("BPR", "tiny", {**tiny, "dtlns_preset": "clean"}, ())
     read = plan.keys_of_preparation()
-    assert {"dtlns_teacher_ease_reg", "dtlns_judge_threshold", "dtlns_relabel_top", "eval_args"} <= read
+    assert {"dtlns_teacher_ridge_k", "dtlns_judge_threshold", "dtlns_relabel_top", "eval_args"} <= read
     others = {
         "dtlns_teacher_knn_k",
         "dtlns_judge_lift",
