@@ -138,7 +138,7 @@ def _trials(
         if name in controls:
             yield f"{name}, shuffled paths", judge, with_shuffled_paths(question, seed)
             yield f"{name}, random paths", judge, with_random_paths(question, seed)
-        if judge.rehearses and question.opinions is not None and len(question.opinions.names) > 1:
+        if getattr(judge, "rehearses", False) and question.opinions is not None and len(question.opinions.names) > 1:
             for member in question.opinions.names:
                 yield f"{name}, without {member}", judge, without_member(question, member)
 

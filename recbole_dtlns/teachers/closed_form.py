@@ -61,8 +61,8 @@ class EASE(Teacher):
         reg: float = Field(100.0, gt=0)
         """L2 weight of EASE."""
         precision: Precision = "double"
-        """single: half of the memory and about half of the time; weights are off by some 1e-6, so near ties may
-        change places."""
+        """single: half of the memory; scores are off by less than 1e-4 of the largest, so near ties may change
+        places."""
         dimension: Dimension = 64
 
     config: Config
@@ -99,7 +99,7 @@ class EDLAE(Teacher):
         dropout: float = Field(0.5, ge=0, lt=1)
         """Probability with which an item is dropped from the input; at 0 it is EASE."""
         precision: Precision = "double"
-        """single: half of the memory and about half of the time, as for EASE."""
+        """single: half of the memory, as for EASE."""
         dimension: Dimension = 64
 
     config: Config

@@ -47,7 +47,7 @@ def test_auto_without_positives_in_some_fold_still_chooses() -> None:
     choice = chosen(Examples(pairs.features, answers, pairs.users), "auto", 0)
     assert choice.name in ("logistic", "boosted", "mean")
     assert learnt(Examples(pairs.features, answers, pairs.users), choice, 0).probability(pairs.features).shape == (
-        4000,
+        USERS * PER_USER,
     )
 
 

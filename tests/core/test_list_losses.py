@@ -122,7 +122,7 @@ def test_targets_without_probabilities_are_refused() -> None:
         Listwise().lists(observed, replace(targets, probability=None), others)
 
 
-@pytest.mark.parametrize("field", [{"targets": 0}, {"users": 0}, {"items": -1}, {"target_temperature": 0}])
+@pytest.mark.parametrize("field", [{"targets": 0}, {"users": -1}, {"items": -1}, {"target_temperature": 0}])
 def test_settings_are_checked(field: dict[str, Any]) -> None:
     with pytest.raises(ConfigError, match=next(iter(field))):
         Listwise(**field)

@@ -140,9 +140,11 @@ def test_all_that_the_preparation_reads_counts_as_its_settings(keys: dict[str, A
     _, parts, _ = load_data(config)
     prepare(flat, canonical_train(parts[0]), make_teacher(flat, parts[0]))
     read -= {"dtlns_cache_dir", "dtlns_refuse_damaged", "dtlns_preset"}  # where it is kept, and what the log says
+    read -= {"dtlns_loss"}  # whether its scores fit the memory
     assert {"dtlns_tree_control", "dtlns_hide_train"} < read
     if keys["dtlns_judge"] != "calibrated":
-        read -= {"dtlns_judge_hide"}  # of a rehearsal that nobody needs
+        # of a rehearsal that nobody needs
+        read -= {"dtlns_judge_hide", "dtlns_judge_hide_last", "dtlns_judge_rehearsals"}
     plan = Plan("BPR", "tiny", {**tiny, **keys, "dtlns_preset": "clean"}, ())
     assert read - plan.keys_of_preparation() == set()
 
