@@ -33,7 +33,7 @@ def write_experiment(folder: Path) -> Path:
         "dataset": "tiny",
         "seeds": [2020],
         "settings": {**SHARED, **keys},
-        "authors_mask": {"dtlns_judge": "always"},
+        "authors_mask": {"dtlns_judge": "always", "dtlns_teacher": "EASE"},
         "references": ["EASE"],
         "arms": {
             "plain RecBole": {"dtlns_preset": "off"},
