@@ -56,9 +56,8 @@ class Council(GeneralRecommender):
             dataset: the train split, for its ids.
         """
         judged = to_recbole_ids(guidance.judged, guidance.train, dataset)
-        keys = torch.as_tensor(judged.users * self.n_items + judged.items)
-        order = torch.argsort(keys)
-        self.keys, self.probability = keys[order], torch.as_tensor(judged.probability, dtype=torch.float32)[order]
+        self.keys = torch.as_tensor(judged.users * self.n_items + judged.items)  # ascending, as the pairs are
+        self.probability = torch.as_tensor(judged.probability, dtype=torch.float32)
 
     def calculate_loss(self, interaction: Any) -> torch.Tensor:
         """Nothing is trained: zero."""

@@ -71,9 +71,7 @@ class _File(BaseModel):
     settings: dict[str, Any] = Field(default_factory=dict)
     arms: dict[str, dict[str, Any] | None] = Field(min_length=1)
     baseline: str | None = None
-    references: list[Literal["Pop", "ItemKNN", "EASE", "Council"]] = Field(
-        default=["Pop", "ItemKNN", "EASE", "Council"]
-    )
+    references: list[Reference] = Field(default=["Pop", "ItemKNN", "EASE", "Council"])
     authors_mask: dict[str, Any] | None = None
     test: Literal["permutation", "wilcoxon"] = "permutation"
     margin: dict[str, Annotated[float, Field(gt=-1, allow_inf_nan=False)]] = Field(default_factory=dict)
