@@ -30,7 +30,7 @@ def main() -> None:
         "data_path": str(folder.parent),
         "benchmark_filename": ["train", "valid", "test"],
         "load_col": {"inter": ["user_id", "item_id"]},
-        "dtlns_preset": "best",
+        "dtlns_preset": "rows",
     }
     judged = judge_candidates("LightGCN", folder.name, config_dict=keys)
     candidates = judged.question.candidates

@@ -25,7 +25,7 @@ from reporting import machine, table, write_results
 
 from recbole_dtlns.compat import quiet_recbole
 
-BEST: dict[str, Any] = {"dtlns_preset": "best", "dtlns_teacher": "ItemKNN"}
+BEST: dict[str, Any] = {"dtlns_preset": "rows", "dtlns_teacher": "ItemKNN"}
 ARMS: dict[str, dict[str, Any]] = {
     "best, pairwise": {},
     "listwise": {"dtlns_loss": "listwise"},

@@ -17,9 +17,10 @@ from recbole.config import Config
 from recbole_dtlns.bridge.known_keys import READ_UNDOCUMENTED, RECBOLE_MODEL_YAMLS, keys_of_all_models, meant
 from recbole_dtlns.bridge.models.capabilities import check_teacher, resolve_model
 from recbole_dtlns.bridge.models.council import UNTRAINED, Council
+from recbole_dtlns.bridge.presets import preset_values
 from recbole_dtlns.bridge.recbole_values import check_recbole_values
 from recbole_dtlns.components import PREFIX
-from recbole_dtlns.errors import ConfigError, UnknownNameError
+from recbole_dtlns.errors import ConfigError
 from recbole_dtlns.judges.language_model.prompt import BUILTIN
 from recbole_dtlns.llm.table import ENGINES
 from recbole_dtlns.registry import nearest
@@ -49,22 +50,6 @@ _MISSING = object()
 _ALLOW_UNKNOWN = "allow_unknown_keys"
 _OF_THE_RUN = (_ALLOW_UNKNOWN, "resume_from")  # keys of this package that have no prefix
 _FILES = ("_file", "_files", "_paths", "_checkpoint", "_labels", "_dir")
-
-
-def preset_file(preset: str) -> Traversable:
-    """The YAML file of a preset.
-
-    Raises:
-        UnknownNameError: there is none of this name.
-    """
-    folder = importlib.resources.files("recbole_dtlns.properties") / "presets"
-    file = folder / f"{preset}.yaml"
-    if not file.is_file():
-        presets = sorted(file.name.removesuffix(".yaml") for file in folder.iterdir())
-        raise UnknownNameError(
-            f"unknown preset '{preset}'. Choices: {', '.join(presets)}.{nearest(str(preset), presets)}"
-        )
-    return file
 
 
 class DTLNSConfig(Config):
@@ -161,8 +146,9 @@ class DTLNSConfig(Config):
         if self.external_config_dict.get(f"{PREFIX}preset") is False:  # as YAML reads a bare off
             self.external_config_dict[f"{PREFIX}preset"] = "off"
         preset = self.external_config_dict.get(f"{PREFIX}preset", "clean")
-        for file in (properties / "dtlns.yaml", preset_file(preset)):
-            self._overlay(file)
+        self._overlay(properties / "dtlns.yaml")
+        self._of_preset = preset_values(preset, model_class)
+        self.internal_config_dict.update(self._of_preset)
         self.internal_config_dict[f"{PREFIX}preset"] = preset
 
     def _get_final_config_dict(self) -> dict[str, Any]:
@@ -201,6 +187,15 @@ class DTLNSConfig(Config):
         known = self._known_keys()
         given = [key for key in self.external_config_dict if key not in known and not key.startswith(PREFIX)]
         return {key: nearest(key, sorted(known)) for key in given}
+
+    def in_place_of_preset(self) -> dict[str, tuple[Any, Any]]:
+        """RecBole's keys that the preset sets and that were given another value: that, and the preset's."""
+        given = self.external_config_dict
+        return {
+            key: (given[key], value)
+            for key, value in self._of_preset.items()
+            if not key.startswith(PREFIX) and key in given and given[key] != value
+        }
 
     def unallowed_keys(self) -> dict[str, str]:
         """Undocumented keys, for those who refuse them all; none where `allow_unknown_keys` is set."""

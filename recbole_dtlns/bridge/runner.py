@@ -166,7 +166,7 @@ def assemble_run(config: DTLNSConfig) -> Run:
         except BaseException:
             trainer.tensorboard.close()
             raise
-    warn_of_unknown_keys(config)
+    warn_of_keys(config)
     return Run(config, folder, data, parts, hidden, guidance, trainer)
 
 
@@ -190,7 +190,7 @@ def prepare_run(config: DTLNSConfig) -> Guidance | None:
     """`prepare_only` of a resolved configuration."""
     check_settings(config)
     _, parts, _ = load_data(config)
-    warn_of_unknown_keys(config)
+    warn_of_keys(config)
     return _guide_if_asked(config, canonical_train(parts[0]), parts[0])
 
 
@@ -209,8 +209,16 @@ def check_settings(config: DTLNSConfig) -> None:
         logger.warning(LEAK_WARNING)
 
 
-def warn_of_unknown_keys(config: DTLNSConfig) -> None:
-    """Name the keys that nobody documents: last before the work, where it is read."""
+def warn_of_keys(config: DTLNSConfig) -> None:
+    """Name what was given and may not be meant: last before the work, where it is read.
+
+    These are the keys that nobody documents, and RecBole's that a preset has for its loss and that were set otherwise.
+    """
+    for key, (given, of_preset) in config.in_place_of_preset().items():
+        logger.warning(
+            "%s: %s is used, where the preset %s has %s for what it minimises",
+            *(key, given, config.settings.preset, of_preset),
+        )
     for key, advice in config.undocumented_keys().items():
         logger.warning("key '%s' is documented neither by RecBole nor by recbole_dtlns.%s", key, advice)
 

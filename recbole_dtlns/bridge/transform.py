@@ -13,11 +13,11 @@ from recbole.data.dataset import Dataset
 from recbole.data.interaction import Interaction
 from recbole.utils import FeatureSource, FeatureType
 
-from recbole_dtlns.bridge.config import preset_file
 from recbole_dtlns.bridge.data.dataset import canonical_train, with_extra_rows
 from recbole_dtlns.bridge.data.ids import to_recbole_ids
 from recbole_dtlns.bridge.data.run_data import leave_one_item
 from recbole_dtlns.bridge.data.sampler import DTLNSSampler
+from recbole_dtlns.bridge.presets import preset_values
 from recbole_dtlns.bridge.teacher import make_teacher
 from recbole_dtlns.compat import quiet_recbole
 from recbole_dtlns.data.atomic_file import OBSERVED, ORIGIN, RELABELLED, WEIGHT
@@ -29,7 +29,6 @@ from recbole_dtlns.methods import Task
 from recbole_dtlns.methods.table import guide
 from recbole_dtlns.settings.renamed import under_new_names
 from recbole_dtlns.settings.settings import PREFIX, DTLNSSettings
-from recbole_dtlns.storage.yaml_file import read_yaml
 from recbole_dtlns.trees.codes import TreeCodes
 
 ORIGINS = ("[PAD]", OBSERVED, RELABELLED)  # what the numbers in the column `dtlns_origin` of a batch stand for
@@ -66,9 +65,8 @@ class DTLNSTransform:
                 raise ConfigError(f"{key} is given twice, with the prefix {PREFIX} and without it: leave one out")
             given[name] = value
         given = under_new_names(given, "DTLNSTransform")
-        preset = preset_file(str(given.get(f"{PREFIX}preset", "clean")))
-        read = read_yaml(preset.read_text(encoding="utf-8"), preset.name, "key: value")
-        self._take(DTLNSSettings.from_config({**read, **given}))
+        of_preset = preset_values(str(given.get(f"{PREFIX}preset", "clean")))
+        self._take(DTLNSSettings.from_config({**of_preset, **given}))
 
     @classmethod
     def of(cls, settings: DTLNSSettings) -> Self:

@@ -19,7 +19,7 @@ from recbole_dtlns.bridge.config import DTLNSConfig
 from recbole_dtlns.bridge.data.dataset import load_splits, read_rows
 from recbole_dtlns.bridge.data.file_rows import DatasetOfRows
 from recbole_dtlns.bridge.run_log import open_log
-from recbole_dtlns.bridge.runner import warn_of_unknown_keys
+from recbole_dtlns.bridge.runner import warn_of_keys
 from recbole_dtlns.bridge.transform import DTLNSTransform
 from recbole_dtlns.bridge.transformed_notes import readme, settings_file
 from recbole_dtlns.compat import quiet_recbole
@@ -85,7 +85,7 @@ def transform_files(
         raise DataError(
             f"there are no {empty[0]} rows, and a file without rows is not read again: check eval_args and the filters"
         )
-    warn_of_unknown_keys(config)
+    warn_of_keys(config)
     transform.fit(parts[0])
     files = _Files(config, whole, parts, transform, source / config["dataset"], folder)
     try:

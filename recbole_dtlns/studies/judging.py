@@ -12,7 +12,7 @@ import pandas as pd
 
 from recbole_dtlns.bridge.config import DTLNSConfig
 from recbole_dtlns.bridge.data.dataset import canonical_train
-from recbole_dtlns.bridge.runner import check_settings, load_data, warn_of_unknown_keys
+from recbole_dtlns.bridge.runner import check_settings, load_data, warn_of_keys
 from recbole_dtlns.bridge.teacher import make_teacher
 from recbole_dtlns.compat import quiet_recbole
 from recbole_dtlns.data.interactions import TrainInteractions
@@ -174,7 +174,7 @@ def _question(config: DTLNSConfig) -> Question:
 def _train_and_teacher(config: DTLNSConfig) -> tuple[TrainInteractions, Teacher]:
     check_settings(config)
     _, parts, _ = load_data(config)
-    warn_of_unknown_keys(config)
+    warn_of_keys(config)
     return canonical_train(parts[0]), make_teacher(config.settings.flat, parts[0])
 
 

@@ -31,7 +31,7 @@ from recbole_dtlns.losses.contract import ListConfig, Listed, ListLoss, Others
 from recbole_dtlns.losses.listwise import Listwise
 from recbole_dtlns.losses.table import LOSSES
 
-LISTWISE: dict[str, Any] = {"dtlns_preset": "best", "dtlns_loss": "listwise", "dtlns_loss_users": 32}
+LISTWISE: dict[str, Any] = {"dtlns_preset": "rows", "dtlns_loss": "listwise", "dtlns_loss_users": 32}
 SETTINGS = {"dtlns_loss_temperature": 0.5, "dtlns_loss_target_temperature": 2.0, "dtlns_loss_observed": 0.7}
 # Every model that the table of capabilities offers.
 MODELS = {name: LAYERED[name] for name in ("BPR", "LightGCN", "NGCF", "SpectralCF", "NCL", "DGCF")}

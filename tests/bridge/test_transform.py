@@ -170,8 +170,10 @@ def test_fitting_draws_nothing_from_the_programs_generators() -> None:
 def test_settings_are_those_of_a_run_with_or_without_their_prefix() -> None:
     assert DTLNSTransform(relabel_top=3).settings == DTLNSTransform(dtlns_relabel_top=3).settings
     assert DTLNSTransform(alpha_co=0.4).settings == DTLNSTransform(alpha_structure=0.4).settings, "an old name"
-    best = DTLNSTransform(preset="best", relabel_top=3).settings
-    assert (best.judge, best.relabel_weight, best.relabel_top) == ("calibrated", 10, 3)
+    for preset in ("rows", "best"):
+        settings = DTLNSTransform(preset=preset, relabel_top=3).settings
+        assert (settings.judge, settings.relabel_weight, settings.relabel_top) == ("calibrated", 10, 3)
+        assert settings.relabel_add and not settings.takes_lists, "a transform adds rows"
     with pytest.raises(ConfigError, match="Did you mean 'dtlns_relabel_top'"):
         DTLNSTransform(relabel_topp=3)
     with pytest.raises(ConfigError, match="given twice"):

@@ -39,7 +39,7 @@ WRONG = [
     ({"dtlns_relabel_weight": float("inf")}, "dtlns_relabel_weight: .*finite"),
     ({"dtlns_candidates": 2.5}, "dtlns_candidates: .*integer"),
     ({"dtlns_tree_balance": "best"}, "dtlns_tree_balance: .*'regret', 'none' or 'authors'"),
-    ({"dtlns_preset": "cleen"}, "unknown preset 'cleen'.*authors, best, clean, council, off.*'clean'"),
+    ({"dtlns_preset": "cleen"}, "unknown preset 'cleen'.*authors, best, clean, off, rows.*'clean'"),
     ({"dtlns_teacher": "EASY"}, "unknown teacher 'EASY'.*NeighbourRidge, EASE.*GFCF, checkpoint.*'EASE'"),
     ({"dtlns_judge": "structual"}, "unknown judge 'structual'.*structural.*Did you mean 'structural'"),
     ({"dtlns_sampler": "dtnls"}, "unknown sampler 'dtnls'.*recbole.*'dtlns'"),

@@ -14,8 +14,9 @@ import pytest
 import yaml
 from block_data import block_pairs, split_pairs, write_splits
 
-from recbole_dtlns.bridge import config as config_module
-from recbole_dtlns.bridge.config import DTLNSConfig, preset_file
+from recbole_dtlns.bridge import presets
+from recbole_dtlns.bridge.config import DTLNSConfig
+from recbole_dtlns.bridge.presets import preset_file
 from recbole_dtlns.bridge.training import trainer
 from recbole_dtlns.errors import ConfigError, DTLNSError
 from recbole_dtlns.preparation.growing import StructureVectors
@@ -149,7 +150,7 @@ def test_a_run_under_an_earlier_preset_is_another_run(
     shipped = preset_file("best").read_text()
     earlier = tmp_path / "best.yaml"
     earlier.write_text(f"# a remark\n{shipped}")
-    monkeypatch.setattr(config_module, "preset_file", lambda name: earlier if name == "best" else preset_file(name))
+    monkeypatch.setattr(presets, "preset_file", lambda name: earlier if name == "best" else preset_file(name))
     assert digests(tiny, arms) == before
     earlier.write_text(f"{shipped}dtlns_dns_top: 4\n")
     changed = digests(tiny, arms)

@@ -67,6 +67,11 @@ class Capability:
     bpr_term: bool = False
     sums_rows: bool = False
 
+    @property
+    def takes_lists(self) -> bool:
+        """Whether a loss over a user's whole list can take the place of its own."""
+        return self.layers is not None and self.bpr_term
+
 
 _NO_NEGATIVES = "trains on whole user histories; its loss has no negative items"
 _NETWORK = "scores by a network, not by the product of two vectors"
@@ -179,11 +184,11 @@ def check_model(model_class: type, settings: DTLNSSettings) -> None:
             f"dtlns_loss: {settings.loss} needs one vector per user and item: {name} {able.no_layers}. Models that "
             f"have them: {_names('layers')}"
         )
-    if settings.takes_lists and (able.layers is None or not able.bpr_term):
+    if settings.takes_lists and not able.takes_lists:
         why = able.no_layers or able.why if able.layers is None else "keeps a loss of its own, which is no BPR term"
         raise UnsupportedModelError(
             f"dtlns_loss: {settings.loss} ranks all items by products of vectors, in place of a BPR term: {name} "
-            f"{why}. Models that it is for: {_names('layers', 'bpr_term')}. For {name}, set dtlns_loss to "
+            f"{why}. Models that it is for: {_names('takes_lists')}. For {name}, set dtlns_loss to "
             + ("bpr" if able.bpr_term else "model")
         )
     if settings.loss_class is not None and not able.bpr_term:
@@ -215,9 +220,9 @@ def check_teacher(name: str) -> None:
         ) from None
 
 
-def _names(*attributes: str) -> str:
-    """The models that have all of these."""
-    return ", ".join(name for name, able in CAPABILITIES.items() if all(getattr(able, one) for one in attributes))
+def _names(attribute: str) -> str:
+    """The models that have it."""
+    return ", ".join(name for name, able in CAPABILITIES.items() if getattr(able, attribute))
 
 
 def resolve_model(model: str | type) -> type:
