@@ -47,7 +47,7 @@ test-matrix: $(VENV)/.test-tools
 # The code that decides most; MUTANTS='*' takes all that pyproject.toml names (2 hours).
 MUTANTS ?= recbole_dtlns.guidance.relabelling.* recbole_dtlns.evaluation.* \
 	recbole_dtlns.losses.* recbole_dtlns.data.hiding.* \
-	$(addprefix recbole_dtlns.negatives.,choosing.selection.* pools.listed.*) \
+	$(addprefix recbole_dtlns.negatives.,choosing.* pools.listed.*) \
 	$(addprefix recbole_dtlns.judges.,structural.* calibrated.* audit.* features.* controls.* contract.*)
 
 # Changes that survived are shown by: .venv/bin/mutmut show NAME

@@ -29,12 +29,12 @@ def hide_positives(
     random = np.random.default_rng(seed)
     users, items = train.histories()
     counts = np.diff(train.matrix.indptr)
-    wanted = np.minimum(np.floor(counts * share + random.random(len(counts))).astype(np.int64), counts - 1)
+    wanted = np.minimum(np.floor(counts * share + random.random(len(counts))), counts - 1)
     if last and train.times is None:
         raise DataError("the last pairs by time cannot be hidden: the data hold no times (TIME_FIELD)")
     when = -train.times if last and train.times is not None else np.zeros(len(users))
     order = np.lexsort((random.random(len(users)), when, users))  # a random order within each user and time
-    place = np.empty(len(users), dtype=np.int64)
+    place = np.empty_like(order)
     place[order] = np.arange(len(users)) - np.repeat(train.matrix.indptr[:-1], counts)
     hidden = place < wanted[users]
     if not hidden.any():

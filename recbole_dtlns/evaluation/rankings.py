@@ -69,9 +69,12 @@ class Rankings:
         hits = self.hits(truth)
         known = np.isin(truth.users, self.users)
         place = np.searchsorted(self.users, truth.users[known], sorter=(order := np.argsort(self.users)))
-        wanted = np.bincount(order[place], minlength=len(self.users)).astype(np.float64)
-        wanted[wanted == 0] = np.nan
-        return {f"{name.lower()}@{k}": _metric(name)(hits[:, :k], wanted) for name in names for k in ks}
+        wanted = np.bincount(order[place], minlength=len(self.users))
+        return {
+            f"{name.lower()}@{k}": np.where(wanted > 0, _metric(name)(hits[:, :k], np.maximum(wanted, 1)), np.nan)
+            for name in names
+            for k in ks
+        }
 
     def _keys(self, pairs: PairSet) -> tuple[np.ndarray, np.ndarray]:
         """One number for every recommendation and for every pair, equal for equal pairs."""
@@ -83,23 +86,22 @@ def _recall(hits: np.ndarray, wanted: np.ndarray) -> np.ndarray:
     return hits.sum(axis=1) / wanted
 
 
-def _precision(hits: np.ndarray, wanted: np.ndarray) -> np.ndarray:
-    return hits.mean(axis=1) + 0 * wanted
+def _precision(hits: np.ndarray, _wanted: np.ndarray) -> np.ndarray:
+    return hits.mean(axis=1)
 
 
-def _hit(hits: np.ndarray, wanted: np.ndarray) -> np.ndarray:
-    return hits.any(axis=1) + 0 * wanted
+def _hit(hits: np.ndarray, _wanted: np.ndarray) -> np.ndarray:
+    return np.asarray(hits.any(axis=1))
 
 
-def _mrr(hits: np.ndarray, wanted: np.ndarray) -> np.ndarray:
-    return np.where(hits.any(axis=1), 1 / (hits.argmax(axis=1) + 1.0), 0.0) + 0 * wanted
+def _mrr(hits: np.ndarray, _wanted: np.ndarray) -> np.ndarray:
+    return np.where(hits.any(axis=1), 1 / (hits.argmax(axis=1) + 1.0), 0.0)
 
 
 def _ndcg(hits: np.ndarray, wanted: np.ndarray) -> np.ndarray:
     discount = 1 / np.log2(np.arange(2, hits.shape[1] + 2))
-    best = np.append(0.0, np.cumsum(discount))
-    most = np.nan_to_num(np.minimum(wanted, hits.shape[1])).astype(int)
-    return hits @ discount / np.where(np.isnan(wanted), np.nan, best[most])
+    best = np.cumsum(discount)
+    return hits @ discount / best[np.minimum(wanted, hits.shape[1]) - 1]
 
 
 METRICS: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {

@@ -232,7 +232,7 @@ def _random_sums(size: np.ndarray, n: int, random: np.random.Generator) -> Itera
 
 def holm(p_values: Sequence[float]) -> list[float]:
     """Holm's step-down correction (1979): the chance of even one false finding among all stays below each threshold."""
-    p = np.asarray(p_values, dtype=float)
+    p = np.asarray(p_values)
     order = np.argsort(p)
     stepped = np.minimum(np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1)), 1.0)
     corrected = np.empty_like(stepped)

@@ -64,7 +64,7 @@ def relabel(candidates: Candidates, verdicts: Verdicts, top: int, order: str = "
     users = candidates.users[positive]
     first = np.searchsorted(users, users)  # candidates are ordered by user: where each user's positives begin
     place = np.arange(len(users)) - first
-    chosen = place < (top or len(place) + 1)
+    chosen = (top == 0) | (place < top)
     added = positive[chosen]
     return Relabelling(
         PseudoPositives.of(candidates.users[added], candidates.items[added], place[chosen]),

@@ -138,7 +138,7 @@ def _trials(
         if name in controls:
             yield f"{name}, shuffled paths", judge, with_shuffled_paths(question, seed)
             yield f"{name}, random paths", judge, with_random_paths(question, seed)
-        if getattr(judge, "rehearses", False) and question.opinions is not None and len(question.opinions.names) > 1:
+        if judge.rehearses and question.opinions is not None and len(question.opinions.names) > 1:
             for member in question.opinions.names:
                 yield f"{name}, without {member}", judge, without_member(question, member)
 
@@ -161,7 +161,7 @@ def _score(label: np.ndarray, probability: np.ndarray, truth: np.ndarray) -> Jud
 
 def equal_bins(probability: np.ndarray, truth: np.ndarray) -> list[tuple[float, float, int]]:
     """Mean probability, share of positives and size of bins of nearly equal size, split only between values."""
-    order = np.argsort(probability, kind="stable")
+    order = np.argsort(probability)
     ordered, answers = probability[order], truth[order]
     wanted = np.linspace(0, len(ordered), _BINS + 1).astype(int)[1:-1]
     cuts = np.unique(np.searchsorted(ordered, ordered[wanted])) if len(ordered) else wanted[:0]

@@ -100,6 +100,6 @@ def _of_council(question: Question, opinions: Opinions) -> np.ndarray:
 def _ranks(users: np.ndarray, scores: np.ndarray) -> np.ndarray:
     """Rank of every pair by its score among its user's pairs, from 0; of equal ones in the order given."""
     order = np.lexsort((-scores, users))  # stable
-    ranks = np.empty(len(users), dtype=np.int64)
+    ranks = np.empty_like(order)
     ranks[order] = np.arange(len(users)) - np.searchsorted(users, users)
     return ranks

@@ -21,7 +21,7 @@ def log_sum(rows: torch.Tensor, values: torch.Tensor, n_rows: int) -> torch.Tens
     return highest + total.clamp_min(torch.finfo(values.dtype).tiny).log()
 
 
-def log_sum_of_others(others: Others, temperature: float = 1.0) -> torch.Tensor:
+def log_sum_of_others(others: Others, temperature: float) -> torch.Tensor:
     """log sum weight exp(score / temperature) over the other items of every row [B].
 
     -inf in place of the least finite number would make the gradients of a row NaN in which all are left out.

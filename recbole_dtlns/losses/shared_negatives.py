@@ -52,7 +52,7 @@ class SharedNegatives:
             uniform: one number in [0, 1) per draw [draws].
         """
         drawn = np.searchsorted(self._cumulated, uniform * self._cumulated[-1], side="right")
-        items, times = np.unique(np.minimum(drawn, len(self._probability) - 1), return_counts=True)
+        items, times = np.unique(drawn, return_counts=True)
         log_weight = np.log(times / (len(uniform) * self._probability[items]))
         column = np.full(len(self._probability), -1)
         column[items] = np.arange(len(items))

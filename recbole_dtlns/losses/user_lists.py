@@ -41,7 +41,7 @@ class UserLists:
     """
 
     def __init__(self, observed: PairSet, judged: JudgedPairs, most: int, n_users: int) -> None:
-        width = 1 + max((int(pairs.items.max()) for pairs in (observed, judged) if len(pairs)), default=0)
+        width = int(max(observed.items.max(initial=0), judged.items.max(initial=0))) + 1
         known = np.isin(judged.users * width + judged.items, observed.users * width + observed.items)
         kept = np.flatnonzero(~known & (judged.probability > 0))
         order = kept[np.lexsort((judged.items[kept], -judged.probability[kept], judged.users[kept]))]
@@ -87,5 +87,5 @@ class UserLists:
         start, count = self._target_start[users], self._target_start[users + 1] - self._target_start[users]
         if len(self) == 0:
             return otherwise
-        place = start + np.minimum((uniform * count).astype(np.int64), np.maximum(count - 1, 0))
+        place = start + (uniform * count).astype(np.int64)
         return np.where(count > 0, self._target_items[np.minimum(place, len(self) - 1)], otherwise)

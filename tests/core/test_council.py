@@ -13,7 +13,7 @@ from recbole_dtlns.data.interactions import TrainInteractions
 from recbole_dtlns.errors import ConfigError, DataError
 from recbole_dtlns.judges.audit import audit
 from recbole_dtlns.judges.calibrated import CalibratedJudge
-from recbole_dtlns.judges.contract import Question, Rehearsal
+from recbole_dtlns.judges.contract import Question, Rehearsal, Verdicts
 from recbole_dtlns.judges.controls import RankJudge, without_member
 from recbole_dtlns.judges.features import feature_names, pair_features
 from recbole_dtlns.preparation import prepare
@@ -119,6 +119,25 @@ def test_features_hold_each_members_opinion(train: TrainInteractions) -> None:
     assert np.array_equal(by_name["EASE_strength"], question.opinions.strengths[:, 0])
     some = np.array([0, 5, 17])
     assert np.array_equal(pair_features(question.about(some)), features[some])
+    assert pair_features(question.about(some[:0])).shape == (0, len(names))
+
+
+def test_beside_the_opinions_stands_what_is_known_of_pairs_anyway(train: TrainInteractions) -> None:
+    """As it is where one teacher was asked; on histories of several lengths."""
+    users, items = train.histories()
+    question = ask(train.without((users < 10) & (items % 3 == 0)), k=10)
+    alone = replace(question, opinions=None)
+    assert question.opinions is not None
+    found, expected = (
+        dict(zip(names, pair_features(asked).T, strict=True))
+        for asked, names in (
+            (question, feature_names(question.views, question.opinions.names)),
+            (alone, feature_names(question.views)),
+        )
+    )
+    for name in ("semantic_overlap", "popularity", "history_length"):
+        assert len(np.unique(expected[name])) > 1
+        np.testing.assert_array_equal(found[name], expected[name])
 
 
 def test_opinions_without_a_member_are_those_of_the_others(train: TrainInteractions) -> None:
@@ -135,7 +154,35 @@ def test_too_few_hidden_pairs_to_learn_from_leave_the_ranks(
     verdicts = CalibratedJudge().judge(replace(question, rehearsal=unfindable))
     np.testing.assert_allclose(verdicts.probability, 1 / (2.0 + question.candidates.ranks), rtol=1e-6)
     assert "only 0 of 1 hidden positives are among the candidates, too few to learn from" in caplog.text
-    assert CalibratedJudge().remark(verdicts.facts).startswith("by rank, as only 0 hidden pairs")
+    assert CalibratedJudge().remark(verdicts.facts) == "by rank, as only 0 hidden pairs are among the candidates"
+
+
+@pytest.mark.parametrize("findable", [9, 10])
+def test_ten_hidden_pairs_can_be_learnt_from(findable: int, train: TrainInteractions) -> None:
+    known = rehearsed(train, 1)
+    few = replace(known, hidden=np.intersect1d(known.question.pair_keys(), known.hidden)[:findable])
+    verdicts = CalibratedJudge().judge(replace(ask(train), rehearsal=few))
+    assert verdicts.facts["hidden_found"] == findable and ("learner" in verdicts.facts) == (findable == 10)
+    assert ("by rank" in CalibratedJudge().remark(verdicts.facts)) == (findable < 10)
+
+
+def test_verdicts_kept_before_the_judge_said_what_it_found_have_no_remark() -> None:
+    assert CalibratedJudge().remark({"judge": "calibrated"}) == ""
+
+
+def test_a_judge_says_what_it_learnt_with(train: TrainInteractions) -> None:
+    """And what else it tried, in the summary and in the facts; and on which trees."""
+    known = replace(rehearsed(train, 1), trees_not_read=("structure", "semantic"))
+    judge = CalibratedJudge(learner="auto")
+    facts = judge.judge(replace(ask(train), rehearsal=known)).facts
+    tried = facts["ndcg_of_learners"]
+    assert list(tried) == ["logistic", *(f"{name} of {n} trees" for n in (50, 150) for name in ("boosted", "mean"))]
+    best = f"{facts['learner']} of {facts['learner_trees']} trees" if facts["learner_trees"] else facts["learner"]
+    assert tried[best] == max(tried.values())
+    learnt, looked = judge.remark(facts).split("; ")
+    figures = ", ".join(f"{name} {ndcg:.4f}" for name, ndcg in tried.items())
+    assert learnt == f"learnt by {facts['learner']} from {facts['hidden_found']} hidden pairs (NDCG@20: {figures})"
+    assert looked.startswith("it looked at trees of its own, not at the given ones (structure and semantic)")
 
 
 def test_a_judge_learns_from_all_rehearsals(train: TrainInteractions) -> None:
@@ -156,6 +203,35 @@ def test_an_audit_says_what_each_member_adds(train: TrainInteractions) -> None:
     for question in (left, *(one.question for one in left.rehearsal.all), *(one.actual for one in left.rehearsal.all)):
         assert question.opinions is not None and question.opinions.names == ("ItemKNN",)
     assert len(left.rehearsal.more) == 1 and np.array_equal(left.candidates.items, asked.question.candidates.items)
+
+
+class Learner(RankJudge):
+    """Is asked as a judge that learns, and keeps what it is asked."""
+
+    rehearses = True
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked: list[Question] = []
+
+    def judge(self, question: Question) -> Verdicts:
+        self.asked.append(question)
+        return super().judge(question)
+
+
+def test_without_a_member_a_judge_is_asked_without_its_opinions(train: TrainInteractions) -> None:
+    """But not without its only one, which would leave none."""
+    known, judge = rehearsed(train, 3), Learner()
+    audit({"learner": judge}, known, 0)
+    names = [question.opinions.names for question in judge.asked if question.opinions is not None]
+    assert names == [("EASE", "ItemKNN"), ("ItemKNN",), ("EASE",)]
+    alone = replace(known, question=without_member(known.question, "EASE"))
+    assert list(audit({"learner": judge}, alone, 0).scores) == ["learner"]
+
+
+def test_a_question_without_opinions_has_none_to_leave_out(train: TrainInteractions) -> None:
+    question = replace(ask(train), opinions=None)
+    assert without_member(question, "EASE") == question
 
 
 def settings(**keys: object) -> dict[str, object]:

@@ -14,7 +14,7 @@ from recbole_dtlns.data.interactions import TrainInteractions
 from recbole_dtlns.errors import ConfigError, DataError
 from recbole_dtlns.judges.audit import audit
 from recbole_dtlns.judges.calibrated import CalibratedJudge
-from recbole_dtlns.judges.contract import Label, Question, Rehearsal, Verdicts
+from recbole_dtlns.judges.contract import Judge, Label, Question, Rehearsal, Verdicts
 from recbole_dtlns.judges.controls import AlwaysJudge, NeverJudge, RandomJudge, RankJudge
 from recbole_dtlns.judges.features import feature_names, pair_features
 from recbole_dtlns.teachers.closed_form import EASE
@@ -84,6 +84,40 @@ def test_users_with_one_pair_have_nothing_to_hide() -> None:
     lonely = TrainInteractions.from_tokens(np.array(["a", "b"]), np.array(["x", "y"]))
     with pytest.raises(DataError, match="every user has only one"):
         hide_positives(lonely, 0.5, seed=0)
+
+
+def timed(*rows: tuple[str, str, float]) -> TrainInteractions:
+    """Users, items and times."""
+    users, items, times = zip(*rows, strict=True)
+    return TrainInteractions.from_tokens(np.array(users), np.array(items), np.array(times))
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_last_pairs_by_time_are_hidden_where_they_are_asked_for(seed: int) -> None:
+    """Half of each user's: the latest, whatever their items; those without a time count as the earliest."""
+    never = -np.inf
+    train = timed(
+        *[("a", "i0", 9), ("a", "i1", 7), ("a", "i2", 1), ("a", "i3", 8)],
+        *[("b", "i0", 1), ("b", "i1", never), ("b", "i2", never), ("b", "i3", 0)],
+    )
+    reduced, hidden = hide_positives(train, 0.5, seed, last=True)
+    assert hidden.tolist() == [0, 3, 4, 7]  # user * 4 + item
+    assert reduced.times is not None and reduced.times.tolist() == [7, 1, never, never]
+
+
+def test_any_pairs_are_hidden_where_time_does_not_matter_or_does_not_tell() -> None:
+    """Over seeds each of four pairs is: of the same time the last is any, and without the wish for the last ones times
+    change nothing."""
+    falling = timed(*(("a", f"i{item}", 9.0 - item) for item in range(4)))
+    alike = timed(*(("a", f"i{item}", 5.0) for item in range(4)))
+    for train, last in ((falling, False), (alike, True)):
+        assert {int(key) for seed in range(40) for key in hide_positives(train, 0.25, seed, last)[1]} == {0, 1, 2, 3}
+    assert hide_positives(falling, 0.25, 0)[1] == hide_positives(replace(falling, times=None), 0.25, 0)[1]
+
+
+def test_the_last_pairs_of_data_without_times_are_refused() -> None:
+    with pytest.raises(DataError, match="the data hold no times"):
+        hide_positives(block_interactions(), 0.5, seed=0, last=True)
 
 
 def test_features_are_what_their_names_say(question: Question) -> None:
@@ -157,12 +191,13 @@ def test_calibrated_judge_finds_the_missing_items_of_the_own_block(question: Que
     assert verdicts.probability[own_block].mean() > 10 * verdicts.probability[~own_block].mean()
 
 
-class Oracle:
+class Oracle(Judge):
     """Knows the hidden pairs: it stands for the best judge there can be."""
 
     version = 1
 
     def __init__(self, train: TrainInteractions) -> None:
+        super().__init__()
         self.train = train
 
     def inputs(self) -> dict[str, str]:

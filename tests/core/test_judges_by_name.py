@@ -13,6 +13,7 @@ import pytest
 from block_data import block_interactions
 from test_hidden_positives import ask, rehearsal, rehearsed
 
+from recbole_dtlns.judges import learners
 from recbole_dtlns.judges.calibrated import CalibratedJudge
 from recbole_dtlns.judges.contract import Label, Question
 from recbole_dtlns.judges.controls import RankJudge, ShuffledJudge, with_random_paths, with_shuffled_paths
@@ -68,6 +69,12 @@ def test_verdicts_are_kept_under_all_that_they_depend_on(name: str) -> None:
     assert made(name).inputs() == INPUTS[name]
 
 
+def test_a_learner_is_told_apart_from_another_and_its_seed_too() -> None:
+    """Where the default one learns, which needs no seed, neither is named."""
+    expected = {**INPUTS["calibrated"], "learner": "boosted", "seed": 9}
+    assert made("calibrated", judge_learner="boosted").inputs() == expected
+
+
 @pytest.mark.parametrize("name", INPUTS)
 def test_verdicts_are_one_float_and_one_small_integer_a_pair(name: str, question: Question) -> None:
     verdicts = made(name).judge(question)
@@ -82,6 +89,14 @@ def test_a_part_of_a_question_has_no_rehearsal(question: Question) -> None:
     np.testing.assert_array_equal(part.pair_keys(), question.pair_keys()[[0, 5, 9]])
     np.testing.assert_array_equal(part.candidates.scores, question.candidates.scores[[0, 5, 9]])
     assert part.structure is question.structure and part.train is question.train
+
+
+def test_the_keys_of_pairs_are_exact_however_many_users_and_items_there_are() -> None:
+    """The ids of candidates are 32-bit numbers, and their keys are not."""
+    columns = np.array([[0, 70_000], [5, 99_999], [0, 0]], np.int32)
+    train: Any = SimpleNamespace(n_items=100_000)
+    keys = Question(train, Candidates(*columns, np.zeros(2, np.float32)), {}).pair_keys()
+    assert keys.tolist() == [5, 7_000_099_999] and keys.dtype == np.int64
 
 
 def test_the_rank_judge_takes_the_teachers_first() -> None:
@@ -151,6 +166,23 @@ def test_a_probability_of_exactly_the_lift_is_enough(lift: float, label: Label, 
     verdicts = CalibratedJudge(lift=lift).apply(Fixed(), question)
     assert set(verdicts.label.tolist()) == {label}
     assert set(verdicts.probability.tolist()) == {0.25}
+
+
+def test_no_candidate_has_no_verdict(question: Question) -> None:
+    verdicts = CalibratedJudge().apply(Fixed(), question.about(np.array([], np.int64)))
+    assert verdicts.probability.shape == verdicts.label.shape == (0,)
+    assert (verdicts.probability.dtype, verdicts.label.dtype) == (np.float32, np.int8)
+
+
+@pytest.mark.parametrize(("learner", "thinned"), [("logistic", False), ("boosted", True), ("auto", True)])
+def test_the_seed_decides_what_is_learnt_from_where_pairs_are_left_out(
+    learner: str, thinned: bool, question: Question, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The logistic regression takes them all, so that its verdicts, which are kept without a seed, need none."""
+    monkeypatch.setattr(learners, "_MOST_NEGATIVES", 300)
+    first, again, other = (made("calibrated", judge_learner=learner, seed=seed).judge(question) for seed in (1, 1, 2))
+    assert np.array_equal(first.probability, again.probability) and first.facts == again.facts
+    assert np.array_equal(first.probability, other.probability) != thinned
 
 
 def test_what_the_calibrated_judge_learns_is_repeated_by_the_seed(question: Question) -> None:

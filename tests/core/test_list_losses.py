@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from recbole_dtlns.data.item_sets import JudgedPairs, PairSet
@@ -148,8 +149,8 @@ def test_a_draw_stands_for_all_other_items(skewed: bool) -> None:
         assert torch.equal(left_out, everything.left_out[:, drawn.items]), "lists are left out, and nothing else"
         return Others(scores[:, drawn.items], left_out, torch.as_tensor(drawn.log_weight))
 
-    estimates = torch.stack([log_sum_of_others(draw(10)).exp() for _ in range(4000)]).mean(dim=0)
-    assert torch.allclose(estimates, log_sum_of_others(everything).exp(), rtol=0.05)
+    estimates = torch.stack([log_sum_of_others(draw(10), 1.0).exp() for _ in range(4000)]).mean(dim=0)
+    assert torch.allclose(estimates, log_sum_of_others(everything, 1.0).exp(), rtol=0.05)
     loss = Listwise(temperature=0.7)
     full, drawn = (loss.lists(observed, targets, others) for others in (everything, draw(400_000)))
     assert torch.allclose(drawn, full, rtol=1e-2)
@@ -170,6 +171,7 @@ USER, ITEM = st.integers(1, 5), st.integers(1, 8)
 
 
 @given(st.sets(st.tuples(USER, ITEM), min_size=1), st.dictionaries(st.tuples(USER, ITEM), st.floats(0, 1)), USER)
+@example({(1, 1)}, {(1, 2): 0.0}, 1)
 def test_who_is_in_which_list(observed: set[tuple[int, int]], judged: dict[tuple[int, int], float], most: int) -> None:
     """Targets are unobserved and judged above 0, the likeliest first; every list is the user's own."""
     columns = np.array(list(judged), np.int64).reshape(-1, 2)
@@ -197,11 +199,21 @@ def test_who_is_in_which_list(observed: set[tuple[int, int]], judged: dict[tuple
         assert list(named) == expected
         targets[user] = [item for item, _ in expected]
         total += len(expected) if row < len(users) - 1 else 0
+    assert places.target_probability.dtype == np.float32
     assert len(known) == total and known.users_with_targets == sum(map(bool, targets.values()))
     for uniform in (0.0, 0.5, 1 - 2.0**-53):
         drawn = known.one_target(users, np.full(len(users), uniform), np.full(len(users), -1))
         for user, item in zip(users.tolist(), drawn.tolist(), strict=True):
             assert item in targets[user] or (item == -1 and not targets[user])
+
+
+def test_one_target_is_any_of_a_users_own() -> None:
+    """Each of five equally often; a user without one gets what it is given."""
+    known = lists()
+    grid = (np.arange(20) + 0.5) / 20
+    drawn = known.one_target(np.full(20, 4), grid, np.full(20, -1))
+    assert Counter(drawn.tolist()) == dict.fromkeys(JUDGED[4], 4)
+    assert known.one_target(np.array([2, 3]), grid[:2], np.array([8, 5])).tolist() == [8, 5]
 
 
 def test_pairs_are_both_lists() -> None:

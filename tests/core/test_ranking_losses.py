@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from recbole_dtlns.data.item_sets import JudgedPairs, PairSet
-from recbole_dtlns.losses.contract import RowLoss
+from recbole_dtlns.losses.contract import RowLoss, SharedLoss
 from recbole_dtlns.losses.negative_weights import NegativeWeights
 from recbole_dtlns.losses.ranking import bpr, cross_entropy, softmax, sum_exp
 from recbole_dtlns.losses.shared_negatives import SharedNegatives, expanded
@@ -136,6 +136,16 @@ def test_shared_negatives_estimate_the_sum_over_all_unblocked_items(skewed: bool
         assert np.mean(estimates, axis=0)[row] == pytest.approx(exact, rel=0.05)
 
 
+def test_a_softmax_over_shared_negatives_is_its_formula() -> None:
+    """Weights come as logarithms, beside the temperature; -inf leaves a negative out."""
+    loss = LOSSES.make("sampled_softmax", {"loss_temperature": 0.25, "loss_shared": 3})
+    assert isinstance(loss, SharedLoss) and loss.draws == 3
+    rows = [(0.5, [(1.0, 2.0), (-1.0, 0.5), (0.2, 0.0)]), (-0.2, [(0.3, 3.0), (0.1, 1.0), (0.4, 0.25)])]
+    positive, negatives, weights = tensors(rows)
+    expected = [math.log(1 + sum(v * math.exp((s - s_p) / 0.25) for s, v in rest)) for s_p, rest in rows]
+    assert loss.rows(positive, negatives, weights.log()).tolist() == pytest.approx(expected)
+
+
 @pytest.mark.parametrize("uniform", [0.0, 0.5, 1 - 2.0**-53])
 def test_only_items_of_some_probability_are_drawn(uniform: float) -> None:
     """At both ends of [0, 1) too: neither the padding, nor items that a distribution leaves out."""
@@ -143,6 +153,15 @@ def test_only_items_of_some_probability_are_drawn(uniform: float) -> None:
     drawn = shared.draw(np.array([0]), np.array([2]), np.array([uniform]))
     assert drawn.items.tolist() == [2 if uniform < 0.5 else 4]
     assert drawn.log_weight.tolist() == [pytest.approx(math.log(1 / 0.5))] and drawn.log_weight.dtype == np.float32
+
+
+def test_probabilities_that_do_not_quite_add_up_to_one_are_drawn_from_all_the_same() -> None:
+    """Ten tenths, added up, are less than 1 by rounding; the largest number is still the last item's."""
+    probability = np.append([0.0] + [0.1] * 10, 0.0)
+    assert probability.cumsum()[-1] < 1
+    shared = SharedNegatives(PairSet.of(np.array([0]), np.array([1])), probability, 1)
+    drawn = shared.draw(np.array([0]), None, np.array([0.0, 1 - 2.0**-53]))
+    assert drawn.items.tolist() == [1, 10] and np.isfinite(drawn.log_weight).all()
 
 
 def test_a_rows_own_positive_is_no_negative_though_nothing_blocks_it() -> None:

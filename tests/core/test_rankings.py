@@ -149,6 +149,12 @@ def test_groups_are_of_nearly_equal_size_and_never_part_equal_values() -> None:
     assert equal_groups(np.array([]), 4).tolist() == []
 
 
+def test_no_group_is_empty() -> None:
+    """Where values are few and different, groups are fewer than asked for, and numbered without gaps."""
+    assert equal_groups(np.array([1, 1, 9, 9]), 4).tolist() == [0, 0, 1, 1]
+    assert equal_groups(np.array([5, 2, 2]), 10).tolist() == [1, 0, 0]
+
+
 def test_pairs_are_found_in_their_own_users_list() -> None:
     found = lists([5, 6], [7, -1]).found(pairs((1, 5), (1, 7), (2, 7), (3, 5)))
     assert found.tolist() == [True, False, True, False]

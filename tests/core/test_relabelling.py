@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from recbole_dtlns.guidance.relabelling import Relabelling, relabel
+from recbole_dtlns.guidance.relabelling import Relabelling, relabel, row_weights
 from recbole_dtlns.judges.contract import Label, Verdicts
 from recbole_dtlns.teachers.contract import Candidates
 
@@ -74,6 +74,13 @@ def test_all_positive_verdicts_are_forbidden_however_few_are_added(top: int, ord
         (4, 10),
         (4, 60),
     ]
+
+
+@pytest.mark.parametrize(("decay", "expected"), [(0.0, [0.6, 0.6, 0.6, 0.6]), (1.0, [0.6, 0.3, 0.2, 0.06])])
+def test_the_kth_row_of_a_user_weighs_the_kth_part(decay: float, expected: list[float]) -> None:
+    """Or all the same, where nothing decays; places count from 0."""
+    assert row_weights(np.array([0, 1, 2, 9]), 0.6, decay) == pytest.approx(expected)
+    assert row_weights(np.array([3]), 0.6, 0.5) == pytest.approx([0.6 / 2])
 
 
 def test_the_summary_counts_what_was_made() -> None:

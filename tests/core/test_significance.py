@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+from itertools import product
 
 import numpy as np
 import pytest
 from scipy import stats
 
 from recbole_dtlns.errors import ConfigError
-from recbole_dtlns.evaluation.significance import TESTS, flips_for, holm, margin_test, paired_test
+from recbole_dtlns.evaluation.significance import TESTS, MarginTest, flips_for, holm, margin_test, paired_test
 
 
 def noisy(shift: float, users: int = 400, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -56,11 +57,39 @@ def test_the_permutation_test_is_exact_where_all_flips_can_be_tried() -> None:
 def test_random_flips_find_the_probability_that_all_flips_have() -> None:
     """Sixteen users: 65,536 sign patterns, tried one by one or drawn."""
     model = np.linspace(-0.9, 2.1, 16)
-    exact = paired_test(model, np.zeros(16), flips=2**16).p
+    exact = paired_test(model, np.zeros(16), flips=2**16 - 1).p
     expected = stats.permutation_test((model,), np.mean, permutation_type="samples", n_resamples=np.inf).pvalue
     assert exact == pytest.approx(expected)
     assert 0.005 < exact < 0.05
-    assert paired_test(model, np.zeros(16), flips=65_000).p == pytest.approx(exact, rel=0.15)
+    drawn = paired_test(model, np.zeros(16), flips=2**16 - 2).p
+    assert drawn == pytest.approx(exact, rel=0.15) and drawn != exact
+
+
+@pytest.mark.parametrize("unit", [1 / 3, 1e9 / 3, 1e-9 / 3])
+def test_sums_that_differ_by_rounding_alone_are_equal(unit: float) -> None:
+    """Differences are often multiples of one number, so that many sums are equal; in integers they are so exactly."""
+    steps = np.array([5, 4, -3, 3, 2, 2, 1, -1, 1, 1])
+    sums = np.array(list(product([-1, 1], repeat=len(steps)))) @ steps
+    assert paired_test(steps * unit, np.zeros(10)).p == (np.abs(sums) >= steps.sum()).mean()
+    assert margin_test(steps * unit, np.zeros(10), 0.0).p == (sums >= steps.sum()).mean()
+
+
+@pytest.mark.parametrize("users", [20, 3_200])
+def test_gains_and_losses_that_cancel_prove_nothing(users: int) -> None:
+    """Every flip is as extreme, and is counted once, be they drawn at once or in parts."""
+    assert paired_test(np.tile([0.5, -0.5], users // 2), np.zeros(users)).p == 1.0
+
+
+def test_every_user_is_flipped_once() -> None:
+    """No other signs give so large a sum as all gains: of 9,999 flips none, unless one user's gain is taken twice."""
+    gains = np.array([100.0] * 8 + [1.0] * 16)
+    assert paired_test(gains, np.zeros(24)).p == paired_test(gains[::-1], np.zeros(24)).p == 1e-4
+
+
+def test_eight_users_have_all_256_signs() -> None:
+    """What the other eight add is too little to matter: two of 256 sign patterns are as extreme."""
+    gains = np.array([1.0] * 8 + [-1e-6] * 8)
+    assert paired_test(gains, np.zeros(16), flips=65_000).p == pytest.approx(2 / 256, rel=0.15)
 
 
 @pytest.mark.parametrize("n_tests", [1, 40, 51, 300, 2_000])
@@ -70,9 +99,20 @@ def test_a_clear_difference_keeps_two_stars_however_many_tests_there_are(n_tests
     assert flips_for(n_tests) < 1_000_000
 
 
+@pytest.mark.parametrize("n_tests", [5, 51, 500])
+def test_twenty_flips_are_expected_to_reach_the_smallest_level_of_a_table(n_tests: int) -> None:
+    """At p = .01 / n_tests; the true signs are one of the flips counted."""
+    assert 0.01 / n_tests * (flips_for(n_tests) + 1) == pytest.approx(20, rel=1e-9)
+
+
 def test_more_flips_make_a_smaller_probability_possible() -> None:
     model, baseline = noisy(0.05)
     assert [paired_test(model, baseline, flips=flips).p for flips in (9_999, 99_999)] == [1e-4, 1e-5]
+
+
+def test_a_test_that_is_far_from_any_level_gets_no_more_flips() -> None:
+    few, many = (paired_test(*noisy(0.001), flips=flips).p for flips in (9_999, 99_999))
+    assert few == many > 0.1
 
 
 def hits(rate: float, served: np.ndarray, seed: int) -> np.ndarray:
@@ -110,11 +150,24 @@ def test_the_margins_interval_covers_the_true_change_about_as_often_as_it_says()
 
 
 def test_a_change_of_nothing_is_no_percentage() -> None:
-    found = margin_test(np.array([0.0, 1.0, 1.0]), np.zeros(3), 0.1)
-    assert (found.relative, found.low, found.high) == (None, None, None)
+    """The p needs no percentage: it is that of two users, or of two of thirty."""
+    assert margin_test(np.array([0.0, 1.0, 1.0]), np.zeros(3), 0.1) == MarginTest(0.1, None, None, None, 1 / 4)
     rare = np.zeros(30)
     rare[0] = 0.5  # one sample of users in three has no such user
-    assert margin_test(rare * 1.5, rare, 0.1, resamples=99).low is None
+    model = rare * 1.5
+    model[1] = 0.25
+    expected = MarginTest(0.1, pytest.approx(1.0), None, None, 1 / 4)
+    assert margin_test(model, rare, 0.1, resamples=99) == expected
+
+
+@pytest.mark.parametrize(
+    ("gains", "p"), [([], 1.0), ([0.2], 1.0), ([0.2, 0.1], 1 / 4), ([0.2, -0.1], 1 / 2), ([-0.2, -0.1], 1.0)]
+)
+def test_a_margin_is_tested_on_one_side(gains: list[float], p: float) -> None:
+    """Of the four sign patterns of two users; one user, who may go either way, proves nothing."""
+    baseline = np.full(4, 0.5)
+    model = baseline + np.pad(gains, (0, 4 - len(gains)))
+    assert margin_test(model, baseline, 0.0, resamples=9).p == p
 
 
 def test_wilcoxon_is_scipys() -> None:
@@ -139,10 +192,18 @@ def test_the_seed_repeats_the_interval_and_the_flips(test: str) -> None:
     assert (first.low, first.high) != (other.low, other.high)
 
 
-def test_the_interval_is_that_of_percentiles() -> None:
-    """Of means over users drawn with repetition; other intervals lie elsewhere where a few users gain much."""
+def test_the_seed_repeats_the_test_against_a_margin() -> None:
+    first, again, other = (margin_test(*noisy(0.0545), 0.1, resamples=199, seed=seed) for seed in (1, 1, 2))
+    assert first == again
+    assert (first.low, first.high) != (other.low, other.high) and first.p != other.p
+
+
+@pytest.mark.parametrize("step", [1, -1], ids=["last", "first"])
+def test_the_interval_is_that_of_percentiles(step: int) -> None:
+    """Of means over users drawn with repetition; other intervals lie elsewhere where a few users gain much, be they the
+    first or the last."""
     random = np.random.default_rng(0)
-    difference = np.append(random.normal(0, 0.1, 37), [3.0, 4.0, 5.0])
+    difference = np.append(random.normal(0, 0.1, 37), [3.0, 4.0, 5.0])[::step]
     found = paired_test(difference, np.zeros(40), confidence=0.9)
     means = difference[random.integers(0, 40, (20_000, 40))].mean(axis=1)
     assert (found.low, found.high) == pytest.approx(np.quantile(means, [0.05, 0.95]), abs=0.02)

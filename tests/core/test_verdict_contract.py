@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -26,10 +27,12 @@ def verdicts(n: int, probability: float = 1.0, label: int = 1) -> Verdicts:
         (None, "None, and no Verdicts"),
         (verdicts(ASKED - 5), f"one for each of {ASKED} pairs"),
         (verdicts(ASKED + 5), f"one for each of {ASKED} pairs"),
-        (Verdicts([1.0] * ASKED, [1] * ASKED), "the shape None"),
+        (Verdicts([1.0] * ASKED, [1] * ASKED), "verdicts whose probability has the shape None"),
+        (replace(verdicts(ASKED), label=np.ones(3, np.int8)), r"verdicts whose label has the shape \(3,\)"),
         (verdicts(ASKED, label=7), "the label 7"),
         (verdicts(ASKED, np.nan), "the probability nan"),
         (verdicts(ASKED, 5), "the probability 5"),
+        (verdicts(ASKED, 1.25), "the probability 1.25"),
         (verdicts(ASKED, -3), "the probability -3"),
     ],
 )
@@ -48,3 +51,7 @@ def test_an_abstention_needs_no_probability() -> None:
             return verdicts(ASKED, np.nan, label=2)
 
     assert Judging(Silent(), Rehearsing()).ask(block_question(), lambda: None).counts()["abstain"] == ASKED
+
+
+def test_a_judge_has_nothing_to_remark_unless_it_says_so() -> None:
+    assert Judge().remark({"judge": "silent"}) == ""
