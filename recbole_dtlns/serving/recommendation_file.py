@@ -10,7 +10,6 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from filelock import FileLock, Timeout
@@ -50,15 +49,15 @@ class RecommendationFile:
 
     def write(
         self,
-        users: np.ndarray,
-        recommend: Callable[[np.ndarray], Recommendations],
+        users: Sequence[str],
+        recommend: Callable[[Sequence[str]], Recommendations],
         request: Mapping[str, Any],
         users_per_shard: int = USERS_PER_SHARD,
     ) -> None:
         """Ask for all users, and write the file when all are there.
 
         Args:
-            users: tokens [n].
+            users: tokens, at least one.
             recommend: answers for some of them, in their order.
             request: plain data that says all that the answers depend on, besides the user.
             users_per_shard: how many are asked for at once.

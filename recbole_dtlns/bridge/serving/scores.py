@@ -37,14 +37,20 @@ class ModelScores:
     @torch.no_grad()
     def block(self, users: np.ndarray, items: np.ndarray | None) -> torch.Tensor:
         """Scores [B, n] of some items (None: of all ids) for users [B]."""
-        if self._ranks_all:
-            asked = self._dataset.join(Interaction({self._dataset.uid_field: torch.as_tensor(users)}))
-            with quiet_recbole():
-                scores = self._model.full_sort_predict(asked.to(self._model.device)).view(-1, self.n_items)
+        scores = self._of_all_items(users) if self._ranks_all else None
+        if scores is not None:
             return scores if items is None else scores[:, torch.as_tensor(items, device=scores.device)]
         wanted = np.arange(self.n_items) if items is None else items
-        scores = self.pairs(np.repeat(users, len(wanted)), np.tile(wanted, len(users)))
-        return scores.view(len(users), len(wanted))
+        return self.pairs(np.repeat(users, len(wanted)), np.tile(wanted, len(users))).view(len(users), -1)
+
+    def _of_all_items(self, users: np.ndarray) -> torch.Tensor | None:
+        asked = self._dataset.join(Interaction({self._dataset.uid_field: torch.as_tensor(users)}))
+        try:
+            with quiet_recbole():
+                return self._model.full_sort_predict(asked.to(self._model.device)).view(-1, self.n_items)
+        except NotImplementedError:  # RecBole's sign that a model only scores pair by pair
+            self._ranks_all = False
+            return None
 
     @torch.no_grad()
     def pairs(self, users: np.ndarray, items: np.ndarray) -> torch.Tensor:

@@ -36,6 +36,7 @@ class TrainedRun:
         leaking: whether its protocol let test pairs through, so that the metrics are none of the model's.
         model: RecBole's, in evaluation mode, on its device.
         users, items: tokens of those that it knows, in the order of their vectors.
+        columns: what the data set calls users and items.
     """
 
     def __init__(
@@ -49,9 +50,9 @@ class TrainedRun:
         kept: KeptData,
     ) -> None:
         self.folder, self.config, self.metrics, self.leaking, self.model = folder, config, metrics, leaking, model
-        self._columns = (config["USER_ID_FIELD"], config["ITEM_ID_FIELD"])
+        self.columns = (config["USER_ID_FIELD"], config["ITEM_ID_FIELD"])
         self._users, self._items = (
-            Tokens(kind, kept.tokens[field]) for kind, field in zip(("users", "items"), self._columns, strict=True)
+            Tokens(kind, kept.tokens[field]) for kind, field in zip(("users", "items"), self.columns, strict=True)
         )
         self._asked = scores
         self._observed = kept.observed
@@ -92,12 +93,12 @@ class TrainedRun:
         blocks = list(rank(self._scores, ids, k, self._excluded(exclude), self._candidates(candidates)))
         if not blocks:
             nothing = np.zeros((0, k))
-            return Recommendations(self._users.by_id[ids], nothing.astype(object), nothing, self._columns)
+            return Recommendations(self._users.by_id[ids], nothing.astype(object), nothing, self.columns)
         items = np.concatenate([block.items for block in blocks])
         tokens = self._items.by_id[np.maximum(items, 0)]
         tokens[items < 0] = None
         scores = np.concatenate([block.scores for block in blocks])
-        return Recommendations(self._users.by_id[ids], tokens, scores, self._columns)
+        return Recommendations(self._users.by_id[ids], tokens, scores, self.columns)
 
     def _candidates(self, tokens: Iterable[str] | None) -> np.ndarray | None:
         if tokens is None:
