@@ -66,6 +66,7 @@ def _run(given: argparse.Namespace) -> int:
         "excluded": _digest(given.exclude if Path(given.exclude).is_file() else None),
         "candidates": _digest(given.candidates),
     }
+    recommend(users[:1])  # what is wrong with the options is said before anything is written
     file.write(users, recommend, request)
     mark = "LEAKING: " if run.leaking else ""
     print(f"{mark}{given.k} items for each of {len(users)} users: {file.path}")
