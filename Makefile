@@ -74,6 +74,7 @@ bench: install
 	$(BIN)/python benchmarks/graph_bounds.py
 	$(BIN)/python benchmarks/growth.py
 	$(BIN)/python benchmarks/teachers.py
+	$(BIN)/python benchmarks/recommend.py
 	$(BIN)/python benchmarks/samples.py
 	$(BIN)/python benchmarks/readme.py
 

@@ -94,10 +94,11 @@ def _sealed(payload: bytes) -> bytes:
 
 def _unsealed(content: bytes) -> tuple[bytes, bool]:
     """A file's zip part and whether it had a checksum, which is compared; without one, at least the zip file's own."""
-    start, seal, digest = content.rpartition(_SEAL)
-    if seal:
-        payload = start[: -len(_NO_COMMENT)] + _NO_COMMENT
-        if hashlib.sha256(payload).hexdigest().encode() != digest:
+    end = content.rfind(_SEAL)
+    if end >= 0:
+        whole = memoryview(content)  # slices of it copy nothing: a checkpoint may take a good part of the memory
+        payload = b"".join([whole[: max(0, end - len(_NO_COMMENT))], _NO_COMMENT])
+        if hashlib.sha256(payload).hexdigest().encode() != whole[end + len(_SEAL) :]:
             raise _Damaged("its content does not match its checksum")
         return payload, True
     try:
