@@ -1,8 +1,8 @@
 """Seconds from a run folder to recommendations, beside RecBole's `full_sort_topk` over the same users in one process.
 
-RecBole needs the data set loaded, split and made into loaders before it can rank; that is its side of loading. Lists of
-both are compared. Rankings are timed in turns; what is shown are medians of the processor's time, in which other work on
-the machine does not count.
+RecBole needs the data set loaded, split and made into loaders before it can rank; that is its side of loading. The
+lists of both are compared. Rankings are timed in turns; what is shown are medians of the processor's time, which other
+work on the machine hardly touches.
 """
 
 from __future__ import annotations

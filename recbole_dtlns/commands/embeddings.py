@@ -18,7 +18,7 @@ def _run(given: argparse.Namespace) -> int:
 
     run = load_run(given.run, allow_leaking=given.allow_leaking, device=given.device)
     about = {"model": run.config["model"], "dataset": run.config["dataset"], "leaking": run.leaking}
-    written = run.vectors().write(given.output, about)
+    written = run.vectors.write(given.output, about)
     mark = "LEAKING: " if run.leaking else ""
     print(f"{mark}vectors of {len(run.users)} users and {len(run.items)} items: {given.output} ({', '.join(written)})")
     return 0

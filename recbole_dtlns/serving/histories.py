@@ -29,6 +29,11 @@ class Histories:
     def __len__(self) -> int:
         return len(self.items)
 
+    def pairs(self) -> PairSet:
+        """All of them as pairs."""
+        users = np.repeat(np.arange(len(self.ends)), np.diff(self.ends, prepend=0))
+        return PairSet(users, self.items.astype(np.int64))
+
     def of_user(self, user: int) -> np.ndarray:
         """Items of one user, ascending."""
         return self.items[self.ends[user - 1] if user else 0 : self.ends[user]]

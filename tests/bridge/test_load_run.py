@@ -118,7 +118,7 @@ def test_a_subclass_that_scores_otherwise_has_no_vectors(tiny: dict[str, Any]) -
     run = train(f"{__name__}:Opposite", tiny, **PLAIN)
     assert_alike(run)
     with pytest.raises(UnsupportedModelError, match="predicts otherwise than the model"):
-        load_run(run.folder).vectors()
+        _ = load_run(run.folder).vectors
 
 
 def test_features_of_items_are_kept(tiny: dict[str, Any]) -> None:
@@ -151,8 +151,10 @@ def test_a_folder_that_was_moved_needs_neither_data_nor_cache_and_is_not_written
 
 def test_loading_leaves_the_process_as_it_was(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3")
+    monkeypatch.setattr(torch.backends.cudnn, "deterministic", False)
     states = torch.get_rng_state(), np.random.get_state()[1].copy()
     load_run(run.folder)
+    assert not torch.backends.cudnn.deterministic
     assert torch.equal(torch.get_rng_state(), states[0]) and (np.random.get_state()[1] == states[1]).all()
     assert os.environ["CUDA_VISIBLE_DEVICES"] == "3"
 
@@ -188,6 +190,22 @@ def test_observed_is_all_that_the_data_hold_and_evaluation_leaves_test_in(run: R
     assert shown([item]) == {pair for pair in everything if pair[1] != item}
     mine = {item for parted in parts for whose, item in parted if whose == user}
     assert set(found.history(user)) == mine
+
+
+def test_an_item_met_again_in_test_is_evaluated_and_observed(tiny: dict[str, Any]) -> None:
+    train_file, test_file = (Path(f"data/tiny/tiny.{part}.inter") for part in ("train", "test"))
+    again = train_file.read_text().splitlines()[1:9]
+    test_file.write_text("\n".join([*test_file.read_text().splitlines(), *again, ""]))
+    run = train("BPR", tiny, **PLAIN)
+    assert_alike(run)
+    found, (user, item) = load_run(run.folder), again[0].split("\t")
+    assert item in found.history(user)
+    shown = {name for name, _ in next(iter(found.recommend(user, len(found.items), "evaluation")))[1]}
+    assert item in shown
+
+
+def test_with_repeatable_items_evaluation_leaves_nothing_out(tiny: dict[str, Any]) -> None:
+    assert_alike(train("BPR", tiny, **PLAIN, repeatable=True))
 
 
 def test_hidden_train_pairs_are_observed_and_evaluated(tiny: dict[str, Any]) -> None:
@@ -255,6 +273,8 @@ def test_unknown_tokens_are_counted_and_the_first_ten_named(run: Run) -> None:
 def test_products_of_the_vectors_order_items_as_recommend_does(model: str, tiny: dict[str, Any]) -> None:
     needs_faiss(model)
     found = load_run(train(model, tiny, **PLAIN, **SMALL.get(model, {})).folder)
+    with pytest.raises(ValueError, match="read-only"):
+        found.item_vectors[0] = 0
     products = found.user_vectors @ found.item_vectors.T
     best = found.recommend(found.users, K, exclude=None)
     place = {item: number for number, item in enumerate(found.items)}

@@ -39,8 +39,8 @@ def test_the_section_is_run_as_it_stands(capsys: pytest.CaptureFixture[str]) -> 
 
 
 def test_every_value_of_exclude_is_listed() -> None:
-    from recbole_dtlns.bridge.serving.trained_run import _PARTS
+    from recbole_dtlns.bridge.serving.trained_run import EVALUATION, OBSERVED
     from recbole_dtlns.commands.recommend import NONE
 
     listed = re.findall(r"^\| `(\w+)`", SECTION, re.MULTILINE)
-    assert listed == [*_PARTS, NONE]
+    assert listed == [OBSERVED, EVALUATION, NONE]

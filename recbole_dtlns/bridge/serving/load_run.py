@@ -112,18 +112,27 @@ def _is_fitted(cls: type, state: Mapping[str, Any]) -> bool:
 
 def _constructed(cls: type, config: DTLNSConfig, dataset: KeptDataset, folder: Path) -> AbstractRecommender:
     """The model as training constructed it: what it draws there (histories, neighbours) is no part of its weights."""
-    before = RandomState.taken()
     try:
-        with quiet_recbole():
-            init_seed(config["seed"] + config["local_rank"], config["reproducibility"])
+        with quiet_recbole(), _seeded_as_training(config):
             return cls(config, dataset).to(config["device"])
     except (AttributeError, KeyError, OSError) as error:
         raise CheckpointError(
             f"{cls.__name__} cannot be made from {folder} ({type(error).__name__}: {error}): its constructor reads "
             "something that run folders do not keep, such as a file beside the data set"
         ) from error
+
+
+@contextmanager
+def _seeded_as_training(config: DTLNSConfig) -> Iterator[None]:
+    """The seed with which training made its model; the process's own random numbers go on afterwards."""
+    cudnn = torch.backends.cudnn
+    before, flags = RandomState.taken(), (cudnn.benchmark, cudnn.deterministic)
+    try:
+        init_seed(config["seed"] + config["local_rank"], config["reproducibility"])
+        yield
     finally:
         before.restore()
+        cudnn.benchmark, cudnn.deterministic = flags
 
 
 def _metrics(folder: Path, saved: Checkpoint) -> dict[str, Any]:

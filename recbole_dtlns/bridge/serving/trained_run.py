@@ -11,7 +11,7 @@ import numpy as np
 from recbole.model.abstract_recommender import AbstractRecommender
 
 from recbole_dtlns.bridge.models.capabilities import capability
-from recbole_dtlns.bridge.serving.kept_data import HIDDEN, TEST, TRAIN, VALID, KeptData
+from recbole_dtlns.bridge.serving.kept_data import TEST, TRAIN, VALID, KeptData
 from recbole_dtlns.bridge.serving.scores import ModelScores, ProductScores, product_scores
 from recbole_dtlns.data.item_sets import PairSet
 from recbole_dtlns.errors import ConfigError, DataError, UnsupportedModelError
@@ -23,7 +23,6 @@ from recbole_dtlns.serving.vector_files import Vectors
 
 Exclusion = str | None | Mapping[str, Iterable[str]] | Sequence[str]
 OBSERVED, EVALUATION = "observed", "evaluation"
-_PARTS = {OBSERVED: (TRAIN, HIDDEN, VALID, TEST), EVALUATION: (TRAIN, VALID)}
 
 
 class TrainedRun:
@@ -78,8 +77,8 @@ class TrainedRun:
             users: tokens; one that is a string stands for itself.
             k: length of the lists; they are shorter where fewer items are left.
             exclude: what is not recommended. `observed`: all that the data set holds of the user, in train, validation
-                and test; `evaluation`: train and validation, which the metrics on test, and RecBole's
-                `full_sort_topk`, leave out; None: nothing. Else tokens: items by user, or items for every user; those
+                and test; `evaluation`: what the metrics on test, and RecBole's `full_sort_topk`, leave out, which is
+                train and validation; None: nothing. Else tokens: items by user, or items for every user; those
                 that the model does not know are never recommended anyway.
             candidates: items that may be recommended, such as those in stock; None for all.
 
@@ -148,7 +147,7 @@ class TrainedRun:
         Raises:
             UnsupportedModelError: the model's scores are no products of two vectors.
         """
-        return self.vectors().of_users
+        return self.vectors.of_users
 
     @property
     def item_vectors(self) -> np.ndarray:
@@ -157,10 +156,11 @@ class TrainedRun:
         Raises:
             UnsupportedModelError: the model's scores are no products of two vectors.
         """
-        return self.vectors().of_items
+        return self.vectors.of_items
 
+    @cached_property
     def vectors(self) -> Vectors:
-        """Both, with their tokens.
+        """Both, with their tokens. They may be the model's own, so they are not to be written into.
 
         Raises:
             UnsupportedModelError: the model's scores are no products of two vectors.
@@ -172,8 +172,10 @@ class TrainedRun:
                 f"{name} has no vectors whose products are its scores: it {why}. Its recommendations: "
                 f"recbole-dtlns recommend {self.folder}"
             )
-        tables = (table[1:].float().cpu().numpy() for table in (self._products.users, self._products.items))
-        return Vectors(self.users, self.items, *tables)
+        users, items = (table[1:].float().cpu().numpy() for table in (self._products.users, self._products.items))
+        for table in (users, items):
+            table.setflags(write=False)
+        return Vectors(self.users, self.items, users, items)
 
     def _excluded(self, exclude: Exclusion) -> Excluded:
         if exclude is None:
@@ -192,10 +194,19 @@ class TrainedRun:
         return Excluded([Histories.of(PairSet.of(users[known], items[known]), len(self._users))])
 
     def _known_histories(self, which: str) -> list[Histories]:
-        if which not in _PARTS:
+        if which not in (OBSERVED, EVALUATION):
             raise ConfigError(
                 f"exclude is '{which}': it must be '{OBSERVED}', '{EVALUATION}', None, items by user, or items"
             )
-        if which == EVALUATION and self.config["repeatable"]:  # then RecBole masks nothing either
-            return []
-        return [self._observed[part] for part in _PARTS[which]]
+        return [self._evaluation_mask] if which == EVALUATION else list(self._observed.values())
+
+    @cached_property
+    def _evaluation_mask(self) -> Histories:
+        """RecBole's for test: train and validation, without what the user met again in test."""
+        n_users = len(self._users)
+        if self.config["repeatable"]:  # what users have is offered to them again
+            return Histories.of(PairSet.of(np.array([]), np.array([])), n_users)
+        train, valid, test = (self._observed[part].pairs() for part in (TRAIN, VALID, TEST))
+        known, width = train.union(valid), len(self._items)
+        again = np.isin(known.users * width + known.items, test.users * width + test.items)
+        return Histories.of(known.where(~again), n_users)
