@@ -66,7 +66,7 @@ class CalibratedJudge(Judge):
                 "the calibrated judge trains the teacher again without some pairs, which neither a checkpoint nor a "
                 "file of candidates allows"
             )
-        examples = _examples(rehearsal)
+        examples = examples_of(rehearsal)
         facts: dict[str, Any] = {"hidden_found": int(examples.answers.sum())}
         if rehearsal.trees_not_read:
             facts["trees_not_read"] = list(rehearsal.trees_not_read)
@@ -119,7 +119,7 @@ class _ByRank:
         return 1 / (2.0 + self._ranks)
 
 
-def _examples(rehearsal: Rehearsal) -> Examples:
+def examples_of(rehearsal: Rehearsal) -> Examples:
     """The candidates of all rehearsals, with the answers."""
     parts = [
         Examples(pair_features(one.question), one.answers(), one.question.candidates.users) for one in rehearsal.all
