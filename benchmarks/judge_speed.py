@@ -1,8 +1,8 @@
 """Pairs per second of the judges that ask nobody, on one core, at Sports size and beyond.
 
 Data: the published Sports train pairs and trees; ItemKNN's 20 candidates for every user, or, for a council, the 50 best
-of each of the four teachers of the preset `best`; larger sizes repeat the users. A learnt judge is timed where it judges
-(features and probabilities of the real candidates, the item graph included); learning from hidden positives is
+of each of the four teachers of the preset `best`; larger sizes repeat the users. A learnt judge is timed where it
+judges (features and probabilities of the real candidates, the item graph included); learning from hidden positives is
 reported beside it, without the teachers' fitting. Memory is the largest resident size while judging, less that before
 (Linux).
 """
