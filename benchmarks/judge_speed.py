@@ -79,7 +79,7 @@ def council_question(sports: Path) -> tuple[Question, Rehearsal]:
 
 
 def measure(given: argparse.Namespace, name: str) -> dict[str, dict[str, float]]:
-    """In a process of its own, by times: pairs, seconds (median), and memory in MiB."""
+    """In a process of its own, by times: pairs, processor seconds (median), and memory in MiB."""
     with multiprocessing.get_context("spawn").Pool(1) as pool:
         return pool.apply(_measure, (given.sports, name, given.rounds))
 
@@ -91,10 +91,10 @@ def _measure(sports: Path, name: str, rounds: int) -> dict[str, dict[str, float]
         run: Callable[[Question], Any] = StructuralJudge(threshold=0.5).judge
         learning = 0.0
         if learner is not None:
-            start = time.perf_counter()
+            start = time.process_time()
             examples = examples_of(rehearsal)
             run = partial(CalibratedJudge().apply, learnt(examples, chosen(examples, learner, 42), 42))
-            learning = time.perf_counter() - start
+            learning = time.process_time() - start
         small = replace(small, views=published_trees(sports, small.train))
         return dict(_timed(run, small, rounds, learning))
 
@@ -110,9 +110,9 @@ def _timed(
         Path("/proc/self/clear_refs").write_text("5")  # the peak counts from here
         seconds = []
         for _ in range(rounds):
-            start = time.perf_counter()
+            start = time.process_time()
             run(question)
-            seconds.append(time.perf_counter() - start)
+            seconds.append(time.process_time() - start)
         pairs, median = len(question.candidates), statistics.median(seconds)
         memory = _resident("VmHWM") - before
         yield (
@@ -142,7 +142,7 @@ def main() -> None:
             row = [f"{one['pairs']:,}", f"{one['seconds']:.2f}", f"{one['pairs/s']:,.0f}", f"{bytes_per_pair:.0f}"]
             rows.append([name, *row, f"{one['learning']:.1f}", f"{exponent:.2f}"])
             print(*rows[-1], sep="  ", flush=True)
-    headers = ["judge", "pairs", "seconds", "pairs/s", "bytes/pair", "learning, s", "exponent of time"]
+    headers = ["judge", "pairs", "processor seconds", "pairs/s", "bytes/pair", "learning, s", "exponent of time"]
     write_results("judge_speed", {"machine": machine(1), **found}, table(headers, rows))
 
 

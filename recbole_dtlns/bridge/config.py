@@ -49,6 +49,7 @@ _GIVEN_TOO = ("valid_metric_bigger",)  # RecBole documents it, and replaces it
 _MISSING = object()
 _ALLOW_UNKNOWN = "allow_unknown_keys"
 _OF_THE_RUN = (_ALLOW_UNKNOWN, "resume_from")  # keys of this package that have no prefix
+_HIDE_LAST = f"{PREFIX}judge_hide_last"
 _FILES = ("_file", "_files", "_paths", "_checkpoint", "_labels", "_dir")
 
 
@@ -84,6 +85,8 @@ class DTLNSConfig(Config):
         super().__init__(model, dataset, list(config_file_list or []), dict(config_dict or {}))
         if issubclass(self.model_class, Council):
             self.final_config_dict.update({PREFIX + key: value for key, value in UNTRAINED.items()})
+        if self.final_config_dict[_HIDE_LAST] == "auto":
+            self.final_config_dict[_HIDE_LAST] = self.final_config_dict["eval_args"]["order"] == "TO"
         self.settings = DTLNSSettings.from_config(self.final_config_dict)
         for teacher in self.settings.flat["teachers"] or [self.settings.teacher]:
             check_teacher(teacher)
