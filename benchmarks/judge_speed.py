@@ -29,7 +29,7 @@ from recbole_dtlns.data.hiding import hide_positives
 from recbole_dtlns.data.interactions import TrainInteractions
 from recbole_dtlns.judges.calibrated import CalibratedJudge, examples_of
 from recbole_dtlns.judges.contract import Question, Rehearsal
-from recbole_dtlns.judges.learners import chosen, learnt
+from recbole_dtlns.judges.learners import LearnerName, chosen, learnt
 from recbole_dtlns.judges.structural import StructuralJudge
 from recbole_dtlns.teachers.closed_form import CoOccurrence, ItemKNN
 from recbole_dtlns.teachers.contract import Candidates, top_candidates
@@ -38,7 +38,7 @@ from recbole_dtlns.teachers.neighbour_ridge import NeighbourRidge
 from recbole_dtlns.teachers.spectral import GFCF
 
 # By name: whether a council is asked, and what learns.
-JUDGES = {
+JUDGES: dict[str, tuple[bool, LearnerName | None]] = {
     "structural": (False, None),
     "calibrated": (False, "logistic"),
     "of a council": (True, "logistic"),
