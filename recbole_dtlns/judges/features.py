@@ -8,6 +8,7 @@ import numpy as np
 
 from recbole_dtlns.judges.contract import Question
 from recbole_dtlns.judges.history import CoOccurrence, TreeSimilarity, over_history
+from recbole_dtlns.numerics.groups import places
 from recbole_dtlns.teachers.council import Opinions
 from recbole_dtlns.teachers.spectral import spectral_scores
 
@@ -101,5 +102,5 @@ def _ranks(users: np.ndarray, scores: np.ndarray) -> np.ndarray:
     """Rank of every pair by its score among its user's pairs, from 0; of equal ones in the order given."""
     order = np.lexsort((-scores, users))  # stable
     ranks = np.empty_like(order)
-    ranks[order] = np.arange(len(users)) - np.searchsorted(users, users)
+    ranks[order] = places(users)
     return ranks

@@ -11,6 +11,7 @@ import scipy.sparse as sp
 
 from recbole_dtlns.data.interactions import TrainInteractions
 from recbole_dtlns.errors import ConfigError, DataError
+from recbole_dtlns.numerics.groups import places
 from recbole_dtlns.teachers.contract import Candidates, FittedTeacher, Teacher, top_candidates
 
 _USERS_AT_ONCE = 2048
@@ -120,8 +121,8 @@ def joined(
         blocks.append(_joined_block([_rows(found, start, stop) for found in asked.values()], train.n_items, k, depth))
         progress(stop - start)
     users, items, scores, ranks, strengths = (np.concatenate(columns) for columns in zip(*blocks, strict=True))
-    places = (np.arange(len(users)) - np.searchsorted(users, users)).astype(np.int32)
-    candidates = Candidates(users.astype(np.int32), items.astype(np.int32), places, scores)
+    of_user = places(users).astype(np.int32)
+    candidates = Candidates(users.astype(np.int32), items.astype(np.int32), of_user, scores)
     return candidates, Opinions(tuple(asked), ranks, strengths)
 
 
