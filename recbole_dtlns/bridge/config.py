@@ -48,7 +48,7 @@ _GIVEN_TOO = ("valid_metric_bigger",)  # RecBole documents it, and replaces it
 _MISSING = object()
 _ALLOW_UNKNOWN = "allow_unknown_keys"
 _OF_THE_RUN = (_ALLOW_UNKNOWN, "resume_from")  # keys of this package that have no prefix
-_FILES = ("_file", "_files", "_paths", "_checkpoint", "_labels", "_dir")
+_FILES = ("_file", "_files", "_paths", "_checkpoint", "_labels", "_dir", "_ids")
 
 
 def preset_file(preset: str) -> Traversable:

@@ -119,6 +119,11 @@ class Stage(Component):
         return artefact
 
 
+def text_inputs(train: TrainInteractions, reads_text: bool) -> dict[str, str]:
+    """What a result is kept by where items' texts have a part in it; nothing where they have none."""
+    return {"text": digest_of(train.text_vectors)} if reads_text else {}
+
+
 def file_digest(file: str, what: str) -> str:
     """SHA-256 of a file's content.
 
