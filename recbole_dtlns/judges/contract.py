@@ -17,6 +17,8 @@ from recbole_dtlns.teachers.contract import Candidates
 from recbole_dtlns.teachers.council import Opinions
 from recbole_dtlns.trees.item_tree import ItemTree
 
+TEXT_VIEW = "text"  # name of the item tree that is grown from what items say
+
 if TYPE_CHECKING:
     from recbole_dtlns.judges.language_model.judge import LLMJudge
 

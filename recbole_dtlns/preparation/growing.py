@@ -11,7 +11,7 @@ from pydantic import Field, model_validator
 from recbole_dtlns.components import ComponentConfig, InputFile, Seed, SharedKey
 from recbole_dtlns.data.co_occurrence import MAX_HISTORY
 from recbole_dtlns.errors import ConfigError, DataError
-from recbole_dtlns.judges.contract import Question
+from recbole_dtlns.judges.contract import TEXT_VIEW, Question
 from recbole_dtlns.judges.controls import with_random_paths, with_shuffled_paths
 from recbole_dtlns.preparation.stage import Stage, Workbench, digest_of, file_digest
 from recbole_dtlns.storage.artefact_store import Arrays, Facts
@@ -202,7 +202,7 @@ class TextTree(GrownTree):
 
     config: Config
     name = "text tree"
-    view = "text"
+    view = TEXT_VIEW
 
     def run(self, bench: Workbench) -> dict[str, ItemTree]:
         """The tree by its name; nothing where it is not asked for.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from recbole_dtlns.errors import ConfigError
+from recbole_dtlns.judges.language_model.prompt import Prompt
 from recbole_dtlns.judges.table import JUDGES
 from recbole_dtlns.llm.table import ENGINES
 from recbole_dtlns.losses.table import LOSSES
@@ -97,6 +98,13 @@ def _check_text(settings: DTLNSSettings) -> None:
     flat = settings.flat
     readers = [f"dtlns_teachers: {name}" for name in flat["teachers"] or [settings.teacher] if _reads_text(name)]
     readers += [f"dtlns_{key}" for key in ("text_tree", "judge_reads_text") if flat[key]]
+    judge = config_of(JUDGES.get(settings.judge))
+    asks = judge is not None and "judge_prompt" in judge.keys(settings.judge)
+    if asks and not flat["text_fields"] and Prompt.load(flat["judge_prompt"]).reads_text:
+        raise ConfigError(
+            f"dtlns_judge_prompt: {flat['judge_prompt']} shows what items say: set dtlns_text_fields to fields of the "
+            ".item file, such as [title]"
+        )
     if readers and not has_text(settings):
         raise ConfigError(
             f"{readers[0]} reads what items say: set dtlns_text_fields to fields of the .item file, such as [title], "

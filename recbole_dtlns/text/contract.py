@@ -118,7 +118,7 @@ def check_vectors(vectors: Any, n_items: int, encoder: str) -> np.ndarray:
         ContractError: the shape is wrong.
         DataError: a number is none.
     """
-    shape = getattr(vectors, "shape", ())
+    shape: tuple[int, ...] = getattr(vectors, "shape", ())
     if len(shape) != 2 or shape[0] != n_items or shape[1] == 0:
         raise ContractError(
             f"the encoder '{encoder}' gave vectors of the shape {shape or None}, and a row of numbers for each of "

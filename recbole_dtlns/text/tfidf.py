@@ -57,4 +57,6 @@ class TFIDF(Encoder):
             counts = TfidfVectorizer(sublinear_tf=True, **_PIECES[self.config.pieces]).fit_transform(texts)
         except ValueError as error:  # an empty vocabulary
             raise DataError(f"the {len(texts)} texts hold no word: check dtlns_text_fields ({error})") from error
-        return column_factors(sp.csr_array(counts.T), self.config.dim)
+        vectors = column_factors(sp.csr_array(counts.T), self.config.dim)
+        vectors[np.diff(counts.indptr) == 0] = 0  # not merely next to nothing
+        return vectors

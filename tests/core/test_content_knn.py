@@ -41,8 +41,7 @@ def test_who_has_only_what_says_nothing_has_no_candidates() -> None:
 
 
 def test_an_item_whose_pairs_are_hidden_is_ranked_by_what_it_says() -> None:
-    users, items = TRAIN.histories()
-    hidden = TRAIN.without(items == 2)
+    hidden = TRAIN.without(TRAIN.histories()[1] == 2)
     scores = ContentKNN().fit(hidden).scores(np.array([0]))
     assert scores[0, 2] == pytest.approx(0)
     assert np.asarray(hidden.matrix.sum(axis=0)).ravel()[2] == 0

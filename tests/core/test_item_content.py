@@ -108,7 +108,7 @@ def test_vectors_that_nothing_makes_are_asked_for_by_key() -> None:
 def test_a_file_is_read_by_column_and_token() -> None:
     file = Path("x.item")
     file.write_bytes(
-        "item_id:token\ttitle:token_seq\tprice:float\n7\tNA\t1\n007\t\x00odd\t2\n8\n9\tlast\t3\n9\tnewer\t3\n".encode()
+        b"item_id:token\ttitle:token_seq\tprice:float\n7\tNA\t1\n007\t\x00odd\t2\n8\n9\tlast\t3\n9\tnewer\t3\n"
     )
     rows = read_columns(file, "item_id", ["title"])
     assert rows["7"] == {"title": "NA"}
