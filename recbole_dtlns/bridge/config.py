@@ -28,6 +28,7 @@ from recbole_dtlns.settings.renamed import under_new_names
 from recbole_dtlns.settings.settings import DTLNSSettings
 from recbole_dtlns.storage.artefact_store import cache_folder
 from recbole_dtlns.storage.yaml_file import read_yaml_file
+from recbole_dtlns.text.table import ENCODERS
 
 # RecBole derives these from the other keys and the machine. Given from outside they would break it: a `local_rank`, for
 # example, makes it join a group of processes.
@@ -272,6 +273,8 @@ class DTLNSConfig(Config):
         # Servers have names of their own for models, such as the path that they were started with.
         if flat["judge_model"] and ENGINES.make(flat["engine"], flat).loads_model:
             keys.append(f"{PREFIX}judge_model")
+        if flat["text_model"] and getattr(ENCODERS.get(flat["text_encoder"]), "loads_model", False):
+            keys.append(f"{PREFIX}text_model")
         return keys
 
     def plain(self) -> dict[str, Any]:

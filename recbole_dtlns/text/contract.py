@@ -21,10 +21,12 @@ class Encoder(Component):
     Attributes:
         version: of its code; raised when the same inputs give other vectors.
         reads_texts: whether it looks at the texts; False where it has vectors by item already.
+        loads_model: whether it loads `dtlns_text_model` from a folder or by a public name.
     """
 
     version: int
     reads_texts: ClassVar[bool] = True
+    loads_model: ClassVar[bool] = False
 
     def inputs(self) -> dict[str, Any]:
         """Plain data that, with the texts, determines the vectors."""
