@@ -167,6 +167,8 @@ def stage_versions(flat: Mapping[str, Any], teacher_recipe: tuple[int, dict[str,
             its model's defaults.
     """
     judge = JUDGES.make(flat["judge"], flat)
+    encoder = Encoding.from_flat(flat).encoder
+    reads_items = flat["text_fields"] or not encoder.reads_texts
     learnt_from = None if judge.llm in (None, judge) else judge.llm.version
     return {
         "teacher": [Teaching.version, *teacher_recipe],
@@ -174,7 +176,7 @@ def stage_versions(flat: Mapping[str, Any], teacher_recipe: tuple[int, dict[str,
         "tree": build.VERSION,
         "judge": [judge.version, learnt_from, Prompt.load(flat["judge_prompt"]).digest],
         "relabelling": Relabelled.version,
-        **({"text": [Encoding.version, Encoding.from_flat(flat).encoder.version]} if flat["text_fields"] else {}),
+        **({"text": [Encoding.version, encoder.version]} if reads_items else {}),
     }
 
 

@@ -98,6 +98,8 @@ def _check_text(settings: DTLNSSettings) -> None:
     flat = settings.flat
     readers = [f"dtlns_teachers: {name}" for name in flat["teachers"] or [settings.teacher] if _reads_text(name)]
     readers += [f"dtlns_{key}" for key in ("text_tree", "judge_reads_text") if flat[key]]
+    if any(flat["alpha_text"].values) and not flat["text_tree"]:
+        raise ConfigError("dtlns_alpha_text weighs the text tree, and there is none: set dtlns_text_tree: True")
     judge = config_of(JUDGES.get(settings.judge))
     asks = judge is not None and "judge_prompt" in judge.keys(settings.judge)
     if asks and not flat["text_fields"] and Prompt.load(flat["judge_prompt"]).reads_text:

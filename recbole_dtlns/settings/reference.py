@@ -224,6 +224,8 @@ def _yaml_value(key: Key) -> str:
     value = key.plain_default
     if value is None:
         return "~"
+    if value == "":
+        return '""'
     if isinstance(key.default, Schedule) and float(value).is_integer() and type_in_words(key.field).startswith("int"):
         return str(int(value))
     return str(value)
