@@ -61,6 +61,11 @@ class ItemContent:
             raise ConfigError("there are no text vectors: set dtlns_text_fields, or dtlns_text_encoder: file")
         return self.encode()
 
+    @cached_property
+    def vector_digest(self) -> str:
+        """SHA-256 over the vectors and their shape."""
+        return hashlib.sha256(repr(self.vectors.shape).encode() + self.vectors.tobytes()).hexdigest()
+
     @property
     def without_text(self) -> np.ndarray:
         """Positions of the items that say nothing."""

@@ -15,6 +15,7 @@ from tqdm import tqdm
 
 from recbole_dtlns.components import Component, ComponentConfig
 from recbole_dtlns.data.interactions import TrainInteractions
+from recbole_dtlns.data.item_content import ItemContent
 from recbole_dtlns.errors import DataError
 from recbole_dtlns.storage.artefact_store import Arrays, Artefact, ArtefactStore, Facts, cache_folder
 
@@ -121,7 +122,9 @@ class Stage(Component):
 
 def text_inputs(train: TrainInteractions, reads_text: bool) -> dict[str, str]:
     """What a result is kept by where items' texts have a part in it; nothing where they have none."""
-    return {"text": digest_of(train.text_vectors)} if reads_text else {}
+    if not reads_text:
+        return {}
+    return {"text": (train.content or ItemContent.silent(train.n_items)).vector_digest}
 
 
 def file_digest(file: str, what: str) -> str:

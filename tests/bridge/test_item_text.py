@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from block_data import block_pairs, split_pairs
+from embedding_server import Embedder
 from test_protocol_rule import artefact_files
 from tiny_runs import QUICK, train, write_tiny
 
@@ -126,6 +127,21 @@ WITHOUT_WORK = {
     "a text tree without text": ({"dtlns_text_tree": True}, ConfigError, "dtlns_text_tree reads what items say"),
     "a judge without text": ({"dtlns_judge_reads_text": True}, ConfigError, "dtlns_judge_reads_text reads"),
     "an unknown encoder": ({"dtlns_text_encoder": "tfid"}, ConfigError, "unknown text encoder 'tfid'.*'tfidf'"),
+    "a weight of a tree that is not grown": (
+        {"dtlns_text_fields": ["title"], "dtlns_alpha_text": 0.2},
+        ConfigError,
+        "dtlns_alpha_text weighs the text tree",
+    ),
+    "a prompt that shows text without text": (
+        {"dtlns_judge": "llm", "dtlns_judge_model": "m", "dtlns_judge_prompt": "pair_text"},
+        ConfigError,
+        "dtlns_judge_prompt: pair_text shows what items say",
+    ),
+    "an encoder without its model": (
+        {"dtlns_text_fields": ["title"], "dtlns_text_encoder": "openai"},
+        ConfigError,
+        "openai needs dtlns_text_model",
+    ),
     "a template of other fields": (
         {"dtlns_text_fields": ["title"], "dtlns_text_template": "{code}"},
         ConfigError,
@@ -176,6 +192,38 @@ def test_ml_100k_has_titles_and_genres() -> None:
     assert found.train.content is not None
     assert "Toy Story. Animation Children's Comedy" in found.train.content.texts
     assert found.artefacts["text"].facts["without"] == 0
+
+
+def test_hard_negatives_lie_close_in_the_text_tree_where_it_weighs(told: dict[str, Any]) -> None:
+    """All else being equal: with a weight that outdoes the scores, negatives come from the positive's leaf."""
+    alone = {"dtlns_alpha_structure": 0.0, "dtlns_alpha_semantic": 0.0, "dtlns_relabel_exclude": False}
+    grown = {"dtlns_text_fields": ["title"], "dtlns_text_tree": True, "dtlns_text_tfidf_dim": 8}
+    losses = [
+        train("BPR", told, **alone, **grown, dtlns_alpha_text=weight).trainer.train_loss_dict[0]
+        for weight in (0.0, 50.0)
+    ]
+    assert losses[0] != losses[1]
+    without = train("BPR", told, **alone).trainer.train_loss_dict[0]
+    assert losses[0] == without
+
+
+def test_a_server_is_asked_for_every_text_once_whatever_runs_and_seeds_there_are(told: dict[str, Any]) -> None:
+    with Embedder() as server:
+        given = {
+            **COUNCIL,
+            "dtlns_text_encoder": "openai",
+            "dtlns_text_model": "m",
+            "dtlns_text_base_url": server.url,
+            "dtlns_judge": "calibrated",
+            "dtlns_judge_hide": 0.2,
+        }
+        done = prepared(told, **given)
+        assert done.train.content is not None
+        assert sorted(server.texts) == sorted(done.train.content.texts)
+        prepared(told, **given, dtlns_seed=7)
+        write_items(without=("i0-00",))
+        prepared(told, **given)
+    assert len(server.texts) == len(set(server.texts)) == 80
 
 
 # --- codes that may know the train pairs ---
