@@ -54,6 +54,10 @@ class DistilledJudge(Judge):
     version = 3
     keeps_verdicts = True
 
+    @property
+    def reads_text(self) -> bool:  # type: ignore[override]
+        return self.config.reads_text or self.llm.reads_text
+
     def __init__(
         self, config: ComponentConfig | None = None, /, *, engine: Engine | None = None, **fields: Any
     ) -> None:

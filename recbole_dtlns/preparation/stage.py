@@ -120,11 +120,12 @@ class Stage(Component):
         return artefact
 
 
-def text_inputs(train: TrainInteractions, reads_text: bool) -> dict[str, str]:
+def text_inputs(train: TrainInteractions, reads_text: bool) -> dict[str, Any]:
     """What a result is kept by where items' texts have a part in it; nothing where they have none."""
     if not reads_text:
         return {}
-    return {"text": (train.content or ItemContent.silent(train.n_items)).vector_digest}
+    content = train.content or ItemContent.silent(train.n_items)
+    return {"text": [content.digest, content.vector_digest]}
 
 
 def file_digest(file: str, what: str) -> str:

@@ -96,7 +96,8 @@ def has_text(settings: DTLNSSettings) -> bool:
 def _check_text(settings: DTLNSSettings) -> None:
     """Whoever reads texts needs some."""
     flat = settings.flat
-    readers = [f"dtlns_teachers: {name}" for name in flat["teachers"] or [settings.teacher] if _reads_text(name)]
+    key = "teachers" if flat["teachers"] else "teacher"
+    readers = [f"dtlns_{key}: {name}" for name in flat["teachers"] or [settings.teacher] if _reads_text(name)]
     readers += [f"dtlns_{key}" for key in ("text_tree", "judge_reads_text") if flat[key]]
     if any(flat["alpha_text"].values) and not flat["text_tree"]:
         raise ConfigError("dtlns_alpha_text weighs the text tree, and there is none: set dtlns_text_tree: True")

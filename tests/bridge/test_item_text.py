@@ -123,7 +123,7 @@ WITHOUT_WORK = {
         r"tiny\.item has no field titel; it has title, code.*Did you mean 'title'",
     ),
     "a code field that is not there": ({"dtlns_code_field": "cod"}, DataError, "no field cod; it has title, code"),
-    "ContentKNN without text": ({"dtlns_teacher": "ContentKNN"}, ConfigError, "dtlns_teachers: ContentKNN reads"),
+    "ContentKNN without text": ({"dtlns_teacher": "ContentKNN"}, ConfigError, "dtlns_teacher: ContentKNN reads"),
     "a text tree without text": ({"dtlns_text_tree": True}, ConfigError, "dtlns_text_tree reads what items say"),
     "a judge without text": ({"dtlns_judge_reads_text": True}, ConfigError, "dtlns_judge_reads_text reads"),
     "an unknown encoder": ({"dtlns_text_encoder": "tfid"}, ConfigError, "unknown text encoder 'tfid'.*'tfidf'"),
