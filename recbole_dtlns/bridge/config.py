@@ -29,6 +29,7 @@ from recbole_dtlns.settings.renamed import under_new_names
 from recbole_dtlns.settings.settings import DTLNSSettings
 from recbole_dtlns.storage.artefact_store import cache_folder
 from recbole_dtlns.storage.yaml_file import read_yaml_file
+from recbole_dtlns.text.table import ENCODERS
 
 # RecBole derives these from the other keys and the machine. Given from outside they would break it: a `local_rank`, for
 # example, makes it join a group of processes.
@@ -50,7 +51,7 @@ _MISSING = object()
 _ALLOW_UNKNOWN = "allow_unknown_keys"
 _OF_THE_RUN = (_ALLOW_UNKNOWN, "resume_from")  # keys of this package that have no prefix
 _HIDE_LAST = f"{PREFIX}judge_hide_last"
-_FILES = ("_file", "_files", "_paths", "_checkpoint", "_labels", "_dir")
+_FILES = ("_file", "_files", "_paths", "_checkpoint", "_labels", "_dir", "_ids")
 
 
 class DTLNSConfig(Config):
@@ -270,6 +271,8 @@ class DTLNSConfig(Config):
         # Servers have names of their own for models, such as the path that they were started with.
         if flat["judge_model"] and ENGINES.make(flat["engine"], flat).loads_model:
             keys.append(f"{PREFIX}judge_model")
+        if flat["text_model"] and getattr(ENCODERS.get(flat["text_encoder"]), "loads_model", False):
+            keys.append(f"{PREFIX}text_model")
         return keys
 
     def plain(self) -> dict[str, Any]:

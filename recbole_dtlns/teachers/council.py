@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -28,20 +28,27 @@ class Opinions:
             not in it, int16 [n_pairs, n_members].
         strengths: the member's score over that of its best item of the user, within [-1, 1]; that of the last item of
             the list where the pair is not in it, float32 [n_pairs, n_members].
+        of_text: names of the members that look at what items say.
     """
 
     names: tuple[str, ...]
     ranks: np.ndarray
     strengths: np.ndarray
+    of_text: tuple[str, ...] = ()
 
     def of(self, pairs: np.ndarray) -> Opinions:
         """Those of some of the pairs: positions, or a mask."""
-        return Opinions(self.names, self.ranks[pairs], self.strengths[pairs])
+        return replace(self, ranks=self.ranks[pairs], strengths=self.strengths[pairs])
 
     def without(self, name: str) -> Opinions:
         """Those of the other members."""
         others = [place for place, other in enumerate(self.names) if other != name]
-        return Opinions(tuple(self.names[place] for place in others), self.ranks[:, others], self.strengths[:, others])
+        return Opinions(
+            tuple(self.names[place] for place in others),
+            self.ranks[:, others],
+            self.strengths[:, others],
+            tuple(other for other in self.of_text if other != name),
+        )
 
 
 class Council(Teacher):
@@ -62,6 +69,7 @@ class Council(Teacher):
             raise ConfigError("dtlns_teachers names no teacher")
         self.members, self.depth = dict(members), depth
         self.saved = any(member.saved for member in members.values())
+        self.reads_text = any(member.reads_text for member in members.values())
 
     def inputs(self) -> dict[str, Any]:
         members = {name: [member.version, member.inputs()] for name, member in self.members.items()}

@@ -32,6 +32,7 @@ ROOMS = (
     "teachers",
     "evaluation",
     "llm",
+    "text",
     "judges",
     "negatives",
     "losses",
