@@ -11,6 +11,7 @@ from recbole_dtlns.version import __version__
 if TYPE_CHECKING:
     from recbole_dtlns.bridge.repairs.features import mend_recbole
     from recbole_dtlns.bridge.runner import prepare_only, run_recbole_dtlns
+    from recbole_dtlns.bridge.serving.load_run import load_run
     from recbole_dtlns.bridge.transform import DTLNSTransform
     from recbole_dtlns.bridge.transformed_files import transform_files
     from recbole_dtlns.commands.tune import resume_tune, tune
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 _ENTRY_POINTS = {
     "run_recbole_dtlns": "bridge.runner",
     "prepare_only": "bridge.runner",
+    "load_run": "bridge.serving.load_run",
     "tune": "commands.tune",
     "resume_tune": "commands.tune",
     "DTLNSTransform": "bridge.transform",
@@ -36,6 +38,7 @@ __all__ = [
     "estimate_judging",
     "export_requests",
     "judge_candidates",
+    "load_run",
     "mend_recbole",
     "prepare_only",
     "resume_tune",

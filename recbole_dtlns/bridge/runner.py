@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import logging
 import secrets
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,7 @@ from recbole_dtlns.bridge.models.capabilities import check_model
 from recbole_dtlns.bridge.models.council import Council
 from recbole_dtlns.bridge.models.memory import check_embeddings_fit, check_scores_fit
 from recbole_dtlns.bridge.run_log import open_log, shows_bars
+from recbole_dtlns.bridge.serving.kept_data import KeptData
 from recbole_dtlns.bridge.teacher import make_teacher
 from recbole_dtlns.bridge.training.checkpoint import SETTINGS, Provenance
 from recbole_dtlns.bridge.training.sampling import make_sampling
@@ -87,7 +88,7 @@ def run_recbole_dtlns(
     run = assemble_run(DTLNSConfig(model, dataset, config_file_list, config_dict, arguments))
     config, trainer = run.config, run.trainer
     bars = shows_bars(config)
-    best_score, best_result = trainer.fit(run.data.train_loader, run.data.valid_loader, saved=saved, show_progress=bars)
+    best_score, best_result = run.fit(saved=saved, show_progress=bars)
     test_result = trainer.evaluate(run.data.test_loader, load_best_model=saved, show_progress=bars)
     result = {
         "best_valid_score": best_score,
@@ -133,6 +134,31 @@ class Run:
     def preparation(self) -> Preparation | None:
         """The guidance with all that the stages made it from, where the method works by them."""
         return self.guidance if isinstance(self.guidance, Preparation) else None
+
+    def fit(
+        self,
+        *,
+        saved: bool = True,
+        show_progress: bool = False,
+        after_evaluation: Callable[[int, float], None] | None = None,
+    ) -> tuple[float, dict[str, float] | None]:
+        """Train.
+
+        Args:
+            saved: whether the run folder gets checkpoints, and with them what `load_run` needs of the data set.
+            show_progress: whether bars are shown.
+            after_evaluation: told the epoch and its score on validation.
+
+        Returns:
+            the best score on validation, and all metrics of that evaluation.
+
+        Raises:
+            DivergedError: the loss became NaN or infinite.
+        """
+        if saved:
+            KeptData.of(self.config.model_name, self.data.model_dataset, self.parts, self.hidden).write(self.folder)
+        train, valid = self.data.train_loader, self.data.valid_loader
+        return self.trainer.fit(train, valid, saved=saved, show_progress=show_progress, callback_fn=after_evaluation)
 
 
 @quiet_recbole()

@@ -15,10 +15,12 @@ from recbole_dtlns.commands import (
     convert,
     demo,
     doctor,
+    embeddings,
     export,
     judge,
     keys,
     prepare,
+    recommend,
     report,
     train,
     transform,
@@ -30,6 +32,8 @@ from recbole_dtlns.errors import ConfigError, DTLNSError
 # Their modules import RecBole, and whatever else may be missing, only when they are run.
 COMMANDS: dict[str, Command] = {
     "train": train.COMMAND,
+    "recommend": recommend.COMMAND,
+    "embeddings": embeddings.COMMAND,
     "prepare": prepare.COMMAND,
     "judge": judge.COMMAND,
     "export": export.COMMAND,

@@ -50,12 +50,7 @@ class PairTable:
             DataError: the file cannot be read, a column is missing, or no row fits the train data.
         """
         name = str(file)
-        frame = _read(name)
-        missing = [column for column in _KEYS if column not in frame]
-        if missing:
-            raise DataError(
-                f"{name} lacks the column {' and '.join(missing)}; its columns are {', '.join(frame.columns)}"
-            )
+        frame = read_pairs(name)
         users, items = (
             _positions(tokens, frame[column])
             for column, tokens in zip(_KEYS, (train.user_tokens, train.item_tokens), strict=True)
@@ -69,6 +64,22 @@ class PairTable:
         first = 1 if name.endswith(".parquet") else 2
         columns = frame.drop(columns=list(_KEYS))[known].reset_index(drop=True)
         return cls(name, users[known], items[known], np.flatnonzero(known) + first, columns, int((~known).sum()))
+
+
+def read_pairs(name: str, keys: tuple[str, str] = _KEYS) -> pd.DataFrame:
+    """The rows of a table of pairs as text, whoever they name.
+
+    Args:
+        name: a file, tab-separated with a header, or parquet.
+        keys: the columns of users and items.
+
+    Raises:
+        DataError: the file cannot be read, or lacks one of them.
+    """
+    frame = _read(name)
+    if missing := [column for column in keys if column not in frame]:
+        raise DataError(f"{name} lacks the column {' and '.join(missing)}; its columns are {', '.join(frame.columns)}")
+    return frame
 
 
 def _read(name: str) -> pd.DataFrame:

@@ -23,11 +23,11 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from recbole_dtlns.errors import ArtefactError
+from recbole_dtlns.storage.sealed_arrays import Arrays, canonical_json, checksum
 from recbole_dtlns.storage.whole_files import write_atomically
 
 logger = logging.getLogger("recbole_dtlns")
 
-Arrays = Mapping[str, np.ndarray]
 Facts = Mapping[str, Any]
 
 _FORMAT = 1  # raise when the file layout itself changes: old files then miss instead of being misread
@@ -86,7 +86,7 @@ class ArtefactStore:
                 the stored file does not match its checksum.
         """
         key_inputs = {"format": _FORMAT, "stage": stage, "version": version, "inputs": dict(inputs)}
-        key = hashlib.sha256(_canonical_json(key_inputs)).hexdigest()[:32]
+        key = hashlib.sha256(canonical_json(key_inputs)).hexdigest()[:32]
         path = self.root / stage / f"{key}.safetensors"
         found = self._load(path, key_inputs)
         if found is not None:
@@ -107,7 +107,7 @@ class ArtefactStore:
                 header = json.loads((file.metadata() or {})[_HEADER])
                 arrays = {name: file.get_tensor(name) for name in sorted(file.keys())}
             stated = {name: value for name, value in header.items() if name not in ("facts", "checksum")}
-            if _canonical_json(stated) != _canonical_json(key_inputs):
+            if canonical_json(stated) != canonical_json(key_inputs):
                 raise ValueError("its header states other inputs than its name stands for")
             digest = _checksum(key_inputs, arrays, header["facts"])
             if digest != header["checksum"]:
@@ -144,17 +144,8 @@ class ArtefactStore:
         return FileLock(path.with_suffix(".lock"))
 
 
-def _canonical_json(value: Any) -> bytes:
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False).encode()
-
-
 def _checksum(key_inputs: dict[str, Any], arrays: Arrays, facts: Facts) -> str:
-    digest = hashlib.sha256(_canonical_json({"key": key_inputs, "facts": facts}))
-    for name in sorted(arrays):
-        array = arrays[name]
-        digest.update(_canonical_json([name, array.dtype.str, list(array.shape)]))
-        digest.update(array.tobytes())
-    return digest.hexdigest()
+    return checksum({"key": key_inputs, "facts": facts}, {name: arrays[name] for name in sorted(arrays)})
 
 
 def _reason(error: OSError, path: Path, verb: str) -> str:

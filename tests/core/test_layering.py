@@ -31,6 +31,7 @@ ROOMS = (
     "trees",
     "teachers",
     "evaluation",
+    "serving",
     "llm",
     "text",
     "judges",

@@ -52,6 +52,8 @@ class Capability:
         graph: its constructor reads the interactions (graph, history or matrix), so `dtlns_relabel_graph` reaches it.
         why: what limits it, in a few words for the README's table; empty where nothing does.
         state: attributes that training changes outside the weights, and that RecBole's checkpoints forget.
+        fitted: attributes that hold all that a closed-form model scores by, where checkpoints hold these; a saved model
+            is given them, and not fitted again.
         layers: how negatives can be made of its embeddings; None where they cannot.
         no_layers: why they cannot; empty where the model takes no negatives at all.
         bpr_term: its loss holds RecBole's `BPRLoss`, which another ranking loss can take the place of.
@@ -62,6 +64,7 @@ class Capability:
     graph: bool
     why: str = ""
     state: tuple[str, ...] = ()
+    fitted: tuple[str, ...] = ()
     layers: Layers | None = None
     no_layers: str = ""
     bpr_term: bool = False
@@ -78,21 +81,22 @@ _NETWORK = "scores by a network, not by the product of two vectors"
 _HISTORY = "makes the user's vector from the history's items"
 _LOSSES_BY_STEP = ("Lt_history", "Lt_count")
 _CLOSED_FORM = "fitted to the matrix without sampled negatives"
+_SIMILARITY, _PREDICTIONS = ("interaction_matrix", "item_similarity"), ("pred_mat",)
 
 CAPABILITIES: dict[str, Capability] = {
     "ADMMSLIM": Capability(False, True, _CLOSED_FORM),
-    "AsymKNN": Capability(False, True, _CLOSED_FORM),
+    "AsymKNN": Capability(False, True, _CLOSED_FORM, fitted=_PREDICTIONS),
     "BPR": Capability(True, False, layers=Layers("mean"), bpr_term=True),
     "CDAE": Capability(False, True, _NO_NEGATIVES),
     "ConvNCF": Capability(True, False, no_layers=_NETWORK, sums_rows=True),
     "DGCF": Capability(True, True, layers=Layers("mean", _nothing), bpr_term=True),
     "DMF": Capability(True, True, no_layers=_NETWORK),
     "DiffRec": Capability(False, True, _NO_NEGATIVES, _LOSSES_BY_STEP),
-    "EASE": Capability(False, True, _CLOSED_FORM),
+    "EASE": Capability(False, True, _CLOSED_FORM, fitted=_SIMILARITY),
     "ENMF": Capability(False, True, "weighs all unobserved items instead of drawing some"),
     "FISM": Capability(True, True, no_layers=_HISTORY),
     "GCMC": Capability(True, True, no_layers="scores by several bilinear forms"),
-    "ItemKNN": Capability(False, True, _CLOSED_FORM),
+    "ItemKNN": Capability(False, True, _CLOSED_FORM, fitted=_PREDICTIONS),
     "LDiffRec": Capability(False, True, _NO_NEGATIVES, (*_LOSSES_BY_STEP, "update_count", "update_count_vae")),
     "LINE": Capability(
         True,
@@ -116,7 +120,7 @@ CAPABILITIES: dict[str, Capability] = {
     "Random": Capability(False, False, "does not learn"),
     "RecVAE": Capability(False, True, _NO_NEGATIVES),
     "SGL": Capability(True, True, layers=Layers("mean", _train_graph), sums_rows=True),
-    "SLIMElastic": Capability(False, True, _CLOSED_FORM),
+    "SLIMElastic": Capability(False, True, _CLOSED_FORM, fitted=_SIMILARITY),
     "SimpleX": Capability(True, True, no_layers=_HISTORY),
     "SpectralCF": Capability(True, True, layers=Layers("concat", _nothing), bpr_term=True),
 }

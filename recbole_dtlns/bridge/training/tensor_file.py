@@ -139,6 +139,8 @@ def from_plain(value: Any) -> Any:
             return value[_ARRAY].cpu().numpy()
         if _SPARSE in value:
             data, indices, indptr = (part.cpu().numpy() for part in value[_SPARSE])
-            return sp.csr_matrix((data, indices, indptr), shape=value["shape"]).asformat(value["format"])
+            csr = sp.csr_matrix((data, indices, indptr), shape=value["shape"])
+            # Models take rows of them. Lists of Python numbers, as RecBole's ItemKNN has them, take gigabytes for that.
+            return csr if value["format"] == "lil" else csr.asformat(value["format"])
         return {key: from_plain(entry) for key, entry in value.items()}
     return value

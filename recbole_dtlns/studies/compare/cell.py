@@ -71,7 +71,7 @@ def run_cell(cell: Cell, folder: Path) -> None:
     began = time.perf_counter()
     run = assemble_run(DTLNSConfig(cell.model, cell.dataset, config_dict=keys))
     prepared = time.perf_counter()
-    score, valid = run.trainer.fit(run.data.train_loader, run.data.valid_loader)
+    score, valid = run.fit()
     trained = time.perf_counter()
     masked = _authors_mask(cell, run)
     hidden = run.hidden

@@ -84,7 +84,7 @@ def train_trial(sampled: dict[str, Any], model: str, dataset: str, keys: dict[st
         due = best_so_far or evaluations % checkpoint_every == 0
         tune.report(said.numbers(), checkpoint=tune.Checkpoint.from_directory(str(run.folder)) if due else None)
 
-    trainer.fit(run.data.train_loader, run.data.valid_loader, show_progress=False, callback_fn=report)
+    run.fit(after_evaluation=report)
 
 
 def _of_trial() -> dict[str, Any]:

@@ -1,0 +1,201 @@
+"""A trained model, asked by token."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from recbole.model.abstract_recommender import AbstractRecommender
+
+from recbole_dtlns.bridge.models.capabilities import capability
+from recbole_dtlns.bridge.serving.kept_data import HIDDEN, TEST, TRAIN, VALID, KeptData
+from recbole_dtlns.bridge.serving.scores import ModelScores, ProductScores, product_scores
+from recbole_dtlns.data.item_sets import PairSet
+from recbole_dtlns.errors import ConfigError, DataError, UnsupportedModelError
+from recbole_dtlns.serving.histories import Histories
+from recbole_dtlns.serving.ranking import Excluded, Scores, rank
+from recbole_dtlns.serving.recommendations import Recommendations
+from recbole_dtlns.serving.tokens import Tokens
+from recbole_dtlns.serving.vector_files import Vectors
+
+Exclusion = str | None | Mapping[str, Iterable[str]] | Sequence[str]
+OBSERVED, EVALUATION = "observed", "evaluation"
+_PARTS = {OBSERVED: (TRAIN, HIDDEN, VALID, TEST), EVALUATION: (TRAIN, VALID)}
+
+
+class TrainedRun:
+    """What `load_run` gives: the best model of a run, by token.
+
+    Attributes:
+        folder: of the run.
+        config: every setting, as plain data.
+        metrics: of the run, `valid` and `test`; None where it measured none.
+        leaking: whether its protocol let test pairs through, so that the metrics are none of the model's.
+        model: RecBole's, in evaluation mode, on its device.
+        users, items: tokens of those that it knows, in the order of their vectors.
+        columns: what the data set calls users and items.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        config: Mapping[str, Any],
+        metrics: Mapping[str, Any],
+        leaking: bool,
+        model: AbstractRecommender,
+        scores: ModelScores,
+        kept: KeptData,
+    ) -> None:
+        self.folder, self.config, self.metrics, self.leaking, self.model = folder, config, metrics, leaking, model
+        self.columns = (config["USER_ID_FIELD"], config["ITEM_ID_FIELD"])
+        self._users, self._items = (
+            Tokens(kind, kept.tokens[field]) for kind, field in zip(("users", "items"), self.columns, strict=True)
+        )
+        self._asked = scores
+        self._observed = kept.observed
+
+    @property
+    def users(self) -> np.ndarray:
+        return self._users.known
+
+    @property
+    def items(self) -> np.ndarray:
+        return self._items.known
+
+    def recommend(
+        self,
+        users: Iterable[str],
+        k: int = 10,
+        exclude: Exclusion = OBSERVED,
+        candidates: Iterable[str] | None = None,
+    ) -> Recommendations:
+        """The k items that the model puts first for each user.
+
+        Args:
+            users: tokens; one that is a string stands for itself.
+            k: length of the lists; they are shorter where fewer items are left.
+            exclude: what is not recommended. `observed`: all that the data set holds of the user, in train, validation
+                and test; `evaluation`: train and validation, which the metrics on test, and RecBole's
+                `full_sort_topk`, leave out; None: nothing. Else tokens: items by user, or items for every user; those
+                that the model does not know are never recommended anyway.
+            candidates: items that may be recommended, such as those in stock; None for all.
+
+        Raises:
+            ConfigError: k or `exclude` is none of these.
+            DataError: users are unknown, or all candidates are.
+        """
+        ids = self._users.known_ids(users)
+        if k < 1:
+            raise ConfigError(f"k is {k}: at least one item must be asked for")
+        blocks = list(rank(self._scores, ids, k, self._excluded(exclude), self._candidates(candidates)))
+        if not blocks:
+            nothing = np.zeros((0, k))
+            return Recommendations(self._users.by_id[ids], nothing.astype(object), nothing, self.columns)
+        items = np.concatenate([block.items for block in blocks])
+        tokens = self._items.by_id[np.maximum(items, 0)]
+        tokens[items < 0] = None
+        scores = np.concatenate([block.scores for block in blocks])
+        return Recommendations(self._users.by_id[ids], tokens, scores, self.columns)
+
+    def _candidates(self, tokens: Iterable[str] | None) -> np.ndarray | None:
+        if tokens is None:
+            return None
+        ids = np.unique(self._items.ids(tokens))
+        ids = ids[ids > 0]
+        if len(ids) == 0:
+            raise DataError("no candidate is an item that the model was trained on: are they of another data set?")
+        return ids
+
+    def score(self, users: Iterable[str], items: Iterable[str]) -> np.ndarray:
+        """The model's scores of pairs, float32 [n]: of the first user and the first item, and so on.
+
+        Raises:
+            DataError: there are not as many users as items, or some are unknown.
+        """
+        of_users, of_items = self._users.known_ids(users), self._items.known_ids(items)
+        if len(of_users) != len(of_items):
+            raise DataError(f"{len(of_users)} users and {len(of_items)} items: one of each per pair is needed")
+        return self._scores.pairs(of_users, of_items).cpu().numpy().astype(np.float32)
+
+    def history(self, user: str) -> list[str]:
+        """The items of one user in train, validation and test, which `exclude="observed"` leaves out."""
+        (found,) = self._users.known_ids([user])
+        items = np.concatenate([histories.of_user(found) for histories in self._known_histories(OBSERVED)])
+        return self._items.by_id[np.unique(items)].tolist()
+
+    def parted(self, users: Sequence[str]) -> tuple[list[str], str]:
+        """The users that the model knows, and, where some are unknown, what to say of those."""
+        known: dict[bool, list[str]] = {True: [], False: []}
+        for user, place in zip(users, self._users.ids(users).tolist(), strict=True):
+            known[place > 0].append(user)
+        return known[True], self._users.unknown(known[False]) if known[False] else ""
+
+    @cached_property
+    def _products(self) -> ProductScores | None:
+        return product_scores(self.model, self._asked)
+
+    @property
+    def _scores(self) -> Scores:
+        return self._products or self._asked
+
+    @property
+    def user_vectors(self) -> np.ndarray:
+        """Of `users`, float32 [n_users, d]: what is multiplied, so a graph model's are propagated.
+
+        Raises:
+            UnsupportedModelError: the model's scores are no products of two vectors.
+        """
+        return self.vectors().of_users
+
+    @property
+    def item_vectors(self) -> np.ndarray:
+        """Of `items`, float32 [n_items, d].
+
+        Raises:
+            UnsupportedModelError: the model's scores are no products of two vectors.
+        """
+        return self.vectors().of_items
+
+    def vectors(self) -> Vectors:
+        """Both, with their tokens.
+
+        Raises:
+            UnsupportedModelError: the model's scores are no products of two vectors.
+        """
+        if self._products is None:
+            name, able = type(self.model).__name__, capability(type(self.model))
+            why = able.no_layers or able.why or "predicts otherwise than the model that it inherits from"
+            raise UnsupportedModelError(
+                f"{name} has no vectors whose products are its scores: it {why}. Its recommendations: "
+                f"recbole-dtlns recommend {self.folder}"
+            )
+        tables = (table[1:].float().cpu().numpy() for table in (self._products.users, self._products.items))
+        return Vectors(self.users, self.items, *tables)
+
+    def _excluded(self, exclude: Exclusion) -> Excluded:
+        if exclude is None:
+            return Excluded()
+        if isinstance(exclude, str):
+            return Excluded(self._known_histories(exclude))
+        if not isinstance(exclude, Mapping):
+            items = self._items.ids(exclude)
+            return Excluded(items=items[items > 0])
+        tokens = [(user, item) for user, items in exclude.items() for item in items]
+        users, items = (
+            vocabulary.ids([pair[place] for pair in tokens])
+            for place, vocabulary in enumerate((self._users, self._items))
+        )
+        known = (users > 0) & (items > 0)
+        return Excluded([Histories.of(PairSet.of(users[known], items[known]), len(self._users))])
+
+    def _known_histories(self, which: str) -> list[Histories]:
+        if which not in _PARTS:
+            raise ConfigError(
+                f"exclude is '{which}': it must be '{OBSERVED}', '{EVALUATION}', None, items by user, or items"
+            )
+        if which == EVALUATION and self.config["repeatable"]:  # then RecBole masks nothing either
+            return []
+        return [self._observed[part] for part in _PARTS[which]]

@@ -1,0 +1,101 @@
+"""`recbole-dtlns recommend`."""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from recbole_dtlns.commands.command import Command
+
+if TYPE_CHECKING:
+    from recbole_dtlns.bridge.serving.trained_run import Exclusion, TrainedRun
+    from recbole_dtlns.serving.recommendations import Recommendations
+
+NONE = "none"
+
+
+def add_run(parser: argparse.ArgumentParser) -> None:
+    """The run that a command is about."""
+    parser.add_argument("run", metavar="RUN", help="run folder, as train prints it")
+    parser.add_argument("--allow-leaking", action="store_true", help="take a run of the protocol 'authors' too")
+    parser.add_argument("--device", help="such as cpu or cuda:1 (default: a GPU where there is one)")
+
+
+def _add_options(parser: argparse.ArgumentParser) -> None:
+    add_run(parser)
+    parser.add_argument("--k", type=int, default=20, help="items per user (default 20)")
+    parser.add_argument("--users", metavar="FILE", help="tokens, one a line (default: all users of the run)")
+    parser.add_argument(
+        "--exclude",
+        default="observed",
+        help="observed (default: what the data set holds of the user), evaluation (train and validation, as the "
+        "metrics on test leave out), none, or a table with the columns of users and items (.tsv, .parquet)",
+    )
+    parser.add_argument("--candidates", metavar="FILE", help="items that may be recommended, one a line (default: all)")
+    parser.add_argument("--output", required=True, help="file to write: .parquet, .tsv or .jsonl")
+
+
+def _run(given: argparse.Namespace) -> int:
+    from recbole_dtlns.bridge.serving.load_run import load_run
+    from recbole_dtlns.bridge.training.checkpoint import BEST
+    from recbole_dtlns.errors import DataError
+    from recbole_dtlns.serving.recommendation_file import RecommendationFile, read_tokens
+
+    file = RecommendationFile(given.output)
+    run = load_run(given.run, allow_leaking=given.allow_leaking, device=given.device)
+    users, unknown = run.parted(read_tokens(given.users)) if given.users else (run.users.tolist(), "")
+    if not users:
+        raise DataError(f"{given.users} names no user of the run: {unknown or 'it is empty'}")
+    if unknown:
+        print(f"recbole-dtlns: {unknown}. The other {len(users)} are served", file=sys.stderr)
+    exclude = _exclusion(given.exclude, run)
+    candidates = read_tokens(given.candidates) if given.candidates else None
+
+    def recommend(some: Sequence[str]) -> Recommendations:
+        return run.recommend(some, given.k, exclude, candidates)
+
+    request = {
+        "model": _digest(run.folder / BEST),
+        "k": given.k,
+        "users": _digest(given.users),
+        "exclude": given.exclude,
+        "excluded": _digest(given.exclude if Path(given.exclude).is_file() else None),
+        "candidates": _digest(given.candidates),
+    }
+    recommend(users[:1])  # what is wrong with the options is said before anything is written
+    file.write(users, recommend, request)
+    mark = "LEAKING: " if run.leaking else ""
+    print(f"{mark}{given.k} items for each of {len(users)} users: {file.path}")
+    return 0
+
+
+def _exclusion(given: str, run: TrainedRun) -> Exclusion:
+    from recbole_dtlns.bridge.serving.trained_run import EVALUATION, OBSERVED
+    from recbole_dtlns.data.pair_table import read_pairs
+    from recbole_dtlns.errors import ConfigError
+
+    if given in (OBSERVED, EVALUATION):
+        return given
+    if given == NONE:
+        return None
+    if not Path(given).is_file():
+        raise ConfigError(
+            f"--exclude={given}: it must be {OBSERVED}, {EVALUATION}, {NONE}, or a file (looked in {Path.cwd()})"
+        )
+    pairs = read_pairs(given, run.columns)
+    return pairs.groupby(run.columns[0])[run.columns[1]].agg(list).to_dict()
+
+
+def _digest(file: str | Path | None) -> str | None:
+    """What tells two files apart, for whoever continues with what an interrupted call wrote."""
+    if file is None:
+        return None
+    with Path(file).open("rb") as content:
+        return hashlib.file_digest(content, "sha256").hexdigest()
+
+
+COMMAND = Command("write the best items of every user", _run, _add_options, takes_settings=False)

@@ -1,0 +1,144 @@
+"""recommend and embeddings as a user meets them."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from tiny_runs import PLAIN, train, write_tiny
+
+from recbole_dtlns import load_run
+from recbole_dtlns.bridge.serving.kept_data import DATA
+from recbole_dtlns.commands.command_line import main
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run folder, moved away from its data."""
+    folder = tmp_path_factory.mktemp("runs")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.setenv("RECBOLE_DTLNS_CACHE", str(folder / "cache"))
+        run = train("LightGCN", write_tiny(), **PLAIN)
+        return Path(shutil.move(run.folder, folder / "moved"))
+
+
+def test_all_users_by_default(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["recommend", str(trained), "--k=4", "--output=recs.parquet"]) == 0
+    run = load_run(trained)
+    pd.testing.assert_frame_equal(pd.read_parquet("recs.parquet"), run.recommend(run.users, 4).table())
+    assert f"4 items for each of {len(run.users)} users: recs.parquet" in capsys.readouterr().out
+    assert [path.name for path in Path().iterdir()] == ["recs.parquet"]
+
+
+def test_unknown_users_are_counted_and_named_and_the_others_served(
+    trained: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    some = load_run(trained).users[5:2:-1].tolist()
+    Path("users.txt").write_text("\n".join([*(f"nobody{number}" for number in range(11)), *some]))
+    assert main(["recommend", str(trained), "--users=users.txt", "--k=2", "--output=recs.jsonl"]) == 0
+    said = capsys.readouterr()
+    assert "11 of the users asked for are unknown to the model: nobody0, " in said.err
+    assert "nobody9, .... The other 3 are served" in said.err and "nobody10" not in said.err
+    assert [json.loads(line)["user_id"] for line in Path("recs.jsonl").read_text().splitlines()] == some
+
+
+def test_what_is_excluded_can_be_chosen(trained: Path) -> None:
+    run = load_run(trained)
+    user = run.users[0]
+    best = [item for item, _ in next(iter(run.recommend([user], 3, None)))[1]]
+    Path("users.txt").write_text(user)
+    Path("bought.tsv").write_text(f"user_id\titem_id\n{user}\t{best[0]}\n{user}\tunknown\n")
+    Path("stock.txt").write_text("\n".join(best[1:]))
+
+    def recommended(*arguments: str) -> list[str]:
+        command = ["recommend", str(trained), "--users=users.txt", "--k=3", "--output=recs.tsv", *arguments]
+        assert main(command) == 0
+        return pd.read_csv("recs.tsv", sep="\t", dtype=str)["item_id"].tolist()
+
+    assert recommended("--exclude=none") == best
+    assert recommended("--exclude=bought.tsv")[:2] == best[1:]
+    assert recommended("--exclude=none", "--candidates=stock.txt") == best[1:]
+    assert not set(recommended()) & set(run.history(user))
+    evaluated = [item for item, _ in next(iter(run.recommend([user], 3, "evaluation")))[1]]
+    assert recommended("--exclude=evaluation") == evaluated
+
+
+MISTAKES = [
+    (["recommend", "nowhere", "--output=recs.tsv"], "nowhere is no run folder"),
+    (["recommend", "{run}", "--output=recs.csv"], "must end in"),
+    (["recommend", "{run}", "--output=recs.tsv", "--exclude=seen"], "--exclude=seen: it must be observed"),
+    (["recommend", "{run}", "--output=recs.tsv", "--exclude=one.tsv"], "lacks the column user_id"),
+    (["recommend", "{run}", "--output=recs.tsv", "--users=one.tsv"], "names no user of the run: 2 of the users"),
+    (["recommend", "{run}", "--output=recs.tsv", "--users=none.txt"], "cannot read none.txt"),
+    (["recommend", "{run}", "--output=recs.tsv", "--k=0"], "k is 0"),
+    (["recommend", "{run}", "--output=recs.tsv", "--topk=3"], "recommend does not take --topk=3"),
+    (["embeddings", "{run}", "--output=full"], "full is there and holds no vectors"),
+    (["embeddings", "{run}", "--output=one.tsv"], "one.tsv is there and holds no vectors"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "message"), MISTAKES, ids=[" ".join(arguments) for arguments, _ in MISTAKES])
+def test_a_mistake_is_named(
+    arguments: list[str], message: str, trained: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("one.tsv").write_text("user\nann\n")
+    Path("full").mkdir()
+    Path("full/mine.txt").write_text("mine")
+    assert main([argument.format(run=trained) for argument in arguments]) == 2
+    assert message in capsys.readouterr().err.strip().splitlines()[-1]
+    assert not list(Path().glob("recs*")) and Path("full/mine.txt").read_text() == "mine"
+
+
+def test_a_run_of_an_earlier_version_is_named(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    shutil.copytree(trained, "old")
+    Path("old", DATA).unlink()
+    for command in (["recommend", "old", "--output=recs.tsv"], ["embeddings", "old", "--output=vectors"]):
+        assert main(command) == 2
+        assert "Train again" in capsys.readouterr().err
+
+
+def test_a_leaking_run_is_refused_and_marked(capsys: pytest.CaptureFixture[str]) -> None:
+    folder = str(train("LightGCN", write_tiny(), dtlns_preset="authors").folder)
+    for command in (["recommend", folder, "--output=recs.tsv"], ["embeddings", folder, "--output=vectors"]):
+        assert main(command) == 2
+        assert "--allow-leaking" in capsys.readouterr().err
+        assert main([*command, "--allow-leaking"]) == 0
+        assert capsys.readouterr().out.startswith("LEAKING: ")
+
+
+def test_vectors_are_those_of_the_run_and_replaced_as_a_whole(
+    trained: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for _ in range(2):
+        assert main(["embeddings", str(trained), "--output=vectors"]) == 0
+    run = load_run(trained)
+    assert (np.load("vectors/users.npy") == run.user_vectors).all()
+    assert (np.load("vectors/items.npy") == run.item_vectors).all()
+    assert json.loads(Path("vectors/users.json").read_text()) == run.users.tolist()
+    assert json.loads(Path("vectors/items.json").read_text()) == run.items.tolist()
+    assert json.loads(Path("vectors/about.json").read_text())["model"] == "LightGCN"
+    assert f"vectors of {len(run.users)} users and {len(run.items)} items" in capsys.readouterr().out
+
+
+def test_the_index_finds_what_recommend_does(trained: Path) -> None:
+    """In a process of its own: faiss and torch each bring their threads."""
+    pytest.importorskip("faiss")
+    assert main(["embeddings", str(trained), "--output=vectors"]) == 0
+    code = """
+import json, faiss, numpy as np
+index = faiss.read_index("vectors/items.faiss")
+scores, places = index.search(np.load("vectors/users.npy"), 5)
+np.savez("found.npz", scores=scores, places=places)
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)
+    found, run = np.load("found.npz"), load_run(trained)
+    best = run.recommend(run.users, 5, exclude=None)
+    assert (run.items[found["places"]] == best.items).all()
+    np.testing.assert_allclose(found["scores"], best.scores, rtol=1e-5)
