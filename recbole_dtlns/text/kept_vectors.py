@@ -56,7 +56,8 @@ def encoded(
         missing = np.setdiff1d(np.arange(len(asked)), np.concatenate([np.array([], int), *(at for at, _ in known)]))
         progress(len(asked) - len(missing))
         if len(missing):
-            logger.info("%d of %d texts have a vector already; encoding %d", len(known), len(asked), len(missing))
+            have = len(asked) - len(missing)
+            logger.info("%d of %d texts have a vector already; encoding %d", have, len(asked), len(missing))
             known += list(_made(encoder, kept, asked, keys, missing, progress))
     lengths = {vectors.shape[1] for _, vectors in known}
     if len(lengths) > 1:
