@@ -84,6 +84,7 @@ bench-tune: $(VENV)/.test-tools
 
 bench-judges: .venv-llm/.installed
 	$(LLM_BIN)/python benchmarks/judge_speed.py
+	$(LLM_BIN)/python benchmarks/rerank.py
 	$(LLM_BIN)/python benchmarks/verdict_store.py
 	$(LLM_BIN)/python benchmarks/judge_tokens.py
 	$(LLM_BIN)/python benchmarks/vllm_throughput.py

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGES = ("README.md", "docs/evidence.md")
+PAGES = ("README.md", "docs/evidence.md", "docs/evidence_rows.md")
 PLACE = re.compile(r"(<!-- ((?:benchmarks|docs)/[\w/.-]+\.md) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from recbole_dtlns.errors import ConfigError, DataError
 
@@ -46,6 +46,21 @@ Seed = Annotated[
         description="Seed of the preparation (trees, random controls, trained teachers); RecBole's seed is the run's.",
     ),
 ]
+
+
+def _listed(names: Any) -> Any:
+    return [name.strip() for name in names.strip("[]").split(",") if name.strip()] if isinstance(names, str) else names
+
+
+def _each_once(names: list[str]) -> list[str]:
+    for name in names:
+        if names.count(name) > 1:
+            raise ValueError(f"'{name}' is there twice")
+    return names
+
+
+# Several names, none of them twice; on a command line, EASE,ItemKNN needs no quotation marks.
+Names = Annotated[list[str], BeforeValidator(_listed), AfterValidator(_each_once)]
 
 
 class ComponentConfig(BaseModel):

@@ -29,6 +29,7 @@ from recbole_dtlns.settings.renamed import under_new_names
 from recbole_dtlns.settings.settings import DTLNSSettings
 from recbole_dtlns.storage.artefact_store import cache_folder
 from recbole_dtlns.storage.yaml_file import read_yaml_file
+from recbole_dtlns.text.table import ENCODERS
 
 # RecBole derives these from the other keys and the machine. Given from outside they would break it: a `local_rank`, for
 # example, makes it join a group of processes.
@@ -49,7 +50,8 @@ _GIVEN_TOO = ("valid_metric_bigger",)  # RecBole documents it, and replaces it
 _MISSING = object()
 _ALLOW_UNKNOWN = "allow_unknown_keys"
 _OF_THE_RUN = (_ALLOW_UNKNOWN, "resume_from")  # keys of this package that have no prefix
-_FILES = ("_file", "_files", "_paths", "_checkpoint", "_labels", "_dir")
+_HIDE_LAST = f"{PREFIX}judge_hide_last"
+_FILES = ("_file", "_files", "_paths", "_checkpoint", "_labels", "_dir", "_ids")
 
 
 class DTLNSConfig(Config):
@@ -84,6 +86,8 @@ class DTLNSConfig(Config):
         super().__init__(model, dataset, list(config_file_list or []), dict(config_dict or {}))
         if issubclass(self.model_class, Council):
             self.final_config_dict.update({PREFIX + key: value for key, value in UNTRAINED.items()})
+        if self.final_config_dict[_HIDE_LAST] == "auto":
+            self.final_config_dict[_HIDE_LAST] = self.final_config_dict["eval_args"]["order"] == "TO"
         self.settings = DTLNSSettings.from_config(self.final_config_dict)
         for teacher in self.settings.flat["teachers"] or [self.settings.teacher]:
             check_teacher(teacher)
@@ -267,6 +271,8 @@ class DTLNSConfig(Config):
         # Servers have names of their own for models, such as the path that they were started with.
         if flat["judge_model"] and ENGINES.make(flat["engine"], flat).loads_model:
             keys.append(f"{PREFIX}judge_model")
+        if flat["text_model"] and getattr(ENCODERS.get(flat["text_encoder"]), "loads_model", False):
+            keys.append(f"{PREFIX}text_model")
         return keys
 
     def plain(self) -> dict[str, Any]:

@@ -18,7 +18,8 @@ from recbole.data.dataset import Dataset
 from recbole.utils import dict2str, get_local_time, init_seed
 
 from recbole_dtlns.bridge.config import DTLNSConfig
-from recbole_dtlns.bridge.data.dataset import canonical_train, hide_train_pairs, load_splits, numbering
+from recbole_dtlns.bridge.data.dataset import hide_train_pairs, load_splits, numbering
+from recbole_dtlns.bridge.data.item_fields import check_item_fields, described_train
 from recbole_dtlns.bridge.data.run_data import (
     RunData,
     check_negative_sampling,
@@ -170,7 +171,7 @@ def assemble_run(config: DTLNSConfig) -> Run:
     check_settings(config)
     folder = _open_run_folder(config)
     whole, parts, hidden = load_data(config)
-    train = canonical_train(parts[0])
+    train = described_train(parts[0], config.settings.flat)
     guidance = _guide_if_asked(config, train, parts[0])
     if config.settings.active:
         data = dtlns_run_data(config, whole, parts, train, guidance)
@@ -217,7 +218,7 @@ def prepare_run(config: DTLNSConfig) -> Guidance | None:
     check_settings(config)
     _, parts, _ = load_data(config)
     warn_of_keys(config)
-    return _guide_if_asked(config, canonical_train(parts[0]), parts[0])
+    return _guide_if_asked(config, described_train(parts[0], config.settings.flat), parts[0])
 
 
 def check_settings(config: DTLNSConfig) -> None:
@@ -228,6 +229,7 @@ def check_settings(config: DTLNSConfig) -> None:
     check_model(config.model_class, settings)
     check_negative_sampling(config, settings)
     check_valid_metric(config)
+    check_item_fields(config)
     _check_resumed_run_exists(config)
     init_seed(config["seed"], config["reproducibility"])
     open_log(config)

@@ -31,9 +31,9 @@ from recbole_dtlns.compat import quiet_recbole
 from recbole_dtlns.components import PREFIX
 from recbole_dtlns.data.interactions import TrainInteractions
 from recbole_dtlns.errors import CheckpointError, ConfigError
+from recbole_dtlns.numerics.factors import column_factors
 from recbole_dtlns.preparation.convening import Convening
 from recbole_dtlns.teachers.by_recbole import SavedConfig, TrainedConfig
-from recbole_dtlns.teachers.closed_form import column_factors
 from recbole_dtlns.teachers.contract import FittedTeacher, Teacher
 from recbole_dtlns.teachers.council import Council
 from recbole_dtlns.teachers.table import TEACHERS

@@ -15,6 +15,7 @@ from recbole.utils import FeatureSource, FeatureType
 
 from recbole_dtlns.bridge.data.dataset import canonical_train, with_extra_rows
 from recbole_dtlns.bridge.data.ids import to_recbole_ids
+from recbole_dtlns.bridge.data.item_fields import described_train
 from recbole_dtlns.bridge.data.run_data import leave_one_item
 from recbole_dtlns.bridge.data.sampler import DTLNSSampler
 from recbole_dtlns.bridge.presets import preset_values
@@ -110,7 +111,7 @@ class DTLNSTransform:
         _check_built(train)
         with _generators_kept():
             flat = self.settings.flat
-            preparation = guide(Task(canonical_train(train), flat, make_teacher(flat, train)))
+            preparation = guide(Task(described_train(train, flat), flat, make_teacher(flat, train)))
         if not (preparation.views or len(preparation.positives) or len(preparation.forbidden)):
             raise ConfigError(f"dtlns_method: {self.settings.method} found nothing, so there is nothing to transform")
         self._fitted = train, preparation

@@ -8,12 +8,13 @@
         check(MySampler)
 
 A check takes the class that the entry point names, or anything else that makes an instance when it is called without
-arguments, and raises `ConformanceError` where a rule is broken; its docstring is the rule. Checks of teachers and
-judges also call it with one setting by name, to see that results are told apart by it. `SERVER_ENGINE_CHECKS` call it
-with an `Address`, and start the server that is there themselves.
+arguments, and raises `ConformanceError` where a rule is broken; its docstring is the rule. Checks of teachers, judges
+and encoders also call it with one setting by name, to see that results are told apart by it. `SERVER_ENGINE_CHECKS`
+call it with an `Address`, and start the server that is there themselves.
 """
 
 from recbole_dtlns.conformance.blocks import block_interactions, block_of, block_pairs
+from recbole_dtlns.conformance.encoders import ENCODER_CHECKS, TEXTWISE_ENCODER_CHECKS
 from recbole_dtlns.conformance.engines import ENGINE_CHECKS, SERVER_ENGINE_CHECKS, Address
 from recbole_dtlns.conformance.faulty_server import FAULTS, FaultyServer
 from recbole_dtlns.conformance.judges import JUDGE_CHECKS, PAIRWISE_JUDGE_CHECKS
@@ -28,6 +29,7 @@ from recbole_dtlns.conformance.samplers import SAMPLER_CHECKS
 from recbole_dtlns.conformance.teachers import TEACHER_CHECKS
 
 __all__ = [
+    "ENCODER_CHECKS",
     "ENGINE_CHECKS",
     "FAULTS",
     "JUDGE_CHECKS",
@@ -39,6 +41,7 @@ __all__ = [
     "SAMPLER_CHECKS",
     "SERVER_ENGINE_CHECKS",
     "TEACHER_CHECKS",
+    "TEXTWISE_ENCODER_CHECKS",
     "Address",
     "ConformanceError",
     "FaultyServer",

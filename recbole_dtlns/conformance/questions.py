@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from recbole_dtlns.conformance.blocks import block_interactions, block_of
+from recbole_dtlns.conformance.blocks import block_content, block_interactions, block_of
 from recbole_dtlns.data.hiding import hide_positives
 from recbole_dtlns.data.interactions import TrainInteractions
 from recbole_dtlns.judges.contract import Question, Rehearsal
@@ -53,4 +53,5 @@ def _asked(train: TrainInteractions) -> Question:
     vectors = {"structure": structure_vectors(train, 8), "semantic": fitted.item_vectors}
     shape = TreeShape(branching=4, leaf_size=7, min_share=0.4, max_share=1.6)
     trees = {name: build_tree(found, shape)[0] for name, found in vectors.items()}
+    train = replace(train, content=block_content(train))
     return Question(train, top_candidates(fitted, train, _CANDIDATES), trees)

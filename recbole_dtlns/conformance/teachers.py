@@ -7,17 +7,19 @@ users x items; at the size of these checks that cannot be seen.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
 
-from recbole_dtlns.conformance.blocks import block_interactions, block_of
+from recbole_dtlns.conformance.blocks import block_content, block_interactions, block_of
 from recbole_dtlns.conformance.plain_copy import plain_copy
 from recbole_dtlns.conformance.rules import require
 from recbole_dtlns.conformance.told_apart import require_inputs_tell_results_apart
 from recbole_dtlns.data.hiding import hide_positives
 from recbole_dtlns.data.interactions import TrainInteractions
+from recbole_dtlns.data.item_content import ItemContent
 from recbole_dtlns.teachers.contract import FittedTeacher, Teacher, top_candidates
 
 MakeTeacher = Callable[..., Teacher]  # the class, or what takes its settings by name
@@ -55,6 +57,7 @@ def is_fitted_twice_alike(make: MakeTeacher) -> None:
         users, items = train.histories()
         order = np.random.default_rng(0).permutation(len(users))
         again = TrainInteractions.from_tokens(train.user_tokens[users[order]], train.item_tokens[items[order]])
+        again = replace(again, content=train.content)
         require(_result(make(), train) == _result(make(), again), "two fits on the same pairs gave other results")
 
 
@@ -135,11 +138,15 @@ TEACHER_CHECKS: tuple[Callable[[MakeTeacher], None], ...] = (
 
 
 def _blocks() -> TrainInteractions:
-    return block_interactions(blocks=_BLOCKS, missing=_MISSING)
+    train = block_interactions(blocks=_BLOCKS, missing=_MISSING)
+    return replace(train, content=block_content(train))
 
 
 def _ragged() -> TrainInteractions:
-    """Users with one item, with all items and with any number; an item that one user has, and one that all have."""
+    """Users with one item, with all items and with any number; an item that one user has, and one that all have.
+
+    Some items say nothing.
+    """
     random = np.random.default_rng(0)
     pairs = [("user-00", "item-00"), ("user-01", "item-00"), ("user-02", "item-00"), ("user-02", _LONELY)]
     pairs += [("with-all", f"item-{item:02d}") for item in range(25)]
@@ -149,7 +156,10 @@ def _ragged() -> TrainInteractions:
         for item in {0, *random.integers(0, 25, random.integers(1, 12)).tolist()}
     ]
     users, items = zip(*pairs, strict=True)
-    return TrainInteractions.from_tokens(np.array(users), np.array(items))
+    train = TrainInteractions.from_tokens(np.array(users), np.array(items))
+    vectors = random.normal(size=(train.n_items, 4)).astype(np.float32)
+    vectors[::5] = 0
+    return replace(train, content=ItemContent.of_vectors(vectors))
 
 
 def _result(teacher: Teacher, train: TrainInteractions) -> Any:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import csv
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
 import pandas as pd
 
 from recbole_dtlns.errors import DataError
+from recbole_dtlns.registry import nearest
 
 FIELD_TYPES = ("token", "token_seq", "float", "float_seq")
 TITLES = ("title", "movie_title", "name", "item_name", "book_title", "product_name")
@@ -145,11 +147,42 @@ def read_titles(path: str | Path, key: str, separator: str = "\t", encoding: str
     title = next((name for name in TITLES if name in header), None)
     if title is None:
         return {}
-    if key not in header:
-        raise DataError(f"{path} has no column {key}; its columns are {', '.join(header)}")
-    columns = [f"{name}:{header[name]}" for name in (key, title)]
+    rows = read_columns(path, key, [title], separator, encoding)
+    return {token: row[title] for token, row in rows.items() if row[title]}
+
+
+def read_columns(
+    path: str | Path, key: str, columns: Sequence[str], separator: str = "\t", encoding: str | None = None
+) -> dict[str, dict[str, str]]:
+    """Some columns of a file of items or users, as text by column and by token; of a token's several rows the last.
+
+    Args:
+        path: the file.
+        key: its column of tokens.
+        columns: those wanted.
+        separator, encoding: as for `read_header`.
+
+    Raises:
+        DataError: the file cannot be read, or lacks a column; the message names those that it has.
+    """
+    header = read_header(path, separator, encoding)
+    for column in (key, *columns):
+        if column not in header:
+            raise DataError(
+                f"{path} has no column {column}; its columns are {', '.join(header)}.{nearest(column, header)}"
+            )
+    wanted = [f"{name}:{header[name]}" for name in dict.fromkeys((key, *columns))]
     try:
-        frame = pd.read_csv(path, sep=separator, usecols=columns, dtype=str, encoding=tolerant(encoding)).dropna()
+        frame = pd.read_csv(
+            path, sep=separator, usecols=wanted, dtype=str, encoding=tolerant(encoding), keep_default_na=False
+        )
     except (OSError, ValueError) as error:
         raise DataError(f"cannot read {path}: {error}") from error
-    return dict(zip(frame[columns[0]], frame[columns[1]], strict=True))
+    frame.columns = pd.Index([column_name(column) for column in frame.columns])
+    tokens = frame[key].tolist()
+    values = [frame[column].fillna("").tolist() for column in columns]  # a row may be shorter than the first line
+    return {
+        token: dict(zip(columns, row, strict=True))
+        for token, row in zip(tokens, zip(*values, strict=True), strict=True)
+        if isinstance(token, str)
+    }

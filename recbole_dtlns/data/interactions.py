@@ -14,6 +14,7 @@ from functools import cached_property
 import numpy as np
 import scipy.sparse as sp
 
+from recbole_dtlns.data.item_content import ItemContent
 from recbole_dtlns.errors import DataError
 
 
@@ -29,6 +30,8 @@ class TrainInteractions:
         times: when each pair happened (a repeated one: last), float64 [n_pairs] in the order of `histories`, -inf where
             that is missing; None where the data do not say. It is not part of the fingerprint: only the order of a
             history shown to a language model depends on it, and such verdicts are kept by what was shown.
+        content: what is said of the items; None where nothing is. It is no part of the fingerprint either: what looks
+            at it is kept by what it saw.
     """
 
     user_tokens: np.ndarray
@@ -36,6 +39,7 @@ class TrainInteractions:
     matrix: sp.csr_array
     duplicates: int = 0
     times: np.ndarray | None = None
+    content: ItemContent | None = None
 
     @classmethod
     def from_tokens(cls, users: np.ndarray, items: np.ndarray, times: np.ndarray | None = None) -> TrainInteractions:
@@ -75,6 +79,15 @@ class TrainInteractions:
     def n_items(self) -> int:
         return len(self.item_tokens)
 
+    @property
+    def text_vectors(self) -> np.ndarray:
+        """What is said of the items as vectors, float32 [n_items, d]; a row of zeros for an item without text.
+
+        Raises:
+            ConfigError: there are none.
+        """
+        return (self.content or ItemContent.silent(self.n_items)).vectors
+
     @cached_property
     def narrow(self) -> sp.csr_array:
         """`matrix` with 32-bit indices where they do, which halves the memory traffic of products."""
@@ -108,7 +121,7 @@ class TrainInteractions:
         )
         matrix.sort_indices()
         times = None if self.times is None else self.times[kept]
-        return TrainInteractions(self.user_tokens, self.item_tokens, matrix, times=times)
+        return TrainInteractions(self.user_tokens, self.item_tokens, matrix, times=times, content=self.content)
 
     def histories(self) -> tuple[np.ndarray, np.ndarray]:
         """All pairs as (user, item) canonical ids, int64 [n_pairs] each, ordered by user then item."""

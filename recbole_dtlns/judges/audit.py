@@ -10,8 +10,14 @@ import numpy as np
 from sklearn.metrics import roc_auc_score
 
 from recbole_dtlns.errors import ConfigError, DataError
-from recbole_dtlns.judges.contract import Judge, Label, Question, Rehearsal
-from recbole_dtlns.judges.controls import with_random_paths, with_shuffled_paths, without_member
+from recbole_dtlns.judges.contract import TEXT_VIEW, Judge, Label, Question, Rehearsal
+from recbole_dtlns.judges.controls import (
+    with_random_paths,
+    with_shuffled_paths,
+    with_shuffled_text,
+    without_member,
+    without_text,
+)
 
 _BINS = 10
 
@@ -103,6 +109,8 @@ def audit(judges: Mapping[str, Judge], rehearsal: Rehearsal | None, seed: int, c
         controls: names of judges that are asked twice more, about the same pairs: with the trees' paths shuffled
             among the items, and with random paths. A judge that reads the trees does worse on these. Where several
             teachers were asked, a judge that learns is asked once more without each, which shows what that one adds.
+            A judge to which what items say comes in any way is asked with the texts of other items, and, where it
+            learns, without texts: what they add, it does worse by.
 
     Raises:
         ConfigError: the question cannot be made anew.
@@ -141,6 +149,17 @@ def _trials(
         if judge.rehearses and question.opinions is not None and len(question.opinions.names) > 1:
             for member in question.opinions.names:
                 yield f"{name}, without {member}", judge, without_member(question, member)
+        if (judge.rehearses or name in controls) and _sees_text(judge, question):
+            if judge.rehearses:
+                yield f"{name}, without text", judge, without_text(question)
+            yield f"{name}, shuffled text", judge, with_shuffled_text(question, seed)
+
+
+def _sees_text(judge: Judge, question: Question) -> bool:
+    """Whether what items say comes to the judge: as itself, as a tree, or as what a teacher thinks of it."""
+    reads = judge.reads_text and question.train.content is not None
+    by_teachers = question.opinions is not None and bool(question.opinions.of_text)
+    return reads or (judge.rehearses and (by_teachers or TEXT_VIEW in question.views))
 
 
 def _score(label: np.ndarray, probability: np.ndarray, truth: np.ndarray) -> JudgeScore:

@@ -42,17 +42,25 @@ class CalibratedJudge(Judge):
         learner: LearnerName = "logistic"
         """What learns: logistic (regression), boosted (trees), mean (the geometric mean of both), or auto (whichever
         ranks the hidden pairs of users that it did not learn from best)."""
+        reads_text: bool = False
+        """calibrated, distilled: look at what items say, too (dtlns_text_fields): how near the candidate's text is to
+        those of the history."""
         seed: Seed = 42
 
     config: Config
     version = 4
     rehearses = True
 
+    @property
+    def reads_text(self) -> bool:  # type: ignore[override]
+        return self.config.reads_text
+
     def inputs(self) -> dict[str, Any]:
         learner = (
             {} if self.config.learner == "logistic" else {"learner": self.config.learner, "seed": self.config.seed}
         )
-        return {"judge": "calibrated", "lift": self.config.lift, **learner}
+        text = {"reads_text": True} if self.reads_text else {}
+        return {"judge": "calibrated", "lift": self.config.lift, **learner, **text}
 
     def judge(self, question: Question) -> Verdicts:
         """Verdicts for all candidates.
@@ -66,7 +74,7 @@ class CalibratedJudge(Judge):
                 "the calibrated judge trains the teacher again without some pairs, which neither a checkpoint nor a "
                 "file of candidates allows"
             )
-        examples = _examples(rehearsal)
+        examples = examples_of(rehearsal, self.reads_text)
         facts: dict[str, Any] = {"hidden_found": int(examples.answers.sum())}
         if rehearsal.trees_not_read:
             facts["trees_not_read"] = list(rehearsal.trees_not_read)
@@ -89,7 +97,7 @@ class CalibratedJudge(Judge):
         """The verdicts of what was learnt."""
         if len(question.candidates) == 0:
             return Verdicts(np.empty(0, np.float32), np.empty(0, np.int8))
-        probability = learnt.probability(pair_features(question))
+        probability = learnt.probability(pair_features(question, self.reads_text))
         label = np.where(probability >= self.config.lift * probability.mean(), Label.POSITIVE, Label.NEGATIVE)
         return Verdicts(probability.astype(np.float32), label.astype(np.int8))
 
@@ -119,10 +127,11 @@ class _ByRank:
         return 1 / (2.0 + self._ranks)
 
 
-def _examples(rehearsal: Rehearsal) -> Examples:
+def examples_of(rehearsal: Rehearsal, text: bool = False) -> Examples:
     """The candidates of all rehearsals, with the answers."""
     parts = [
-        Examples(pair_features(one.question), one.answers(), one.question.candidates.users) for one in rehearsal.all
+        Examples(pair_features(one.question, text), one.answers(), one.question.candidates.users)
+        for one in rehearsal.all
     ]
     return Examples(
         np.concatenate([part.features for part in parts]),

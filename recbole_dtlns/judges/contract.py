@@ -17,6 +17,8 @@ from recbole_dtlns.teachers.contract import Candidates
 from recbole_dtlns.teachers.council import Opinions
 from recbole_dtlns.trees.item_tree import ItemTree
 
+TEXT_VIEW = "text"  # name of the item tree that is grown from what items say
+
 if TYPE_CHECKING:
     from recbole_dtlns.judges.language_model.judge import LLMJudge
 
@@ -161,6 +163,7 @@ class Judge(Component):
         keeps_verdicts: whether the judge keeps its own verdicts, so that asking it twice costs nothing; the verdicts
             of other judges are kept as artefacts.
         rehearses: whether it learns from hidden train positives; its questions then come with a rehearsal.
+        reads_text: whether it looks at what items say, `question.train.content`, as text or as vectors.
         called: what summaries call it, where the name in the settings says less; None for that name.
         llm: the judge that asks a language model: itself, or the one that it learns from; None where none is asked.
     """
@@ -168,6 +171,7 @@ class Judge(Component):
     version: int
     keeps_verdicts: bool = False
     rehearses: bool = False
+    reads_text: bool = False
     called: str | None = None
     llm: LLMJudge | None = None
 

@@ -10,8 +10,9 @@ import numpy as np
 from pydantic import Field
 
 from recbole_dtlns.components import ComponentConfig, Seed
-from recbole_dtlns.judges.contract import Judge, Label, Question, Rehearsal, Verdicts
+from recbole_dtlns.judges.contract import TEXT_VIEW, Judge, Label, Question, Rehearsal, Verdicts
 from recbole_dtlns.judges.structural import StructuralJudge
+from recbole_dtlns.teachers.council import Opinions
 from recbole_dtlns.trees.item_tree import ItemTree
 
 
@@ -138,6 +139,52 @@ def without_member(question: Question, name: str) -> Question:
         return replace(asked, opinions=None if asked.opinions is None else asked.opinions.without(name))
 
     return _everywhere(question, leave_out)
+
+
+def without_text(question: Question) -> Question:
+    """The same candidates where items say nothing: without text tree and members that read text, in a rehearsal too."""
+
+    def leave_out(asked: Question) -> Question:
+        opinions = asked.opinions
+        for member in () if opinions is None else opinions.of_text:
+            opinions = opinions and opinions.without(member)
+        views = {name: tree for name, tree in asked.views.items() if name != TEXT_VIEW}
+        return replace(asked, train=replace(asked.train, content=None), views=views, opinions=opinions)
+
+    return _everywhere(question, leave_out)
+
+
+def with_shuffled_text(question: Question, seed: int) -> Question:
+    """The same candidates where every item says what another one does; the text tree follows.
+
+    What members that read text think of a user's pairs is dealt among these. A rehearsal is changed too: a judge that
+    learns from it must not learn from the true texts.
+    """
+
+    def deal(asked: Question) -> Question:
+        random = np.random.default_rng(seed)
+        order = random.permutation(asked.train.n_items)
+        content = asked.train.content
+        views = {
+            name: ItemTree(tree.digits[order]) if name == TEXT_VIEW else tree for name, tree in asked.views.items()
+        }
+        return replace(
+            asked,
+            train=replace(asked.train, content=None if content is None else content.dealt(order)),
+            views=views,
+            opinions=None if asked.opinions is None else _dealt(asked.opinions, asked.candidates.users, random),
+        )
+
+    return _everywhere(question, deal)
+
+
+def _dealt(opinions: Opinions, users: np.ndarray, random: np.random.Generator) -> Opinions:
+    """The opinions of members that read text, dealt among the pairs of each user."""
+    order = np.lexsort((random.random(len(users)), users))
+    columns = [place for place, name in enumerate(opinions.names) if name in opinions.of_text]
+    ranks, strengths = opinions.ranks.copy(), opinions.strengths.copy()
+    ranks[:, columns], strengths[:, columns] = opinions.ranks[order][:, columns], opinions.strengths[order][:, columns]
+    return replace(opinions, ranks=ranks, strengths=strengths)
 
 
 def _shuffled(question: Question, seed: int) -> Mapping[str, ItemTree]:

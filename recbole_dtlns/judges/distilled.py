@@ -44,12 +44,19 @@ class DistilledJudge(Judge):
         """Pairs that the LLM may be asked about."""
         sure: float = Field(0.4, ge=0, le=0.5)
         """The small model is sure from this distance to 1/2 on, and such pairs are not asked."""
+        reads_text: bool = False
+        """calibrated, distilled: look at what items say, too (dtlns_text_fields): how near the candidate's text is to
+        those of the history."""
         seed: Seed = 42
 
     config: Config
     llm: LLMJudge
     version = 3
     keeps_verdicts = True
+
+    @property
+    def reads_text(self) -> bool:  # type: ignore[override]
+        return self.config.reads_text or self.llm.reads_text
 
     def __init__(
         self, config: ComponentConfig | None = None, /, *, engine: Engine | None = None, **fields: Any
@@ -69,6 +76,7 @@ class DistilledJudge(Judge):
             "tokens": config.max_tokens_total,
             "sure": config.sure,
             "seed": config.seed,
+            **({"reads_text": True} if config.reads_text else {}),
         }
         return {"judge": "distilled", "llm": self.llm.inputs(), **limits}
 
@@ -81,7 +89,7 @@ class DistilledJudge(Judge):
         """
         if not self.llm.plan(question).askable.any():
             return self._unasked(question)
-        sample = _Sample(question, self.llm, self.config.seed)
+        sample = _Sample(question, self.llm, self.config.seed, self.config.reads_text)
         budget = min(self.config.max_llm_pairs, len(sample.askable))
         first = max(1, round(budget * _FIRST_SHARE))
         drawn = sample.uniform(first)
@@ -165,12 +173,12 @@ class DistilledJudge(Judge):
 class _Sample:
     """The pairs that the LLM was asked about so far, and what it said."""
 
-    def __init__(self, question: Question, llm: LLMJudge, seed: int) -> None:
+    def __init__(self, question: Question, llm: LLMJudge, seed: int, text: bool) -> None:
         self.question = question
         self.llm = llm
         self.random = np.random.default_rng(seed)
         self.askable = np.flatnonzero(llm.plan(question).askable)
-        self.features = pair_features(question)
+        self.features = pair_features(question, text)
         n = len(question.candidates)
         self.asked = np.zeros(n, dtype=bool)
         self.answered = np.zeros(n, dtype=bool)

@@ -7,7 +7,8 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from recbole_dtlns.judges.contract import Question
-from recbole_dtlns.judges.history import CoOccurrence, TreeSimilarity, over_history
+from recbole_dtlns.judges.history import CoOccurrence, TreeSimilarity, over_history, text_similarity
+from recbole_dtlns.numerics.groups import places
 from recbole_dtlns.teachers.council import Opinions
 from recbole_dtlns.teachers.spectral import spectral_scores
 
@@ -25,17 +26,20 @@ _WITHOUT_TREES = (
 
 _WITH_COUNCIL = ("popularity", "history_length")
 _OF_MEMBER = ("rank", "nearness", "strength")
+_OF_TEXT = ("text_nearest", "text_mean")
 
 
-def feature_names(views: Iterable[str], members: Sequence[str] = ()) -> tuple[str, ...]:
-    """What `pair_features` gives for a question with these views, and the opinions of these teachers."""
+def feature_names(views: Iterable[str], members: Sequence[str] = (), text: bool = False) -> tuple[str, ...]:
+    """What `pair_features` gives for a question with these views, the opinions of these teachers, and text."""
     overlaps = (f"{view}_overlap" for view in views)
+    of_text = _OF_TEXT if text else ()
     if not members:
-        return (*overlaps, *_WITHOUT_TREES)
-    return (*overlaps, *_WITH_COUNCIL, *(f"{member}_{what}" for what in _OF_MEMBER for member in members))
+        return (*overlaps, *_WITHOUT_TREES, *of_text)
+    of_members = (f"{member}_{what}" for what in _OF_MEMBER for member in members)
+    return (*overlaps, *_WITH_COUNCIL, *of_members, *of_text)
 
 
-def pair_features(question: Question) -> np.ndarray:
+def pair_features(question: Question, text: bool = False) -> np.ndarray:
     """Features of every candidate pair, in the order of `feature_names`.
 
     - `structure_overlap`, `semantic_overlap`, and so for every view: largest similarity to the history in its tree (0
@@ -52,11 +56,23 @@ def pair_features(question: Question) -> np.ndarray:
     Where several teachers were asked, what each thinks of the pair takes the place of `score`, `score_gap`, `rank`, the
     co-occurrence and the filter: log(1 + rank), 1 / (1 + rank), and its score over that of its best item of the user.
 
+    Where texts are looked at: `text_nearest`, `text_mean`, the largest and the mean cosine between the candidate's text
+    vector and those of the history; 0 where either says nothing.
+
+    Args:
+        question: with candidates.
+        text: whether texts are looked at, where the items have any.
+
     Returns:
-        float32 [n_pairs, 8 + views], or [n_pairs, 2 + views + 3 members].
+        float32 [n_pairs, 8 + views], or [n_pairs, 2 + views + 3 members], and 2 more for texts.
     """
-    if question.opinions is not None:
-        return _of_council(question, question.opinions)
+    found = _without_council(question) if question.opinions is None else _of_council(question, question.opinions)
+    if not text or question.train.content is None:
+        return found
+    return np.concatenate([found, text_similarity(question)], axis=1)
+
+
+def _without_council(question: Question) -> np.ndarray:
     candidates, matrix = question.candidates, question.train.matrix
     users, items = candidates.users, candidates.items
     lengths = np.diff(matrix.indptr)
@@ -101,5 +117,5 @@ def _ranks(users: np.ndarray, scores: np.ndarray) -> np.ndarray:
     """Rank of every pair by its score among its user's pairs, from 0; of equal ones in the order given."""
     order = np.lexsort((-scores, users))  # stable
     ranks = np.empty_like(order)
-    ranks[order] = np.arange(len(users)) - np.searchsorted(users, users)
+    ranks[order] = places(users)
     return ranks

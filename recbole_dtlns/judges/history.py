@@ -8,6 +8,8 @@ import numpy as np
 
 from recbole_dtlns.data.interactions import TrainInteractions
 from recbole_dtlns.judges.contract import Question
+from recbole_dtlns.numerics.dense_algebra import one_thread
+from recbole_dtlns.numerics.factors import unit_rows
 from recbole_dtlns.trees.item_tree import ItemTree
 from recbole_dtlns.trees.structure import item_graph
 
@@ -98,3 +100,31 @@ def over_history(question: Question, *measures: Measure) -> list[np.ndarray]:
             result[pairs] = measure.combine.reduceat(values, first)
         start = stop
     return results
+
+
+@one_thread
+def text_similarity(question: Question) -> np.ndarray:
+    """The largest and the mean cosine of every candidate's text vector to those of its user's history.
+
+    Items without text are left out of the history; 0 where nothing is left, or the candidate says nothing.
+
+    Returns:
+        float32 [n_pairs, 2].
+    """
+    candidates, train = question.candidates, question.train
+    vectors = unit_rows(train.text_vectors)
+    says = np.asarray(vectors.any(axis=1))
+    found = np.zeros((len(candidates), 2), dtype=np.float32)
+    users = np.unique(candidates.users)
+    first, last = (np.searchsorted(candidates.users, users, side=side) for side in ("left", "right"))
+    starts, stops = train.matrix.indptr[users], train.matrix.indptr[users + 1]
+    # A user at a time: a small product of two small matrices, which is far quicker than gathering both for every pair.
+    for pair, end, start, stop in zip(*(each.tolist() for each in (first, last, starts, stops)), strict=True):
+        history = train.matrix.indices[start:stop]
+        history = history[says[history]]
+        if len(history):
+            cosines = vectors[candidates.items[pair:end]] @ vectors[history].T
+            np.max(cosines, axis=1, out=found[pair:end, 0])
+            np.mean(cosines, axis=1, out=found[pair:end, 1])
+    found[~says[candidates.items]] = 0
+    return found

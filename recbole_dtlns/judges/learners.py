@@ -13,6 +13,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from recbole_dtlns.numerics.dense_algebra import one_thread
+from recbole_dtlns.numerics.groups import places
 
 LearnerName = Literal["logistic", "boosted", "mean", "auto"]
 _FOLDS = 3
@@ -183,7 +184,7 @@ def mean_ndcg(users: np.ndarray, scores: np.ndarray, answers: np.ndarray, k: int
     """
     order = np.lexsort((-scores, users))
     users, hit = users[order], answers[order]
-    place = np.arange(len(users)) - np.searchsorted(users, users)
+    place = places(users)
     gain = np.where(hit & (place < k), 1 / np.log2(place + 2.0), 0.0)
     found = np.bincount(users, weights=gain)
     wanted = np.minimum(np.bincount(users, weights=hit).astype(int), k)

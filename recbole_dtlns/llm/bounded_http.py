@@ -29,7 +29,7 @@ _READ_HEADERS = (b"content-type", b"location", b"retry-after", b"retry-after-ms"
 
 
 @contextmanager
-def bounded_http(library: Any, timeout: float) -> Iterator[Any]:
+def bounded_http(library: Any, timeout: float, largest: int = LARGEST_REPLY) -> Iterator[Any]:
     """An HTTP client for the `openai` library's `http_client`.
 
     Its own timeout is for every single read, so a server that sends a byte now and then holds a request for ever; and
@@ -38,6 +38,7 @@ def bounded_http(library: Any, timeout: float) -> Iterator[Any]:
     Args:
         library: the module `openai`.
         timeout: of one attempt, from connecting to the reply's last byte, in seconds.
+        largest: bytes that a reply may have.
     """
     # The library is built on httpx or, since version 3, on httpx2: the same classes under another name.
     bases = (base.__module__.partition(".")[0] for base in library.DefaultHttpxClient.__mro__)
@@ -47,7 +48,7 @@ def bounded_http(library: Any, timeout: float) -> Iterator[Any]:
         # They write a line per request into the run's log and, where it is one of debugging, what a server sends. For
         # good: requests that were under way when a run stopped end after it.
         logging.getLogger(each.__name__).setLevel(logging.WARNING)
-    transport = _Transport(http, core, timeout)
+    transport = _Transport(http, core, timeout, largest)
     with library.DefaultHttpxClient(transport=transport, follow_redirects=False) as client:
         yield client
 
@@ -55,10 +56,10 @@ def bounded_http(library: Any, timeout: float) -> Iterator[Any]:
 class _Transport:
     """What an httpx client sends requests with (`httpx.BaseTransport`); its errors become the client's own."""
 
-    def __init__(self, http: Any, core: Any, timeout: float) -> None:
+    def __init__(self, http: Any, core: Any, timeout: float, largest: int) -> None:
         self._http, self._core = http, core
         self._faults = (core.NetworkError, core.ProtocolError, core.ProxyError, core.UnsupportedProtocol)
-        self._timeout = timeout
+        self._timeout, self._largest = timeout, largest
         self._backend = _backend(core)
         self._pool: Any = None
         self._under_way = 0
@@ -94,7 +95,9 @@ class _Transport:
         try:
             with self._pool_for(request.url) as pool, closing(pool.handle_request(sent)) as response:
                 headers = [(name, value) for name, value in response.headers if name.lower() in _READ_HEADERS]
-                return self._http.Response(response.status, headers=headers, content=_body(response), request=request)
+                return self._http.Response(
+                    response.status, headers=headers, content=_body(response, self._largest), request=request
+                )
         except (TimeoutError, self._core.TimeoutException):
             message = f"no whole reply within {self._timeout:g} seconds"
             raise self._http.ReadTimeout(message, request=request) from None
@@ -140,7 +143,7 @@ class _Transport:
         )
 
 
-def _body(response: Any) -> bytes:
+def _body(response: Any, largest: int) -> bytes:
     """The whole body, while it is not too large; compressed ones, which were not asked for, may hide any size."""
     headers = {name.lower(): value for name, value in response.headers}
     encoding = headers.get(b"content-encoding", b"identity").strip().lower()
@@ -149,8 +152,8 @@ def _body(response: Any) -> bytes:
     body = bytearray()
     for part in response.stream:
         body += part
-        if len(body) > LARGEST_REPLY:
-            raise _Refused(f"the reply is larger than {LARGEST_REPLY >> 20} MiB, which no answer is")
+        if len(body) > largest:
+            raise _Refused(f"the reply is larger than {largest >> 20} MiB, which no answer is")
     return bytes(body)
 
 

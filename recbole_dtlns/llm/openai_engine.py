@@ -11,8 +11,6 @@ import urllib.parse
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from queue import SimpleQueue
-from threading import Thread
 from typing import Any
 
 from pydantic import Field
@@ -25,6 +23,7 @@ from recbole_dtlns.llm.engine import CONSTRAINED, LOG_PROBABILITIES, TEXT, Engin
 from recbole_dtlns.llm.key_spellings import masked
 from recbole_dtlns.llm.reply import NoReply, Reply, probabilities
 from recbole_dtlns.llm.request import AsJSON, FreeText, OneOf, Request, Wanted
+from recbole_dtlns.llm.under_way import as_they_come
 
 logger = logging.getLogger("recbole_dtlns")
 
@@ -58,6 +57,7 @@ class Server:
         retries: further attempts after 408, 409, 429, 5xx and connection faults, with growing, jittered pauses; a
             `retry-after` of the server is kept to.
         arguments: further fields of every request; null removes a field.
+        keys: what the keys begin with by which all this is set, for messages.
     """
 
     base_url: str | None = None
@@ -66,11 +66,12 @@ class Server:
     timeout: float = 120.0
     retries: int = 6
     arguments: Mapping[str, Any] = field(default_factory=dict)
+    keys: str = "dtlns_judge_"
 
     def __post_init__(self) -> None:
         if self.api_key_env is not None and not _NAME.fullmatch(self.api_key_env):
             raise ConfigError(
-                "dtlns_judge_api_key_env must be the name of an environment variable, such as OPENAI_API_KEY, and what "
+                f"{self.keys}api_key_env must be the name of an environment variable, such as OPENAI_API_KEY, and what "
                 "was given is not a name (it is not repeated here, in case it is the key itself)"
             )
         if self.base_url is not None:
@@ -78,7 +79,7 @@ class Server:
         try:
             json.dumps(dict(self.arguments), allow_nan=False)
         except (TypeError, ValueError) as error:
-            raise ConfigError(f"dtlns_judge_engine_args cannot be sent as JSON: {error}") from None
+            raise ConfigError(f"{self.keys}engine_args cannot be sent as JSON: {error}") from None
 
     def key(self) -> str:
         """The key; never shown.
@@ -90,7 +91,7 @@ class Server:
             return "none"
         value = self._secret()
         if not value:
-            raise ConfigError(f"dtlns_judge_api_key_env names {self.api_key_env}, and that variable is not set")
+            raise ConfigError(f"{self.keys}api_key_env names {self.api_key_env}, and that variable is not set")
         if not (value.isascii() and value.isprintable()):
             raise ConfigError(f"{self.api_key_env} holds characters that no key has (it is not repeated here)")
         return value
@@ -207,7 +208,7 @@ def _schema(wanted: OneOf | AsJSON) -> Mapping[str, Any]:
 
 def read_completion(request: Request, mode: str, body: Mapping[str, Any]) -> Reply:
     """The reply in a chat completion, as plain data; what is not one is a reply with a reason."""
-    model = _name(body)
+    model = named_model(body)
     try:
         choice = body["choices"][0]
         usage = body.get("usage") or {}
@@ -246,32 +247,13 @@ class _Running:
             if type(request.wanted) not in self._modes:
                 positions.remove(position)
                 yield position, self._probe(request)
-        replies: SimpleQueue[tuple[int, Reply | BaseException]] = SimpleQueue()
 
-        def ask(position: int) -> None:
-            try:
-                mode = self._modes[type(requests[position].wanted)]
-                replies.put((position, self._ask(requests[position], mode)))
-            except BaseException as error:  # raised where the replies are taken
-                replies.put((position, error))
+        def ask(position: int) -> Reply:
+            return self._ask(requests[position], self._modes[type(requests[position].wanted)])
 
-        # A request starts when a reply was taken and kept, so no more than `concurrency` are lost when this process
-        # dies; threads that wait for a hanging server do not keep it from ending.
-        under_way = 0
-        for position in positions:
-            if under_way == self.server.concurrency:
-                yield self._taken(requests, *replies.get())
-                under_way -= 1
-            Thread(target=ask, args=(position,), name=f"asking-{position}", daemon=True).start()
-            under_way += 1
-        for _ in range(under_way):
-            yield self._taken(requests, *replies.get())
-
-    def _taken(self, requests: Sequence[Request], position: int, found: Reply | BaseException) -> tuple[int, Reply]:
-        if isinstance(found, BaseException):
-            raise found
-        self.mode = self._modes[type(requests[position].wanted)]
-        return position, found
+        for position, reply in as_they_come(positions, ask, self.server.concurrency):
+            self.mode = self._modes[type(requests[position].wanted)]
+            yield position, reply
 
     def _probe(self, request: Request) -> Reply:
         """Find the best mode that the server takes, with a real request, whose answer counts."""
@@ -361,8 +343,8 @@ def _check_address(url: str) -> None:
         raise ConfigError(f"{url!r} is not the address of a server, such as http://localhost:8000/v1")
 
 
-def _name(body: Any) -> str | None:
-    """The model that a completion names, in plain characters."""
+def named_model(body: Any) -> str | None:
+    """The model that a reply names, in plain characters."""
     named = body.get("model") if isinstance(body, Mapping) else None
     return ascii(named)[1:-1] if isinstance(named, str) and named else None
 

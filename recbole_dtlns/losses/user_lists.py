@@ -8,6 +8,7 @@ import numpy as np
 
 from recbole_dtlns.data.item_sets import JudgedPairs, PairSet
 from recbole_dtlns.losses.shared_negatives import expanded
+from recbole_dtlns.numerics.groups import places
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,7 @@ class UserLists:
         kept = np.flatnonzero(~known & (judged.probability > 0))
         order = kept[np.lexsort((judged.items[kept], -judged.probability[kept], judged.users[kept]))]
         users = judged.users[order]
-        first = np.arange(len(users)) - np.searchsorted(users, users) < most
+        first = places(users) < most
         chosen, users = order[first], users[first]
         self._observed_items, self._target_items = observed.items, judged.items[chosen]
         self._probability = judged.probability[chosen].astype(np.float32)

@@ -8,7 +8,14 @@ from typing import Any
 
 from recbole_dtlns.judges.contract import Question
 from recbole_dtlns.preparation.convening import Convening
-from recbole_dtlns.preparation.growing import SemanticTree, StructureTree, StructureVectors, TreeControl
+from recbole_dtlns.preparation.growing import (
+    CodeTree,
+    SemanticTree,
+    StructureTree,
+    StructureVectors,
+    TextTree,
+    TreeControl,
+)
 from recbole_dtlns.preparation.stage import Stage, Workbench
 from recbole_dtlns.preparation.teaching import GivenCandidates, Teaching
 from recbole_dtlns.teachers.contract import Teacher
@@ -22,7 +29,7 @@ class Asking:
 
     Attributes:
         teaching: asks the teacher, or a council of several.
-        given_candidates, vectors, structure, semantic, control: the stages.
+        given_candidates, vectors, structure, semantic, text, codes, control: the stages.
     """
 
     teaching: Teaching | Convening
@@ -30,6 +37,8 @@ class Asking:
     vectors: StructureVectors
     structure: StructureTree
     semantic: SemanticTree
+    text: TextTree
+    codes: CodeTree
     control: TreeControl
 
     @classmethod
@@ -46,12 +55,15 @@ class Asking:
             StructureVectors.from_flat(flat),
             StructureTree.from_flat(flat),
             SemanticTree.from_flat(flat),
+            TextTree.from_flat(flat),
+            CodeTree.from_flat(flat),
             TreeControl.from_flat(flat),
         )
 
     def stages(self) -> Iterator[Stage]:
         """In the order in which they run."""
-        yield from (self.teaching, self.vectors, self.structure, self.semantic, self.given_candidates, self.control)
+        yield from (self.teaching, self.vectors, self.structure, self.semantic, self.text, self.codes)
+        yield from (self.given_candidates, self.control)
 
     def run(self, bench: Workbench) -> Question:
         """The question about the train pairs on the bench; without a rehearsal."""
@@ -59,6 +71,8 @@ class Asking:
         views = {
             self.structure.view: self.structure.run(bench, lambda: self.vectors.run(bench)),
             self.semantic.view: self.semantic.run(bench, lambda: item_vectors),
+            **self.text.run(bench),
+            **self.codes.run(bench),
         }
         candidates = self.given_candidates.run(bench, named)
         return self.control.run(
@@ -71,13 +85,18 @@ class Asking:
         return not (self.teaching.teacher.saved or self.given_candidates.config.file)
 
     @property
+    def reads_text(self) -> bool:
+        """Whether the question depends on what items say."""
+        return self.teaching.teacher.reads_text or self.text.config.wanted
+
+    @property
     def trees_that_know_train(self) -> tuple[str, ...]:
         """Names of the trees that are given and may know every train pair."""
-        return tuple(tree.view for tree in (self.structure, self.semantic) if tree.knows_train)
+        return tuple(tree.view for tree in (self.structure, self.semantic, self.codes) if tree.knows_train)
 
     def anew(self) -> Asking:
-        """The stages as they are where train pairs are hidden: trees that may know these are grown instead."""
-        return replace(self, structure=self.structure.anew(), semantic=self.semantic.anew())
+        """The stages as they are where train pairs are hidden: trees that may know these are grown, or left out."""
+        return replace(self, structure=self.structure.anew(), semantic=self.semantic.anew(), codes=self.codes.anew())
 
     def recipe(self) -> dict[str, Any]:
         """What determines a question that is put anew, beside its train pairs and the trees that stay as they are.

@@ -7,28 +7,16 @@ from collections.abc import Iterator, Mapping
 from typing import Annotated, Any
 
 import numpy as np
-from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic import Field
 
-from recbole_dtlns.components import ComponentConfig, SharedKey
-from recbole_dtlns.preparation.stage import Stage, Workbench
+from recbole_dtlns.components import ComponentConfig, Names, SharedKey
+from recbole_dtlns.preparation.stage import Stage, Workbench, text_inputs
 from recbole_dtlns.preparation.teaching import Teaching
 from recbole_dtlns.storage.artefact_store import Arrays, Facts
 from recbole_dtlns.teachers.contract import Candidates
 from recbole_dtlns.teachers.council import Council, Opinions, joined
 
 logger = logging.getLogger("recbole_dtlns")
-
-
-def _listed(names: Any) -> Any:
-    """On a command line, EASE,ItemKNN needs no quotation marks."""
-    return [name.strip() for name in names.strip("[]").split(",") if name.strip()] if isinstance(names, str) else names
-
-
-def _each_once(names: list[str]) -> list[str]:
-    for name in names:
-        if names.count(name) > 1:
-            raise ValueError(f"'{name}' is there twice")
-    return names
 
 
 class Convening(Stage):
@@ -46,9 +34,7 @@ class Convening(Stage):
 
         prefix = ""
 
-        teachers: Annotated[list[str], BeforeValidator(_listed), AfterValidator(_each_once)] = Field(
-            default_factory=list
-        )
+        teachers: Names = Field(default_factory=list)
         """Several teachers in place of dtlns_teacher: the candidates are the best dtlns_candidates of each, and learnt
         judges see what each thinks of every pair. The semantic tree is made of the first one's item vectors."""
         depth: Annotated[int, SharedKey("council_depth")] = Field(200, ge=1, le=32_767)
@@ -95,11 +81,12 @@ class Convening(Stage):
             facts = {"members": list(opinions.names), "left_out": silent, "candidates": len(found)}
             return {**vars(found), "opinion_ranks": opinions.ranks, "opinion_strengths": opinions.strengths}, facts
 
-        kept = self.kept(bench, {"train": train.fingerprint, **self.recipe()}, compute)
+        text = text_inputs(train, self.teacher.reads_text)
+        kept = self.kept(bench, {"train": train.fingerprint, **self.recipe(), **text}, compute)
         candidates = Candidates(*(kept.arrays[column] for column in ("users", "items", "ranks", "scores")))
-        opinions = Opinions(
-            tuple(kept.facts["members"]), kept.arrays["opinion_ranks"], kept.arrays["opinion_strengths"]
-        )
+        names = tuple(kept.facts["members"])
+        of_text = tuple(name for name in names if self.teacher.members[name].reads_text)
+        opinions = Opinions(names, kept.arrays["opinion_ranks"], kept.arrays["opinion_strengths"], of_text)
         return candidates, vectors[0], opinions
 
     def sentence(self, facts: Mapping[str, Any]) -> str:

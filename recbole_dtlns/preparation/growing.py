@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 import numpy as np
 from pydantic import Field, model_validator
@@ -11,7 +11,7 @@ from pydantic import Field, model_validator
 from recbole_dtlns.components import ComponentConfig, InputFile, Seed, SharedKey
 from recbole_dtlns.data.co_occurrence import MAX_HISTORY
 from recbole_dtlns.errors import ConfigError, DataError
-from recbole_dtlns.judges.contract import Question
+from recbole_dtlns.judges.contract import TEXT_VIEW, Question
 from recbole_dtlns.judges.controls import with_random_paths, with_shuffled_paths
 from recbole_dtlns.preparation.stage import Stage, Workbench, digest_of, file_digest
 from recbole_dtlns.storage.artefact_store import Arrays, Facts
@@ -61,8 +61,44 @@ class StructureVectors(Stage):
         return {"neighbours": self.config.neighbours, "max_history": self.config.max_history}
 
 
-class TreeStage(Stage):
-    """Makes one item tree.
+class GrownTree(Stage):
+    """Grows one item tree from vectors.
+
+    Attributes:
+        view: name of the tree.
+    """
+
+    Config: ClassVar[type[TreeShape]] = TreeShape
+    config: TreeShape
+    view: str
+    version = build.VERSION
+
+    def shape(self) -> dict[str, Any]:
+        """The settings by which it is grown."""
+        return {name: getattr(self.config, name) for name in TreeShape.model_fields}
+
+    def sentence(self, facts: Mapping[str, Any]) -> str:
+        return _tree_in_words(facts)
+
+    def grow(self, bench: Workbench, vectors: np.ndarray) -> ItemTree:
+        """The tree of the train items.
+
+        Args:
+            bench: the workbench.
+            vectors: to grow it from, float32 [n_items, d].
+        """
+
+        def compute() -> tuple[Arrays, Facts]:
+            with bench.bar(self.name, len(vectors), "item") as advance:
+                tree, facts = build_tree(vectors, self.config, advance)
+            return {"digits": tree.digits}, facts
+
+        inputs = {"vectors": digest_of(vectors), **self.shape()}
+        return ItemTree(self.kept(bench, inputs, compute).arrays["digits"])
+
+
+class TreeStage(GrownTree):
+    """Makes one item tree: grown, or given.
 
     Attributes:
         view: name of the tree.
@@ -74,9 +110,9 @@ class TreeStage(Stage):
         paths: str | None = None
         """Read the tree from a file (item_id<TAB>path) instead of building it."""
         know_train: Annotated[bool, SharedKey("paths_know_train")] = True
-        """The paths in these files may have been made from the train pairs, so audit and calibrated, which hide some of
-        them, make trees of their own. False: they were made of something else (titles, categories), and are read there
-        too."""
+        """The paths in these files, and codes, may have been made from the train pairs, so audit and calibrated, which
+        hide some of them, make trees of their own, and leave codes out. False: they were made of something else
+        (titles, categories), and are read there too."""
 
         @model_validator(mode="after")
         def _leaves_can_be_parted(self) -> Self:
@@ -88,7 +124,6 @@ class TreeStage(Stage):
             return self
 
     config: Config
-    view: str
 
     @property
     def knows_train(self) -> bool:
@@ -103,10 +138,6 @@ class TreeStage(Stage):
     def version(self) -> int:  # type: ignore[override]
         return 1 if self.config.paths else build.VERSION
 
-    def shape(self) -> dict[str, Any]:
-        """The settings by which it is grown."""
-        return {name: getattr(self.config, name) for name in TreeShape.model_fields}
-
     def run(self, bench: Workbench, make_vectors: Callable[[], np.ndarray]) -> ItemTree:
         """The tree of the train items.
 
@@ -114,31 +145,7 @@ class TreeStage(Stage):
             bench: the workbench.
             make_vectors: gives the vectors to grow it from, float32 [n_items, d], where no file is named.
         """
-        return self._read(bench, self.config.paths) if self.config.paths else self._grow(bench, make_vectors())
-
-    def sentence(self, facts: Mapping[str, Any]) -> str:
-        parts = [
-            f"{facts['leaves']} leaves of {facts['min_leaf_size']} to {facts['max_leaf_size']} items "
-            f"(mean {facts['mean_leaf_size']}), depth {facts['min_depth']} to {facts['max_depth']}"
-        ]
-        if "moved_share" in facts:
-            parts.append(f"balancing moved {facts['moved_share']:.1%} of the items per level")
-        if facts.get("equal_nodes"):
-            parts.append(f"{facts['equal_nodes']} nodes held only equal vectors")
-        if facts["without_path"]:
-            parts.append(f"{facts['without_path']} items have no path")
-        if facts.get("lines_of_unknown_items"):
-            parts.append(f"{facts['lines_of_unknown_items']} lines of the file name items that are not in train")
-        return "; ".join(parts)
-
-    def _grow(self, bench: Workbench, vectors: np.ndarray) -> ItemTree:
-        def compute() -> tuple[Arrays, Facts]:
-            with bench.bar(self.name, len(vectors), "item") as advance:
-                tree, facts = build_tree(vectors, self.config, advance)
-            return {"digits": tree.digits}, facts
-
-        inputs = {"vectors": digest_of(vectors), **self.shape()}
-        return ItemTree(self.kept(bench, inputs, compute).arrays["digits"])
+        return self._read(bench, self.config.paths) if self.config.paths else self.grow(bench, make_vectors())
 
     def _read(self, bench: Workbench, file: str) -> ItemTree:
         tokens = bench.train.item_tokens.tolist()
@@ -183,6 +190,82 @@ class SemanticTree(TreeStage):
     view = "semantic"
 
 
+class TextTree(GrownTree):
+    """The tree in which items that say alike lie together, where it is asked for."""
+
+    class Config(TreeShape):
+        """Settings of the text tree."""
+
+        wanted: Annotated[bool, SharedKey("text_tree")] = False
+        """Grow a third item tree, `text`, from the text vectors (dtlns_text_fields): for judges that look at trees, and
+        for dtlns_alpha_text."""
+
+    config: Config
+    name = "text tree"
+    view = TEXT_VIEW
+
+    def run(self, bench: Workbench) -> dict[str, ItemTree]:
+        """The tree by its name; nothing where it is not asked for.
+
+        Raises:
+            ConfigError: the items have no text vectors.
+        """
+        return {self.view: self.grow(bench, bench.train.text_vectors)} if self.config.wanted else {}
+
+
+class CodeTree(Stage):
+    """Reads a tree off the codes that the .item file has, where a field is named."""
+
+    class Config(ComponentConfig):
+        """Settings of the tree of codes."""
+
+        field: Annotated[str | None, SharedKey("code_field")] = None
+        """Field of the .item file that holds a path in a tree, such as 183-70-232-6: the item tree `codes` beside the
+        others."""
+        know_train: Annotated[bool, SharedKey("paths_know_train")] = True
+        """The paths in these files, and codes, may have been made from the train pairs, so audit and calibrated, which
+        hide some of them, make trees of their own, and leave codes out. False: they were made of something else
+        (titles, categories), and are read there too."""
+
+    config: Config
+    name = "code tree"
+    view = "codes"
+    version = 1
+
+    @property
+    def knows_train(self) -> bool:
+        """Whether there is such a tree, and it may know every train pair."""
+        return self.config.field is not None and self.config.know_train
+
+    def anew(self) -> Self:
+        """The stage as it is where train pairs are hidden: codes that may know them are left out."""
+        return type(self)(self.config.model_copy(update={"field": None})) if self.knows_train else self
+
+    def run(self, bench: Workbench) -> dict[str, ItemTree]:
+        """The tree by its name; nothing where no field is named.
+
+        Raises:
+            ConfigError: the items' codes were not read.
+            DataError: no item has one.
+        """
+        if self.config.field is None:
+            return {}
+        content = bench.train.content
+        if content is None or (codes := content.codes) is None:
+            raise ConfigError(f"dtlns_code_field: {self.config.field} needs items whose fields were read")
+
+        def compute() -> tuple[Arrays, Facts]:
+            tree = ItemTree.from_paths(codes)
+            if tree.n_leaves == 0:
+                raise DataError(f"the field {self.config.field} (dtlns_code_field) is empty for all train items")
+            return {"digits": tree.digits}, describe(tree)
+
+        return {self.view: ItemTree(self.kept(bench, {"codes": content.code_digest}, compute).arrays["digits"])}
+
+    def sentence(self, facts: Mapping[str, Any]) -> str:
+        return _tree_in_words(facts)
+
+
 class TreeControl(Stage):
     """Puts other paths in place of the trees', where an experiment asks for it; nothing of it is kept."""
 
@@ -204,3 +287,19 @@ class TreeControl(Stage):
             return question
         change = {"shuffled": with_shuffled_paths, "random": with_random_paths}[self.config.control]
         return change(question, self.config.seed)
+
+
+def _tree_in_words(facts: Mapping[str, Any]) -> str:
+    parts = [
+        f"{facts['leaves']} leaves of {facts['min_leaf_size']} to {facts['max_leaf_size']} items "
+        f"(mean {facts['mean_leaf_size']}), depth {facts['min_depth']} to {facts['max_depth']}"
+    ]
+    if "moved_share" in facts:
+        parts.append(f"balancing moved {facts['moved_share']:.1%} of the items per level")
+    if facts.get("equal_nodes"):
+        parts.append(f"{facts['equal_nodes']} nodes held only equal vectors")
+    if facts["without_path"]:
+        parts.append(f"{facts['without_path']} items have no path")
+    if facts.get("lines_of_unknown_items"):
+        parts.append(f"{facts['lines_of_unknown_items']} lines of the file name items that are not in train")
+    return "; ".join(parts)

@@ -11,7 +11,7 @@ from recbole_dtlns.judges.contract import Judge, Question, Rehearsal, Verdicts, 
 from recbole_dtlns.judges.table import JUDGES
 from recbole_dtlns.preparation.asking import Asking
 from recbole_dtlns.preparation.rehearsing import Rehearsing
-from recbole_dtlns.preparation.stage import Stage, StoreConfig, Workbench, digest_of
+from recbole_dtlns.preparation.stage import Stage, StoreConfig, Workbench, digest_of, text_inputs
 from recbole_dtlns.storage.artefact_store import Arrays, Facts
 
 
@@ -110,6 +110,7 @@ class Judging(Stage):
             "answers": digest_of(kept.probability, kept.label) if kept else None,
             "anew": asking.recipe() if asking.can_be_put_anew else None,
             **({} if opinions is None else {"opinions": digest_of(opinions.ranks, opinions.strengths)}),
+            **text_inputs(bench.train, asking.reads_text or (self.judge.reads_text and kept is None)),
         }
         stored = self.kept(bench, inputs, compute)
         return Verdicts(stored.arrays["probability"], stored.arrays["label"], dict(stored.facts["abstained_because"]))

@@ -17,6 +17,7 @@ from recbole_dtlns.judges.contract import Question, Rehearsal, Verdicts
 from recbole_dtlns.judges.language_model.prompt import Prompt
 from recbole_dtlns.judges.table import JUDGES
 from recbole_dtlns.preparation.asking import Asking
+from recbole_dtlns.preparation.encoding import Encoding
 from recbole_dtlns.preparation.growing import StructureVectors
 from recbole_dtlns.preparation.judging import Judging
 from recbole_dtlns.preparation.rehearsing import Rehearsing
@@ -87,7 +88,7 @@ def prepare(
     """
     bench = _bench(flat, train, show_progress)
     asking, judging = Asking.from_flat(flat, teacher), Judging.from_flat(flat)
-    for read in (*asking.stages(), judging.judge):
+    for read in (*asking.stages(), judging.judge, Encoding.from_flat(flat).encoder):
         read.config.check_files()
     question = asking.run(bench)
     candidates, verdicts = question.candidates, judging.run(bench, asking, question)
@@ -152,7 +153,8 @@ def keys_read(flat: Mapping[str, Any], teacher: Teacher) -> frozenset[str]:
         flat: values by flat key.
         teacher: that the keys describe; it is not fitted.
     """
-    stages = [*Asking.from_flat(flat, teacher).stages(), Judging.from_flat(flat), Relabelled.from_flat(flat)]
+    asking = Asking.from_flat(flat, teacher)
+    stages = [Encoding.from_flat(flat), *asking.stages(), Judging.from_flat(flat), Relabelled.from_flat(flat)]
     return frozenset(key for stage in stages for key in stage.reads)
 
 
@@ -165,6 +167,8 @@ def stage_versions(flat: Mapping[str, Any], teacher_recipe: tuple[int, dict[str,
             its model's defaults.
     """
     judge = JUDGES.make(flat["judge"], flat)
+    encoder = Encoding.from_flat(flat).encoder
+    reads_items = flat["text_fields"] or not encoder.reads_texts
     learnt_from = None if judge.llm in (None, judge) else judge.llm.version
     return {
         "teacher": [Teaching.version, *teacher_recipe],
@@ -172,8 +176,10 @@ def stage_versions(flat: Mapping[str, Any], teacher_recipe: tuple[int, dict[str,
         "tree": build.VERSION,
         "judge": [judge.version, learnt_from, Prompt.load(flat["judge_prompt"]).digest],
         "relabelling": Relabelled.version,
+        **({"text": [Encoding.version, encoder.version]} if reads_items else {}),
     }
 
 
 def _bench(flat: Mapping[str, Any], train: TrainInteractions, show_progress: bool) -> Workbench:
-    return Workbench(train, StoreConfig.from_flat(flat).open(), show_progress and sys.stderr.isatty())
+    bench = Workbench(train, StoreConfig.from_flat(flat).open(), show_progress and sys.stderr.isatty())
+    return Encoding.from_flat(flat).run(bench)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field
 
@@ -26,8 +26,9 @@ class Rehearsing(Stage):
 
         hide: float = Field(0.1, gt=0, lt=1)
         """calibrated, audit: share of every user's train pairs hidden to learn from, or to be found."""
-        hide_last: bool = False
-        """calibrated, audit: hide each user's last pairs by time instead of any; needs times in the data."""
+        hide_last: bool | Literal["auto"] = "auto"
+        """calibrated, audit: hide each user's last pairs by time instead of any; needs times in the data. auto: where
+        eval_args cuts by time (order: TO), as what is hidden should be like what is to be found."""
         rehearsals: int = Field(1, ge=1, le=20)
         """calibrated: hide pairs anew, at most this many times, while fewer than 1,000 of those hidden are found among
         the candidates."""
@@ -37,12 +38,17 @@ class Rehearsing(Stage):
     name = "rehearsal"
     version = 1
 
+    @property
+    def hides_last(self) -> bool:
+        """Whether the last pairs are hidden; who knows of no split hides any."""
+        return self.config.hide_last is True
+
     def recipe(self) -> dict[str, Any]:
         """What determines which of the train pairs are hidden."""
         config = self.config
         further = {
             **({"rehearsals": config.rehearsals} if config.rehearsals > 1 else {}),
-            **({"last": True} if config.hide_last else {}),
+            **({"last": True} if self.hides_last else {}),
         }
         return {"hide": config.hide, "seed": config.seed, **further}
 
@@ -71,7 +77,7 @@ class Rehearsing(Stage):
     def _once(
         self, bench: Workbench, asking: Asking, question: Question, within: Rehearsing | None, seed: int
     ) -> Rehearsal:
-        reduced, hidden = hide_positives(bench.train, self.config.hide, seed, self.config.hide_last)
+        reduced, hidden = hide_positives(bench.train, self.config.hide, seed, self.hides_last)
         other, anew = bench.with_train(reduced), asking.anew()
         known, actual = anew.run(other), question
         if within is not None:

@@ -15,6 +15,7 @@ from tqdm import tqdm
 
 from recbole_dtlns.components import Component, ComponentConfig
 from recbole_dtlns.data.interactions import TrainInteractions
+from recbole_dtlns.data.item_content import ItemContent
 from recbole_dtlns.errors import DataError
 from recbole_dtlns.storage.artefact_store import Arrays, Artefact, ArtefactStore, Facts, cache_folder
 
@@ -117,6 +118,14 @@ class Stage(Component):
         bench.done[self.name] = Done(self, artefact)
         logger.debug("%s: %s %s", self.name, "reused" if artefact.reused else "computed", artefact.path)
         return artefact
+
+
+def text_inputs(train: TrainInteractions, reads_text: bool) -> dict[str, Any]:
+    """What a result is kept by where items' texts have a part in it; nothing where they have none."""
+    if not reads_text:
+        return {}
+    content = train.content or ItemContent.silent(train.n_items)
+    return {"text": [content.digest, content.vector_digest]}
 
 
 def file_digest(file: str, what: str) -> str:

@@ -10,7 +10,7 @@ from pydantic import Field
 
 from recbole_dtlns.components import ComponentConfig, InputFile, SharedKey
 from recbole_dtlns.errors import ContractError
-from recbole_dtlns.preparation.stage import Stage, Workbench, file_digest
+from recbole_dtlns.preparation.stage import Stage, Workbench, file_digest, text_inputs
 from recbole_dtlns.storage.artefact_store import Arrays, Facts
 from recbole_dtlns.teachers.candidate_file import read_candidates
 from recbole_dtlns.teachers.contract import Candidates, FittedTeacher, Teacher, top_candidates
@@ -30,8 +30,8 @@ class Teaching(Stage):
         prefix = ""
 
         teacher: str = "NeighbourRidge"
-        """NeighbourRidge, EASE, EDLAE, ItemKNN, CoOccurrence, GFCF, checkpoint, or the name of any RecBole general
-        recommender, such as BPR."""
+        """NeighbourRidge, EASE, EDLAE, ItemKNN, CoOccurrence, GFCF, ContentKNN (by dtlns_text_fields), checkpoint, or
+        the name of any RecBole general recommender, such as BPR."""
         candidates: int = Field(20, ge=1)
         """Unobserved items per user put to the judge, the teacher's best first."""
 
@@ -74,7 +74,8 @@ class Teaching(Stage):
             }
             return {**vars(found), "item_vectors": fitted.item_vectors}, facts
 
-        arrays = self.kept(bench, {"train": train.fingerprint, **self.recipe()}, compute).arrays
+        text = text_inputs(train, self.teacher.reads_text)
+        arrays = self.kept(bench, {"train": train.fingerprint, **self.recipe(), **text}, compute).arrays
         candidates = Candidates(*(arrays[column] for column in ("users", "items", "ranks", "scores")))
         return candidates, arrays["item_vectors"]
 

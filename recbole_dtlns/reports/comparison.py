@@ -172,6 +172,8 @@ def _sweeps(rows: Sequence[Row], main: str, drawn: Drawn) -> Iterator[str]:
 _TREES = {
     "structure": "items that the same users have lie together",
     "semantic": "items that the teacher sees as alike lie together",
+    "text": "items that say alike lie together",
+    "codes": "as the codes of the .item file have it",
 }
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from recbole_dtlns.errors import ConfigError
+from recbole_dtlns.judges.language_model.prompt import Prompt
 from recbole_dtlns.judges.table import JUDGES
 from recbole_dtlns.llm.table import ENGINES
 from recbole_dtlns.losses.table import LOSSES
@@ -16,6 +17,7 @@ from recbole_dtlns.registry import Registry, nearest
 from recbole_dtlns.settings.groups import AUTO_LOSS, MODEL_LOSS, RECBOLE_SAMPLER
 from recbole_dtlns.settings.owners import STAGES, config_of
 from recbole_dtlns.teachers.table import TEACHERS
+from recbole_dtlns.text.table import ENCODERS
 
 if TYPE_CHECKING:
     from recbole_dtlns.settings.settings import DTLNSSettings
@@ -34,6 +36,7 @@ def check_together(settings: DTLNSSettings) -> None:
     _check_sampler(settings)
     _check_pool(settings)
     _check_loss(settings)
+    _check_text(settings)
     if settings.teacher == "checkpoint" and settings.flat.get("teacher_checkpoint") is None:
         raise ConfigError("dtlns_teacher: checkpoint needs dtlns_teacher_checkpoint, the path of a best.pth")
 
@@ -41,6 +44,7 @@ def check_together(settings: DTLNSSettings) -> None:
 def _check_names(settings: DTLNSSettings) -> None:
     JUDGES.get(settings.judge)
     ENGINES.get(settings.flat["engine"])
+    ENCODERS.get(settings.flat["text_encoder"])
     if settings.selects:
         _check_name("sampler", settings.sampler, [*SAMPLERS.names(), RECBOLE_SAMPLER])
     _check_name("loss", settings.loss, [MODEL_LOSS, AUTO_LOSS, *LOSSES.names()])
@@ -64,6 +68,8 @@ def chosen_components(settings: DTLNSSettings) -> list[tuple[Registry[Any], str]
         chosen.append((ENGINES, settings.flat["engine"]))
     if settings.teacher in TEACHERS.names():
         chosen.append((TEACHERS, settings.teacher))
+    if has_text(settings):
+        chosen.append((ENCODERS, settings.flat["text_encoder"]))
     if settings.selects:
         chosen.append((SAMPLERS, settings.sampler))
     if settings.loss_class is not None:
@@ -79,6 +85,38 @@ def _check_chosen(settings: DTLNSSettings) -> None:
         config = config_of(table.get(name))
         if config is not None:
             config.from_flat(settings.flat, name)
+
+
+def has_text(settings: DTLNSSettings) -> bool:
+    """Whether there is something that items say, or there are vectors of it."""
+    encoder = ENCODERS.get(settings.flat["text_encoder"])
+    return bool(settings.flat["text_fields"]) or not getattr(encoder, "reads_texts", True)
+
+
+def _check_text(settings: DTLNSSettings) -> None:
+    """Whoever reads texts needs some."""
+    flat = settings.flat
+    key = "teachers" if flat["teachers"] else "teacher"
+    readers = [f"dtlns_{key}: {name}" for name in flat["teachers"] or [settings.teacher] if _reads_text(name)]
+    readers += [f"dtlns_{key}" for key in ("text_tree", "judge_reads_text") if flat[key]]
+    if any(flat["alpha_text"].values) and not flat["text_tree"]:
+        raise ConfigError("dtlns_alpha_text weighs the text tree, and there is none: set dtlns_text_tree: True")
+    judge = config_of(JUDGES.get(settings.judge))
+    asks = judge is not None and "judge_prompt" in judge.keys(settings.judge)
+    if asks and not flat["text_fields"] and Prompt.load(flat["judge_prompt"]).reads_text:
+        raise ConfigError(
+            f"dtlns_judge_prompt: {flat['judge_prompt']} shows what items say: set dtlns_text_fields to fields of the "
+            ".item file, such as [title]"
+        )
+    if readers and not has_text(settings):
+        raise ConfigError(
+            f"{readers[0]} reads what items say: set dtlns_text_fields to fields of the .item file, such as [title], "
+            "or dtlns_text_encoder: file, for vectors that you have"
+        )
+
+
+def _reads_text(teacher: str) -> bool:
+    return teacher in TEACHERS.names() and getattr(TEACHERS.get(teacher), "reads_text", False)
 
 
 def _check_sampler(settings: DTLNSSettings) -> None:

@@ -21,8 +21,8 @@ class RunKeys(ComponentConfig):
     prefix = ""
 
     preset: Literal["clean", "best", "rows", "authors", "off"] = "clean"
-    """Starting values: clean (these), best (what earned most: several teachers, and whole lists where the model takes
-    them), rows (one teacher, its items as weighed rows), authors (the published recipe, leaking), off (plain RecBole)."""
+    """Starting values: clean (these), best (what earned most: several teachers, whole lists where a model takes them),
+    rows (one teacher, its items as weighed rows), authors (the published recipe, leaking), off (plain RecBole)."""
     method: str = "dtlns"
     """What is prepared from the train pairs, and how negatives are chosen: dtlns (by the stages below), off (nothing is
     prepared, and RecBole draws its own), or somebody else's."""

@@ -9,6 +9,7 @@ from typing import Any
 from pydantic.fields import FieldInfo
 
 from recbole_dtlns.components import PREFIX, Component, ComponentConfig, InputFile, SharedKey
+from recbole_dtlns.data.item_content import ItemFields
 from recbole_dtlns.errors import ConfigError
 from recbole_dtlns.judges.table import JUDGES
 from recbole_dtlns.llm.table import ENGINES
@@ -18,7 +19,15 @@ from recbole_dtlns.negatives.pools.table import POOLS
 from recbole_dtlns.negatives.samplers import SAMPLERS
 from recbole_dtlns.numerics.schedule import Schedule
 from recbole_dtlns.preparation.convening import Convening
-from recbole_dtlns.preparation.growing import SemanticTree, StructureTree, StructureVectors, TreeControl
+from recbole_dtlns.preparation.encoding import Encoding
+from recbole_dtlns.preparation.growing import (
+    CodeTree,
+    SemanticTree,
+    StructureTree,
+    StructureVectors,
+    TextTree,
+    TreeControl,
+)
 from recbole_dtlns.preparation.judging import Judging
 from recbole_dtlns.preparation.rehearsing import Rehearsing
 from recbole_dtlns.preparation.relabelling import Relabelled
@@ -28,8 +37,9 @@ from recbole_dtlns.registry import Registry
 from recbole_dtlns.settings import groups
 from recbole_dtlns.teachers.by_recbole import SavedConfig, TrainedConfig
 from recbole_dtlns.teachers.table import TEACHERS
+from recbole_dtlns.text.table import ENCODERS
 
-TABLES: tuple[Registry[Any], ...] = (METHODS, TEACHERS, JUDGES, ENGINES, SAMPLERS, POOLS, LOSSES)
+TABLES: tuple[Registry[Any], ...] = (METHODS, TEACHERS, JUDGES, ENGINES, ENCODERS, SAMPLERS, POOLS, LOSSES)
 GROUPS: tuple[type[ComponentConfig], ...] = (
     groups.RunKeys,
     groups.RelabelKeys,
@@ -40,12 +50,16 @@ GROUPS: tuple[type[ComponentConfig], ...] = (
 )
 STAGES: dict[str, type[ComponentConfig]] = {
     "store": StoreConfig,
+    "item fields": ItemFields,
+    Encoding.name: Encoding.Config,
     Teaching.name: Teaching.Config,
     Convening.name: Convening.Config,
     GivenCandidates.name: GivenCandidates.Config,
     StructureVectors.name: StructureVectors.Config,
     StructureTree.name: StructureTree.Config,
     SemanticTree.name: SemanticTree.Config,
+    TextTree.name: TextTree.Config,
+    CodeTree.name: CodeTree.Config,
     TreeControl.name: TreeControl.Config,
     Rehearsing.name: Rehearsing.Config,
     Judging.name: Judging.Config,

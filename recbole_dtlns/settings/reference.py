@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 from pydantic.fields import FieldInfo
 
 from recbole_dtlns.components import PREFIX, ComponentConfig
+from recbole_dtlns.data.item_content import ItemFields
 from recbole_dtlns.errors import UnknownNameError
 from recbole_dtlns.judges.distilled import DistilledJudge
 from recbole_dtlns.judges.language_model.judge import LLMJudge
@@ -21,7 +22,15 @@ from recbole_dtlns.negatives.samplers import SAMPLERS
 from recbole_dtlns.numerics.per_epoch import PerEpoch
 from recbole_dtlns.numerics.schedule import Schedule
 from recbole_dtlns.preparation.convening import Convening
-from recbole_dtlns.preparation.growing import SemanticTree, StructureTree, StructureVectors, TreeControl
+from recbole_dtlns.preparation.encoding import Encoding
+from recbole_dtlns.preparation.growing import (
+    CodeTree,
+    SemanticTree,
+    StructureTree,
+    StructureVectors,
+    TextTree,
+    TreeControl,
+)
 from recbole_dtlns.preparation.judging import Judging
 from recbole_dtlns.preparation.rehearsing import Rehearsing
 from recbole_dtlns.preparation.relabelling import Relabelled
@@ -34,6 +43,7 @@ from recbole_dtlns.settings.owners import Key, Owner, keys_of, owners, owners_in
 from recbole_dtlns.settings.renamed import under_new_names
 from recbole_dtlns.teachers.by_recbole import SavedConfig, TrainedConfig
 from recbole_dtlns.teachers.table import TEACHERS
+from recbole_dtlns.text.table import ENCODERS
 
 _COLUMN, _STEP = 32, 4
 _SOME = "..."  # a value
@@ -76,7 +86,21 @@ SECTIONS = (
         "Teacher: names the candidates and gives the item vectors of the semantic tree. It sees train pairs only.",
         (Teaching.Config, Convening.Config, TEACHERS, TrainedConfig, SavedConfig, GivenCandidates.Config),
     ),
-    Section("Trees", (StructureVectors.Config, StructureTree.Config, SemanticTree.Config, TreeControl.Config)),
+    Section(
+        "What items say: texts of the .item file, as vectors, for the teacher ContentKNN, judges and the text tree.",
+        (ItemFields, Encoding.Config, ENCODERS),
+    ),
+    Section(
+        "Trees",
+        (
+            StructureVectors.Config,
+            StructureTree.Config,
+            SemanticTree.Config,
+            TextTree.Config,
+            CodeTree.Config,
+            TreeControl.Config,
+        ),
+    ),
     Section(
         "Judge: which candidates are false negatives?",
         (Judging.Config, JUDGES, Rehearsing.Config),
@@ -200,6 +224,8 @@ def _yaml_value(key: Key) -> str:
     value = key.plain_default
     if value is None:
         return "~"
+    if value == "":
+        return '""'
     if isinstance(key.default, Schedule) and float(value).is_integer() and type_in_words(key.field).startswith("int"):
         return str(int(value))
     return str(value)

@@ -9,12 +9,12 @@ from typing import Annotated, Any, Literal
 import numpy as np
 import scipy.sparse as sp
 from pydantic import Field
-from scipy.sparse.linalg import svds
 
 from recbole_dtlns.components import ComponentConfig, SharedKey
 from recbole_dtlns.data.co_occurrence import Weigh, strongest_items
 from recbole_dtlns.data.interactions import TrainInteractions
-from recbole_dtlns.numerics.dense_algebra import multiplied_in_order, positive_definite_inverse
+from recbole_dtlns.numerics.dense_algebra import positive_definite_inverse
+from recbole_dtlns.numerics.factors import column_factors
 from recbole_dtlns.teachers.contract import Teacher
 from recbole_dtlns.teachers.memory import refuse_beyond_memory
 
@@ -211,33 +211,3 @@ def cosine(train: TrainInteractions, shrink: float = 0.0) -> Weigh:
         return shared / (norm[items] * norm[others] + shrink)
 
     return weigh
-
-
-def column_factors(weights: np.ndarray | sp.csr_array, dimension: int) -> np.ndarray:
-    """Item vectors from scores: the leading right singular vectors of a score matrix, scaled by their values.
-
-    Two items get close vectors when the same evidence scores them alike.
-
-    Args:
-        weights: dense or sparse [m, n_items]; column j holds what scores item j.
-        dimension: length of the vectors.
-
-    Returns:
-        float32 [n_items, dimension], columns beyond the rank zero; start vector and signs fixed.
-    """
-    rows, n_items = weights.shape
-    vectors = np.zeros((n_items, dimension), dtype=np.float32)
-    wanted = min(dimension, rows, n_items)
-    with multiplied_in_order(weights) as factors:
-        if min(rows, n_items) <= max(wanted + 1, 16):
-            dense = np.asarray(weights.toarray() if isinstance(weights, sp.sparray) else weights)
-            _, values, right = np.linalg.svd(dense, full_matrices=False)
-            values, right = values[:wanted], right[:wanted]
-        else:
-            start = np.random.default_rng(0).standard_normal(min(rows, n_items))
-            _, values, right = svds(factors, k=wanted, v0=start, tol=1e-6)
-            order = np.argsort(-values, kind="stable")
-            values, right = values[order], right[order]
-    peaks = right[np.arange(wanted), np.abs(right).argmax(axis=1)]
-    vectors[:, :wanted] = (right * (values * np.where(peaks < 0, -1.0, 1.0))[:, None]).T
-    return vectors

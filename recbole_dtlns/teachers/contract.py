@@ -14,6 +14,7 @@ import torch
 from recbole_dtlns.components import Component
 from recbole_dtlns.data.interactions import TrainInteractions
 from recbole_dtlns.errors import ContractError, DataError
+from recbole_dtlns.numerics.groups import places
 from recbole_dtlns.numerics.key_filter import KeyFilter
 from recbole_dtlns.numerics.top_entries import above_mean, top_entries
 
@@ -44,10 +45,12 @@ class Teacher(Component):
     Attributes:
         version: of its code; raised when the same inputs give another result.
         saved: whether it was fitted before, on pairs that can no longer be hidden from it.
+        reads_text: whether it looks at `train.text_vectors`, which then are part of what its result is kept by.
     """
 
     version: int
     saved: bool = False
+    reads_text: bool = False
 
     def inputs(self) -> dict[str, Any]:
         """Plain data that, with the train pairs, determines what `fit` returns."""
@@ -128,7 +131,7 @@ def top_candidates(
     keys = np.sort(users * train.n_items + items)
     if len(items) and (items.max() >= train.n_items or bool((keys[1:] == keys[:-1]).any())):
         raise ContractError("the teacher's sparse scores name an item twice for one user, or an item that there is not")
-    ranks = np.arange(len(users)) - np.searchsorted(users, users)
+    ranks = places(users)
     return Candidates(users.astype(np.int32), items.astype(np.int32), ranks.astype(np.int32), values.astype(np.float32))
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -11,6 +11,7 @@ import scipy.sparse as sp
 
 from recbole_dtlns.data.interactions import TrainInteractions
 from recbole_dtlns.errors import ConfigError, DataError
+from recbole_dtlns.numerics.groups import places
 from recbole_dtlns.teachers.contract import Candidates, FittedTeacher, Teacher, top_candidates
 
 _USERS_AT_ONCE = 2048
@@ -27,20 +28,27 @@ class Opinions:
             not in it, int16 [n_pairs, n_members].
         strengths: the member's score over that of its best item of the user, within [-1, 1]; that of the last item of
             the list where the pair is not in it, float32 [n_pairs, n_members].
+        of_text: names of the members that look at what items say.
     """
 
     names: tuple[str, ...]
     ranks: np.ndarray
     strengths: np.ndarray
+    of_text: tuple[str, ...] = ()
 
     def of(self, pairs: np.ndarray) -> Opinions:
         """Those of some of the pairs: positions, or a mask."""
-        return Opinions(self.names, self.ranks[pairs], self.strengths[pairs])
+        return replace(self, ranks=self.ranks[pairs], strengths=self.strengths[pairs])
 
     def without(self, name: str) -> Opinions:
         """Those of the other members."""
         others = [place for place, other in enumerate(self.names) if other != name]
-        return Opinions(tuple(self.names[place] for place in others), self.ranks[:, others], self.strengths[:, others])
+        return Opinions(
+            tuple(self.names[place] for place in others),
+            self.ranks[:, others],
+            self.strengths[:, others],
+            tuple(other for other in self.of_text if other != name),
+        )
 
 
 class Council(Teacher):
@@ -61,6 +69,7 @@ class Council(Teacher):
             raise ConfigError("dtlns_teachers names no teacher")
         self.members, self.depth = dict(members), depth
         self.saved = any(member.saved for member in members.values())
+        self.reads_text = any(member.reads_text for member in members.values())
 
     def inputs(self) -> dict[str, Any]:
         members = {name: [member.version, member.inputs()] for name, member in self.members.items()}
@@ -120,8 +129,8 @@ def joined(
         blocks.append(_joined_block([_rows(found, start, stop) for found in asked.values()], train.n_items, k, depth))
         progress(stop - start)
     users, items, scores, ranks, strengths = (np.concatenate(columns) for columns in zip(*blocks, strict=True))
-    places = (np.arange(len(users)) - np.searchsorted(users, users)).astype(np.int32)
-    candidates = Candidates(users.astype(np.int32), items.astype(np.int32), places, scores)
+    of_user = places(users).astype(np.int32)
+    candidates = Candidates(users.astype(np.int32), items.astype(np.int32), of_user, scores)
     return candidates, Opinions(tuple(asked), ranks, strengths)
 
 

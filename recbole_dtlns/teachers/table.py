@@ -2,6 +2,7 @@
 
 from recbole_dtlns.registry import Registry
 from recbole_dtlns.teachers.closed_form import EASE, EDLAE, CoOccurrence, ItemKNN
+from recbole_dtlns.teachers.content_knn import ContentKNN
 from recbole_dtlns.teachers.contract import Teacher
 from recbole_dtlns.teachers.neighbour_ridge import NeighbourRidge
 from recbole_dtlns.teachers.spectral import GFCF
@@ -16,5 +17,6 @@ TEACHERS: Registry[Teacher] = Registry(
         "ItemKNN": ItemKNN,
         "CoOccurrence": CoOccurrence,
         "GFCF": GFCF,
+        "ContentKNN": ContentKNN,
     },
 )

@@ -13,8 +13,10 @@ from recbole.data.interaction import Interaction
 from test_protocol_rule import artefact_files
 from tiny_runs import train, write_tiny
 
+from recbole_dtlns.bridge.config import DTLNSConfig
 from recbole_dtlns.bridge.data.ids import to_recbole_ids
 from recbole_dtlns.errors import ConfigError, UnknownNameError, UnsupportedModelError
+from recbole_dtlns.preparation.rehearsing import Rehearsing
 
 COUNCIL: dict[str, Any] = {
     "dtlns_teachers": ["EASE", "ItemKNN", "BPR"],
@@ -102,3 +104,14 @@ def test_a_student_learns_from_a_council(tiny: dict[str, Any]) -> None:
 def test_councils_that_cannot_be(tiny: dict[str, Any], keys: dict[str, Any], error: type, match: str) -> None:
     with pytest.raises(error, match=match):
         train("Council", tiny, **{**COUNCIL, **keys})
+
+
+@pytest.mark.parametrize(
+    ("order", "given", "last"), [("TO", {}, True), ("RO", {}, False), ("TO", {"dtlns_judge_hide_last": False}, False)]
+)
+def test_what_is_hidden_follows_the_split(tiny: dict[str, Any], order: str, given: dict[str, Any], last: bool) -> None:
+    """Unless it is said: pairs that a cut by time hides from the model are each user's last."""
+    split = {"eval_args": {"split": {"RS": [0.8, 0.1, 0.1]}, "order": order, "group_by": "user", "mode": "full"}}
+    config = DTLNSConfig("BPR", "tiny", config_dict={**tiny, **split, **given})
+    assert Rehearsing.Config.from_flat(config.settings.flat).hide_last is last
+    assert ("last" in Rehearsing(Rehearsing.Config.from_flat(config.settings.flat)).recipe()) is last

@@ -40,7 +40,7 @@ WRONG = [
     ({"dtlns_candidates": 2.5}, "dtlns_candidates: .*integer"),
     ({"dtlns_tree_balance": "best"}, "dtlns_tree_balance: .*'regret', 'none' or 'authors'"),
     ({"dtlns_preset": "cleen"}, "unknown preset 'cleen'.*authors, best, clean, off, rows.*'clean'"),
-    ({"dtlns_teacher": "EASY"}, "unknown teacher 'EASY'.*NeighbourRidge, EASE.*GFCF, checkpoint.*'EASE'"),
+    ({"dtlns_teacher": "EASY"}, "unknown teacher 'EASY'.*NeighbourRidge, EASE.*ContentKNN, checkpoint.*'EASE'"),
     ({"dtlns_judge": "structual"}, "unknown judge 'structual'.*structural.*Did you mean 'structural'"),
     ({"dtlns_sampler": "dtnls"}, "unknown sampler 'dtnls'.*recbole.*'dtlns'"),
     ({"dtlns_teacher": "checkpoint"}, "needs dtlns_teacher_checkpoint"),

@@ -12,7 +12,8 @@ from block_data import block_interactions
 from plain_python import knn_scores, random_interactions
 
 from recbole_dtlns.errors import ConfigError
-from recbole_dtlns.teachers.closed_form import EASE, EDLAE, CoOccurrence, ItemKNN, column_factors
+from recbole_dtlns.numerics.factors import column_factors
+from recbole_dtlns.teachers.closed_form import EASE, EDLAE, CoOccurrence, ItemKNN
 from recbole_dtlns.teachers.contract import FittedTeacher
 
 

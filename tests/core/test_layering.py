@@ -33,6 +33,7 @@ ROOMS = (
     "evaluation",
     "serving",
     "llm",
+    "text",
     "judges",
     "negatives",
     "losses",

@@ -167,7 +167,8 @@ def test_a_prompt_file_that_cannot_be_read() -> None:
     Path("bytes.yaml").write_bytes(b"\xff\xfe\xfa")
     for name in ("missing.yaml", "folder", "bytes.yaml"):
         with pytest.raises(
-            ConfigError, match=rf"cannot read the prompt file {name} .*dtlns_judge_prompt is pair, user, or"
+            ConfigError,
+            match=rf"cannot read the prompt file {name} .*dtlns_judge_prompt is pair, user, pair_text, user_text, or",
         ):
             Prompt.load(name)
 

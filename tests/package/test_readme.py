@@ -14,7 +14,7 @@ NUMBER = re.compile(r"\d+(?:\.\d+)?")
 FEWER = re.compile(r"\| ([\d.]+) \| ([\d.]+)\xd7(?: fewer)? \|$")  # tokens per pair, and by what factor they are fewer
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/evidence.md"])
+@pytest.mark.parametrize("page", ["README.md", "docs/evidence.md", "docs/evidence_rows.md"])
 def test_tables_are_the_measured_ones(page: str) -> None:
     """Typing a figure by hand, or measuring anew without `python benchmarks/readme.py`, fails here."""
     benchmark = runpy.run_path(str(ROOT / "benchmarks" / "readme.py"))
@@ -24,9 +24,13 @@ def test_tables_are_the_measured_ones(page: str) -> None:
     assert benchmark["filled"](text) == text
 
 
-def test_the_gains_intervals_are_those_of_the_comparisons() -> None:
-    benchmark = runpy.run_path(str(ROOT / "benchmarks" / "gain_intervals.py"))
-    assert benchmark["RESULT"].read_text() == benchmark["gains"]()
+def test_tables_of_tuning_are_those_of_the_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    benchmark = runpy.run_path(str(ROOT / "benchmarks" / "tuning_tables.py"))
+    files = sorted(benchmark["TUNING"].glob("*.json"))
+    assert files
+    for file in files:
+        assert file.with_suffix(".md").read_text() == benchmark["tuning_table"](file)
 
 
 def test_the_tokens_of_judges_are_the_measured_ones() -> None:

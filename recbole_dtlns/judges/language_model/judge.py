@@ -28,6 +28,7 @@ from recbole_dtlns.storage.artefact_store import cache_folder
 logger = logging.getLogger("recbole_dtlns")
 
 _NO_CODE = "candidate or history is in neither tree"
+_NO_TEXT = "candidate or history says nothing"
 _FIRST_BUDGETED_SLICE = 64
 
 
@@ -52,7 +53,10 @@ class LLMJudge(Judge):
         threshold: float = Field(0.5, gt=0, le=1)
         """Probability that makes a positive."""
         prompt: str = "pair"
-        """pair: one candidate a request. user: all of a user's candidates in one. Or a prompt file of your own."""
+        """pair: one candidate a request. user: all of a user's candidates in one. Both show tree codes alone; pair_text
+        and user_text show what items say (dtlns_text_fields) in their place. Or a prompt file of your own."""
+        text_characters: int = Field(200, ge=1)
+        """Prompts that show text: characters of an item's text."""
         max_history: int = Field(0, ge=0)
         """Show only this many of a user's latest items; 0: all. What is too long loses its oldest items."""
         slice: int = Field(2048, ge=1)
@@ -88,12 +92,17 @@ class LLMJudge(Judge):
         config = cls.Config.from_flat(flat, name)
         return cls(config, engine=ENGINES.make(config.engine_name, flat))
 
+    @property
+    def reads_text(self) -> bool:  # type: ignore[override]
+        return self.prompt.reads_text
+
     def inputs(self) -> dict[str, Any]:
         return {
             "judge": self.engine.name,
             **self._identity(),
             "threshold": self.config.threshold,
             "history": self.config.max_history,
+            **({"text_characters": self.config.text_characters} if self.reads_text else {}),
         }
 
     def store(self) -> VerdictStore:
@@ -102,7 +111,8 @@ class LLMJudge(Judge):
 
     def plan(self, question: Question) -> RequestPlan:
         """The requests that the question needs, whether answered before or not."""
-        return RequestPlan(question, self.prompt, self.store().id, self.config.max_history)
+        config = self.config
+        return RequestPlan(question, self.prompt, self.store().id, config.max_history, config.text_characters)
 
     def judge(self, question: Question) -> Verdicts:
         """Verdicts for all candidates; asks only what the verdict set does not hold.
@@ -161,8 +171,9 @@ class LLMJudge(Judge):
         label[found] = np.where(rows["probability"] >= self.config.threshold, Label.POSITIVE, Label.NEGATIVE)
         label[found[~answered]] = Label.ABSTAIN
         abstained = Counter({Reason(code).sentence: int(count) for code, count in _counts(rows["reason"][~answered])})
-        abstained[_NO_CODE] = int((~asked.plan.askable).sum())
-        abstained["not answered"] = n - len(found) - abstained[_NO_CODE]
+        unknown = int((~asked.plan.askable).sum())
+        abstained[_NO_TEXT if self.reads_text else _NO_CODE] = unknown
+        abstained["not answered"] = n - len(found) - unknown
         facts = {**asked.facts(), "tokens_of_all": int(np.sum(rows["tokens"], dtype=np.int64))}
         return Verdicts(probability, label, {why: count for why, count in abstained.items() if count}, facts)
 

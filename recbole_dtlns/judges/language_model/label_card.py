@@ -50,9 +50,9 @@ Is an unobserved item a false negative for a user? One verdict for every differe
 ## Use it again
 
 The same `dtlns_judge_model`, `dtlns_judge_revision` and `dtlns_judge_prompt` with the same `dtlns_cache_dir` find these
-verdicts: pairs with the same codes of history and candidate are never asked again, whatever engine or data set. To
-share labels by user and item, write them with `recbole-dtlns judge ... --output=labels.tsv`. How good they are on your
-data: `recbole-dtlns audit --judges=...`.
+verdicts: pairs with the same codes (or texts, where the prompt shows these) of history and candidate are never asked
+again, whatever engine or data set. To share labels by user and item, write them with `recbole-dtlns judge ...
+--output=labels.tsv`. How good they are on your data: `recbole-dtlns audit --judges=...`.
 """
 
 

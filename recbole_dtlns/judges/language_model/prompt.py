@@ -18,20 +18,18 @@ from recbole_dtlns.llm.request import AsJSON, Message, OneOf, bare
 from recbole_dtlns.registry import nearest
 from recbole_dtlns.storage.yaml_file import read_yaml
 
-Code = tuple[str, str]  # of one item: in the structure tree, in the semantic tree
+Code = tuple[str, ...]  # of one item: in the structure tree, in the semantic tree; where texts are shown, its text
 
-BUILTIN = ("pair", "user")
+BUILTIN = ("pair", "user", "pair_text", "user_text")
 NO_CODE = "none"
+PARTS = ("structure", "semantic", "text")  # what can be shown of an item, in the order of a Code
 _TOKENS_PER_NUMBER = 4  # "12, " and the brackets, of a reply in shape `user`
-_HISTORY = ("structure_history", "semantic_history")
-_PLACEHOLDERS = {
-    "pair": {"user": (*_HISTORY, "structure", "semantic"), "system": _HISTORY, "candidate": ()},
-    "user": {
-        "user": (*_HISTORY, "candidates"),
-        "system": _HISTORY,
-        "candidate": ("number", "structure", "semantic"),
-    },
+_HISTORY = tuple(f"{part}_history" for part in PARTS)
+_PLACEHOLDERS: dict[str, dict[str, tuple[str, ...]]] = {
+    "pair": {"user": (*_HISTORY, *PARTS), "system": _HISTORY, "candidate": ()},
+    "user": {"user": (*_HISTORY, "candidates"), "system": _HISTORY, "candidate": ("number", *PARTS)},
 }
+_CODES = PARTS[:2]
 
 
 class _PromptFile(BaseModel):
@@ -50,9 +48,12 @@ class _PromptFile(BaseModel):
             for name in re.findall(r"\{(\w+)\}", getattr(self, field)):
                 if name not in known:
                     raise ValueError(f"unknown placeholder {{{name}}} in {field}.{nearest(name, known)}")
-        needed = ("structure", "semantic") if self.shape == "pair" else ("candidates",)
         everything = self.system + self.user
-        for name in (*_HISTORY, *needed):
+        shown = shown_parts(everything + self.candidate)
+        if "text" not in shown:  # without texts, both trees
+            shown = _CODES
+        of_candidate = shown if self.shape == "pair" else ("candidates",)
+        for name in (*(f"{part}_history" for part in shown), *of_candidate):
             if f"{{{name}}}" not in everything:
                 raise ValueError(f"{{{name}}} is missing")
         answers = {bare(self.positive), bare(self.negative)} - {""}
@@ -61,7 +62,7 @@ class _PromptFile(BaseModel):
         if self.shape == "user":
             if not self.candidate:
                 raise ValueError("candidate is missing: the line that describes one candidate")
-            for name in _PLACEHOLDERS["user"]["candidate"]:
+            for name in ("number", *shown):
                 if f"{{{name}}}" not in self.candidate:
                     raise ValueError(f"{{{name}}} is missing in candidate")
         return self
@@ -88,7 +89,7 @@ class Prompt:
 
     @classmethod
     def load(cls, name: str) -> Prompt:
-        """Read a built-in prompt (`pair`, `user`) or a prompt file.
+        """Read a built-in prompt (`pair`, `user`, `pair_text`, `user_text`) or a prompt file.
 
         Raises:
             ConfigError: there is no such file, or it is not a prompt; the message says what is wrong with it.
@@ -101,7 +102,7 @@ class Prompt:
             text = source.read_text(encoding="utf-8")
         except (OSError, ValueError) as error:  # ValueError: bytes that are no text, a name that no file can have
             raise ConfigError(
-                f"cannot read the prompt file {name} ({error}); dtlns_judge_prompt is pair, user, or a file"
+                f"cannot read the prompt file {name} ({error}); dtlns_judge_prompt is {', '.join(BUILTIN)}, or a file"
             ) from error
         try:
             found = _PromptFile.model_validate(read_yaml(text, f"the prompt file {name}", "field: text"))
@@ -123,16 +124,34 @@ class Prompt:
         """The positive and the negative answer."""
         return self.positive, self.negative
 
+    @property
+    def shown(self) -> tuple[str, ...]:
+        """Which of `PARTS` it shows of history and candidates."""
+        return shown_parts(self.system + self.user + self.candidate)
+
+    @property
+    def reads_text(self) -> bool:
+        """Whether it shows what items say."""
+        return "text" in self.shown
+
+    @property
+    def parts(self) -> int:
+        """Length of the codes that it is filled in with."""
+        return len(PARTS) if self.reads_text else len(_CODES)
+
     def messages(self, history: Sequence[Code], candidates: Sequence[Code]) -> list[Message]:
-        """The chat messages of one request; everything filled in is made of digits, dots and `none`."""
-        values = dict(zip(_HISTORY, history_codes(history), strict=True))
+        """The chat messages of one request.
+
+        What is filled in of trees is made of digits, dots and `none`; a text is one line of whatever the items say.
+        """
+        values = dict(zip(_HISTORY, history_codes(history, self.parts), strict=False))
         if self.shape == "pair":
             (candidate,) = candidates
-            values |= {"structure": candidate[0], "semantic": candidate[1]}
+            values |= dict(zip(PARTS, candidate, strict=False))
         else:
             lines = [
-                _fill(self.candidate, {"number": str(number), "structure": structure, "semantic": semantic})
-                for number, (structure, semantic) in enumerate(candidates, start=1)
+                _fill(self.candidate, {"number": str(number), **dict(zip(PARTS, candidate, strict=False))})
+                for number, candidate in enumerate(candidates, start=1)
             ]
             values["candidates"] = "\n".join(lines)
         messages = [{"role": "user", "content": _fill(self.user, values)}]
@@ -149,13 +168,18 @@ class Prompt:
         return AsJSON(schema, (count + 1) * _TOKENS_PER_NUMBER)
 
 
-def history_codes(history: Sequence[Code]) -> tuple[str, str]:
-    """The codes of a history in each tree, oldest first, each at its latest place, missing ones left out."""
-    texts = []
-    for tree in (0, 1):
-        latest = dict.fromkeys(code[tree] for code in reversed(history) if code[tree] != NO_CODE)
-        texts.append(" ".join(reversed(latest)) or NO_CODE)
-    return texts[0], texts[1]
+def shown_parts(text: str) -> tuple[str, ...]:
+    """Which of `PARTS` a text has a placeholder for, of an item or of a history."""
+    return tuple(part for part in PARTS if re.search(rf"\{{{part}(_history)?\}}", text))
+
+
+def history_codes(history: Sequence[Code], parts: int = len(_CODES)) -> Code:
+    """Each part of a history, oldest first, each at its latest place, missing ones left out; a line for each text."""
+    found = []
+    for part, between in enumerate((" ", " ", "\n")[:parts]):
+        latest = dict.fromkeys(code[part] for code in reversed(history) if code[part] != NO_CODE)
+        found.append(between.join(reversed(latest)) or NO_CODE)
+    return tuple(found)
 
 
 def _fill(text: str, values: Mapping[str, str]) -> str:

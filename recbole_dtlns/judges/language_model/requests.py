@@ -1,18 +1,20 @@
 """From a question to requests: which prompts, for which pairs, under which keys.
 
-A prompt depends only on codes, so pairs with equal histories and candidate codes share one request, and the key of a
-verdict is a hash of what the prompt is made of: no user, no item id.
+A prompt depends only on what is shown of items, by default their codes, so pairs with equal histories and candidates
+share one request, and the key of a verdict is a hash of what the prompt is made of: no user, no item id.
 """
 
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import overload
 
 import numpy as np
 
+from recbole_dtlns.errors import ConfigError
 from recbole_dtlns.judges.contract import Question
 from recbole_dtlns.judges.language_model.prompt import NO_CODE, Code, Prompt, history_codes
 from recbole_dtlns.llm.request import Message, Request
@@ -82,17 +84,26 @@ class RequestPlan:
         prompt: how it is asked.
         set_id: identity of the verdict set (model, revision, prompt); part of every key.
         max_history: only this many of a user's latest items are shown; 0 means all.
+        max_characters: only this many of an item's text are shown.
 
     Attributes:
         keys: of every pair's verdict, uint64 [n_pairs, 2].
-        askable: whether a pair can be asked: candidate and history have a code in at least one common tree, bool.
+        askable: whether a pair can be asked: candidate and history have a code in at least one common tree, or both a
+            text, as far as the prompt shows these, bool.
+
+    Raises:
+        ConfigError: the prompt shows texts, and there are none.
     """
 
-    def __init__(self, question: Question, prompt: Prompt, set_id: str, max_history: int) -> None:
+    def __init__(
+        self, question: Question, prompt: Prompt, set_id: str, max_history: int, max_characters: int = 200
+    ) -> None:
         self.question = question
         self.prompt = prompt
         self.max_history = max_history
-        self._codes = list(zip(_codes(question.structure), _codes(question.semantic), strict=True))
+        shown = _shown(question, prompt, max_characters)
+        self._known = [np.array([code != NO_CODE for code in part]) for part in shown]
+        self._codes = list(zip(*shown, strict=True))
         train = question.train
         users, items = train.histories()
         order = users.argsort(kind="stable") if train.times is None else np.lexsort((items, train.times, users))
@@ -166,9 +177,11 @@ class RequestPlan:
         asked = np.unique(self.question.candidates.users).tolist()
         digests = np.zeros((self.question.train.n_users, 2), dtype=np.uint64)
         for user in asked:
-            text = "|".join((set_id, *history_codes(self._history(user))))
+            text = "|".join((set_id, *history_codes(self._history(user), self.prompt.parts)))
             if self.prompt.shape == "user":  # the other candidates are part of the prompt
-                text += "|" + " ".join(map("/".join, map(self._code, self._group(user))))
+                others = [self._code(pair) for pair in self._group(user)]
+                # A text may hold what stands between codes.
+                text += "|" + (json.dumps(others) if self.prompt.reads_text else " ".join(map("/".join, others)))
             digests[user] = _digest(text)
         return digests
 
@@ -185,12 +198,26 @@ class RequestPlan:
         train, candidates = self.question.train, self.question.candidates
         found = np.zeros(len(candidates), dtype=bool)
         users, items = train.histories()
-        for tree in (self.question.structure, self.question.semantic):
-            has_code = tree.leaf_of_item >= 0
+        for has_code in self._known:
             history = np.zeros(train.n_users, dtype=bool)
             history[users[has_code[items]]] = True
             found |= history[candidates.users] & has_code[candidates.items]
         return found
+
+
+def _shown(question: Question, prompt: Prompt, max_characters: int) -> list[list[str]]:
+    """Each part of the codes of all items; `none` for what the prompt does not show."""
+    content = question.train.content
+    if prompt.reads_text and content is None:
+        raise ConfigError(
+            "the prompt (dtlns_judge_prompt) shows what items say: set dtlns_text_fields to fields of the .item file, "
+            "such as [title]"
+        )
+    if content is None or not prompt.reads_text:
+        return [_codes(question.structure), _codes(question.semantic)]
+    nothing = [NO_CODE] * question.train.n_items
+    found = [_codes(question.views[view]) if view in prompt.shown else nothing for view in ("structure", "semantic")]
+    return [*found, [text[:max_characters].rstrip() or NO_CODE for text in content.texts]]
 
 
 def _codes(tree: ItemTree) -> list[str]:

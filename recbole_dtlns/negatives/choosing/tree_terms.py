@@ -22,13 +22,15 @@ class TreeWeights(ComponentConfig):
     """Weight of the similarity to the positive in the structure tree."""
     alpha_semantic: Annotated[WeightPerEpoch, SharedKey("alpha_semantic")] = Schedule.constant(0.3)
     """Weight of the similarity to the positive in the semantic tree."""
+    alpha_text: Annotated[WeightPerEpoch, SharedKey("alpha_text")] = Schedule.constant(0.0)
+    """Weight of the similarity to the positive in the text tree (dtlns_text_tree)."""
 
 
 class TreeTermsConfig(TreeWeights):
     """For samplers that take the terms where they are asked to (`takes_tree_terms`)."""
 
     tree_terms: Annotated[bool, SharedKey("tree_terms")] = False
-    """dns, dns_mn, ahns, srns, mixgcf: add the two tree terms of dtlns to their hardness."""
+    """dns, dns_mn, ahns, srns, mixgcf: add the tree terms of dtlns to their hardness."""
 
 
 class TreeTerms:
@@ -49,6 +51,8 @@ class TreeTerms:
             ContractError: there are no trees.
         """
         weights = {"structure": config.alpha_structure, "semantic": config.alpha_semantic}
+        if any(config.alpha_text.values):
+            weights["text"] = config.alpha_text
         return cls([(weight, context.view(name)) for name, weight in weights.items()])
 
     def added(self, hardness: torch.Tensor, choice: Choice) -> torch.Tensor:

@@ -20,8 +20,9 @@ import pandas as pd
 from filelock import FileLock
 
 from recbole_dtlns.bridge.config import DTLNSConfig
-from recbole_dtlns.bridge.data.dataset import DTLNSDataset, canonical_train, observed_pairs
+from recbole_dtlns.bridge.data.dataset import DTLNSDataset, observed_pairs
 from recbole_dtlns.bridge.data.ids import to_recbole_ids
+from recbole_dtlns.bridge.data.item_fields import described_train
 from recbole_dtlns.bridge.data.run_data import purged_of_evaluation
 from recbole_dtlns.bridge.models.capabilities import is_closed_form
 from recbole_dtlns.bridge.runner import Run, assemble_run
@@ -139,7 +140,7 @@ def _authors_mask(cell: Cell, run: Run) -> PairSet:
     config = cell.mask_config()
     if config is None:
         return Forbidden.of(nothing, nothing)
-    train = canonical_train(run.parts[0])
+    train = described_train(run.parts[0], config.settings.flat)
     teacher = make_teacher(config.settings.flat, run.parts[0])
     positives = prepare(config.settings.flat, train, teacher).relabelling.forbidden
     return purged_of_evaluation(to_recbole_ids(positives, train, run.parts[0]), run.parts[1:])

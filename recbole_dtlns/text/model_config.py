@@ -1,0 +1,51 @@
+"""Settings that encoders with a model share."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from pydantic import Field
+
+from recbole_dtlns.components import ComponentConfig
+from recbole_dtlns.errors import ConfigError
+from recbole_dtlns.text.contract import TextwiseEncoder
+
+
+class ModelConfig(ComponentConfig):
+    """Settings of an encoder with a model."""
+
+    prefix = "text_"
+
+    model: str | None = None
+    """Folder or name of the model; openai: its name on the server."""
+    revision: str | None = None
+    """Which state of a named model; folders are recognised by their content. Another state makes other vectors, and
+    none of the one is taken for the other's."""
+    prompt: str = ""
+    """What stands before every text, where the model was trained so, such as 'passage: '."""
+    batch_size: int = Field(32, ge=1)
+    """Texts in one forward pass, or in one request."""
+    engine_args: dict[str, Any] = Field(default_factory=dict)
+    """Further arguments: of transformers' from_pretrained, of every request to a server."""
+
+
+class ModelEncoder(TextwiseEncoder):
+    """An encoder with a model.
+
+    Attributes:
+        name: as in `dtlns_text_encoder`.
+
+    Raises:
+        ConfigError: no model is named.
+    """
+
+    Config: ClassVar[type[ComponentConfig]] = ModelConfig
+    config: ModelConfig
+    name: str
+    model: str
+
+    def __init__(self, config: ComponentConfig | None = None, /, **fields: Any) -> None:
+        super().__init__(config, **fields)
+        if self.config.model is None:
+            raise ConfigError(f"dtlns_text_encoder: {self.name} needs dtlns_text_model, the name of a model")
+        self.model = self.config.model

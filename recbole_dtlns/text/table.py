@@ -1,0 +1,19 @@
+"""The encoders that a configuration can name."""
+
+from recbole_dtlns.registry import Registry
+from recbole_dtlns.text.contract import Encoder
+from recbole_dtlns.text.given_vectors import GivenVectors
+from recbole_dtlns.text.openai_encoder import OpenAIEncoder
+from recbole_dtlns.text.tfidf import TFIDF
+from recbole_dtlns.text.transformers_encoder import TransformersEncoder
+
+ENCODERS: Registry[Encoder] = Registry(
+    "text encoder",
+    "recbole_dtlns.encoders",
+    {
+        "tfidf": TFIDF,
+        "transformers": TransformersEncoder,
+        "openai": OpenAIEncoder,
+        "file": GivenVectors,
+    },
+)
