@@ -32,7 +32,6 @@ K = 20
 MODELS: dict[str, dict[str, Any]] = {
     "BPR": {"embedding_size": 64},
     "LightGCN": {"embedding_size": 64, "n_layers": 3},
-    "MultiVAE": {},
 }
 SHARED = {"dtlns_preset": "off", "epochs": 1, "train_batch_size": 8192, "eval_step": 0, "show_progress": False}
 
