@@ -18,7 +18,7 @@ from recbole_dtlns.bridge.known_keys import READ_UNDOCUMENTED, RECBOLE_MODEL_YAM
 from recbole_dtlns.bridge.models.capabilities import check_teacher, resolve_model
 from recbole_dtlns.bridge.models.council import UNTRAINED, Council
 from recbole_dtlns.bridge.presets import preset_values
-from recbole_dtlns.bridge.recbole_values import check_recbole_values
+from recbole_dtlns.bridge.recbole_values import check_recbole_values, cut_by_time
 from recbole_dtlns.components import PREFIX
 from recbole_dtlns.errors import ConfigError
 from recbole_dtlns.judges.language_model.prompt import BUILTIN
@@ -87,7 +87,7 @@ class DTLNSConfig(Config):
         if issubclass(self.model_class, Council):
             self.final_config_dict.update({PREFIX + key: value for key, value in UNTRAINED.items()})
         if self.final_config_dict[_HIDE_LAST] == "auto":
-            self.final_config_dict[_HIDE_LAST] = self.final_config_dict["eval_args"]["order"] == "TO"
+            self.final_config_dict[_HIDE_LAST] = cut_by_time(self)
         self.settings = DTLNSSettings.from_config(self.final_config_dict)
         for teacher in self.settings.flat["teachers"] or [self.settings.teacher]:
             check_teacher(teacher)

@@ -196,6 +196,11 @@ _NESTED: dict[str, type[BaseModel]] = {
 _WITH_ANY_VALUE = ("gpu_id",)
 
 
+def cut_by_time(config: Any) -> bool:
+    """Whether `eval_args` cuts the data by time; of files that are split in advance it cuts none."""
+    return config["benchmark_filename"] is None and config["eval_args"]["order"] == "TO"
+
+
 def check_recbole_values(config: dict[str, Any], defaults: Mapping[str, Any]) -> None:
     """Refuse values of RecBole's keys that cannot work; tuples and NumPy's numbers become lists and Python's.
 

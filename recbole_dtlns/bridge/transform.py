@@ -19,6 +19,7 @@ from recbole_dtlns.bridge.data.item_fields import described_train
 from recbole_dtlns.bridge.data.run_data import leave_one_item
 from recbole_dtlns.bridge.data.sampler import DTLNSSampler
 from recbole_dtlns.bridge.presets import preset_values
+from recbole_dtlns.bridge.recbole_values import cut_by_time
 from recbole_dtlns.bridge.teacher import make_teacher
 from recbole_dtlns.compat import quiet_recbole
 from recbole_dtlns.data.atomic_file import OBSERVED, ORIGIN, RELABELLED, WEIGHT
@@ -111,6 +112,8 @@ class DTLNSTransform:
         _check_built(train)
         with _generators_kept():
             flat = self.settings.flat
+            if flat["judge_hide_last"] == "auto":
+                flat["judge_hide_last"] = cut_by_time(train.config)
             preparation = guide(Task(described_train(train, flat), flat, make_teacher(flat, train)))
         if not (preparation.views or len(preparation.positives) or len(preparation.forbidden)):
             raise ConfigError(f"dtlns_method: {self.settings.method} found nothing, so there is nothing to transform")

@@ -31,7 +31,10 @@ def hide_positives(
     counts = np.diff(train.matrix.indptr)
     wanted = np.minimum(np.floor(counts * share + random.random(len(counts))), counts - 1)
     if last and train.times is None:
-        raise DataError("the last pairs by time cannot be hidden: the data hold no times (TIME_FIELD)")
+        raise DataError(
+            "the last pairs by time cannot be hidden: the data hold no times. Name the TIME_FIELD in load_col, or set "
+            "dtlns_judge_hide_last: False"
+        )
     when = -train.times if last and train.times is not None else np.zeros(len(users))
     order = np.lexsort((random.random(len(users)), when, users))  # a random order within each user and time
     place = np.empty_like(order)

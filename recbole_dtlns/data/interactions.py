@@ -29,7 +29,8 @@ class TrainInteractions:
         duplicates: how many repeated pairs were merged.
         times: when each pair happened (a repeated one: last), float64 [n_pairs] in the order of `histories`, -inf where
             that is missing; None where the data do not say. It is not part of the fingerprint: only the order of a
-            history shown to a language model depends on it, and such verdicts are kept by what was shown.
+            history shown to a language model depends on it, and which pairs a rehearsal hides as the last ones. Such
+            verdicts are kept by what was shown, and by the times.
         content: what is said of the items; None where nothing is. It is no part of the fingerprint either: what looks
             at it is kept by what it saw.
     """

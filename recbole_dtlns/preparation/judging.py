@@ -110,6 +110,7 @@ class Judging(Stage):
             "answers": digest_of(kept.probability, kept.label) if kept else None,
             "anew": asking.recipe() if asking.can_be_put_anew else None,
             **({} if opinions is None else {"opinions": digest_of(opinions.ranks, opinions.strengths)}),
+            **(self.rehearsing.looks_at(bench.train) if self.judge.rehearses else {}),
             **text_inputs(bench.train, asking.reads_text or (self.judge.reads_text and kept is None)),
         }
         stored = self.kept(bench, inputs, compute)

@@ -107,11 +107,18 @@ def test_councils_that_cannot_be(tiny: dict[str, Any], keys: dict[str, Any], err
 
 
 @pytest.mark.parametrize(
-    ("order", "given", "last"), [("TO", {}, True), ("RO", {}, False), ("TO", {"dtlns_judge_hide_last": False}, False)]
+    ("order", "given", "last"),
+    [
+        ("TO", {}, True),
+        ("RO", {}, False),
+        ("TO", {"dtlns_judge_hide_last": False}, False),
+        ("TO", {"benchmark_filename": ["train", "valid", "test"]}, False),
+    ],
 )
 def test_what_is_hidden_follows_the_split(tiny: dict[str, Any], order: str, given: dict[str, Any], last: bool) -> None:
-    """Unless it is said: pairs that a cut by time hides from the model are each user's last."""
+    """Unless it is said: pairs that a cut by time hides from the model are each user's last. Files that are split in
+    advance, which may hold no times, are not cut."""
     split = {"eval_args": {"split": {"RS": [0.8, 0.1, 0.1]}, "order": order, "group_by": "user", "mode": "full"}}
-    config = DTLNSConfig("BPR", "tiny", config_dict={**tiny, **split, **given})
+    config = DTLNSConfig("BPR", "tiny", config_dict={**tiny, "benchmark_filename": None, **split, **given})
     assert Rehearsing.Config.from_flat(config.settings.flat).hide_last is last
     assert ("last" in Rehearsing(Rehearsing.Config.from_flat(config.settings.flat)).recipe()) is last

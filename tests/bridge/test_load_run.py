@@ -187,6 +187,7 @@ def test_observed_is_all_that_the_data_hold_and_evaluation_leaves_test_in(run: R
     assert shown("evaluation") == everything - parts[0] - parts[1]
     user, item = found.users[0], found.items[0]
     assert shown({user: [item, "nobody's"], "nobody": [item]}) == everything - {(user, item)}
+    assert shown({user: item}) == everything - {(user, item)}, "a string stands for itself"
     assert shown([item]) == {pair for pair in everything if pair[1] != item}
     mine = {item for parted in parts for whose, item in parted if whose == user}
     assert set(found.history(user)) == mine
@@ -217,6 +218,13 @@ def test_hidden_train_pairs_are_observed_and_evaluated(tiny: dict[str, Any]) -> 
     found = load_run(run.folder)
     user = sorted(hidden)[0][0]
     assert {item for whose, item in hidden if whose == user} <= set(found.history(user))
+
+
+def test_what_may_repeat_is_evaluated_on_unmasked_lists(tiny: dict[str, Any]) -> None:
+    run = train("BPR", tiny, **PLAIN, repeatable=True)
+    assert_alike(run)
+    found = load_run(run.folder)
+    assert {len(best) for _, best in found.recommend(found.users, 10_000, "evaluation")} == {len(found.items)}
 
 
 def test_candidates_are_the_only_items_and_the_best_of_them_come_first(run: Run) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ from recbole_dtlns.bridge.teacher import make_teacher
 from recbole_dtlns.data.hiding import hide_positives
 from recbole_dtlns.data.interactions import TrainInteractions
 from recbole_dtlns.judges.contract import Question
-from recbole_dtlns.preparation import ask, rehearse
+from recbole_dtlns.preparation import ask, prepare, rehearse
 from recbole_dtlns.settings.settings import DTLNSSettings
 
 SHARE = 0.2
@@ -56,3 +57,20 @@ def test_the_hidden_pairs_would_show() -> None:
     assert not np.array_equal(whole.candidates.items, reduced.candidates.items)
     for name, tree in whole.views.items():
         assert not np.array_equal(tree.digits, reduced.views[name].digits), name
+
+
+def test_verdicts_learnt_from_the_last_pairs_are_kept_by_the_times() -> None:
+    """The train pairs are the same, and so is their fingerprint; other pairs are the last."""
+    settings = flat("cache") | {"judge": "calibrated", "judge_hide_last": True}
+    times = np.random.default_rng(0).permutation(TRAIN.matrix.nnz).astype(np.float64)
+    reused = [
+        prepare(settings, replace(TRAIN, times=of_pairs), make_teacher(settings)).artefacts["verdicts"].reused
+        for of_pairs in (times, -times, times)
+    ]
+    assert reused == [False, False, True]
+    other = settings | {"judge_hide_last": False}
+    reused = [
+        prepare(other, replace(TRAIN, times=of_pairs), make_teacher(other)).artefacts["verdicts"].reused
+        for of_pairs in (times, -times)
+    ]
+    assert reused == [False, True], "where any pairs are hidden, times change nothing"

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import copy
 import random
+import shutil
 import sys
 import warnings
+from pathlib import Path
 from typing import Any
 from unittest import mock
 
@@ -97,6 +99,23 @@ def test_train_gets_rows_and_the_others_stay_as_they_are() -> None:
     assert added[WEIGHT].tolist() == (0.5 / (1 + positives.place)).astype(np.float32).tolist()
     assert [ORIGINS[number] for number in rows[ORIGIN]] == [OBSERVED] * n_observed + [RELABELLED] * len(added)
     assert rows[WEIGHT][:n_observed].eq(1).all()
+
+
+@pytest.mark.parametrize("order", ["TO", "RO"])
+def test_it_hides_what_a_run_on_the_same_split_would(order: str) -> None:
+    """Each user's last pairs where eval_args cuts by time: the data set's configuration says so, and no setting."""
+    folder = Path("data", "shop")
+    keys = write_shop(items=False)
+    shutil.copy(folder / "shop.train.inter", folder / "shop.inter")
+    split = {"split": {"RS": [0.8, 0.1, 0.1]}, "order": order, "group_by": "user", "mode": "full"}
+    columns = {"inter": ["user_id", "item_id", "timestamp"]}
+    _, _, parts = built({**keys, "benchmark_filename": None, "load_col": columns, "eval_args": split})
+    learnt = [
+        DTLNSTransform(judge="calibrated", judge_hide=0.3, **said).fit(parts[0]).preparation.artefacts["verdicts"]
+        for said in ({"judge_hide_last": order == "TO"}, {"judge_hide_last": order == "RO"}, {})
+    ]
+    assert [one.reused for one in learnt] == [False, False, True]
+    assert learnt[2].path == learnt[0].path
 
 
 def test_what_is_learnt_does_not_know_validation_or_test() -> None:

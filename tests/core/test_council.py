@@ -36,9 +36,11 @@ def lists_of(train: TrainInteractions, depth: int = DEPTH) -> dict[str, Candidat
     return {name: top_candidates(teacher.fit(train), train, depth) for name, teacher in teachers.items()}
 
 
-def test_joined_lists_are_what_a_plain_loop_makes_of_them(train: TrainInteractions) -> None:
-    lists = lists_of(train)
-    found, opinions = joined(lists, train, K, DEPTH)
+@pytest.mark.parametrize("depth", [K, DEPTH])
+def test_joined_lists_are_what_a_plain_loop_makes_of_them(train: TrainInteractions, depth: int) -> None:
+    """In lists of K items, many that one member names are not in the other's: they count as its last."""
+    lists = lists_of(train, depth)
+    found, opinions = joined(lists, train, K, depth)
     assert opinions.names == ("EASE", "ItemKNN")
     place = 0
     for user in range(train.n_users):
@@ -58,7 +60,7 @@ def test_joined_lists_are_what_a_plain_loop_makes_of_them(train: TrainInteractio
         for member in range(2):
             own, best = scores[member], max(scores[member][0], np.finfo(np.float32).tiny)
             for row, item in enumerate(expected):
-                rank = ranks[member].get(item, DEPTH)
+                rank = ranks[member].get(item, depth)
                 assert opinions.ranks[place + row, member] == rank
                 strength = np.clip(own[min(rank, len(own) - 1)] / best, -1, 1)
                 assert opinions.strengths[place + row, member] == pytest.approx(strength, rel=1e-6)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -37,6 +38,28 @@ def test_items_that_share_rare_words_are_near() -> None:
     assert vectors[0] @ vectors[1] > 0.7 > 0.2 > vectors[0] @ vectors[2]
     assert vectors[2] @ vectors[3] == pytest.approx(1, abs=1e-5)
     assert not vectors[4].any()
+
+
+@pytest.mark.parametrize("pieces", ["words", "letters"])
+def test_products_of_vectors_are_those_of_weighed_counts(pieces: str) -> None:
+    """From the definitions: 1 + log of the count, times log of how rare a piece is among the texts, to length 1."""
+    texts = ("red lamp lamp lamp", "Red shoe", "shoe shoe", "", "lamp\u00e9")
+
+    def pieces_of(text: str) -> Counter[str]:
+        if pieces == "words":
+            return Counter(text.lower().split())
+        padded = [f" {word} " for word in text.lower().split()]
+        return Counter(word[at : at + n] for word in padded for n in (3, 4) for at in range(len(word) - n + 1))
+
+    counts = [pieces_of(text) for text in texts]
+    known = sorted(set().union(*counts))
+    rare = {piece: 1 + np.log((1 + len(texts)) / (1 + sum(piece in one for one in counts))) for piece in known}
+    plain = np.array(
+        [[(1 + np.log(one[piece])) * rare[piece] if piece in one else 0 for piece in known] for one in counts]
+    )
+    plain /= np.maximum(np.linalg.norm(plain, axis=1, keepdims=True), 1e-9)
+    vectors = TFIDF(dim=5, pieces=pieces).encode(items_saying(*texts))
+    np.testing.assert_allclose(vectors @ vectors.T, plain @ plain.T, atol=1e-5)
 
 
 def test_letters_find_other_forms_of_a_word_and_words_that_nothing_parts() -> None:

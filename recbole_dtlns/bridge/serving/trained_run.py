@@ -185,7 +185,11 @@ class TrainedRun:
         if not isinstance(exclude, Mapping):
             items = self._items.ids(exclude)
             return Excluded(items=items[items > 0])
-        tokens = [(user, item) for user, items in exclude.items() for item in items]
+        tokens = [
+            (user, item)
+            for user, items in exclude.items()
+            for item in ([items] if isinstance(items, str) else items)  # a string's letters are no items
+        ]
         users, items = (
             vocabulary.ids([pair[place] for pair in tokens])
             for place, vocabulary in enumerate((self._users, self._items))
