@@ -172,3 +172,15 @@ np.savez("found.npz", scores=scores, places=places)
     best = run.recommend(run.users, 5, exclude=None)
     assert (run.items[found["places"]] == best.items).all()
     np.testing.assert_allclose(found["scores"], best.scores, rtol=1e-5)
+
+
+def test_a_disk_that_is_full_is_named_where_numpy_says_no_reason(
+    trained: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def full(*arguments: object) -> None:
+        raise OSError("512 requested and 100 written")
+
+    monkeypatch.setattr(np, "save", full)
+    assert main(["embeddings", str(trained), "--output=vectors"]) == 2
+    assert "cannot write vectors (512 requested and 100 written)" in capsys.readouterr().err
+    assert not list(Path().iterdir())
