@@ -53,7 +53,7 @@ def _run(given: argparse.Namespace) -> int:
     if unknown:
         print(f"recbole-dtlns: {unknown}. The other {len(users)} are served", file=sys.stderr)
     exclude = _exclusion(given.exclude, run)
-    candidates = read_tokens(given.candidates) if given.candidates else None
+    candidates = _candidates(given.candidates, run) if given.candidates else None
 
     def recommend(some: Sequence[str]) -> Recommendations:
         return run.recommend(some, given.k, exclude, candidates)
@@ -69,13 +69,13 @@ def _run(given: argparse.Namespace) -> int:
     recommend(users[:1])  # what is wrong with the options is said before anything is written
     file.write(users, recommend, request)
     mark = "LEAKING: " if run.leaking else ""
-    print(f"{mark}{given.k} items for each of {len(users)} users: {file.path}")
+    print(f"{mark}at most {given.k} items for each of {len(users)} users: {file.path}")
     return 0
 
 
 def _exclusion(given: str, run: TrainedRun) -> Exclusion:
     from recbole_dtlns.bridge.serving.trained_run import EVALUATION, OBSERVED
-    from recbole_dtlns.data.pair_table import read_pairs
+    from recbole_dtlns.data.pair_table import positions, read_pairs
     from recbole_dtlns.errors import ConfigError
 
     if given in (OBSERVED, EVALUATION):
@@ -87,7 +87,29 @@ def _exclusion(given: str, run: TrainedRun) -> Exclusion:
             f"--exclude={given}: it must be {OBSERVED}, {EVALUATION}, {NONE}, or a file (looked in {Path.cwd()})"
         )
     pairs = read_pairs(given, run.columns)
-    return pairs.groupby(run.columns[0])[run.columns[1]].agg(list).to_dict()
+    users, items = (
+        positions(tokens, pairs[column]) for column, tokens in zip(run.columns, (run.users, run.items), strict=True)
+    )
+    known = (users >= 0) & (items >= 0)
+    if not known.all():
+        print(
+            f"recbole-dtlns: {int((~known).sum())} of {len(pairs)} rows of {given} name a user or an item that is "
+            "unknown to the model: these leave nothing out",
+            file=sys.stderr,
+        )
+    leave_out: dict[str, list[str]] = {}
+    for user, item in zip(run.users[users[known]], run.items[items[known]], strict=True):
+        leave_out.setdefault(user, []).append(item)
+    return leave_out
+
+
+def _candidates(file: str, run: TrainedRun) -> list[str]:
+    from recbole_dtlns.serving.recommendation_file import read_tokens
+
+    known, unknown = run.parted(tokens := read_tokens(file), of_items=True)
+    if known and unknown:
+        print(f"recbole-dtlns: {unknown}. The other {len(known)} are candidates", file=sys.stderr)
+    return tokens
 
 
 def _digest(file: str | Path | None) -> str | None:

@@ -18,6 +18,7 @@ TITLES = ("title", "movie_title", "name", "item_name", "book_title", "product_na
 WEIGHT, ORIGIN = "dtlns_weight", "dtlns_origin"
 OBSERVED, RELABELLED = "observed", "relabelled"
 _SHOWN = 120  # characters of a wrong first line
+_LONGEST_FIELD = 2**31 - 1  # Python's own limit is far below the longest descriptions
 
 
 def column_name(column: Any) -> str:
@@ -99,6 +100,7 @@ def _check_quotes(path: str | Path, separator: str, encoding: str) -> None:
     with Path(path).open(encoding=encoding, newline="") as file:
         reader = csv.reader(file, delimiter=separator, strict=True)
         first, columns = 1, 0
+        limit = csv.field_size_limit(_LONGEST_FIELD)
         try:
             for row in reader:
                 columns = columns or len(row)
@@ -110,6 +112,8 @@ def _check_quotes(path: str | Path, separator: str, encoding: str) -> None:
                 first = reader.line_num + 1
         except csv.Error as error:
             raise DataError(_stray_mark(path, first, str(error))) from error
+        finally:
+            csv.field_size_limit(limit)
 
 
 def _stray_mark(path: str | Path, line: int, why: str) -> str:

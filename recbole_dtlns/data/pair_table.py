@@ -52,7 +52,7 @@ class PairTable:
         name = str(file)
         frame = read_pairs(name)
         users, items = (
-            _positions(tokens, frame[column])
+            positions(tokens, frame[column])
             for column, tokens in zip(_KEYS, (train.user_tokens, train.item_tokens), strict=True)
         )
         known = (users >= 0) & (items >= 0)
@@ -97,8 +97,8 @@ def _read(name: str) -> pd.DataFrame:
     return frame.rename(columns=lambda column: str(column).partition(":")[0])
 
 
-def _positions(tokens: np.ndarray, wanted: pd.Series) -> np.ndarray:
-    """Canonical id of every token; -1 where train does not hold it.
+def positions(tokens: np.ndarray, wanted: pd.Series) -> np.ndarray:
+    """Place among `tokens` of every wanted one, int64; -1 where they do not hold it.
 
     A token is looked for as it stands, and then as tables write one that holds quotation marks: in marks, each mark in
     it twice.

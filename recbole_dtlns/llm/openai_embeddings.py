@@ -92,6 +92,8 @@ class EmbeddingServer:
             vectors = np.array([rows[place] for place in range(count)], dtype=np.float64)
             if len(rows) != count or vectors.ndim != 2 or vectors.shape[1] == 0:
                 raise ValueError(f"{len(rows)} vectors of {count} texts")
+            with np.errstate(over="ignore"):
+                vectors = vectors.astype(np.float32)
             if not np.isfinite(vectors).all():
                 raise ValueError("a number is none (NaN or infinity)")
             tokens = int((reply.get("usage") or {}).get("prompt_tokens") or 0)
@@ -106,7 +108,7 @@ class EmbeddingServer:
                 f"{self._dimensions}: leave it out, for a model that cannot shorten its vectors"
             )
         name = named_model(reply)
-        return Embedded(vectors.astype(np.float32), tokens, None if name is None else self._server.without_key(name))
+        return Embedded(vectors, tokens, None if name is None else self._server.without_key(name))
 
     def _refused(self, error: Any) -> str:
         status, keys = error.status_code, self._server.keys

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import json
 import logging
 import shutil
@@ -31,7 +32,8 @@ class RecommendationFile:
     """Where recommendations go.
 
     Finished shards lie in a folder beside it, `<name>.parts`, until the file is whole. They are used again by whoever
-    asks for the same; whoever asks for something else starts anew.
+    asks for the same; whoever asks for something else starts anew. A shard's name holds the hash of its content, so a
+    damaged one is noticed, and made again.
 
     Args:
         path: its suffix says the format: .parquet and .tsv hold a row for every recommendation, .jsonl a line for
@@ -70,15 +72,17 @@ class RecommendationFile:
             self._parts.mkdir(parents=True, exist_ok=True)
             with FileLock(self._parts / _LOCK, timeout=0):
                 self._keep_what_is_of({**request, "users_per_shard": users_per_shard, "format": self.path.suffix})
-                done = sum(self._shard(number).exists() for number in range(len(shards)))
+                done = self._done()
                 if done:
-                    logger.info("%d of %d shards of %s were done before", done, len(shards), self.path)
+                    logger.info("%d of %d shards of %s were done before", len(done), len(shards), self.path)
                 with tqdm(total=len(users), desc="recommending", unit="user", disable=None, leave=False) as bar:
                     for number, shard in enumerate(shards):
-                        if not self._shard(number).exists():
-                            write_file(self._shard(number), _encoded(recommend(shard), self.path.suffix), "--output")
+                        if number not in done:
+                            payload = _encoded(recommend(shard), self.path.suffix)
+                            done[number] = self._parts / f"{number:06d}-{_name(payload)}{self.path.suffix}"
+                            write_file(done[number], payload, "--output")
                         bar.update(len(shard))
-                self._join(len(shards))
+                self._join([done[number] for number in range(len(shards))])
         except Timeout:
             raise ArtefactError(
                 f"another process is writing {self.path}: wait for it, or name another --output"
@@ -90,8 +94,17 @@ class RecommendationFile:
             ) from error
         shutil.rmtree(self._parts)
 
-    def _shard(self, number: int) -> Path:
-        return self._parts / f"{number:06d}{self.path.suffix}"
+    def _done(self) -> dict[int, Path]:
+        """The shards that are there as they were written; damaged ones are removed."""
+        found = {}
+        for path in sorted(self._parts.glob(f"[0-9]*-*{self.path.suffix}")):
+            number, _, name = path.stem.partition("-")
+            if name == _name(path.read_bytes()):
+                found[int(number)] = path
+            else:
+                logger.warning("%s is damaged: its users are ranked again", path)
+                path.unlink()
+        return found
 
     def _keep_what_is_of(self, request: dict[str, Any]) -> None:
         """Remove the shards of another request."""
@@ -104,26 +117,24 @@ class RecommendationFile:
                 shard.unlink()
             write_file(self._parts / _REQUEST, sealed(request), "--output")
 
-    def _join(self, shards: int) -> None:
+    def _join(self, shards: Sequence[Path]) -> None:
         with replacing(self.path) as file:
             if self.path.suffix == ".parquet":
                 self._join_tables(shards, file)
                 return
-            for number in range(shards):
-                with self._shard(number).open("rb") as part:
+            for number, shard in enumerate(shards):
+                with shard.open("rb") as part:
                     if number and self.path.suffix == ".tsv":
                         part.readline()  # the header, which the first has written
                     shutil.copyfileobj(part, file)
 
-    def _join_tables(self, shards: int, file: IO[bytes]) -> None:
+    def _join_tables(self, shards: Sequence[Path], file: IO[bytes]) -> None:
         writer = None
         try:
-            for number in range(shards):
-                part = pq.read_table(self._shard(number))
+            for shard in shards:
+                part = pq.read_table(shard)
                 writer = writer or pq.ParquetWriter(file, part.schema)
                 writer.write_table(part)
-        except pa.ArrowInvalid as error:
-            raise ArtefactError(f"a shard in {self._parts} is damaged ({error}): delete that folder") from error
         finally:
             if writer is not None:
                 writer.close()
@@ -142,6 +153,10 @@ def read_tokens(file: str | Path) -> list[str]:
     except UnicodeDecodeError as error:
         raise ArtefactError(f"{file} is not written in UTF-8: {error.reason} at byte {error.start}") from error
     return list(dict.fromkeys(line for line in lines if line))
+
+
+def _name(payload: bytes) -> str:
+    return hashlib.sha256(payload).hexdigest()[:32]
 
 
 def _encoded(found: Recommendations, suffix: str) -> bytes:

@@ -11,6 +11,7 @@ import pandas as pd
 from recbole_dtlns.errors import DataError
 
 _NAMED = 10  # unknown tokens that a message names
+_LONGEST = 100  # characters of them
 
 
 class Tokens:
@@ -56,6 +57,12 @@ class Tokens:
 
     def unknown(self, tokens: Sequence[object]) -> str:
         """How many tokens the model does not know, and the first of them, for a message."""
-        named = ", ".join(str(token) for token in tokens[:_NAMED])
+        named = ", ".join(_shown(str(token)) for token in tokens[:_NAMED])
         more = ", ..." if len(tokens) > _NAMED else ""
         return f"{len(tokens)} of the {self.kind} asked for are unknown to the model: {named}{more}"
+
+
+def _shown(token: str) -> str:
+    """A token of any file on one line of a terminal."""
+    shown = "".join(sign if sign.isprintable() else repr(sign)[1:-1] for sign in token[:_LONGEST])
+    return shown if len(token) <= _LONGEST else f"{shown}..."

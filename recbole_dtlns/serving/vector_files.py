@@ -61,7 +61,8 @@ class Vectors:
                 (new / ABOUT).write_text(sealed({**about, **size}), encoding="utf-8")
         except OSError as error:
             raise ArtefactError(
-                f"cannot write {target} ({error.strerror}): free space or permissions there, or name another --output"
+                f"cannot write {target} ({error.strerror or error}): free space or permissions there, or name another "
+                "--output"
             ) from error
         return sorted(path.name for path in target.iterdir())
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import tokenize
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -19,6 +20,11 @@ from recbole_dtlns.text.contract import Encoder
 
 _ID, _VECTOR = "item_id", "vector"
 _READ_AT_ONCE = 1 << 20
+_UNREADABLE = (
+    *(OSError, ValueError, SafetensorError),  # ValueError: damaged, or bytes that are no text
+    *(OverflowError, SyntaxError, tokenize.TokenError),  # of NumPy, where the head of a file is damaged
+    *(TypeError, AttributeError),  # of safetensors: numbers that NumPy does not have, such as bfloat16
+)
 
 
 class GivenVectors(Encoder):
@@ -78,7 +84,8 @@ class GivenVectors(Encoder):
                 "set, not internal numbers?"
             )
         found = np.zeros((train.n_items, vectors.shape[1]), dtype=np.float32)
-        found[known] = vectors[place[known]]
+        with np.errstate(over="ignore"):  # what is too large becomes infinite, and is refused by name
+            found[known] = vectors[place[known]]
         return found
 
     def _read(self) -> tuple[Sequence[str], np.ndarray]:
@@ -86,14 +93,14 @@ class GivenVectors(Encoder):
             if self.path.suffix == ".parquet":
                 return self._columns()
             if self.path.suffix == ".npy":
-                vectors = np.load(self.path, mmap_mode="r", allow_pickle=False)
+                vectors: np.ndarray = np.lib.format.open_memmap(self.path, mode="r")  # no archive, and nothing pickled
             else:
                 tensors = load_file(self.path)
                 if "vectors" not in tensors:
                     raise DataError(f"{self.path} has no tensor `vectors`; it has {', '.join(tensors)}")
                 vectors = tensors["vectors"]
             text = Path(self.config.ids or "").read_text(encoding="utf-8-sig")
-        except (OSError, ValueError, SafetensorError) as error:  # ValueError: damaged, or bytes that are no text
+        except _UNREADABLE as error:
             raise DataError(f"cannot read the text vectors in {self.path}: {error}") from error
         if vectors.ndim != 2 or vectors.shape[1] == 0 or vectors.dtype.kind != "f":
             raise DataError(f"{self.path} holds {vectors.dtype} {vectors.shape}, and floats [n, d] are due")
@@ -110,6 +117,9 @@ class GivenVectors(Encoder):
             raise DataError(
                 f"{self.path} lacks the column {' and '.join(missing)}; it has {', '.join(map(str, frame.columns))}"
             )
+        broken = np.flatnonzero([not isinstance(vector, np.ndarray) for vector in frame[_VECTOR]])
+        if len(broken):
+            raise DataError(f"{self.path}, row {broken[0] + 1}: its {_VECTOR} is no list of numbers")
         lengths = {len(vector) for vector in frame[_VECTOR]}
         if len(lengths) != 1 or lengths == {0}:
             raise DataError(f"{self.path} holds vectors of the lengths {sorted(lengths)}: one length is due")

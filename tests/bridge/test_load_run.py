@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from recbole.model.general_recommender.bpr import BPR
@@ -362,3 +363,26 @@ def test_tokens_of_any_script_come_back_as_they_were(tiny: dict[str, Any]) -> No
     found = load_run(train("BPR", tiny, **PLAIN).folder)
     user, best = next(iter(found.recommend(found.users[:1], 2)))
     assert user.startswith("ü→") and all(item.startswith("🎬 ") for item, _ in best)
+
+
+def test_a_device_that_is_not_there_is_no_damage(run: Run) -> None:
+    """Read for it, a whole checkpoint looks damaged, and the advice would be to delete it."""
+    for device in ("nonsense", "cuda:77"):
+        with pytest.raises(ConfigError, match=f"torch cannot use the device '{device}' here"):
+            load_run(run.folder, device=device)
+
+
+def test_one_item_of_a_user_is_left_out_as_a_list_of_one_is(run: Run) -> None:
+    """The signs of a token are no items."""
+    loaded = load_run(run.folder)
+    user = loaded.users[0]
+    ((_, best),) = loaded.recommend([user], 1, None)
+    ((_, others),) = loaded.recommend([user], 1, {user: best[0][0]})
+    assert others[0][0] != best[0][0]
+
+
+def test_a_table_of_what_to_leave_out_is_refused(run: Run) -> None:
+    """It would be taken for the names of its columns, which are no items, and nothing would be left out."""
+    loaded = load_run(run.folder)
+    with pytest.raises(ConfigError, match="exclude is a table"):
+        loaded.recommend(loaded.users[:1], 1, pd.DataFrame({"user_id": loaded.users[:1], "item_id": loaded.items[:1]}))

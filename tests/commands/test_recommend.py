@@ -33,7 +33,7 @@ def test_all_users_by_default(trained: Path, capsys: pytest.CaptureFixture[str])
     assert main(["recommend", str(trained), "--k=4", "--output=recs.parquet"]) == 0
     run = load_run(trained)
     pd.testing.assert_frame_equal(pd.read_parquet("recs.parquet"), run.recommend(run.users, 4).table())
-    assert f"4 items for each of {len(run.users)} users: recs.parquet" in capsys.readouterr().out
+    assert f"at most 4 items for each of {len(run.users)} users: recs.parquet" in capsys.readouterr().out
     assert [path.name for path in Path().iterdir()] == ["recs.parquet"]
 
 
@@ -70,6 +70,35 @@ def test_what_is_excluded_can_be_chosen(trained: Path) -> None:
     assert recommended("--exclude=evaluation") == evaluated
 
 
+def test_tokens_with_quotation_marks_are_left_out_as_its_own_tables_write_them() -> None:
+    data = write_tiny()
+    for path in Path("data/tiny").iterdir():
+        head, *rows = path.read_text().splitlines()
+        marked = ("\t".join(f'"""{token}"""' for token in row.split("\t")) for row in rows)
+        path.write_text("\n".join([head, *marked, ""]))
+    folder = str(train("BPR", data, **PLAIN).folder)
+    assert load_run(folder).users[0].startswith('"')
+    assert main(["recommend", folder, "--k=2", "--output=first.tsv"]) == 0
+    assert main(["recommend", folder, "--k=2", "--exclude=first.tsv", "--output=second.tsv"]) == 0
+    first, second = (set(Path(f"{name}.tsv").read_text().splitlines()[1:]) for name in ("first", "second"))
+    pairs = [{tuple(row.split("\t")[:2]) for row in table} for table in (first, second)]
+    assert not pairs[0] & pairs[1]
+
+
+def test_what_is_unknown_among_the_excluded_and_the_candidates_is_counted(
+    trained: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = load_run(trained)
+    Path("bought.tsv").write_text(f"user_id\titem_id\n{run.users[0]}\t{run.items[0]}\n{run.users[0]}\t7.0\nann\tx\n")
+    Path("stock.txt").write_text(f"{run.items[0]}\n\x1b[2J{'x' * 1000}\n{run.items[1]}\n")
+    options = ["--exclude=bought.tsv", "--candidates=stock.txt", "--output=recs.tsv"]
+    assert main(["recommend", str(trained), *options]) == 0
+    said = capsys.readouterr().err
+    assert "2 of 3 rows of bought.tsv name a user or an item that is unknown" in said
+    assert "1 of the items asked for are unknown to the model: \\x1b[2Jxxx" in said
+    assert "xxx.... The other 2 are candidates" in said and len(said) < 600
+
+
 MISTAKES = [
     (["recommend", "nowhere", "--output=recs.tsv"], "nowhere is no run folder"),
     (["recommend", "{run}", "--output=recs.csv"], "must end in"),
@@ -78,6 +107,7 @@ MISTAKES = [
     (["recommend", "{run}", "--output=recs.tsv", "--users=one.tsv"], "names no user of the run: 2 of the users"),
     (["recommend", "{run}", "--output=recs.tsv", "--users=none.txt"], "cannot read none.txt"),
     (["recommend", "{run}", "--output=recs.tsv", "--k=0"], "k is 0"),
+    (["recommend", "{run}", "--output=recs.tsv", "--device=nonsense"], "torch cannot use the device 'nonsense'"),
     (["recommend", "{run}", "--output=recs.tsv", "--topk=3"], "recommend does not take --topk=3"),
     (["embeddings", "{run}", "--output=full"], "full is there and holds no vectors"),
     (["embeddings", "{run}", "--output=one.tsv"], "one.tsv is there and holds no vectors"),
@@ -142,3 +172,15 @@ np.savez("found.npz", scores=scores, places=places)
     best = run.recommend(run.users, 5, exclude=None)
     assert (run.items[found["places"]] == best.items).all()
     np.testing.assert_allclose(found["scores"], best.scores, rtol=1e-5)
+
+
+def test_a_disk_that_is_full_is_named_where_numpy_says_no_reason(
+    trained: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def full(*arguments: object) -> None:
+        raise OSError("512 requested and 100 written")
+
+    monkeypatch.setattr(np, "save", full)
+    assert main(["embeddings", str(trained), "--output=vectors"]) == 2
+    assert "cannot write vectors (512 requested and 100 written)" in capsys.readouterr().err
+    assert not list(Path().iterdir())

@@ -120,6 +120,9 @@ def test_a_file_is_read_by_column_and_token() -> None:
 
 
 def test_a_field_of_a_million_characters_is_read() -> None:
+    """Beside a title in quotation marks, too, for which all rows are read once more."""
     file = Path("x.item")
-    file.write_text("item_id:token\ttitle:token_seq\n7\t" + "word " * 200_000 + "\n")
-    assert len(read_columns(file, "item_id", ["title"])["7"]["title"]) >= 999_999
+    file.write_text("item_id:token\ttitle:token_seq\n7\t" + "word " * 200_000 + '\n8\t"a ""big"" one"\n')
+    rows = read_columns(file, "item_id", ["title"])
+    assert len(rows["7"]["title"]) >= 999_999
+    assert rows["8"]["title"] == 'a "big" one'

@@ -141,13 +141,21 @@ def test_two_writers_of_one_file_are_told_apart() -> None:
         RecommendationFile("recs.tsv").write(USERS, answer, REQUEST)
 
 
-def test_a_damaged_shard_is_named() -> None:
-    path = Path("recs.parquet")
+@pytest.mark.parametrize("suffix", FORMATS)
+@pytest.mark.parametrize("share", [0, 0.5])
+def test_a_damaged_shard_is_named_and_made_again(suffix: str, share: float, caplog: pytest.LogCaptureFixture) -> None:
+    """A text file that was cut short at the end of a line would not look damaged."""
+    path, whole = Path(f"recs{suffix}"), Path(f"whole{suffix}")
+    RecommendationFile(whole).write(USERS, answer, REQUEST, FEW)
     interrupted(path, 3)
-    Path("recs.parquet.parts/000001.parquet").write_bytes(b"PAR1 nothing")
-    with pytest.raises(ArtefactError, match=r"recs\.parquet\.parts is damaged"):
-        RecommendationFile(path).write(USERS, answer, REQUEST, FEW)
-    assert not path.exists()
+    (shard,) = Path(f"recs{suffix}.parts").glob("000001-*")
+    content = shard.read_bytes()
+    shard.write_bytes(content[: content.rfind(b"\n", 0, int(share * len(content)) + 1) + 1])
+    rest = Stopped(100)
+    RecommendationFile(path).write(USERS, rest, REQUEST, FEW)
+    assert rest.asked == 7 - 2
+    assert f"{shard} is damaged" in caplog.text
+    assert path.read_bytes() == whole.read_bytes()
 
 
 def test_unknown_formats_are_refused_before_any_work() -> None:

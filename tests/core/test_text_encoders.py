@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
+import pickle
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -13,8 +14,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from block_data import block_interactions
 from safetensors.numpy import save_file
+from safetensors.torch import save_file as save_torch
 from threadpoolctl import threadpool_limits
 
 from recbole_dtlns.data.interactions import TrainInteractions
@@ -173,6 +176,49 @@ def test_a_file_that_is_none_is_named() -> None:
     Path("ids.txt").write_text("i0-00")
     with pytest.raises(DataError, match=r"cannot read the text vectors in v\.npy"):
         GivenVectors(file="v.npy", ids="ids.txt").encode(block_interactions())
+
+
+def of_a_head(shape: str) -> bytes:
+    head = f"{{'descr': '<f4', 'fortran_order': False, 'shape': {shape}, }}\n".encode()
+    return b"\x93NUMPY\x01\x00" + len(head).to_bytes(2, "little") + head
+
+
+def archive() -> bytes:
+    np.savez("v.npz", VECTORS)
+    return Path("v.npz").read_bytes()
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        pytest.param(lambda: b"", id="empty"),
+        pytest.param(archive, id="archive"),
+        pytest.param(lambda: b"PK\x03\x04 no archive", id="part of an archive"),
+        pytest.param(lambda: of_a_head(f"(1{30 * '0'}, 2)"), id="too large"),
+        pytest.param(lambda: of_a_head("(-5, 2)"), id="negative"),
+        pytest.param(lambda: of_a_head("((1, 2"), id="open"),
+        pytest.param(lambda: pickle.dumps(VECTORS), id="pickle"),
+    ],
+)
+def test_what_is_no_array_is_named(content: Callable[[], bytes]) -> None:
+    Path("v.npy").write_bytes(content())
+    Path("ids.txt").write_text("i0-00")
+    with pytest.raises(DataError, match=r"cannot read the text vectors in v\.npy"):
+        GivenVectors(file="v.npy", ids="ids.txt").encode(block_interactions())
+
+
+@pytest.mark.parametrize("vector", [1.0, None, "words"])
+def test_a_column_that_holds_no_vectors_is_named(vector: object) -> None:
+    pd.DataFrame({"item_id": ["i0-00", "b"], "vector": [vector, vector]}).to_parquet("v.parquet")
+    with pytest.raises(DataError, match=r"v\.parquet, row 1: its vector is no list of numbers"):
+        GivenVectors(file="v.parquet").encode(block_interactions())
+
+
+def test_numbers_that_numpy_does_not_have_are_named() -> None:
+    save_torch({"vectors": torch.ones(1, 2, dtype=torch.bfloat16)}, "v.safetensors")
+    Path("ids.txt").write_text("i0-00")
+    with pytest.raises(DataError, match=r"cannot read the text vectors in v\.safetensors.*bfloat16"):
+        GivenVectors(file="v.safetensors", ids="ids.txt").encode(block_interactions())
 
 
 # --- vectors that are kept text by text ---

@@ -84,6 +84,7 @@ WRONG = {
     "several lengths": with_vectors(lambda place: [1.0] * (place + 1)),
     "NaN": with_vectors(lambda place: [float("nan"), 1.0]),
     "infinity": with_vectors(lambda place: [float("inf"), 1.0]),
+    "infinity in four bytes": with_vectors(lambda place: [1e300, 1.0]),
     "null": with_vectors(lambda place: [None, 1.0]),
     "words": with_vectors(lambda place: ["a", "b"]),
     "nothing": with_vectors(lambda place: []),

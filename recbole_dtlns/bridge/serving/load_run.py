@@ -21,7 +21,7 @@ from recbole_dtlns.bridge.serving.trained_run import TrainedRun
 from recbole_dtlns.bridge.training.checkpoint import BEST, Checkpoint, RandomState
 from recbole_dtlns.bridge.training.trainer import LEARNT_BY_SAMPLER
 from recbole_dtlns.compat import quiet_recbole
-from recbole_dtlns.errors import CheckpointError
+from recbole_dtlns.errors import CheckpointError, ConfigError
 
 _OF_THE_MACHINE = ("gpu_id", "use_gpu", "resume_from")
 
@@ -35,6 +35,7 @@ def load_run(folder: str | Path, *, allow_leaking: bool = False, device: str | N
         device: for the model, such as `cpu` or `cuda:1`; by default a GPU where there is one.
 
     Raises:
+        ConfigError: torch cannot use the device.
         CheckpointError: the folder is none of a run, was made by another version, is damaged, or is of a leaking run.
         UnknownNameError: the model is a class that cannot be imported here.
     """
@@ -43,7 +44,7 @@ def load_run(folder: str | Path, *, allow_leaking: bool = False, device: str | N
         raise CheckpointError(f"{path} is no run folder (looked from {Path.cwd()})")
     if not (path / BEST).exists():
         raise CheckpointError(f"{path} holds no {BEST}: it is no run folder, or the run ended before it saved a model")
-    place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    place = _usable(device)
     kept, saved = KeptData.read(path), Checkpoint.read(path / BEST, place)
     if saved.provenance.numbering != kept.numbering:
         raise CheckpointError(f"{path} holds files of two runs: one of them was copied there. Take them from one run")
@@ -58,6 +59,18 @@ def load_run(folder: str | Path, *, allow_leaking: bool = False, device: str | N
     model = _model(config, dataset, saved, path)
     scores = ModelScores(model, dataset, int(config["eval_batch_size"]))
     return TrainedRun(path, saved.config, _metrics(path, saved), saved.provenance.leaking, model, scores, kept)
+
+
+def _usable(device: str | None) -> torch.device:
+    """A device, tried before a file is read: where it is missing, checkpoints look damaged."""
+    name = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        place = torch.device(name)
+        torch.empty(1, device=place)
+    except (RuntimeError, AssertionError, ImportError) as error:  # AssertionError: torch is built without CUDA
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise ConfigError(f"torch cannot use the device '{name}' here ({reason}): name another, such as cpu") from error
+    return place
 
 
 def _config(kept: KeptData, saved: Checkpoint, device: torch.device) -> DTLNSConfig:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from recbole.model.abstract_recommender import AbstractRecommender
 
 from recbole_dtlns.bridge.models.capabilities import capability
@@ -125,12 +126,13 @@ class TrainedRun:
         items = np.concatenate([histories.of_user(found) for histories in self._known_histories(OBSERVED)])
         return self._items.by_id[np.unique(items)].tolist()
 
-    def parted(self, users: Sequence[str]) -> tuple[list[str], str]:
-        """The users that the model knows, and, where some are unknown, what to say of those."""
+    def parted(self, tokens: Sequence[str], of_items: bool = False) -> tuple[list[str], str]:
+        """The users, or items, that the model knows, and, where some are unknown, what to say of those."""
+        vocabulary = self._items if of_items else self._users
         known: dict[bool, list[str]] = {True: [], False: []}
-        for user, place in zip(users, self._users.ids(users).tolist(), strict=True):
-            known[place > 0].append(user)
-        return known[True], self._users.unknown(known[False]) if known[False] else ""
+        for token, place in zip(tokens, vocabulary.ids(tokens).tolist(), strict=True):
+            known[place > 0].append(token)
+        return known[True], vocabulary.unknown(known[False]) if known[False] else ""
 
     @cached_property
     def _products(self) -> ProductScores | None:
@@ -182,6 +184,11 @@ class TrainedRun:
             return Excluded()
         if isinstance(exclude, str):
             return Excluded(self._known_histories(exclude))
+        if isinstance(exclude, pd.DataFrame):  # it would be taken for the names of its columns
+            raise ConfigError(
+                "exclude is a table: items by user are due, such as "
+                f"table.groupby('{self.columns[0]}')['{self.columns[1]}'].agg(list).to_dict()"
+            )
         if not isinstance(exclude, Mapping):
             items = self._items.ids(exclude)
             return Excluded(items=items[items > 0])
