@@ -119,7 +119,7 @@ def to_plain(value: Any) -> Any:
     if sp.issparse(value):  # before dict, which a dok_matrix is too
         csr = value.tocsr()
         parts = [torch.as_tensor(part) for part in (csr.data, csr.indices, csr.indptr)]
-        return {_SPARSE: parts, "shape": list(csr.shape), "format": value.format}
+        return {_SPARSE: parts, "shape": list(csr.shape), "format": _read_as(value.format)}
     if isinstance(value, dict):
         return {key: to_plain(entry) for key, entry in value.items()}
     if isinstance(value, (list, tuple)):
@@ -141,7 +141,11 @@ def from_plain(value: Any) -> Any:
         if _SPARSE in value:
             data, indices, indptr = (part.cpu().numpy() for part in value[_SPARSE])
             csr = sp.csr_matrix((data, indices, indptr), shape=value["shape"])
-            # Models take rows of them. Lists of Python numbers, as RecBole's ItemKNN has them, take gigabytes for that.
-            return csr if value["format"] == "lil" else csr.asformat(value["format"])
+            return csr.asformat(_read_as(value["format"]))
         return {key: from_plain(entry) for key, entry in value.items()}
     return value
+
+
+def _read_as(form: str) -> str:
+    """Models take rows of them; as lists of Python numbers, which RecBole's ItemKNN makes, they take gigabytes."""
+    return "csr" if form == "lil" else form
