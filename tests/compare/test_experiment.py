@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 from dataclasses import replace
+from importlib.resources import files
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -278,7 +279,7 @@ def test_a_judges_folders_are_those_of_where_the_comparison_starts(
 ) -> None:
     """Prompt file, model and tokenizer are found in a cell's folder too; a name stays, also beside such a folder."""
     Path("models/llama").mkdir(parents=True)
-    Path("mine.prompt").write_text("shape: pair")
+    Path("mine.prompt").write_text((files("recbole_dtlns.properties") / "prompts" / "pair.yaml").read_text())
     keys = {**judge, "dtlns_judge_model": model, "dtlns_judge_tokenizer": "models/llama"}
     arms = {
         "file": {**keys, "dtlns_judge_prompt": "mine.prompt"},

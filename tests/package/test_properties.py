@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 import yaml
+from recbole.model.general_recommender import BPR, NeuMF
 
 from recbole_dtlns.bridge.models.capabilities import capability_table
+from recbole_dtlns.bridge.presets import preset_values
 from recbole_dtlns.components import PREFIX
 from recbole_dtlns.settings.reference import yaml_reference
 from recbole_dtlns.settings.settings import DTLNSSettings
@@ -34,16 +36,17 @@ def test_every_key_says_its_type_and_meaning() -> None:
     lines = [line for line in DOCUMENTED.read_text().splitlines() if line and not line.startswith("#")]
     for line in lines:
         assert re.fullmatch(
-            r"\w+: \S.*\s# \((str|int|float|bool|dict|list of (str|int)|(int|float) per epoch)\) [^ ].*\.", line
+            r"\w+: \S.*\s# \((str|int|float|bool|bool or str|dict|list of (str|int)|(int|float) per epoch)\) [^ ].*\.",
+            line,
         ), line
 
 
 @pytest.mark.parametrize("preset", sorted(path.stem for path in (ROOT / "properties" / "presets").glob("*.yaml")))
 def test_presets_are_valid_and_documented(preset: str) -> None:
-    keys = yaml.safe_load((ROOT / "properties" / "presets" / f"{preset}.yaml").read_text())
-    settings = DTLNSSettings.from_config({"dtlns_preset": preset, **keys})
-    assert settings.leaking == (preset == "authors")
-    assert settings.active == (preset != "off")
+    for model in (BPR, NeuMF):
+        settings = DTLNSSettings.from_config({"dtlns_preset": preset, **preset_values(preset, model)})
+        assert settings.leaking == (preset == "authors")
+        assert settings.active == (preset != "off")
 
 
 def test_the_readme_holds_the_table_of_models() -> None:
