@@ -32,13 +32,13 @@ def test_the_documentation_is_made_of_the_components_own_words() -> None:
     assert DOCUMENTED.read_text() == yaml_reference()
 
 
+TYPES = "str|int|float|bool|bool or str|dict|list of (str|int)|(int|float) per epoch"
+
+
 def test_every_key_says_its_type_and_meaning() -> None:
     lines = [line for line in DOCUMENTED.read_text().splitlines() if line and not line.startswith("#")]
     for line in lines:
-        assert re.fullmatch(
-            r"\w+: \S.*\s# \((str|int|float|bool|bool or str|dict|list of (str|int)|(int|float) per epoch)\) [^ ].*\.",
-            line,
-        ), line
+        assert re.fullmatch(rf"\w+: \S.*\s# \(({TYPES})\) [^ ].*\.", line), line
 
 
 @pytest.mark.parametrize("preset", sorted(path.stem for path in (ROOT / "properties" / "presets").glob("*.yaml")))
