@@ -32,7 +32,7 @@ class Rehearsing(Stage):
         eval_args cuts by time (order: TO), as what is hidden should be like what is to be found."""
         rehearsals: int = Field(1, ge=1, le=20)
         """calibrated: hide pairs anew, at most this many times, while fewer than 1,000 of those hidden are found among
-        the candidates."""
+        the candidates. Once where the last are hidden: there are no other last ones."""
         seed: Seed = 42
 
     config: Config
@@ -44,11 +44,16 @@ class Rehearsing(Stage):
         """Whether the last pairs are hidden; who knows of no split hides any."""
         return self.config.hide_last is True
 
+    @property
+    def most(self) -> int:
+        """How many rehearsals there are at most."""
+        return 1 if self.hides_last else self.config.rehearsals
+
     def recipe(self) -> dict[str, Any]:
         """What determines which of the train pairs are hidden."""
         config = self.config
         further = {
-            **({"rehearsals": config.rehearsals} if config.rehearsals > 1 else {}),
+            **({"rehearsals": self.most} if self.most > 1 else {}),
             **({"last": True} if self.hides_last else {}),
         }
         return {"hide": config.hide, "seed": config.seed, **further}
@@ -74,7 +79,7 @@ class Rehearsing(Stage):
         if not asking.can_be_put_anew:
             return None
         rehearsals = [self._once(bench, asking, question, within, self.config.seed)]
-        while len(rehearsals) < self.config.rehearsals and _found(rehearsals) < _ENOUGH:
+        while len(rehearsals) < self.most and _found(rehearsals) < _ENOUGH:
             seed = self.config.seed + len(rehearsals)
             rehearsals.append(self._once(bench, asking, question, within, seed))
         return replace(rehearsals[0], more=tuple(rehearsals[1:]))

@@ -74,3 +74,14 @@ def test_verdicts_learnt_from_the_last_pairs_are_kept_by_the_times() -> None:
         for of_pairs in (times, -times)
     ]
     assert reused == [False, True], "where any pairs are hidden, times change nothing"
+
+
+def test_last_pairs_are_hidden_once_and_others_anew() -> None:
+    """The last pairs are the same whatever the seed: counted again, they would look like more than there are."""
+    times = np.random.default_rng(0).permutation(TRAIN.matrix.nnz).astype(np.float64)
+    settings = flat("cache") | {"judge_rehearsals": 3}
+    for last, rehearsals in ((True, 1), (False, 3)):
+        found = rehearse(
+            settings | {"judge_hide_last": last}, replace(TRAIN, times=times), make_teacher(settings), seed=1
+        )
+        assert found is not None and len(list(found.all)) == rehearsals
