@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from recbole_dtlns.data.item_sets import PairSet
+from recbole_dtlns.numerics.groups import expanded
 
 
 @dataclass(frozen=True)
@@ -63,15 +64,3 @@ class SharedNegatives:
         columns = column[left_out]
         inside = columns >= 0
         return Shared(items, log_weight.astype(np.float32), rows[inside], columns[inside])
-
-
-def expanded(start: np.ndarray, keys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """For lists that lie one after the other, list k from start[k] to start[k + 1]: the entries of the lists of `keys`.
-
-    Returns:
-        for every entry, the position in `keys`, and the position of the entry.
-    """
-    lengths = start[keys + 1] - start[keys]
-    rows = np.repeat(np.arange(len(keys)), lengths)
-    offset = np.arange(len(rows)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
-    return rows, start[keys][rows] + offset

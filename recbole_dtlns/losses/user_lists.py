@@ -7,8 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from recbole_dtlns.data.item_sets import JudgedPairs, PairSet
-from recbole_dtlns.losses.shared_negatives import expanded
-from recbole_dtlns.numerics.groups import places
+from recbole_dtlns.numerics.groups import expanded, places
 
 
 @dataclass(frozen=True)

@@ -12,3 +12,15 @@ def places(groups: np.ndarray) -> np.ndarray:
         groups: of the entries, ascending [n].
     """
     return np.arange(len(groups)) - np.searchsorted(groups, groups)
+
+
+def expanded(start: np.ndarray, keys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """For lists that lie one after the other, list k from start[k] to start[k + 1]: the entries of the lists of `keys`.
+
+    Returns:
+        for every entry, the position in `keys`, and the position of the entry.
+    """
+    lengths = start[keys + 1] - start[keys]
+    rows = np.repeat(np.arange(len(keys)), lengths)
+    offset = np.arange(len(rows)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
+    return rows, start[keys][rows] + offset

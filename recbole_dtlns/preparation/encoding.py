@@ -12,7 +12,7 @@ from recbole_dtlns.components import ComponentConfig
 from recbole_dtlns.data.item_content import ItemContent, ItemFields
 from recbole_dtlns.preparation.stage import Stage, Workbench
 from recbole_dtlns.storage.artefact_store import Arrays, Facts
-from recbole_dtlns.text.contract import Encoder, TextwiseEncoder, check_vectors
+from recbole_dtlns.text.contract import Encoder, TextwiseEncoder, check_vectors, distinct
 from recbole_dtlns.text.kept_vectors import encoded
 from recbole_dtlns.text.table import ENCODERS
 
@@ -91,7 +91,7 @@ class Encoding(Stage):
         content, store = bench.train.content, bench.store
         if not isinstance(self.encoder, TextwiseEncoder) or content is None:
             return self.encoder.encode(bench.train)
-        with bench.bar(self.name, len({text for text in content.texts if text}), "text") as advance:
+        with bench.bar(self.name, len(distinct(content.texts)), "text") as advance:
             return encoded(self.encoder, content.texts, store.root / "text-by-text", store.refuse_damaged, advance)
 
     def sentence(self, facts: Mapping[str, Any]) -> str:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
 from recbole_dtlns.data.item_sets import PairSet
+from recbole_dtlns.numerics.groups import expanded
 
 
 @dataclass(frozen=True)
@@ -29,19 +31,20 @@ class Histories:
     def __len__(self) -> int:
         return len(self.items)
 
+    @cached_property
+    def _start(self) -> np.ndarray:
+        return np.append(0, self.ends)
+
     def pairs(self) -> PairSet:
         """All of them as pairs."""
-        users = np.repeat(np.arange(len(self.ends)), np.diff(self.ends, prepend=0))
+        users = np.repeat(np.arange(len(self.ends)), np.diff(self._start))
         return PairSet(users, self.items.astype(np.int64))
 
     def of_user(self, user: int) -> np.ndarray:
         """Items of one user, ascending."""
-        return self.items[self.ends[user - 1] if user else 0 : self.ends[user]]
+        return self.items[self._start[user] : self._start[user + 1]]
 
     def of_users(self, users: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Place in `users` and item, int64 each, of everything that these users have."""
-        starts = np.where(users > 0, self.ends[users - 1], 0)
-        lengths = self.ends[users] - starts
-        rows = np.repeat(np.arange(len(users)), lengths)
-        places = np.arange(len(rows)) + np.repeat(starts - (np.cumsum(lengths) - lengths), lengths)
+        rows, places = expanded(self._start, users)
         return rows, self.items[places].astype(np.int64)

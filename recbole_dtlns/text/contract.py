@@ -79,14 +79,23 @@ class TextwiseEncoder(Encoder):
     def encode(self, train: TrainInteractions) -> np.ndarray:
         """A vector of every item, made now; the stage that keeps them asks for what is missing alone."""
         texts = () if train.content is None else train.content.texts
-        asked = sorted({text for text in texts if text})
-        place = {text: number for number, text in enumerate(asked)}
+        asked = distinct(texts)
         with self.start() as running:
-            found = gathered(running.encode(asked), len(asked))
-        vectors = np.zeros((len(texts), found.shape[1]), dtype=np.float32)
-        said = [number for number, text in enumerate(texts) if text]
-        vectors[said] = found[[place[texts[number]] for number in said]]
-        return vectors
+            return spread(texts, asked, gathered(running.encode(asked), len(asked)))
+
+
+def distinct(texts: Sequence[str]) -> list[str]:
+    """The texts that say something, each once."""
+    return sorted({text for text in texts if text})
+
+
+def spread(texts: Sequence[str], asked: Sequence[str], found: np.ndarray) -> np.ndarray:
+    """The vector of every text, float32 [n, d], zeros for an empty one, from those of the distinct ones [m, d]."""
+    place = {text: number for number, text in enumerate(asked)}
+    vectors = np.zeros((len(texts), found.shape[1]), dtype=np.float32)
+    said = [number for number, text in enumerate(texts) if text]
+    vectors[said] = found[[place[texts[number]] for number in said]]
+    return vectors
 
 
 def gathered(parts: Iterator[tuple[np.ndarray, np.ndarray]], count: int) -> np.ndarray:

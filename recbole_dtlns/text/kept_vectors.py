@@ -16,7 +16,7 @@ from safetensors.numpy import load, save
 
 from recbole_dtlns.errors import ArtefactError, EngineError
 from recbole_dtlns.storage.whole_files import write_file
-from recbole_dtlns.text.contract import TextwiseEncoder, gathered
+from recbole_dtlns.text.contract import TextwiseEncoder, distinct, gathered, spread
 
 logger = logging.getLogger("recbole_dtlns")
 
@@ -47,7 +47,7 @@ def encoded(
         EngineError: the encoder fails, or is another than the one that made the kept vectors.
         ArtefactError: a vector cannot be written, or (with `refuse_damaged`) a file is damaged.
     """
-    asked = sorted({text for text in texts if text})
+    asked = distinct(texts)
     keys = [_key(text) for text in asked]
     place = {key: number for number, key in enumerate(keys)}
     kept = KeptVectors(root, {"version": encoder.version, **encoder.inputs()}, refuse_damaged)
@@ -65,11 +65,7 @@ def encoded(
             f"{kept.folder} holds vectors of {' and '.join(map(str, sorted(lengths)))} numbers: the model changed "
             "under its name. Say which state of it is meant with dtlns_text_revision, which keeps them apart"
         )
-    found = gathered(iter(known), len(asked))
-    vectors = np.zeros((len(texts), found.shape[1]), dtype=np.float32)
-    said = [number for number, text in enumerate(texts) if text]
-    vectors[said] = found[[place[_key(texts[number])] for number in said]]
-    return vectors
+    return spread(texts, asked, gathered(iter(known), len(asked)))
 
 
 def _made(

@@ -15,8 +15,9 @@ from recbole_dtlns.data.item_sets import JudgedPairs, PairSet
 from recbole_dtlns.losses.contract import RowLoss, SharedLoss
 from recbole_dtlns.losses.negative_weights import NegativeWeights
 from recbole_dtlns.losses.ranking import bpr, cross_entropy, softmax, sum_exp
-from recbole_dtlns.losses.shared_negatives import SharedNegatives, expanded
+from recbole_dtlns.losses.shared_negatives import SharedNegatives
 from recbole_dtlns.losses.table import LOSSES
+from recbole_dtlns.numerics.groups import expanded
 
 SCORE = st.floats(-5, 5)
 ROWS = st.lists(st.tuples(SCORE, st.lists(st.tuples(SCORE, st.floats(0, 1)), min_size=3, max_size=3)), min_size=1)
