@@ -15,6 +15,7 @@ from damage import damage_one
 from processes import PATIENCE, Children, wait_for
 
 from recbole_dtlns.studies.tune.plan import SEARCH_FILE
+from recbole_dtlns.studies.tune.snapshots import KEPT
 
 pytest.importorskip("ray", reason="Ray is not installed; make test-tune installs it")
 pytestmark = [pytest.mark.tune, pytest.mark.filterwarnings("ignore")]
@@ -65,13 +66,20 @@ def renumber(checkpoints: list[Path]) -> None:
         path.rename(path.with_name(f"checkpoint_{int(path.name[-6:]) + 1:06d}"))
 
 
+def tear_the_newest_snapshot() -> None:
+    """As if the driver had died between opening the snapshot and writing it."""
+    max(Path().glob("killed/found/experiment_state*")).write_bytes(b"")
+
+
 def wait_for_a_snapshot_with_a_checkpoint(killed: subprocess.Popen[str]) -> None:
     from ray.tune import ExperimentAnalysis
 
     def named() -> bool:
-        if not any(Path().glob("killed/found/experiment_state*")):
+        # The copy that is kept: Ray's own may be half written while it is read here.
+        copy = Path("killed/found", KEPT).resolve()
+        if not any(copy.glob("experiment_state*")):
             return False
-        return any(trial.checkpoint for trial in ExperimentAnalysis(str(Path("killed/found").resolve())).trials)
+        return any(trial.checkpoint for trial in ExperimentAnalysis(str(copy)).trials)
 
     wait_for(named, "a snapshot names a checkpoint", killed)
 
@@ -85,6 +93,7 @@ def test_a_snapshot_behind_its_checkpoints_costs_no_trial(
     killed.kill()
     killed.wait()
     renumber(list(Path().glob(CHECKPOINTS)))
+    tear_the_newest_snapshot()
     resumed = children.command("tune", "--resume=killed/found", log="resumed.txt")
     assert resumed.wait(2 * PATIENCE) == 0, Path("resumed.txt").read_text()
     assert trials(Path("killed/found")) == undisturbed[0]

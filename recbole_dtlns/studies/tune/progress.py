@@ -9,20 +9,22 @@ from typing import Any
 from ray.tune import Callback
 from tqdm import tqdm
 
+from recbole_dtlns.studies.tune.snapshots import Snapshots
 from recbole_dtlns.studies.tune.trial import Report, described, reason_of
 
 
 class Progress(Callback):
-    """One line per finished trial, and in a terminal a bar with the best so far.
+    """One line per finished trial, and in a terminal a bar with the best so far; whole snapshots are kept.
 
     Args:
-        tensorboard: folder for one TensorBoard run per trial.
+        folder: of the search; in its `tensorboard` is one run per trial.
         metric: the validation metric's name.
         mode: max or min.
     """
 
-    def __init__(self, tensorboard: str, metric: str, mode: str) -> None:
-        self.tensorboard, self.metric, self.mode = tensorboard, metric, mode
+    def __init__(self, folder: str, metric: str, mode: str) -> None:
+        self.folder, self.metric, self.mode = Path(folder), metric, mode
+        self.snapshots = Snapshots(self.folder)
         self.best: float | None = None
         self.finished = 0
         self._writers: dict[str, Any] = {}
@@ -51,12 +53,15 @@ class Progress(Callback):
         if writer is None:
             from torch.utils.tensorboard import SummaryWriter
 
-            writer = self._writers[trial.trial_id] = SummaryWriter(str(Path(self.tensorboard) / trial.trial_id))
+            writer = self._writers[trial.trial_id] = SummaryWriter(str(self.folder / "tensorboard" / trial.trial_id))
         report = Report.of_ray(result)
         if report is not None:
             for name, value in report.scalars().items():
                 writer.add_scalar(name, value, report.epoch)
             self._note(report.best)
+
+    def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
+        self.snapshots.keep()
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         last = trial.last_result or {}

@@ -16,6 +16,7 @@ from recbole_dtlns.errors import ConfigError, InstallationError
 from recbole_dtlns.ray_cluster import ray_cluster
 from recbole_dtlns.studies.tune.plan import SEARCH_FILE, Plan, check_plan, make_plan
 from recbole_dtlns.studies.tune.results import Trial, Trials
+from recbole_dtlns.studies.tune.snapshots import Snapshots
 from recbole_dtlns.studies.tune.space import Parameter, combinations
 from recbole_dtlns.studies.tune.trial import SCORE, train_trial
 
@@ -118,7 +119,7 @@ def _tuner(plan: Plan, folder: Path, config: DTLNSConfig) -> Any:
         ),
         {"cpu": plan.cpus, "gpu": plan.gpus},
     )
-    if ray_tune.Tuner.can_restore(str(folder)):
+    if ray_tune.Tuner.can_restore(str(folder)) and Snapshots(folder).mend():
         _follow_checkpoints(folder)
         return ray_tune.Tuner.restore(str(folder), trainable=trainable, resume_unfinished=True)
     mode = "max" if config["valid_metric_bigger"] else "min"
@@ -142,7 +143,7 @@ def _tuner(plan: Plan, folder: Path, config: DTLNSConfig) -> Any:
             storage_path=str(folder.parent),
             failure_config=ray_tune.FailureConfig(max_failures=plan.max_failures),
             checkpoint_config=ray_tune.CheckpointConfig(num_to_keep=1),
-            callbacks=[Progress(str(folder / "tensorboard"), config["valid_metric"], mode)],
+            callbacks=[Progress(str(folder), config["valid_metric"], mode)],
             verbose=0,
         ),
     )
