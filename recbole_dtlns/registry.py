@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import difflib
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from importlib.metadata import EntryPoint, entry_points
+import functools
+import re
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from importlib.metadata import Distribution, EntryPoint, distributions
 from typing import Any, Generic, TypeVar
 
 from recbole_dtlns.components import Component, ComponentConfig
@@ -26,6 +29,26 @@ def nearest(name: str, choices: Iterable[str], prefix: str = "") -> str:
     by_rest = {choice.removeprefix(prefix).lower(): choice for choice in choices}
     close = difflib.get_close_matches(name.removeprefix(prefix).lower(), list(by_rest), n=1, cutoff=_ALIKE)
     return f" Did you mean '{by_rest[close[0]]}'?" if close else ""
+
+
+def entry_points(group: str) -> Sequence[EntryPoint]:
+    """What the installed packages announce in a group.
+
+    Args:
+        group: of entry points.
+    """
+    return _announced(tuple(sys.path)).get(group, ())
+
+
+@functools.cache  # reading the metadata of all packages takes longer than all else that a configuration needs
+def _announced(path: tuple[str, ...]) -> dict[str, list[EntryPoint]]:
+    packages: dict[str, Distribution] = {}
+    for found in distributions(path=list(path)):
+        packages.setdefault(re.sub(r"[-_.]+", "-", found.name).lower(), found)  # the first on the path hides the others
+    by_group: dict[str, list[EntryPoint]] = {}
+    for point in (point for package in packages.values() for point in package.entry_points):
+        by_group.setdefault(point.group, []).append(point)
+    return by_group
 
 
 class Registry(Generic[Strategy]):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import contextlib
 import copy
+import functools
 import importlib.resources
 import os
 from collections.abc import Sequence
@@ -12,6 +13,7 @@ from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any
 
+import yaml
 from recbole.config import Config
 
 from recbole_dtlns.bridge.known_keys import READ_UNDOCUMENTED, RECBOLE_MODEL_YAMLS, keys_of_all_models, meant
@@ -174,6 +176,12 @@ class DTLNSConfig(Config):
                     f"unknown key '{key}'. Did you mean '{close}'? If your model reads '{key}', add --{_ALLOW_UNKNOWN}"
                 )
 
+    def _update_internal_config_dict(self, file: str | Path) -> dict[str, Any] | None:
+        text = Path(file).read_text(encoding="utf-8")
+        content: dict[str, Any] | None = copy.deepcopy(_defaults(text, self.yaml_loader))
+        self.internal_config_dict.update(content or {})
+        return content
+
     def _overlay(self, file: Traversable) -> None:
         with importlib.resources.as_file(file) as path:
             self._update_internal_config_dict(path)
@@ -283,6 +291,13 @@ class DTLNSConfig(Config):
         given = {key: _plain(value) for key, value in sorted(self.final_config_dict.items()) if key not in _DERIVED}
         given["data_path"] = str(Path(given["data_path"]).parent)  # RecBole has appended the name of the data set
         return given
+
+
+@functools.cache  # a comparison makes a configuration for each of its runs
+def _defaults(text: str, loader: type[yaml.Loader]) -> dict[str, Any] | None:
+    """What a file of defaults holds, for callers that change no part of it."""
+    content: dict[str, Any] | None = yaml.load(text, Loader=loader)
+    return content
 
 
 def _with_text_keys(content: dict[Any, Any] | None, where: str) -> dict[str, Any]:
