@@ -97,7 +97,8 @@ class DTLNSTransform:
         wanted = settings.relabel_add or settings.relabel_exclude or settings.reads_trees
         if not (settings.method_class.guides and wanted):
             raise ConfigError(
-                f"these settings (dtlns_preset: {settings.preset}) ask for no preparation, so there is nothing to transform"
+                f"these settings (dtlns_preset: {settings.preset}) ask for no preparation, so there is "
+                "nothing to transform"
             )
         self.settings = settings
         self._fitted: tuple[Dataset, Guidance] | None = None

@@ -41,7 +41,10 @@ WRONG = [
     ({"dtlns_candidates": True}, "dtlns_candidates: a number is wanted, not True"),
     ({"dtlns_n_candidates": True}, "dtlns_n_candidates: write a number, or a number per epoch"),
     ({"dtlns_pool_depths": [2, True]}, "dtlns_pool_depths: a number is wanted, not .2, True"),
-    ({"dtlns_tree_branching": 10**9, "dtlns_tree_leaf_size": 10**9}, "dtlns_tree_branching: input should be less than or equal to 4096"),
+    (
+        {"dtlns_tree_branching": 10**9, "dtlns_tree_leaf_size": 10**9},
+        "dtlns_tree_branching: input should be less than or equal to 4096",
+    ),
     ({"dtlns_structure_dim": 10**9}, "dtlns_structure_dim: input should be less than or equal to 4096"),
     ({"dtlns_teacher_dim": 10**9}, "dtlns_teacher_dim: input should be less than or equal to 4096"),
     ({"dtlns_tree_balance": "best"}, "dtlns_tree_balance: .*'regret', 'none' or 'authors'"),

@@ -92,7 +92,7 @@ class Numbers(Component):
         """A number, or none."""
         share: float = 0.5
         """A number."""
-        several: list[int] = []
+        several: list[int] = []  # noqa: RUF012
         """Numbers."""
         either: bool | int = 3
         """A number, or whether."""
