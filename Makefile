@@ -76,7 +76,7 @@ test-vectordb: $(VENV)/.test-tools
 	.venv-vectordb/bin/python -m pip --disable-pip-version-check -q install --no-deps recbole==1.2.1
 	.venv-vectordb/bin/python -m pytest -m vectordb
 
-# The wheel is started outside this folder, so that it cannot find the package here; what it needs is in the environment.
+# The wheel is started in another folder, in an environment that has it and, by path alone, what it needs.
 dist: $(VENV)/.test-tools
 	$(PIP) install build twine
 	rm -rf build dist
@@ -84,8 +84,9 @@ dist: $(VENV)/.test-tools
 	$(BIN)/python -m twine check --strict dist/*
 	rm -rf build/venv && $(BIN)/python -m venv --without-pip build/venv
 	$(BIN)/python -m pip --disable-pip-version-check -q --python build/venv/bin/python install --no-deps dist/*.whl
-	$(BIN)/python -c "import sysconfig; print(sysconfig.get_paths()['purelib'])" > build/venv/needs.txt
-	cd / && for command in --help "keys judge" doctor; do PYTHONPATH=$$(cat $(CURDIR)/build/venv/needs.txt) \
+	$(BIN)/python -c "import sys; print(*[path for path in sys.path if 'site-packages' in path], sep='\\n')" \
+		> $$(echo build/venv/lib/python3*/site-packages)/needs.pth
+	cd / && for command in --help "keys judge" doctor; do \
 		$(CURDIR)/build/venv/bin/recbole-dtlns $$command > /dev/null || exit 1; done
 
 test-tune: $(VENV)/.test-tools
