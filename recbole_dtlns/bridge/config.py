@@ -27,6 +27,7 @@ from recbole_dtlns.judges.language_model.prompt import BUILTIN
 from recbole_dtlns.llm.table import ENGINES
 from recbole_dtlns.registry import nearest
 from recbole_dtlns.settings.judge_and_engine import engine_apart
+from recbole_dtlns.settings.owners import text_keys
 from recbole_dtlns.settings.renamed import under_new_names
 from recbole_dtlns.settings.settings import DTLNSSettings
 from recbole_dtlns.storage.artefact_store import cache_folder
@@ -109,7 +110,7 @@ class DTLNSConfig(Config):
         return super()._load_variable_config_dict(given)
 
     def _convert_config_dict(self, config_dict: dict[str, Any]) -> dict[str, Any]:
-        return {key: _literal(value) if isinstance(value, str) else value for key, value in config_dict.items()}
+        return {key: _value(key, value) if isinstance(value, str) else value for key, value in config_dict.items()}
 
     def _load_cmd_line(self) -> dict[str, Any]:
         given: dict[str, str] = {}
@@ -309,6 +310,12 @@ def _with_text_keys(content: dict[Any, Any] | None, where: str) -> dict[str, Any
 
 def _resolved(path: Any) -> str:
     return str(Path(path).resolve())
+
+
+def _value(key: str, text: str) -> Any:
+    """What a text stands for; the text itself for a key whose values are texts, such as a revision called 429."""
+    found = _literal(text)
+    return found if found is None or isinstance(found, str) or key not in text_keys() else text
 
 
 def _literal(text: str) -> Any:

@@ -18,7 +18,7 @@ from recbole.data.dataset import Dataset
 from recbole.utils import dict2str, get_local_time, init_seed
 
 from recbole_dtlns.bridge.config import DTLNSConfig
-from recbole_dtlns.bridge.data.dataset import hide_train_pairs, load_splits, numbering
+from recbole_dtlns.bridge.data.dataset import check_data_set, hide_train_pairs, load_splits, numbering
 from recbole_dtlns.bridge.data.item_fields import check_item_fields, described_train
 from recbole_dtlns.bridge.data.run_data import (
     RunData,
@@ -44,6 +44,7 @@ from recbole_dtlns.guidance.contract import Guidance
 from recbole_dtlns.methods import Task
 from recbole_dtlns.methods.table import guide
 from recbole_dtlns.preparation import Preparation
+from recbole_dtlns.settings.checks import check_given_files
 from recbole_dtlns.storage.whole_files import write_file
 
 logger = logging.getLogger("recbole_dtlns")
@@ -229,7 +230,10 @@ def check_settings(config: DTLNSConfig) -> None:
     check_model(config.model_class, settings)
     check_negative_sampling(config, settings)
     check_valid_metric(config)
+    check_data_set(config)
     check_item_fields(config)
+    if config.settings.active or config.prepares:
+        check_given_files(config.settings)
     _check_resumed_run_exists(config)
     init_seed(config["seed"], config["reproducibility"])
     open_log(config)

@@ -27,4 +27,22 @@ def _result_table(result: dict[str, Any]) -> str:
     return "\n".join([*lines, f"run folder: {result['run_folder']}"])
 
 
-COMMAND = Command("prepare, train and evaluate one model", _run)
+_KEYS = (
+    """the commonest keys of RecBole
+  data          data_path  load_col  user_inter_num_interval  item_inter_num_interval
+  training      epochs  learning_rate  train_batch_size  embedding_size  stopping_step  seed
+  evaluation    eval_args  metrics  topk  valid_metric  eval_batch_size
+  run           checkpoint_dir  gpu_id  use_gpu  show_progress  resume_from""",
+    """the commonest keys of recbole_dtlns
+  start from    dtlns_preset (clean, best, rows, off)
+  teacher       dtlns_teacher  dtlns_teachers  dtlns_candidates
+  judge         dtlns_judge  dtlns_judge_threshold  dtlns_engine  dtlns_judge_model
+  positives     dtlns_relabel_add  dtlns_relabel_weight  dtlns_relabel_top  dtlns_relabel_exclude
+  negatives     dtlns_sampler  dtlns_n_candidates  dtlns_alpha_structure  dtlns_alpha_semantic  dtlns_pool
+  loss          dtlns_loss  dtlns_loss_temperature
+  item texts    dtlns_text_fields  dtlns_text_encoder
+
+All dtlns_ keys: recbole-dtlns keys; those of a thing: recbole-dtlns keys WORD, such as judge""",
+)
+
+COMMAND = Command("prepare, train and evaluate one model", _run, keys=_KEYS)

@@ -89,7 +89,7 @@ def prepare(
     bench = _bench(flat, train, show_progress)
     asking, judging = Asking.from_flat(flat, teacher), Judging.from_flat(flat)
     for read in (*asking.stages(), judging.judge, Encoding.from_flat(flat).encoder):
-        read.config.check_files()
+        read.check_files()
     question = asking.run(bench)
     candidates, verdicts = question.candidates, judging.run(bench, asking, question)
     relabelled = Relabelled.from_flat(flat).run(bench, candidates, verdicts)

@@ -17,11 +17,11 @@ from block_data import block_pairs, split_pairs, write_splits
 
 from recbole_dtlns.bridge import presets
 from recbole_dtlns.bridge.config import DTLNSConfig
-from recbole_dtlns.bridge.presets import preset_file
 from recbole_dtlns.bridge.training import trainer
 from recbole_dtlns.errors import ConfigError, DTLNSError
 from recbole_dtlns.preparation.growing import StructureVectors
 from recbole_dtlns.preparation.relabelling import Relabelled
+from recbole_dtlns.settings.presets import preset_file
 from recbole_dtlns.studies.compare import experiment as experiment_module
 from recbole_dtlns.studies.compare.cell import run_cell
 from recbole_dtlns.studies.compare.experiment import Experiment

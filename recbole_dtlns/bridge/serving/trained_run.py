@@ -88,6 +88,8 @@ class TrainedRun:
             DataError: users are unknown, or all candidates are.
         """
         ids = self._users.known_ids(users)
+        if not isinstance(k, (int, np.integer)) or isinstance(k, bool):
+            raise ConfigError(f"k is {k!r}: a whole number of items must be asked for")
         if k < 1:
             raise ConfigError(f"k is {k}: at least one item must be asked for")
         blocks = list(rank(self._scores, ids, k, self._excluded(exclude), self._candidates(candidates)))
