@@ -52,7 +52,8 @@ _DERIVED = frozenset(
 _GIVEN_TOO = ("valid_metric_bigger",)  # RecBole documents it, and replaces it
 _MISSING = object()
 _ALLOW_UNKNOWN = "allow_unknown_keys"
-_OF_THE_RUN = (_ALLOW_UNKNOWN, "resume_from")  # keys of this package that have no prefix
+OF_ONE_RUN = ("refit",)  # say what is done once; nothing of it is the model's, nor a teacher's
+_OF_THE_RUN = (_ALLOW_UNKNOWN, "resume_from", *OF_ONE_RUN)  # keys of this package that have no prefix
 _HIDE_LAST = f"{PREFIX}judge_hide_last"
 _FILES = ("_file", "_files", "_paths", "_checkpoint", "_labels", "_dir", "_ids")
 
@@ -247,6 +248,16 @@ class DTLNSConfig(Config):
     def prepares(self) -> bool:
         """Whether the method has anything to do before training, or in place of it."""
         return self.settings.prepares or issubclass(self.model_class, Council)
+
+    @property
+    def refits(self) -> bool:
+        """Whether the run's model is trained on train and validation."""
+        return self["refit"] is not False
+
+    @property
+    def validates_first(self) -> bool:
+        """Whether validation chooses, by a model of its own, for how many epochs the run's model is trained."""
+        return self["refit"] is True
 
     @property
     def model_name(self) -> str:

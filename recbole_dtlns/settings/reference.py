@@ -81,6 +81,9 @@ SECTIONS = (
             "line, --allow_unknown_keys is enough.",
             "resume_from: ~                  # (str) Run folder, or a checkpoint in it, to continue: best.pth or "
             "last.pth (exact: 2 + 3 epochs equal 5).",
+            "refit: False                    # (bool or int) True: once validation has chosen the epoch, prepare and "
+            "train anew on train and validation for as many epochs; test is read of that model alone. A number: do so "
+            "for so many epochs of epochs, without validating first.",
         ),
     ),
     Section(

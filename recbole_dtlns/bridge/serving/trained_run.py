@@ -14,6 +14,7 @@ from recbole.model.abstract_recommender import AbstractRecommender
 from recbole_dtlns.bridge.models.capabilities import capability
 from recbole_dtlns.bridge.serving.kept_data import TEST, TRAIN, VALID, KeptData
 from recbole_dtlns.bridge.serving.scores import ModelScores, ProductScores, product_scores
+from recbole_dtlns.bridge.training.checkpoint import Provenance
 from recbole_dtlns.data.item_sets import PairSet
 from recbole_dtlns.errors import ConfigError, DataError, UnsupportedModelError
 from recbole_dtlns.serving.histories import Histories
@@ -34,6 +35,7 @@ class TrainedRun:
         config: every setting, as plain data.
         metrics: of the run, `valid` and `test`; None where it measured none.
         leaking: whether its protocol let test pairs through, so that the metrics are none of the model's.
+        refit: whether it was trained on validation's pairs too.
         model: RecBole's, in evaluation mode, on its device.
         users, items: tokens of those that it knows, in the order of their vectors.
         columns: what the data set calls users and items.
@@ -44,12 +46,13 @@ class TrainedRun:
         folder: Path,
         config: Mapping[str, Any],
         metrics: Mapping[str, Any],
-        leaking: bool,
+        provenance: Provenance,
         model: AbstractRecommender,
         scores: ModelScores,
         kept: KeptData,
     ) -> None:
-        self.folder, self.config, self.metrics, self.leaking, self.model = folder, config, metrics, leaking, model
+        self.folder, self.config, self.metrics, self.model = folder, config, metrics, model
+        self.leaking, self.refit = provenance.leaking, provenance.refit
         self.columns = (config["USER_ID_FIELD"], config["ITEM_ID_FIELD"])
         self._users, self._items = (
             Tokens(kind, kept.tokens[field]) for kind, field in zip(("users", "items"), self.columns, strict=True)
