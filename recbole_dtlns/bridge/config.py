@@ -52,7 +52,8 @@ _DERIVED = frozenset(
 _GIVEN_TOO = ("valid_metric_bigger",)  # RecBole documents it, and replaces it
 _MISSING = object()
 _ALLOW_UNKNOWN = "allow_unknown_keys"
-OF_ONE_RUN = ("refit",)  # say what is done once; nothing of it is the model's, nor a teacher's
+# Keys that say what is done once, with their defaults: nothing of it is the model's, nor a teacher's.
+OF_ONE_RUN: dict[str, Any] = {"refit": False, "init_from": None, "init_new": "neighbours"}
 _OF_THE_RUN = (_ALLOW_UNKNOWN, "resume_from", *OF_ONE_RUN)  # keys of this package that have no prefix
 _HIDE_LAST = f"{PREFIX}judge_hide_last"
 _FILES = ("_file", "_files", "_paths", "_checkpoint", "_labels", "_dir", "_ids")
@@ -278,6 +279,8 @@ class DTLNSConfig(Config):
         for key in self._names_or_paths():
             if (value := given.get(key)) and Path(str(value)).exists():
                 given[key] = _resolved(value)
+        if given.get("init_from"):
+            given["init_from"] = _resolved(given["init_from"])
         given["data_path"] = _resolved(self.plain()["data_path"])
         given[f"{PREFIX}cache_dir"] = _resolved(cache_folder(self.settings.cache_dir))
         return given

@@ -191,6 +191,8 @@ class _Values(_Strict):
     benchmark_filename: Annotated[list[str], Field(min_length=3, max_length=3)] | None
     resume_from: FilePath | None
     refit: Annotated[Any, AfterValidator(_refit)]
+    init_from: FilePath | None
+    init_new: Literal["neighbours", "random"]
     n_layers: Whole = 0  # some models have it
     nproc: Count = 1
 

@@ -44,9 +44,10 @@ from recbole_dtlns.bridge.teacher import make_teacher
 from recbole_dtlns.bridge.training.checkpoint import SETTINGS, Provenance
 from recbole_dtlns.bridge.training.sampling import make_sampling
 from recbole_dtlns.bridge.training.trainer import DTLNSTrainerMixin, build_trainer
+from recbole_dtlns.bridge.warm_start import WarmStart
 from recbole_dtlns.compat import quiet_recbole
 from recbole_dtlns.data.interactions import TrainInteractions
-from recbole_dtlns.data.item_sets import Observed
+from recbole_dtlns.data.item_sets import Observed, PairSet
 from recbole_dtlns.errors import CheckpointError, ConfigError
 from recbole_dtlns.guidance.contract import Guidance
 from recbole_dtlns.methods import Task
@@ -99,6 +100,7 @@ def run_recbole_dtlns(
     config = DTLNSConfig(model, dataset, config_file_list, config_dict, arguments)
     check_refit(config, saved)
     run, bars = assemble_run(config), shows_bars(config)
+    score: float | None
     score, metrics = run.fit(saved=saved, show_progress=bars)
     if config.validates_first and run.chosen is None:
         splits, folder = run.splits, run.folder.parent
@@ -157,6 +159,7 @@ class Run:
         guidance: what the method tells training; None where the settings ask for nothing.
         trainer: holds the model.
         chosen: for how long a refit trains; None for a run on train alone.
+        learnt_before: pairs that the model of `init_from` learnt from, and that are not in train.
     """
 
     config: DTLNSConfig
@@ -165,6 +168,7 @@ class Run:
     data: RunData
     guidance: Guidance | None
     trainer: DTLNSTrainerMixin
+    learnt_before: PairSet
     chosen: Chosen | None = None
 
     @property
@@ -203,7 +207,8 @@ class Run:
             DivergedError: the loss became NaN or infinite.
         """
         if saved:
-            KeptData.of(self.config.model_name, self.data.model_dataset, self.parts, self.hidden).write(self.folder)
+            given = (self.config.model_name, self.data.model_dataset, self.parts, self.hidden, self.learnt_before)
+            KeptData.of(*given).write(self.folder)
         train, valid = self.data.train_loader, self.data.valid_loader
         return self.trainer.fit(train, valid, saved=saved, show_progress=show_progress, callback_fn=after_evaluation)
 
@@ -220,8 +225,11 @@ def assemble_run(config: DTLNSConfig) -> Run:
     """
     check_settings(config)
     validated, begun = stages_begun(config)
+    start = WarmStart.of(config)
     folder = _open_run_folder(config)
     splits = Splits(*load_data(config))
+    if start is not None:
+        start.check(config, splits.parts)
     if config["refit"] is False:
         return _assembled(config, splits, folder, validated)
     if config.validates_first and begun is None:
@@ -255,6 +263,7 @@ def _assembled(
     config: DTLNSConfig, splits: Splits, folder: Path, begun: Path | None, chosen: Chosen | None = None
 ) -> Run:
     parts = splits.parts if chosen is None else train_and_validation(splits.parts)
+    start = WarmStart.of(config)
     train = described_train(parts[0], config.settings.flat)
     guidance = _guide_if_asked(config, train, parts[0])
     if config.settings.active:
@@ -264,11 +273,21 @@ def _assembled(
     # RecBole seeds again here, so the model starts equal whatever was drawn before.
     init_seed(config["seed"] + config["local_rank"], config["reproducibility"])
     network = config.model_class(config, data.model_dataset).to(config["device"])
+    before = Observed.none() if start is None else start.learnt_before(parts[0])
+    if start is not None:
+        start.give(network, parts[0])
     if isinstance(network, Council) and guidance is not None:
         network.take(guidance, parts[0])
     logger.info(network)
     own = config.settings
-    provenance = Provenance(train.fingerprint, numbering(parts[0]), own.protocol, own.leaking, refit=chosen is not None)
+    provenance = Provenance(
+        train.fingerprint,
+        numbering(parts[0]),
+        own.protocol,
+        own.leaking,
+        refit=chosen is not None,
+        learnt_more=len(before) > 0,
+    )
     sampling = make_sampling(config, parts[0], data.train_loader, guidance)
     trainer = build_trainer(config, network, folder, sampling, provenance, chosen.epochs if chosen else None)
     if begun is not None:
@@ -280,7 +299,7 @@ def _assembled(
     warn_of_keys(config)
     if chosen is not None:
         data = replace(data, valid_loader=None)
-    return Run(config, folder, splits, data, guidance, trainer, chosen)
+    return Run(config, folder, splits, data, guidance, trainer, before, chosen)
 
 
 def prepare_only(
@@ -402,6 +421,12 @@ def load_data(config: DTLNSConfig) -> tuple[Dataset, list[Dataset], Observed]:
     if len(hidden):
         logger.warning("dtlns_hide_train: %d train pairs are hidden from this run, as an experiment", len(hidden))
     return dataset, parts, hidden
+
+
+def load_seeded(config: DTLNSConfig) -> tuple[Dataset, list[Dataset], Observed]:
+    """The data as a run of this configuration has them, for whoever looks at them and does not run."""
+    init_seed(config["seed"], config["reproducibility"])
+    return load_data(config)
 
 
 def _guide_if_asked(config: DTLNSConfig, train: TrainInteractions, train_dataset: Dataset) -> Guidance | None:

@@ -224,6 +224,11 @@ class CheckpointTeacher(Teacher):
                 f"{self.path} numbers users and items otherwise than this run, so its weights would belong to others: "
                 "the files of the data set were reordered, or hold other validation or test pairs"
             )
+        if origin.learnt_more:
+            raise CheckpointError(
+                f"{self.path} began with a model (init_from) that had learnt pairs which are not in this run's train "
+                "part: they could be in validation or test. Train the teacher without init_from"
+            )
         if origin.leaking:
             raise CheckpointError(f"{self.path} comes from a run of the leaking protocol 'authors'; it cannot teach")
         if origin.chosen_on_validation:

@@ -54,6 +54,7 @@ _KEYS = (
 All dtlns_ keys: recbole-dtlns keys; those of a thing: recbole-dtlns keys WORD, such as judge""",
 )
 
+
 def _add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--refit",

@@ -2,12 +2,24 @@
 
 from recbole_dtlns.preparation.pipeline import (
     Preparation,
+    Recalled,
     ask,
     judge_question,
     keys_read,
     prepare,
+    recall,
     rehearse,
     stage_versions,
 )
 
-__all__ = ["Preparation", "ask", "judge_question", "keys_read", "prepare", "rehearse", "stage_versions"]
+__all__ = [
+    "Preparation",
+    "Recalled",
+    "ask",
+    "judge_question",
+    "keys_read",
+    "prepare",
+    "recall",
+    "rehearse",
+    "stage_versions",
+]

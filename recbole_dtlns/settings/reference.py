@@ -84,6 +84,10 @@ SECTIONS = (
             "refit: False                    # (bool or int) True: once validation has chosen the epoch, prepare and "
             "train anew on train and validation for as many epochs; test is read of that model alone. A number: do so "
             "for so many epochs of epochs, without validating first.",
+            "init_from: ~                    # (str) Run folder whose model training begins with, on data that have "
+            "grown since: users and items are matched by token.",
+            "init_new: neighbours            # (str) With init_from, what the vectors of new users and items begin "
+            "with: neighbours (the mean of those that they share train pairs with), random (what the model draws).",
         ),
     ),
     Section(

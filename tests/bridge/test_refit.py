@@ -116,7 +116,7 @@ def test_test_is_read_once_and_by_the_refit_model_alone(tiny: dict[str, Any], mo
 
 
 def test_a_leaking_protocol_is_not_refitted(tiny: dict[str, Any]) -> None:
-    with pytest.raises(ConfigError, match="refit.*authors"):
+    with pytest.raises(ConfigError, match=r"refit.*authors"):
         train("BPR", tiny, dtlns_preset="authors", **REFIT)
 
 
@@ -236,7 +236,7 @@ def test_a_refit_that_was_killed_goes_on_with_the_stage_under_way(
         train("BPR", settings)
     (folder,) = Path("saved").iterdir()
     if not (folder / BEST).exists():
-        with pytest.raises(CheckpointError, match="refit of .* is not finished|holds no best.pth"):
+        with pytest.raises(CheckpointError, match=r"refit of .* is not finished|holds no best.pth"):
             load_run(folder)
     before = {file: file.read_bytes() for file in folder.rglob("*") if file.is_file()}
     trained = []
@@ -303,7 +303,7 @@ def test_what_cannot_be_refitted_is_refused_before_any_work(
 
 
 def test_without_saving_there_is_no_epoch_to_read(tiny: dict[str, Any]) -> None:
-    with pytest.raises(ConfigError, match="refit: True.*saved"):
+    with pytest.raises(ConfigError, match=r"refit: True.*saved"):
         train("BPR", tiny, **REFIT, saved=False)
     assert train("BPR", tiny, saved=False, refit=1).result["refit"]["epochs"] == 1
 

@@ -23,6 +23,7 @@ def test_every_key_is_documented_with_its_default() -> None:
     documented = yaml.safe_load(DOCUMENTED.read_text())
     assert documented.pop("resume_from") is None
     assert documented.pop("refit") is False
+    assert (documented.pop("init_from"), documented.pop("init_new")) == (None, "neighbours")
     assert documented.pop("allow_unknown_keys") is False
     checked = {f"{PREFIX}{name}": value for name, value in DTLNSSettings.from_config({}).model_dump().items()}
     assert documented == checked

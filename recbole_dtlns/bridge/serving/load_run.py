@@ -46,8 +46,8 @@ def load_run(folder: str | Path, *, allow_leaking: bool = False, device: str | N
     if not (path / BEST).exists():
         if (path / VALIDATED / BEST).exists():
             raise CheckpointError(
-                f"the refit of {path} is not finished: go on with --resume_from={path}, or load {path / VALIDATED}, the "
-                "model that validation chose"
+                f"the refit of {path} is not finished: go on with --resume_from={path}, or load "
+                f"{path / VALIDATED}, the model that validation chose"
             )
         raise CheckpointError(f"{path} holds no {BEST}: it is no run folder, or the run ended before it saved a model")
     place = _usable(device)

@@ -36,6 +36,8 @@ class TrainedRun:
         metrics: of the run, `valid` and `test`; None where it measured none.
         leaking: whether its protocol let test pairs through, so that the metrics are none of the model's.
         refit: whether it was trained on validation's pairs too.
+        train_fingerprint: of the pairs that it was trained on.
+        kept: what the folder holds of the data set.
         model: RecBole's, in evaluation mode, on its device.
         users, items: tokens of those that it knows, in the order of their vectors.
         columns: what the data set calls users and items.
@@ -53,6 +55,7 @@ class TrainedRun:
     ) -> None:
         self.folder, self.config, self.metrics, self.model = folder, config, metrics, model
         self.leaking, self.refit = provenance.leaking, provenance.refit
+        self.train_fingerprint, self.kept = provenance.train_fingerprint, kept
         self.columns = (config["USER_ID_FIELD"], config["ITEM_ID_FIELD"])
         self._users, self._items = (
             Tokens(kind, kept.tokens[field]) for kind, field in zip(("users", "items"), self.columns, strict=True)
@@ -130,6 +133,15 @@ class TrainedRun:
         (found,) = self._users.known_ids([user])
         items = np.concatenate([histories.of_user(found) for histories in self._known_histories(OBSERVED)])
         return self._items.by_id[np.unique(items)].tolist()
+
+    def items_of(self, user: str, part: str) -> list[str]:
+        """The items of one user in a part of the data: `train`, `hidden`, `valid` or `test`."""
+        (found,) = self._users.known_ids([user])
+        return self._items.by_id[self._observed[part].of_user(found)].tolist()
+
+    def known_from(self, user: str, item: str) -> list[str]:
+        """The parts of the data in which the user has the item."""
+        return [part for part in self._observed if item in self.items_of(user, part)]
 
     def parted(self, tokens: Sequence[str], of_items: bool = False) -> tuple[list[str], str]:
         """The users, or items, that the model knows, and, where some are unknown, what to say of those."""

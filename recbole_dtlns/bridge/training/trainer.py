@@ -59,9 +59,9 @@ class DTLNSTrainerMixin(StopsWhenDiverged):
         stop_after: int | None = None,
     ) -> None:
         super().__init__(config, model)
-        self._scheduled_epochs = self.epochs
+        self._scheduled_epochs: int = self.epochs
         if stop_after is not None:
-            self.epochs = min(stop_after, self.epochs)
+            self.epochs: int = min(stop_after, self._scheduled_epochs)
         self.run_folder, self.sampling, self.provenance = run_folder, sampling, provenance
         self.saved_model_file = str(run_folder / BEST)
         self.eval_collector = RankingCollector(config)
