@@ -6,8 +6,20 @@ from recbole_dtlns.preparation.pipeline import (
     judge_question,
     keys_read,
     prepare,
+    prepare_on,
     rehearse,
     stage_versions,
+    workbench,
 )
 
-__all__ = ["Preparation", "ask", "judge_question", "keys_read", "prepare", "rehearse", "stage_versions"]
+__all__ = [
+    "Preparation",
+    "ask",
+    "judge_question",
+    "keys_read",
+    "prepare",
+    "prepare_on",
+    "rehearse",
+    "stage_versions",
+    "workbench",
+]
