@@ -26,9 +26,9 @@ class Given(Generator):
     """`file`: a vector for some or all train pairs from a folder, in which `write_pair_vectors` wrote them.
 
     vectors.npy holds floats [n, d], such as float16 [171621, 4096]; line k + 2 of pairs.tsv (user_id, item_id) says
-    whose row k is; about.json says what made them. The vectors stay on disk. Pairs that are not in train are left out and
-    counted, and a train pair without a vector keeps the negative that the sampler chose. Whether a vector stands for a
-    false negative cannot be judged.
+    whose row k is; about.json says what made them. The vectors stay on disk. Pairs that are not in train are left out
+    and counted, and a train pair without a vector keeps the negative that the sampler chose. Whether a vector stands
+    for a false negative cannot be judged.
     """
 
     class Config(ComponentConfig):

@@ -34,7 +34,8 @@ class Generating(Stage):
 
         generator: str = "rule"
         """What makes a hard negative of every train pair: rule (the unobserved items most like user and item),
-        projection (a small network that learns from what the judge calls no false negatives), file (vectors from elsewhere)."""
+        projection (a small network that learns from what the judge calls no false negatives), file (vectors from
+        elsewhere)."""
         space: Literal["text", "teacher"] = "text"
         """What the negatives are vectors of: text (what items say; dtlns_text_fields, dtlns_text_encoder), or teacher
         (its item vectors, where items say nothing)."""

@@ -21,6 +21,7 @@ from recbole_dtlns.numerics.per_epoch import SharePerEpoch, WeightPerEpoch
 from recbole_dtlns.numerics.schedule import Schedule
 
 _DIGITS = 4096  # a row's uniform number chooses an item by its first 12 bits, and a vector by the rest
+_LEARNT_FROM = 512  # rows of a batch, which come in random order: the head is small, and more rows cost time alone
 
 
 class SemanticMixing(VectorSampler):
@@ -48,10 +49,11 @@ class SemanticMixing(VectorSampler):
 
         prefix = "hnlmrec_"
 
-        share: SharePerEpoch = Schedule.constant(0.1)
+        share: SharePerEpoch = Schedule.constant(0.3)
         """Share a of the generated negative in the mix, the rest is what the sampler chose."""
-        contrast: WeightPerEpoch = Schedule.constant(0.001)
-        """Weight of L_cl, which holds the positive above the generated negative in cosine."""
+        contrast: WeightPerEpoch = Schedule.constant(0.0)
+        """Weight of L_cl, which holds the positive above the generated negative in cosine; published: 0.001. At 0 a step
+        takes less time."""
         temperature: float = Field(0.2, gt=0)
         """Divides the cosines of L_cl."""
         head: list[int] = Field(default_factory=lambda: [64])
@@ -123,58 +125,42 @@ class SemanticMixing(VectorSampler):
         self._check_layers(choice.item_layers)
         made = self.rule.negatives(choice)
         vectors, known = self.generated(choice.users, choice.positives, (choice.uniform * _DIGITS) % 1)
-        positive = torch.stack([items[choice.positives] for items in choice.item_layers])
-        semantic, learnt = self._through_head(vectors, choice.positives, positive.mean(dim=0))
         weight, share = self.config.contrast.at(choice.epoch), self.config.share.at(choice.epoch)
+        with torch.set_grad_enabled(weight > 0):  # gradients of whole tables are what a step spends most on
+            users, positives = (
+                [functional.embedding(ids, layer) for layer in layers]
+                for ids, layers in ((choice.users, choice.user_layers), (choice.positives, choice.item_layers))
+            )
+        semantic, learnt = self._through_head(vectors, choice.positives, torch.stack(positives).detach().mean(dim=0))
         mixed = known[:, None] * share
-        layers = [mixed * semantic + (1 - mixed) * layer for layer in made.layers]
         losses = [loss for loss in (learnt, made.loss) if loss is not None]
-        user = joined_layers([users[choice.users] for users in choice.user_layers], choice.join)
+        user, positive = joined_layers(users, choice.join), joined_layers(positives, choice.join)
+        generated = semantic if choice.join == "mean" else semantic.repeat(1, len(positives))
         if weight:
-            losses.append(weight * known * self._contrast(user, positive, semantic, choice))
-        self._note(user, positive, semantic, known, choice)
-        return LayerNegatives(layers, made.items, torch.stack(losses).sum(dim=0) if losses else None)
+            near, far = (functional.cosine_similarity(user, other, dim=1) for other in (positive, generated))
+            losses.append(weight * known * functional.softplus((far - near) / self.config.temperature))
+        with torch.no_grad():
+            self._missing.append(1 - known.float().mean())
+            self._above.append((known & ((user * (generated - positive)).sum(dim=1) > 0)).float().mean())
+        return LayerNegatives(
+            [torch.lerp(layer, semantic, mixed) for layer in made.layers],
+            made.items,
+            torch.stack(losses).sum(dim=0) if losses else None,
+        )
 
     def _through_head(
-        self, vectors: torch.Tensor, positives: torch.Tensor, known_place: torch.Tensor
+        self, vectors: torch.Tensor, positives: torch.Tensor, places: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """h [B, d], and what the head learns from [B]."""
-        if self.config.ranking_reaches_head:
+        """h [B, d], and what the head learns from [B], given where the model has the positives [B, d]."""
+        with torch.set_grad_enabled(self.config.ranking_reaches_head):
             semantic = self.head(vectors)
-        else:
-            with torch.no_grad():
-                semantic = self.head(vectors)
         if not self.config.align or self.vectors is None:
             return semantic, None
-        said = self.vectors[positives]
-        distance = (self.head(said) - known_place.detach()).square().sum(dim=1)
-        return semantic, self.config.align * distance * said.any(dim=1)
-
-    def _contrast(
-        self, user: torch.Tensor, positive: torch.Tensor, semantic: torch.Tensor, choice: LayerChoice
-    ) -> torch.Tensor:
-        """L_cl of every row [B]."""
-        near, far = (
-            functional.cosine_similarity(user, joined_layers(layers, choice.join), dim=1)
-            for layers in (list(positive), [semantic] * len(positive))
-        )
-        return functional.softplus((far - near) / self.config.temperature)
-
-    @torch.no_grad()
-    def _note(
-        self,
-        user: torch.Tensor,
-        positive: torch.Tensor,
-        semantic: torch.Tensor,
-        known: torch.Tensor,
-        choice: LayerChoice,
-    ) -> None:
-        scores = [
-            (user * joined_layers(layers, choice.join)).sum(dim=1)
-            for layers in (list(positive), [semantic] * len(positive))
-        ]
-        self._missing.append(1 - known.float().mean())
-        self._above.append((known & (scores[1] > scores[0])).float().mean())
+        rows = len(positives)
+        said = functional.embedding(positives[:_LEARNT_FROM], self.vectors)
+        distance = (self.head(said) - places[:_LEARNT_FROM]).square().sum(dim=1) * said.any(dim=1)
+        learnt = self.config.align * (rows / len(said)) * distance
+        return semantic, functional.pad(learnt, (0, rows - len(said)))
 
     def _check_layers(self, tables: Sequence[torch.Tensor]) -> None:
         lengths = {table.shape[1] for table in tables}
