@@ -52,8 +52,8 @@ class SemanticMixing(VectorSampler):
         share: SharePerEpoch = Schedule.constant(0.3)
         """Share a of the generated negative in the mix, the rest is what the sampler chose."""
         contrast: WeightPerEpoch = Schedule.constant(0.0)
-        """Weight of L_cl, which holds the positive above the generated negative in cosine; published: 0.001. At 0 a step
-        takes less time."""
+        """Weight of L_cl, which holds the positive above the generated negative in cosine; published: 0.001. At 0 a
+        step takes less time."""
         temperature: float = Field(0.2, gt=0)
         """Divides the cosines of L_cl."""
         head: list[int] = Field(default_factory=lambda: [64])
