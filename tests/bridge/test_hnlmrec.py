@@ -17,15 +17,17 @@ from test_resume import weights
 from test_training_step import one_epoch
 from tiny_runs import QUICK, Run, as_set, observed, same_tensors, train, used_pairs, write_tiny
 
-from recbole_dtlns import prepare_only
+from recbole_dtlns import prepare_only, transform_files
 from recbole_dtlns.bridge.config import DTLNSConfig
 from recbole_dtlns.bridge.data.dataloader import CANDIDATES, CHOSEN
 from recbole_dtlns.bridge.data.ids import to_recbole_ids
+from recbole_dtlns.bridge.teacher import make_teacher
 from recbole_dtlns.bridge.training.training_step import TrainingStep
 from recbole_dtlns.data.item_sets import PairSet
 from recbole_dtlns.errors import ConfigError, DataError, UnsupportedModelError
 from recbole_dtlns.generation.given import write_pair_vectors
 from recbole_dtlns.guidance.generated import MatchedItems
+from recbole_dtlns.methods.hnlmrec import HNLMRec
 from recbole_dtlns.preparation import Preparation
 
 HNLMREC: dict[str, Any] = {
@@ -391,6 +393,11 @@ def test_what_cannot_work_is_refused_with_the_reason(case: str, told: dict[str, 
         assert not Path("cache").exists(), "nothing was prepared before"
 
 
+def test_a_transform_has_no_column_for_vectors(told: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match="generates vectors, which a transform has no column for"):
+        transform_files("transformed", "BPR", "tiny", config_dict={**QUICK, **told, **HNLMREC})
+
+
 def test_a_judge_that_leaves_no_hard_negative_names_what_to_do(told: dict[str, Any]) -> None:
     with pytest.raises(DataError, match=r"raise dtlns_candidates.*set dtlns_hnlmrec_generator to rule"):
         prepared(told, dtlns_judge="always", dtlns_hnlmrec_generator="projection")
@@ -398,9 +405,6 @@ def test_a_judge_that_leaves_no_hard_negative_names_what_to_do(told: dict[str, A
 
 def test_the_search_prepares_once_for_each_generator(told: dict[str, Any]) -> None:
     settings = DTLNSConfig("BPR", "tiny", config_dict={**told, **HNLMREC}).settings
-    from recbole_dtlns.bridge.teacher import make_teacher
-    from recbole_dtlns.methods.hnlmrec import HNLMRec
-
     read = HNLMRec.from_flat(settings.flat).keys_read(settings.flat, make_teacher(settings.flat))
     assert {"hnlmrec_generator", "hnlmrec_rule_profile", "text_fields", "teacher", "judge"} <= read
     assert not {"hnlmrec_share", "hnlmrec_head", "hnlmrec_projection_epochs"} & read
