@@ -50,6 +50,13 @@ SAMPLERS: dict[str, dict[str, Any]] = {
     "dtlns, mixing": {"dtlns_sampler": "dtlns", "dtlns_mixing": True},
     "mixgcf": {},
     "dens": {"dtlns_n_candidates": 6},
+    "hnlmrec": {"dtlns_method": "hnlmrec", "dtlns_sampler": "rns", "dtlns_hnlmrec_space": "teacher"},
+    "hnlmrec, L_cl": {
+        "dtlns_method": "hnlmrec",
+        "dtlns_sampler": "rns",
+        "dtlns_hnlmrec_space": "teacher",
+        "dtlns_hnlmrec_contrast": 0.001,
+    },
 }
 
 
@@ -115,7 +122,7 @@ def main() -> None:
                 "RecBole, dynamic 10": plain_arm(model, {**plain_keys, **DYNAMIC}),
             }
             for name, own in SAMPLERS.items():
-                if model == "NeuMF" and (name in ("mixgcf", "dens") or "mixing" in name):
+                if model == "NeuMF" and (name.startswith(("mixgcf", "dens", "hnlmrec")) or "mixing" in name):
                     continue
                 arms[name] = our_arm(model, {**keys, **FREE, "dtlns_sampler": name, **own})
             results["seconds"][model] = measure(arms, given.rounds)

@@ -94,6 +94,11 @@ class DTLNSTransform:
             raise ConfigError(
                 f"dtlns_loss: {settings.loss} learns from lists, and a transform adds rows: leave out dtlns_loss"
             )
+        if settings.method_class.generates:
+            raise ConfigError(
+                f"dtlns_method: {settings.method} generates vectors, which a transform has no column for: set "
+                "dtlns_method to dtlns"
+            )
         wanted = settings.relabel_add or settings.relabel_exclude or settings.reads_trees
         if not (settings.method_class.guides and wanted):
             raise ConfigError(

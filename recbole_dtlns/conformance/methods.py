@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import fields
+from dataclasses import fields, replace
 from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 
-from recbole_dtlns.conformance.blocks import block_interactions
+from recbole_dtlns.conformance.blocks import block_interactions, block_texts
 from recbole_dtlns.conformance.plain_copy import plain_copy
 from recbole_dtlns.conformance.rules import require, require_plain
 from recbole_dtlns.data.interactions import TrainInteractions
+from recbole_dtlns.data.item_content import ItemContent
 from recbole_dtlns.data.item_sets import JudgedPairs, PairSet
 from recbole_dtlns.guidance.contract import Guidance
 from recbole_dtlns.methods.contract import Method, Task
@@ -71,6 +72,24 @@ def views_and_vectors_are_of_the_train_items(make: MakeMethod) -> None:
         require(isinstance(guidance.summary(), str), "the summary is no text")
 
 
+def generated_negatives_are_of_the_train_pairs(make: MakeMethod) -> None:
+    """Each is a finite vector of one length; pairs that were not observed, and users that are none, have none."""
+    for task, guidance in _guided(make):
+        generated, train = guidance.generated, task.train
+        if generated is None:
+            continue
+        require(generated.problem() == "", f"generated negatives have {generated.problem()}")
+        require(generated.train.fingerprint == train.fingerprint, "negatives were generated for other train pairs")
+        users, items = train.histories()
+        for uniform in (0.0, 0.5, 1 - 2**-24):
+            vectors, known = generated.of(users, items, np.full(len(users), uniform))
+            require(vectors.shape == (len(users), generated.dimension), f"vectors have the shape {vectors.shape}")
+            require(vectors.dtype == np.float32 and bool(np.isfinite(vectors).all()), "vectors are not finite float32")
+            require(not vectors[~known].any(), "a pair without a negative has a vector")
+        _, known = generated.of(np.array([-1, 0]), np.array([0, -1]), np.zeros(2))
+        require(not known.any(), "somebody who is not in train has a generated negative")
+
+
 def the_same_task_has_the_same_guidance(make: MakeMethod) -> None:
     """Made twice, and read from the store where it keeps one, it is the same to the last bit."""
     first, second = (_content(guidance) for _, guidance in _guided(make, times=2))
@@ -102,6 +121,7 @@ METHOD_CHECKS: tuple[Callable[[MakeMethod], None], ...] = (
     guides_by_pairs_that_nobody_observed,
     weights_and_probabilities_are_what_they_are_called,
     views_and_vectors_are_of_the_train_items,
+    generated_negatives_are_of_the_train_pairs,
     the_same_task_has_the_same_guidance,
     leaves_the_train_pairs_alone,
     says_what_it_depends_on,
@@ -109,7 +129,8 @@ METHOD_CHECKS: tuple[Callable[[MakeMethod], None], ...] = (
 
 
 def _train() -> TrainInteractions:
-    return block_interactions(blocks=4, users=12, items=20, missing=4)
+    train = block_interactions(blocks=4, users=12, items=20, missing=4)
+    return replace(train, content=ItemContent(block_texts(train.item_tokens)))
 
 
 @contextmanager

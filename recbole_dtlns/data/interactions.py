@@ -128,3 +128,20 @@ class TrainInteractions:
         """All pairs as (user, item) canonical ids, int64 [n_pairs] each, ordered by user then item."""
         users = np.repeat(np.arange(self.n_users), np.diff(self.matrix.indptr))
         return users, self.matrix.indices.astype(np.int64)
+
+    @cached_property
+    def pair_keys(self) -> np.ndarray:
+        """One number per pair, user * n_items + item, ascending, int64 [n_pairs] in the order of `histories`."""
+        users, items = self.histories()
+        return users * self.n_items + items
+
+    def places(self, users: np.ndarray, items: np.ndarray) -> np.ndarray:
+        """Where pairs stand in the order of `histories`, int64 [B]; -1 for those that are not observed.
+
+        Args:
+            users, items: canonical ids [B]; negative for what is not in train.
+        """
+        keys = np.where((users >= 0) & (items >= 0), users * np.int64(self.n_items) + items, -1)
+        place = np.minimum(np.searchsorted(self.pair_keys, keys), len(self.pair_keys) - 1)
+        found: np.ndarray = np.where(self.pair_keys[place] == keys, place, -1)
+        return found

@@ -30,6 +30,14 @@ def sum_exp(positive: torch.Tensor, negatives: torch.Tensor, weights: torch.Tens
     return softmax(positive, negatives, weights)
 
 
+def hinge(
+    positive: torch.Tensor, negatives: torch.Tensor, weights: torch.Tensor | None = None, margin: float = 0.3
+) -> torch.Tensor:
+    """mean_k v_k * max(0, margin + s_k - s_p) [B]; arguments as for `bpr`."""
+    terms = functional.relu(margin + negatives - positive[:, None])
+    return (terms if weights is None else weights * terms).mean(dim=1)
+
+
 def softmax(
     positive: torch.Tensor, negatives: torch.Tensor, weights: torch.Tensor | None = None, temperature: float = 1.0
 ) -> torch.Tensor:

@@ -34,6 +34,26 @@ class SumExp(RowLoss):
         return ranking.sum_exp(positive, negatives, weights)
 
 
+class Hinge(RowLoss):
+    """`hinge`: the mean over a row's negatives of max(0, margin + s_k - s_p), as the code of HNLMRec has it."""
+
+    class Config(ComponentConfig):
+        """Its margin."""
+
+        prefix = "loss_"
+
+        margin: float = Field(0.3, gt=0)
+        """hinge: by how much the positive's score is to be above the negative's."""
+
+    config: Config
+
+    def rows(
+        self, positive: torch.Tensor, negatives: torch.Tensor, weights: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """As `ranking.hinge`."""
+        return ranking.hinge(positive, negatives, weights, self.config.margin)
+
+
 class Softmax(RowLoss):
     """`softmax`: cross-entropy of the positive among itself and the row's negatives."""
 

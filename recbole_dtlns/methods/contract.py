@@ -37,6 +37,7 @@ class Method(Component):
         guides: whether it has anything to tell; without, `guide` is not called and no pair is relabelled.
         on_demand: whether it is left out where nothing takes its guidance: no relabelling, no sampler or pool that
             reads trees, no loss that reads verdicts.
+        generates: whether its guidance holds generated negatives, which are mixed into the chosen ones as vectors.
         own_sampler: name of the sampler that it chooses negatives with, whatever `dtlns_sampler` says; `recbole` for
             RecBole's own, None for the one that the settings name.
     """
@@ -44,6 +45,7 @@ class Method(Component):
     version: int
     guides: ClassVar[bool] = True
     on_demand: ClassVar[bool] = False
+    generates: ClassVar[bool] = False
     own_sampler: ClassVar[str | None] = None
 
     def guide(self, task: Task) -> Guidance:

@@ -26,7 +26,10 @@ class DTLNS(Method):
         Raises:
             DTLNSError: input that a stage cannot use, or a store that cannot be written.
         """
-        done = prepare(task.flat, task.train, task.teacher, task.shows_progress)
+        return self.weighed(prepare(task.flat, task.train, task.teacher, task.shows_progress))
+
+    def weighed(self, done: Preparation) -> Preparation:
+        """The same, with what each pseudo-positive is worth as a row."""
         weight = row_weights(done.positives.place, self.config.relabel_weight, self.config.relabel_decay)
         return replace(done, positives=replace(done.positives, weight=weight))
 

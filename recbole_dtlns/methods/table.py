@@ -8,10 +8,13 @@ from recbole_dtlns.errors import ContractError
 from recbole_dtlns.guidance.contract import Guidance
 from recbole_dtlns.methods.contract import Method, Task
 from recbole_dtlns.methods.dtlns import DTLNS
+from recbole_dtlns.methods.hnlmrec import HNLMRec
 from recbole_dtlns.methods.off import Off
 from recbole_dtlns.registry import Registry
 
-METHODS: Registry[Method] = Registry("method", "recbole_dtlns.methods", {"dtlns": DTLNS, "off": Off})
+METHODS: Registry[Method] = Registry(
+    "method", "recbole_dtlns.methods", {"dtlns": DTLNS, "hnlmrec": HNLMRec, "off": Off}
+)
 
 
 def guide(task: Task) -> Guidance:
@@ -52,6 +55,8 @@ def _problem(found: Guidance, task: Task) -> str:
         rows["vectors"] = len(found.vectors)
         if not np.isfinite(found.vectors).all():
             return "vectors that hold NaN or infinity"
+    if found.generated is not None and (problem := found.generated.problem()):
+        return f"generated negatives with {problem}"
     return next(
         (f"{n} rows in {what}, for {train.n_items} items" for what, n in rows.items() if n != train.n_items), ""
     )

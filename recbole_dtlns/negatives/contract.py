@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import ClassVar, Protocol
 
 import torch
 from torch import nn
@@ -14,6 +14,26 @@ from recbole_dtlns.errors import ContractError
 from recbole_dtlns.negatives.tree_views import TreeView
 
 PastScores = Callable[[torch.Tensor], tuple[torch.Tensor, torch.Tensor]]
+
+
+class GeneratedVectors(Protocol):
+    """Looks up the negatives that were generated for train pairs.
+
+    Attributes:
+        dimension: length of a vector.
+    """
+
+    @property
+    def dimension(self) -> int: ...
+
+    def __call__(
+        self, users: torch.Tensor, positives: torch.Tensor, uniform: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Vectors [B, d] of rows of user and positive [B], and whether there is one, bool [B]; others are zeros.
+
+        Where a pair has several, the row's number in [0, 1) says which it is.
+        """
+        ...
 
 
 @dataclass(frozen=True)
@@ -28,6 +48,7 @@ class SamplerContext:
         dimension: the model's embedding_size; None where it has no such setting.
         vectors: of every item id, as the method made them, zero for items that are not in train, float32 [n_items, d];
             None where it made none.
+        generated: hard negatives of the train pairs, in the space of `vectors`; None where none were generated.
     """
 
     n_users: int
@@ -36,6 +57,7 @@ class SamplerContext:
     views: Mapping[str, TreeView] = field(default_factory=dict)
     dimension: int | None = None
     vectors: torch.Tensor | None = None
+    generated: GeneratedVectors | None = None
 
     def view(self, name: str) -> TreeView:
         """The similarity in the tree of this name.
@@ -86,6 +108,10 @@ class Sampler(Component):
 
     def begin(self, context: SamplerContext) -> None:
         """Called once, before the first batch."""
+
+    def in_epoch(self, epoch: int) -> Sampler:
+        """What is at work in an epoch (from 0): it, or a sampler that it is built on."""
+        return self
 
     def propose(self, users: torch.Tensor, drawn: torch.Tensor) -> torch.Tensor:
         """The candidates [B, m] to be chosen from, given those drawn from the pool [B, n]."""

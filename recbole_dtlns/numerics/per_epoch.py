@@ -24,6 +24,15 @@ def _at_least(least: float, schedule: Schedule) -> Schedule:
     return schedule
 
 
+def _at_most_one(schedule: Schedule) -> Schedule:
+    if max(schedule.values) > 1:
+        raise ValueError("must be at most 1 in every epoch")
+    return schedule
+
+
 _READ, _WRITE = BeforeValidator(Schedule.read), PlainSerializer(Schedule.plain)
 CountPerEpoch = Annotated[Schedule, PerEpoch("int"), _READ, AfterValidator(partial(_at_least, 1)), _WRITE]
 WeightPerEpoch = Annotated[Schedule, PerEpoch("float"), _READ, AfterValidator(partial(_at_least, 0)), _WRITE]
+SharePerEpoch = Annotated[
+    Schedule, PerEpoch("float"), _READ, AfterValidator(partial(_at_least, 0)), AfterValidator(_at_most_one), _WRITE
+]

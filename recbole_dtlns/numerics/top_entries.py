@@ -1,9 +1,10 @@
-"""The largest entries of every row of a sparse matrix."""
+"""The largest entries of every row of a matrix, sparse or dense."""
 
 from __future__ import annotations
 
 import numpy as np
 import scipy.sparse as sp
+import torch
 
 _ENTRIES_AT_ONCE = 1_000_000  # 8 MB of keys: they stay in the cache
 
@@ -43,6 +44,33 @@ def top_entries(matrix: sp.csr_array, k: int) -> tuple[np.ndarray, np.ndarray, n
         values.append(_value((keys >> np.uint64(column_bits)).astype(np.uint32)))
         start = stop
     return np.concatenate(rows), np.concatenate(columns), np.concatenate(values)
+
+
+def top_of_dense(scores: np.ndarray, left_out: sp.csr_array, k: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The k largest entries of every row of a dense array; a row with fewer gives all it has.
+
+    Args:
+        scores: float [n, m] without NaN; -inf where there is none. It is not written to.
+        left_out: entries that do not count, CSR [n, m].
+        k: entries per row.
+
+    Returns:
+        rows and columns, int64, and values, float32; by row, then largest first, equal ones by column.
+    """
+    values = torch.as_tensor(np.array(scores, dtype=np.float32))
+    values[left_out.tocoo().coords] = -torch.inf
+    n_columns = values.shape[1]
+    top = values.topk(min(k + 1, n_columns), dim=1)
+    best, columns = top.values[:, :k].numpy(), top.indices[:, :k].numpy()
+    if n_columns > k:
+        # Where the last score that gets in equals the first that does not, which of them gets in is left to chance.
+        tied = torch.nonzero(top.values[:, k - 1] == top.values[:, k])[:, 0]
+        in_order = values[tied].sort(dim=1, descending=True, stable=True)
+        best[tied], columns[tied] = in_order.values[:, :k].numpy(), in_order.indices[:, :k].numpy()
+    order = np.lexsort((columns, -best), axis=1)
+    best, columns = np.take_along_axis(best, order, axis=1), np.take_along_axis(columns, order, axis=1)
+    rows, place = np.nonzero(best > -np.inf)
+    return rows, columns[rows, place], best[rows, place]
 
 
 def above_mean(matrix: sp.csr_array, least: np.ndarray) -> sp.csr_array:

@@ -7,9 +7,11 @@ from recbole_dtlns.preparation.pipeline import (
     judge_question,
     keys_read,
     prepare,
+    prepare_on,
     recall,
     rehearse,
     stage_versions,
+    workbench,
 )
 
 __all__ = [
@@ -19,7 +21,9 @@ __all__ = [
     "judge_question",
     "keys_read",
     "prepare",
+    "prepare_on",
     "recall",
     "rehearse",
     "stage_versions",
+    "workbench",
 ]

@@ -6,6 +6,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
+
 from recbole_dtlns.judges.contract import Question
 from recbole_dtlns.preparation.convening import Convening
 from recbole_dtlns.preparation.growing import (
@@ -67,6 +69,10 @@ class Asking:
 
     def run(self, bench: Workbench) -> Question:
         """The question about the train pairs on the bench; without a rehearsal."""
+        return self.put(bench)[0]
+
+    def put(self, bench: Workbench) -> tuple[Question, np.ndarray]:
+        """The question, and the teacher's item vectors, float32 [n_items, d]."""
         named, item_vectors, *opinions = self.teaching.run(bench)
         views = {
             self.structure.view: self.structure.run(bench, lambda: self.vectors.run(bench)),
@@ -75,9 +81,10 @@ class Asking:
             **self.codes.run(bench),
         }
         candidates = self.given_candidates.run(bench, named)
-        return self.control.run(
-            Question(bench.train, candidates, views, opinions=opinions[0] if opinions and candidates is named else None)
+        question = Question(
+            bench.train, candidates, views, opinions=opinions[0] if opinions and candidates is named else None
         )
+        return self.control.run(question), item_vectors
 
     @property
     def can_be_put_anew(self) -> bool:

@@ -41,12 +41,14 @@ class Preparation(Guidance):
         candidates: the pairs that the judge was asked about.
         verdicts: its answers, one per candidate.
         relabelling: pseudo-positives and forbidden pairs, as the stage made them.
+        item_vectors: of the teacher, float32 [n_items, d].
         done: the stages with their results, in the order in which they ran.
     """
 
     candidates: Candidates
     verdicts: Verdicts
     relabelling: Relabelling
+    item_vectors: np.ndarray
     done: tuple[Done, ...]
 
     @property
@@ -87,11 +89,15 @@ def prepare(
     Raises:
         DTLNSError: input that a stage cannot use, or a store that cannot be written.
     """
-    bench = _bench(flat, train, show_progress)
+    return prepare_on(workbench(flat, train, show_progress), flat, train, teacher)
+
+
+def prepare_on(bench: Workbench, flat: Mapping[str, Any], train: TrainInteractions, teacher: Teacher) -> Preparation:
+    """`prepare` on a bench that is set up for it, for methods with stages of their own after these."""
     asking, judging = Asking.from_flat(flat, teacher), Judging.from_flat(flat)
     for read in (*asking.stages(), judging.judge, Encoding.from_flat(flat).encoder):
         read.check_files()
-    question = asking.run(bench)
+    question, item_vectors = asking.put(bench)
     candidates, verdicts = question.candidates, judging.run(bench, asking, question)
     relabelled = Relabelled.from_flat(flat).run(bench, candidates, verdicts)
     sure = ~np.isnan(verdicts.probability)
@@ -105,6 +111,7 @@ def prepare(
         candidates=candidates,
         verdicts=verdicts,
         relabelling=relabelled,
+        item_vectors=item_vectors,
         done=tuple(bench.done.values()),
     )
 
@@ -158,14 +165,14 @@ def recall(flat: Mapping[str, Any], train: TrainInteractions, teacher: Teacher) 
 
 def ask(flat: Mapping[str, Any], train: TrainInteractions, teacher: Teacher, show_progress: bool = False) -> Question:
     """The question that a judge would be put, without any answer; arguments as for `prepare`."""
-    return Asking.from_flat(flat, teacher).run(_bench(flat, train, show_progress))
+    return Asking.from_flat(flat, teacher).run(workbench(flat, train, show_progress))
 
 
 def judge_question(
     flat: Mapping[str, Any], train: TrainInteractions, teacher: Teacher, show_progress: bool = False
 ) -> tuple[Question, Verdicts, dict[str, Any]]:
     """Question, verdicts, and what determined these; as `prepare`, but no verdict is kept but by the judge itself."""
-    bench = _bench(flat, train, show_progress)
+    bench = workbench(flat, train, show_progress)
     asking, judging = Asking.from_flat(flat, teacher), Judging.from_flat(flat)
     question = asking.run(bench)
     verdicts = judging.ask(question, lambda: judging.rehearsing.run(bench, asking, question))
@@ -188,7 +195,7 @@ def rehearse(
         seed: of what is hidden. Judges learn from what another hides: what they are asked must not be what they learnt.
         within: whether the judges to be audited need a rehearsal of their own.
     """
-    bench, asking = _bench(flat, train, show_progress), Asking.from_flat(flat, teacher)
+    bench, asking = workbench(flat, train, show_progress), Asking.from_flat(flat, teacher)
     own = Rehearsing.from_flat(flat)
     outer = Rehearsing(own.config.model_copy(update={"seed": seed}))
     return outer.run(bench, asking, asking.run(bench), within=own if within else None)
@@ -228,6 +235,7 @@ def stage_versions(flat: Mapping[str, Any], teacher_recipe: tuple[int, dict[str,
     }
 
 
-def _bench(flat: Mapping[str, Any], train: TrainInteractions, show_progress: bool) -> Workbench:
+def workbench(flat: Mapping[str, Any], train: TrainInteractions, show_progress: bool = False) -> Workbench:
+    """What the stages work on; arguments as for `prepare`."""
     bench = Workbench(train, StoreConfig.from_flat(flat).open(), show_progress and sys.stderr.isatty())
     return Encoding.from_flat(flat).run(bench)

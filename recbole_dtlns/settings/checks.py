@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from recbole_dtlns.errors import ConfigError
+from recbole_dtlns.generation.table import GENERATORS
 from recbole_dtlns.judges.language_model.prompt import Prompt
 from recbole_dtlns.judges.table import JUDGES
 from recbole_dtlns.llm.table import ENGINES
@@ -37,6 +38,7 @@ def check_together(settings: DTLNSSettings) -> None:
     _check_pool(settings)
     _check_loss(settings)
     _check_text(settings)
+    _check_generated(settings)
     if settings.teacher == "checkpoint" and settings.flat.get("teacher_checkpoint") is None:
         raise ConfigError("dtlns_teacher: checkpoint needs dtlns_teacher_checkpoint, the path of a best.pth")
 
@@ -45,6 +47,7 @@ def _check_names(settings: DTLNSSettings) -> None:
     JUDGES.get(settings.judge)
     ENGINES.get(settings.flat["engine"])
     ENCODERS.get(settings.flat["text_encoder"])
+    GENERATORS.get(settings.flat["hnlmrec_generator"])
     if settings.selects:
         _check_name("sampler", settings.sampler, [*SAMPLERS.names(), RECBOLE_SAMPLER])
     _check_name("loss", settings.loss, [MODEL_LOSS, AUTO_LOSS, *LOSSES.names()])
@@ -70,6 +73,8 @@ def chosen_components(settings: DTLNSSettings) -> list[tuple[Registry[Any], str]
         chosen.append((TEACHERS, settings.teacher))
     if has_text(settings):
         chosen.append((ENCODERS, settings.flat["text_encoder"]))
+    if settings.method_class.generates:
+        chosen.append((GENERATORS, settings.flat["hnlmrec_generator"]))
     if settings.selects:
         chosen.append((SAMPLERS, settings.sampler))
     if settings.loss_class is not None:
@@ -128,6 +133,27 @@ def _check_text(settings: DTLNSSettings) -> None:
         raise ConfigError(
             f"{readers[0]} reads what items say: set dtlns_text_fields to fields of the .item file, such as [title], "
             "or dtlns_text_encoder: file, for vectors that you have"
+        )
+
+
+def _check_generated(settings: DTLNSSettings) -> None:
+    """Generated negatives are mixed into chosen ones, so something must choose them, a row at a time."""
+    if not settings.method_class.generates:
+        return
+    if settings.takes_lists or settings.shares_negatives:
+        raise ConfigError(
+            f"dtlns_method: {settings.method} generates a negative for every row, and dtlns_loss: {settings.loss} has "
+            "none of a row's own: set dtlns_loss to bpr or hinge, or dtlns_method to dtlns"
+        )
+    if not settings.selects:
+        raise ConfigError(
+            f"dtlns_method: {settings.method} mixes what it generates into the negatives that a sampler chooses: set "
+            "dtlns_sampler to rns (uniform ones), dns or mixgcf, for example, or dtlns_method to dtlns"
+        )
+    if settings.flat["hnlmrec_space"] == "text" and not has_text(settings):
+        raise ConfigError(
+            f"dtlns_method: {settings.method} makes negatives of what items say: set dtlns_text_fields to fields of "
+            "the .item file, such as [title], or dtlns_hnlmrec_space: teacher, where items say nothing"
         )
 
 

@@ -24,7 +24,8 @@ class RunKeys(ComponentConfig):
     """Starting values: clean (these), best (what earned most: several teachers, whole lists where a model takes them),
     rows (one teacher, its items as weighed rows), authors (the published recipe, leaking), off (plain RecBole)."""
     method: str = "dtlns"
-    """What is prepared from the train pairs, and how negatives are chosen: dtlns (by the stages below), off (nothing is
+    """What is prepared from the train pairs, and how negatives are chosen: dtlns (by the stages below), hnlmrec
+    (by them too; hard negatives are generated from what items say, and mixed into the chosen ones), off (nothing is
     prepared, and RecBole draws its own), or somebody else's."""
     protocol: Literal["clean", "authors"] = "clean"
     """clean: only observed items mask evaluation. authors: as published, for comparison only; it leaks."""
@@ -83,9 +84,9 @@ class LossKeys(ComponentConfig):
 
     loss: str = MODEL_LOSS
     """model: the model's own. auto: bpr where the model has a BPR term (rows of many weights then cost one pass), else
-    model. In place of its BPR term: bpr, sum_exp, softmax (over a row's negatives), sampled_softmax (over negatives
-    that the batch shares), listwise (over a user's whole list, to the judge's probabilities; no sampler chooses, and
-    relabel_add and relabel_exclude have nothing to act on)."""
+    model. In place of its BPR term: bpr, hinge, sum_exp, softmax (over a row's negatives), sampled_softmax (over
+    negatives that the batch shares), listwise (over a user's whole list, to the judge's probabilities; no sampler
+    chooses, and relabel_add and relabel_exclude have nothing to act on)."""
     loss_debiased: bool = False
     """Weigh each negative by 1 - the judge's probability that it is a false one; not with model, nor listwise."""
 

@@ -11,15 +11,18 @@ from pydantic.fields import FieldInfo
 from recbole_dtlns.components import PREFIX, Component, ComponentConfig, InputFile, SharedKey
 from recbole_dtlns.data.item_content import ItemFields
 from recbole_dtlns.errors import ConfigError
+from recbole_dtlns.generation.table import GENERATORS
 from recbole_dtlns.judges.table import JUDGES
 from recbole_dtlns.llm.table import ENGINES
 from recbole_dtlns.losses.table import LOSSES
 from recbole_dtlns.methods.table import METHODS
 from recbole_dtlns.negatives.pools.table import POOLS
 from recbole_dtlns.negatives.samplers import SAMPLERS
+from recbole_dtlns.negatives.vectors.semantic import SemanticMixing
 from recbole_dtlns.numerics.schedule import Schedule
 from recbole_dtlns.preparation.convening import Convening
 from recbole_dtlns.preparation.encoding import Encoding
+from recbole_dtlns.preparation.generating import Generating
 from recbole_dtlns.preparation.growing import (
     CodeTree,
     SemanticTree,
@@ -39,7 +42,17 @@ from recbole_dtlns.teachers.by_recbole import SavedConfig, TrainedConfig
 from recbole_dtlns.teachers.table import TEACHERS
 from recbole_dtlns.text.table import ENCODERS
 
-TABLES: tuple[Registry[Any], ...] = (METHODS, TEACHERS, JUDGES, ENGINES, ENCODERS, SAMPLERS, POOLS, LOSSES)
+TABLES: tuple[Registry[Any], ...] = (
+    METHODS,
+    TEACHERS,
+    JUDGES,
+    ENGINES,
+    ENCODERS,
+    GENERATORS,
+    SAMPLERS,
+    POOLS,
+    LOSSES,
+)
 GROUPS: tuple[type[ComponentConfig], ...] = (
     groups.RunKeys,
     groups.RelabelKeys,
@@ -64,6 +77,8 @@ STAGES: dict[str, type[ComponentConfig]] = {
     Rehearsing.name: Rehearsing.Config,
     Judging.name: Judging.Config,
     Relabelled.name: Relabelled.Config,
+    Generating.name: Generating.Config,
+    "semantic mixing": SemanticMixing.Config,
 }
 
 

@@ -12,6 +12,7 @@ from pydantic.fields import FieldInfo
 from recbole_dtlns.components import PREFIX, ComponentConfig
 from recbole_dtlns.data.item_content import ItemFields
 from recbole_dtlns.errors import UnknownNameError
+from recbole_dtlns.generation.table import GENERATORS
 from recbole_dtlns.judges.distilled import DistilledJudge
 from recbole_dtlns.judges.language_model.judge import LLMJudge
 from recbole_dtlns.judges.table import JUDGES
@@ -19,10 +20,12 @@ from recbole_dtlns.llm.table import ENGINES
 from recbole_dtlns.losses.table import LOSSES
 from recbole_dtlns.negatives.pools.table import POOLS
 from recbole_dtlns.negatives.samplers import SAMPLERS
+from recbole_dtlns.negatives.vectors.semantic import SemanticMixing
 from recbole_dtlns.numerics.per_epoch import PerEpoch
 from recbole_dtlns.numerics.schedule import Schedule
 from recbole_dtlns.preparation.convening import Convening
 from recbole_dtlns.preparation.encoding import Encoding
+from recbole_dtlns.preparation.generating import Generating
 from recbole_dtlns.preparation.growing import (
     CodeTree,
     SemanticTree,
@@ -127,6 +130,10 @@ SECTIONS = (
         "Negatives: which item is chosen. A value per epoch may be a number, or points such as {0: 1, 20: 10}, linear "
         "in between.",
         (groups.NegativeKeys, SAMPLERS),
+    ),
+    Section(
+        "Generated negatives (dtlns_method: hnlmrec): made before training, mixed into those that the sampler chooses.",
+        (Generating.Config, GENERATORS, SemanticMixing.Config),
     ),
     Section(
         "Pool: which items the candidates are drawn from. Observed and forbidden ones never are.",

@@ -205,7 +205,8 @@ class DTLNSSettings(
     @property
     def makes_vectors(self) -> bool:
         """Whether negatives are made of embeddings instead of chosen by id."""
-        return self.mixing or (self.sampler_class is not None and issubclass(self.sampler_class, VectorSampler))
+        by_sampler = self.sampler_class is not None and issubclass(self.sampler_class, VectorSampler)
+        return self.mixing or by_sampler or self.method_class.generates
 
     @property
     def tree_terms_wanted(self) -> bool:

@@ -9,14 +9,13 @@ from typing import Any, Protocol
 
 import numpy as np
 import scipy.sparse as sp
-import torch
 
 from recbole_dtlns.components import Component
 from recbole_dtlns.data.interactions import TrainInteractions
 from recbole_dtlns.errors import ContractError, DataError
 from recbole_dtlns.numerics.groups import places
 from recbole_dtlns.numerics.key_filter import KeyFilter
-from recbole_dtlns.numerics.top_entries import above_mean, top_entries
+from recbole_dtlns.numerics.top_entries import above_mean, top_entries, top_of_dense
 
 _SCORES_AT_ONCE = 4_000_000
 
@@ -120,7 +119,7 @@ def top_candidates(
             )
         held = scores.nnz if isinstance(scores, sp.csr_array) else scores.size
         _refuse_diverged(scores, train.user_tokens[chunk])
-        best = _best_stored if isinstance(scores, sp.csr_array) else _best_of_all
+        best = _best_stored if isinstance(scores, sp.csr_array) else top_of_dense
         rows, items, values = best(scores, train.matrix[chunk], k)
         found.append((chunk[rows], items, values))
         start += len(chunk)
@@ -158,21 +157,3 @@ def _best_stored(scores: sp.csr_array, seen: sp.csr_array, k: int) -> tuple[np.n
     rows, items, best = top_entries(scores, k)
     scored = best > -np.inf
     return rows[scored], items[scored], best[scored]
-
-
-def _best_of_all(scores: np.ndarray, seen: sp.csr_array, k: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """As `_best_stored`, of a dense array [B, n_items], where -inf means that there is no score."""
-    values = torch.as_tensor(np.array(scores, dtype=np.float32))
-    values[seen.tocoo().coords] = -torch.inf
-    n_items = values.shape[1]
-    top = values.topk(min(k + 1, n_items), dim=1)
-    best, items = top.values[:, :k].numpy(), top.indices[:, :k].numpy()
-    if n_items > k:
-        # Where the last score that gets in equals the first that does not, which of them gets in is left to chance.
-        tied = torch.nonzero(top.values[:, k - 1] == top.values[:, k])[:, 0]
-        in_order = values[tied].sort(dim=1, descending=True, stable=True)
-        best[tied], items[tied] = in_order.values[:, :k].numpy(), in_order.indices[:, :k].numpy()
-    order = np.lexsort((items, -best), axis=1)
-    best, items = np.take_along_axis(best, order, axis=1), np.take_along_axis(items, order, axis=1)
-    rows, place = np.nonzero(best > -np.inf)
-    return rows, items[rows, place], best[rows, place]

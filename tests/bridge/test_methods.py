@@ -183,7 +183,9 @@ def test_off_is_plain_recbole(tiny: dict[str, Any]) -> None:
 
 
 def test_a_method_that_there_is_not_is_refused(tiny: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(UnknownNameError, match=r"unknown method 'dtln'\. Choices: dtlns, off.*Did you mean 'dtlns'"):
+    with pytest.raises(
+        UnknownNameError, match=r"unknown method 'dtln'\. Choices: dtlns, hnlmrec, off.*Did you mean 'dtlns'"
+    ):
         DTLNSConfig("BPR", "tiny", config_dict={**tiny, "dtlns_method": "dtln"})
     monkeypatch.setitem(METHODS._builtin, "wrong", Topical)
     with pytest.raises(ContractError, match="the method 'wrong' is no subclass of Method"):

@@ -11,6 +11,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import numpy as np
 import pytest
 import yaml
 from block_data import block_pairs, split_pairs, write_splits
@@ -18,6 +19,7 @@ from block_data import block_pairs, split_pairs, write_splits
 from recbole_dtlns.bridge import presets
 from recbole_dtlns.bridge.config import DTLNSConfig
 from recbole_dtlns.bridge.training import trainer
+from recbole_dtlns.conformance.blocks import block_texts
 from recbole_dtlns.errors import ConfigError, DTLNSError
 from recbole_dtlns.preparation.growing import StructureVectors
 from recbole_dtlns.preparation.relabelling import Relabelled
@@ -387,11 +389,20 @@ def test_the_experiments_of_the_evidence_can_be_made_again(path: Path) -> None:
     assert ("to choose among" in found.about) <= (found.test_best == 0)
 
 
+def write_films() -> None:
+    """What ml-100k says of its items, for the block data."""
+    tokens = np.unique(block_pairs()[1])
+    rows = (f"{token}\t{text}\tDrama" for token, text in zip(tokens.tolist(), block_texts(tokens), strict=True))
+    head = "item_id:token\tmovie_title:token_seq\tclass:token_seq"
+    Path("data", "tiny", "tiny.item").write_text("\n".join([head, *rows]) + "\n")
+
+
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("name", shipped_experiments())
 def test_every_arm_of_a_shipped_experiment_trains(name: str, tiny: dict[str, Any]) -> None:
     """One epoch of each, in this process; a mistake in a file would show only here."""
     quick = {**tiny, "train_batch_size": 512}
+    write_films()
     found = read_experiment(name, dataset="tiny", arguments=[f"--{key}={value}" for key, value in quick.items()])
     for number, cell in enumerate(cell for cell in found.cells if cell.seed == found.seeds[0]):
         folder = Path(f"run-{number}").resolve()

@@ -38,6 +38,7 @@ ROOMS = (
     "negatives",
     "losses",
     "guidance",
+    "generation",
     "preparation",
     "methods",
     "settings",

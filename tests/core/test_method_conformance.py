@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ import pytest
 from recbole_dtlns.conformance import METHOD_CHECKS, ConformanceError, methods
 from recbole_dtlns.data.item_sets import Forbidden, JudgedPairs, PseudoPositives
 from recbole_dtlns.guidance.contract import Guidance
+from recbole_dtlns.guidance.generated import MatchedItems
 from recbole_dtlns.methods import Method, Task
 from recbole_dtlns.methods.table import METHODS
 from recbole_dtlns.teachers.contract import Teacher
@@ -84,6 +86,14 @@ class SmallTree(FirstUnobserved):
         return ItemTree.from_paths(["0", "1"])
 
 
+class OnePairShort(FirstUnobserved):
+    """Generated negatives for all train pairs but one."""
+
+    def guide(self, task: Task) -> Guidance:
+        items = np.zeros((task.train.matrix.nnz - 1, 1), dtype=np.int32)
+        return replace(super().guide(task), generated=MatchedItems(task.train, items, np.eye(task.train.n_items)))
+
+
 class OwnDice(FirstUnobserved):
     def weight(self) -> float:
         return float(np.random.default_rng().random())
@@ -108,6 +118,7 @@ class UnknownKey(FirstUnobserved):
         (Percent, methods.weights_and_probabilities_are_what_they_are_called, r"outside \[0, 1\]"),
         (Removes, methods.weights_and_probabilities_are_what_they_are_called, "a weight is none above 0"),
         (SmallTree, methods.views_and_vectors_are_of_the_train_items, "of 2 items, not of the 80 in train"),
+        (OnePairShort, methods.generated_negatives_are_of_the_train_pairs, r"items of the shape \(767, 1\) for 768"),
         (OwnDice, methods.the_same_task_has_the_same_guidance, "is not the one that was made"),
         (Scribbles, methods.leaves_the_train_pairs_alone, "were written to"),
         (UnknownKey, methods.says_what_it_depends_on, "keys that do not exist: colour"),

@@ -20,6 +20,13 @@ def to_recbole_ids(pairs: Pairs, train: TrainInteractions, dataset: Dataset) -> 
     return pairs.mapped(users, items)
 
 
+def user_positions(train: TrainInteractions, dataset: Dataset) -> np.ndarray:
+    """Canonical id of every user id of a RecBole data set, int64 [n_users]; -1 where it is not a train user."""
+    positions = np.full(dataset.user_num, -1, dtype=np.int64)
+    positions[dataset.token2id(dataset.uid_field, train.user_tokens)] = np.arange(train.n_users)
+    return positions
+
+
 def tree_positions(train: TrainInteractions, dataset: Dataset) -> np.ndarray:
     """Canonical id of every item id of a RecBole data set, int64 [n_items]; -1 where it is not a train item."""
     positions = np.full(dataset.item_num, -1, dtype=np.int64)

@@ -180,8 +180,13 @@ def check_model(model_class: type, settings: DTLNSSettings) -> None:
         )
     if settings.makes_vectors and able.layers is None:
         raise UnsupportedModelError(
-            f"{name} takes no negatives that are vectors: it {able.no_layers}. Models that do: {_names('layers')}. Use "
-            "a sampler at item-id level, such as dtlns_sampler: dns, or set dtlns_mixing: False"
+            f"{name} takes no negatives that are vectors: it {able.no_layers or able.why}. Models that do: "
+            f"{_names('layers')}. "
+            + (
+                f"dtlns_method: {settings.method} makes such; dtlns_method: dtlns does not"
+                if settings.method_class.generates
+                else "Use a sampler at item-id level, such as dtlns_sampler: dns, or set dtlns_mixing: False"
+            )
         )
     if settings.shares_negatives and able.layers is None:
         raise UnsupportedModelError(

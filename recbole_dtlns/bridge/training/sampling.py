@@ -9,7 +9,7 @@ import torch
 from recbole.data.dataset import Dataset
 
 from recbole_dtlns.bridge.data.dataset import observed_pairs
-from recbole_dtlns.bridge.data.ids import to_recbole_ids, tree_positions
+from recbole_dtlns.bridge.data.ids import to_recbole_ids, tree_positions, user_positions
 from recbole_dtlns.bridge.data.sampler import DTLNSSampler, MakePool
 from recbole_dtlns.bridge.data.user_loader import UserDataLoader
 from recbole_dtlns.bridge.models.capabilities import capability
@@ -21,6 +21,7 @@ from recbole_dtlns.data.item_sets import PairSet
 from recbole_dtlns.data.pair_table import PairTable
 from recbole_dtlns.errors import ContractError
 from recbole_dtlns.guidance.contract import Guidance
+from recbole_dtlns.guidance.generated import GeneratedNegatives
 from recbole_dtlns.losses.contract import RowLoss, SharedLoss
 from recbole_dtlns.losses.negative_weights import NegativeWeights
 from recbole_dtlns.losses.shared_negatives import SharedNegatives
@@ -31,6 +32,7 @@ from recbole_dtlns.negatives.pools.table import POOLS
 from recbole_dtlns.negatives.samplers import make_sampler
 from recbole_dtlns.negatives.tree_views import TreeView
 from recbole_dtlns.negatives.vectors.contract import VectorSampler
+from recbole_dtlns.negatives.vectors.semantic import SemanticMixing
 from recbole_dtlns.settings.groups import MODEL_LOSS
 from recbole_dtlns.settings.settings import DTLNSSettings
 
@@ -64,6 +66,33 @@ def pool_maker(
     return make
 
 
+class GeneratedLookup:
+    """Generated negatives by RecBole's ids, on the model's device; they themselves stay where they are.
+
+    Args:
+        generated: in canonical ids.
+        train: the clean train split.
+        device: of the model.
+    """
+
+    def __init__(self, generated: GeneratedNegatives, train: Dataset, device: torch.device | str) -> None:
+        self._generated, self._device = generated, device
+        self._users, self._items = user_positions(generated.train, train), tree_positions(generated.train, train)
+
+    @property
+    def dimension(self) -> int:
+        """Length of a vector."""
+        return self._generated.dimension
+
+    def __call__(
+        self, users: torch.Tensor, positives: torch.Tensor, uniform: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """As `GeneratedVectors`."""
+        rows = (self._users[users.cpu().numpy()], self._items[positives.cpu().numpy()])
+        vectors, known = self._generated.of(*rows, uniform.cpu().numpy())
+        return torch.as_tensor(vectors, device=self._device), torch.as_tensor(known, device=self._device)
+
+
 def make_sampling(config: Any, train: Dataset, train_loader: Any, guidance: Guidance | None) -> Sampling:
     """How the run chooses negatives.
 
@@ -78,17 +107,23 @@ def make_sampling(config: Any, train: Dataset, train_loader: Any, guidance: Guid
         return Sampling(objective=_list_objective(config, train, train_loader))
     if not settings.selects:
         return Sampling()
-    views, vectors = {}, None
+    views, vectors, generated = {}, None, None
     if guidance is not None:
         positions, device = tree_positions(guidance.train, train), config["device"]
         views = {name: TreeView(tree, positions, device) for name, tree in guidance.views.items()}
         if guidance.vectors is not None:
             known = np.where(positions[:, None] < 0, 0, guidance.vectors[positions])
             vectors = torch.as_tensor(known, dtype=torch.float32, device=device)
+        if guidance.generated is not None:
+            generated = GeneratedLookup(guidance.generated, train, device)
     layers = capability(config.model_class).layers
     sampler = make_sampler(settings.sampler, settings.flat, settings.mixing)
+    if generated is not None:
+        sampler = SemanticMixing(sampler, SemanticMixing.Config.from_flat(settings.flat))
     sampler.begin(
-        SamplerContext(train.user_num, train.item_num, config["device"], views, config["embedding_size"], vectors)
+        SamplerContext(
+            train.user_num, train.item_num, config["device"], views, config["embedding_size"], vectors, generated
+        )
     )
     reads_layers = isinstance(sampler, VectorSampler) or settings.shares_negatives
     return Sampling(

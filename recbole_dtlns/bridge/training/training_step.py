@@ -67,7 +67,8 @@ class TrainingStep:
     ) -> None:
         self.model = model
         self.loader = loader
-        self.sampler = None if loader.warming_up else sampling.sampler
+        at_work = None if loader.warming_up or sampling.sampler is None else sampling.sampler.in_epoch(loader.epoch)
+        self.sampler = at_work if isinstance(at_work, (ItemSampler, VectorSampler)) else None
         self.loss_function = loss_function
         self._scorer = Scorer(model, loader)
         self._past = past

@@ -1,0 +1,116 @@
+"""The stage that generates hard negatives of the train pairs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any, Literal, Self
+
+import numpy as np
+
+from recbole_dtlns.components import ComponentConfig, Seed
+from recbole_dtlns.generation.contract import GenerationTask, Generator
+from recbole_dtlns.generation.table import GENERATORS
+from recbole_dtlns.guidance.generated import GeneratedNegatives, noise
+from recbole_dtlns.judges.contract import Label
+from recbole_dtlns.numerics.factors import unit_rows
+from recbole_dtlns.preparation.pipeline import Preparation
+from recbole_dtlns.preparation.stage import Stage, Workbench, digest_of
+from recbole_dtlns.storage.artefact_store import Arrays, Facts
+
+
+class Generating(Stage):
+    """Makes a hard negative for every train pair, which training then only reads.
+
+    Args:
+        generator: what makes them.
+        config: as for any component.
+    """
+
+    class Config(ComponentConfig):
+        """Settings of the stage."""
+
+        prefix = "hnlmrec_"
+
+        generator: str = "rule"
+        """What makes a hard negative of every train pair: rule (the unobserved items most like user and item),
+        projection (a small network that learns from what the judge calls no false negatives), file (vectors from
+        elsewhere)."""
+        space: Literal["text", "teacher"] = "text"
+        """What the negatives are vectors of: text (what items say; dtlns_text_fields, dtlns_text_encoder), or teacher
+        (its item vectors, where items say nothing)."""
+        control: Literal["none", "shuffled", "random"] = "none"
+        """For comparisons: every pair gets the negative of another (shuffled), or noise (random)."""
+        seed: Seed = 42
+
+    config: Config
+    name = "generated"
+    version = 1
+
+    def __init__(self, generator: Generator, config: Config | None = None, /, **fields: Any) -> None:
+        super().__init__(config, **fields)
+        self.generator = generator
+
+    @classmethod
+    def from_flat(cls, flat: Mapping[str, Any], name: str = "") -> Self:
+        config = cls.Config.from_flat(flat)
+        return cls(GENERATORS.make(config.generator, flat), config)
+
+    @property
+    def reads(self) -> frozenset[str]:
+        return super().reads | set(type(self.generator).Config.keys(self.config.generator))
+
+    def vectors(self, bench: Workbench, prepared: Preparation) -> np.ndarray:
+        """Of the items in the space of the negatives, of length 1, float32 [n_items, d].
+
+        Raises:
+            ConfigError: the items have no text vectors.
+        """
+        return unit_rows(bench.train.text_vectors if self.config.space == "text" else prepared.item_vectors)
+
+    def run(self, bench: Workbench, prepared: Preparation, vectors: np.ndarray) -> GeneratedNegatives:
+        """The negatives of the train pairs, in canonical ids.
+
+        Args:
+            bench: on which the stages before left their results.
+            prepared: what they found.
+            vectors: of the items in the space of the negatives.
+        """
+        train, generator = prepared.train, self.generator
+        with bench.bar(self.name, train.matrix.nnz, "pair") as advance:
+            candidates, judged_negative = prepared.candidates, prepared.verdicts.label == Label.NEGATIVE
+            hard = (candidates.users[judged_negative], candidates.items[judged_negative])
+            task = GenerationTask(
+                train=bench.train,
+                vectors=vectors,
+                item_vectors=prepared.item_vectors,
+                false_negatives=prepared.forbidden,
+                hard=tuple(column.astype(np.int64) for column in hard),
+                progress=advance,
+            )
+
+            def compute() -> tuple[Arrays, Facts]:
+                arrays, facts = generator.generate(task)
+                found = generator.restored(arrays, task)
+                return arrays, {"generator": self.config.generator, "pairs": train.matrix.nnz, **found.facts(), **facts}
+
+            inputs = {
+                **generator.inputs(),
+                "generator_version": generator.version,
+                "train": train.fingerprint,
+                "vectors": digest_of(vectors),
+                "false_negatives": digest_of(prepared.forbidden.users, prepared.forbidden.items),
+                **({"learnt_from": digest_of(prepared.item_vectors, *task.hard)} if generator.learns else {}),
+            }
+            kept = self.kept(bench, inputs, compute)
+        return self._controlled(generator.restored(kept.arrays, replace(task, train=train)))
+
+    def _controlled(self, generated: GeneratedNegatives) -> GeneratedNegatives:
+        if self.config.control == "shuffled":
+            return generated.shuffled(self.config.seed)
+        return noise(generated, self.config.seed) if self.config.control == "random" else generated
+
+    def sentence(self, facts: Mapping[str, Any]) -> str:
+        items = f", {facts['different_items']} different items" if "different_items" in facts else ""
+        learnt = f"; loss {facts['loss_first']:.3f} to {facts['loss_last']:.3f}" if "loss_first" in facts else ""
+        return f"{facts['generator']}: {facts['pairs_with']} of {facts['pairs']} train pairs have one{items}{learnt}"
