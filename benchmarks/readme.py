@@ -8,9 +8,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = (
     "README.md",
-    *sorted(
-        str(page.relative_to(ROOT)) for page in (ROOT / "docs").rglob("*.md") if "evidence" not in page.parts
-    ),
+    *sorted(str(page.relative_to(ROOT)) for page in (ROOT / "docs").rglob("*.md") if "evidence" not in page.parts),
 )
 PLACE = re.compile(r"(<!-- ((?:benchmarks|docs)/[\w/.-]+\.md) -->\n).*?(<!-- end -->)", re.DOTALL)
 

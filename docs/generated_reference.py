@@ -65,7 +65,9 @@ def commands() -> str:
         command.add_options(parser)
         flags = " [--KEY=VALUE ...]" if command.takes_settings else ""
         usage = re.sub(r"\s+", " ", parser.format_usage().removeprefix("usage: ").replace("[-h] ", "").strip())
-        parts.append(f"## {name}\n\n{_sentence(command.purpose)}\n\n```text\n{usage.replace(' [-h]', '')}{flags}\n```\n")
+        parts.append(
+            f"## {name}\n\n{_sentence(command.purpose)}\n\n```text\n{usage.replace(' [-h]', '')}{flags}\n```\n"
+        )
         parts += list(_options(parser))
         if command.takes_settings:
             parts.append("Takes [the flags of a run](#the-flags-of-a-run).\n")

@@ -12,7 +12,9 @@ PAGES = [
     ROOT / "README.md",
     *sorted(page for page in (ROOT / "docs").rglob("*.md") if "evidence" not in page.relative_to(ROOT).parts),
 ]
-BLOCK = re.compile(r"(?:^<!-- (?P<mark>not run|file): (?P<said>.*?) -->\n)?^```(?P<language>\w*)\n(?P<text>.*?)^```$", re.M | re.S)
+BLOCK = re.compile(
+    r"(?:^<!-- (?P<mark>not run|file): (?P<said>.*?) -->\n)?^```(?P<language>\w*)\n(?P<text>.*?)^```$", re.M | re.S
+)
 RUN_FOLDER = re.compile(r"saved/(\w+)-([\w-]+)-<time>-<id>")
 
 
