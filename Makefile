@@ -68,6 +68,7 @@ test-ray: .venv-llm/.installed
 	$(LLM_BIN)/python -m pytest -m ray
 
 docs: $(VENV)/.docs-tools
+	rm -rf build/docs
 	$(BIN)/sphinx-build --quiet --fail-on-warning --keep-going --builder html docs build/docs
 	$(BIN)/python docs/check_links.py build/docs
 

@@ -128,7 +128,8 @@ def in_short_picture() -> str:
     return _SVG.format(width=LEFT + WIDTH + 64, height=height, parts="\n".join([*parts, axis]))
 
 
-_SVG = """<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" height="{height}" role="img">
+_SVG = """<svg xmlns="http://www.w3.org/2000/svg" role="img"
+    viewBox="0 0 {width} {height}" width="{width}" height="{height}">
 <title>NDCG@20 on test, change against the baseline</title>
 <style>
   .ground {{ fill: #ffffff; stroke: #d5d9df; }}

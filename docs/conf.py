@@ -30,6 +30,7 @@ myst_heading_anchors = 4
 suppress_warnings = ["myst.header"]
 nb_execution_mode = "off"  # tests/package/test_notebooks.py executes them
 
+smartquotes = False  # options begin with two dashes
 default_role = "code"  # docstrings mark code as Markdown does
 autodoc_member_order = "bysource"
 autodoc_typehints = "description"

@@ -130,7 +130,7 @@ GENERATED: dict[str, Callable[..., str]] = {
 }
 
 
-def fill(app: Sphinx, page: str, source: list[str]) -> None:
+def fill(_app: Sphinx, _page: str, source: list[str]) -> None:
     """Put what is generated in place of the comments that name it."""
 
     def generated(found: re.Match[str]) -> str:

@@ -14,8 +14,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import yaml
-
 from guide import PAGES, ROOT, RUN_FOLDER, Block, blocks, name
+
 from recbole_dtlns.bridge.known_keys import keys_of_recbole
 from recbole_dtlns.commands.command_line import COMMANDS, main
 from recbole_dtlns.settings.reference import yaml_reference
