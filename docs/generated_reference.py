@@ -139,6 +139,13 @@ def fill(_app: Sphinx, _page: str, source: list[str]) -> None:
     source[0] = PLACE.sub(generated, source[0])
 
 
+def examples_as_code(_app: Sphinx, _what: str, _name: str, _of: Any, _options: Any, lines: list[str]) -> None:
+    """Indented examples after a colon and an empty line are code, as docstrings write them."""
+    for place, line in enumerate(lines[:-2]):
+        if line.endswith(":") and not lines[place + 1].strip() and lines[place + 2].startswith("    "):
+            lines[place] = f"{line}:"
+
+
 class LinkedKeys(SphinxPostTransform):
     """Keys that stand as code in a page lead to their place in the reference."""
 
@@ -163,5 +170,6 @@ class LinkedKeys(SphinxPostTransform):
 def setup(app: Sphinx) -> dict[str, Any]:
     """Called by Sphinx."""
     app.connect("source-read", fill)
+    app.connect("autodoc-process-docstring", examples_as_code, priority=400)  # before napoleon's sections
     app.add_post_transform(LinkedKeys)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
