@@ -23,7 +23,7 @@ def test_tables_are_the_measured_ones() -> None:
         assert page in benchmark["PAGES"]
         assert benchmark["filled"](text) == text, f"{page}: run python benchmarks/readme.py"
         placed += len(benchmark["PLACE"].findall(text))
-    assert placed >= 35
+    assert placed >= 30
 
 
 def test_the_results_in_short_are_those_of_the_comparisons(monkeypatch: pytest.MonkeyPatch) -> None:
