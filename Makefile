@@ -9,6 +9,7 @@
 # make test-vllm     tests of the vLLM judge, in an environment of their own (.venv-llm)
 # make test-tune     searches on real Ray, with nodes and drivers killed
 # make test-ray      tests of the Ray judge, on a cluster of two nodes on this machine (.venv-llm)
+# make docs          the guide as a site in build/docs, which opens without a server; warnings and dead links are errors
 # make bench         speed beside plain RecBole (epochs with every sampler, the pieces), and growth with the data (1 hour)
 # make bench-tune    what stopping bad trials early saves in a search (20 minutes)
 # make bench-judges  cost of the judges: pairs per second, verdict store, tokens per pair, vLLM
@@ -25,7 +26,7 @@ LLM_PIP := $(LLM_BIN)/python -m pip --disable-pip-version-check -q
 # Threads that wait must not take a core from those that work.
 export OMP_WAIT_POLICY := PASSIVE
 
-.PHONY: help install demo test test-faults test-matrix test-mutants test-tune test-vllm test-ray bench bench-tune \
+.PHONY: help install demo test docs test-faults test-matrix test-mutants test-tune test-vllm test-ray bench bench-tune \
 	bench-judges lint clean dist test-lowest test-vectordb
 .DELETE_ON_ERROR:
 
@@ -98,6 +99,11 @@ test-vllm: .venv-llm/.installed
 test-ray: .venv-llm/.installed
 	$(LLM_BIN)/python -m pytest -m ray
 
+docs: $(VENV)/.docs-tools
+	rm -rf build/docs
+	$(BIN)/sphinx-build --quiet --fail-on-warning --keep-going --builder html docs build/docs
+	$(BIN)/python docs/check_links.py build/docs
+
 bench: install
 	$(BIN)/python benchmarks/epochs.py
 	$(BIN)/python benchmarks/listwise.py
@@ -108,6 +114,7 @@ bench: install
 	$(BIN)/python benchmarks/teachers.py
 	$(BIN)/python benchmarks/recommend.py
 	$(BIN)/python benchmarks/samples.py
+	$(BIN)/python benchmarks/in_short.py
 	$(BIN)/python benchmarks/readme.py
 
 bench-tune: $(VENV)/.test-tools
@@ -140,6 +147,10 @@ $(VENV)/.installed: setup.cfg pyproject.toml
 
 $(VENV)/.test-tools: $(VENV)/.installed
 	$(PIP) install --no-warn-conflicts -e ".[test]"
+	@touch $@
+
+$(VENV)/.docs-tools: $(VENV)/.installed
+	$(PIP) install --no-warn-conflicts -e ".[docs]"
 	@touch $@
 
 # vLLM pins versions of its own, so it has an environment of its own.

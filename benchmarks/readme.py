@@ -1,4 +1,4 @@
-"""Puts tables and samples of output into the README and docs/evidence.md, between comments that name their files."""
+"""Puts tables and samples of output into the README and the guide, between comments that name their files."""
 
 from __future__ import annotations
 
@@ -6,7 +6,10 @@ import re
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGES = ("README.md", "docs/evidence.md", "docs/evidence_rows.md")
+PAGES = (
+    "README.md",
+    *sorted(str(page.relative_to(ROOT)) for page in (ROOT / "docs").rglob("*.md") if "evidence" not in page.parts),
+)
 PLACE = re.compile(r"(<!-- ((?:benchmarks|docs)/[\w/.-]+\.md) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 

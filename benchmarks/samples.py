@@ -1,8 +1,12 @@
-"""Writes the samples of output that the README shows, as the commands give them; a few seconds each."""
+"""Writes the samples of output that the guide shows, as the commands give them; a few seconds each.
+
+With a file's name, it writes the table of a made shop there, which the guide's first page starts from.
+"""
 
 from __future__ import annotations
 
 import os
+import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -34,7 +38,7 @@ def audit_sample() -> str:
 
 def convert_sample() -> str:
     """A made table of a shop, the command that converts it, and the settings that this writes."""
-    _made_shop().to_csv("shop.csv", index=False)
+    made_shop().to_csv("shop.csv", index=False)
     table = Path("shop.csv").read_text().splitlines()
     command = (
         "recbole-dtlns convert shop.csv --user=customer --item=product --time=bought --rating=stars --min-rating=4"
@@ -52,7 +56,8 @@ def convert_sample() -> str:
     )
 
 
-def _made_shop() -> pd.DataFrame:
+def made_shop() -> pd.DataFrame:
+    """Who bought what in a shop that does not exist."""
     random = np.random.default_rng(7)
     customers, products = random.zipf(1.3, 4000) % 300, random.zipf(1.2, 4000) % 200
     days = pd.Timestamp("2024-01-01") + pd.to_timedelta(np.sort(random.integers(0, 31536000, 4000)), unit="s")
@@ -78,7 +83,9 @@ SAMPLES: dict[str, Callable[[], str]] = {
     "convert": convert_sample,
 }
 
-if __name__ == "__main__":
+if __name__ == "__main__" and sys.argv[1:]:
+    made_shop().to_csv(sys.argv[1], index=False)
+elif __name__ == "__main__":
     with tempfile.TemporaryDirectory() as folder:
         os.chdir(folder)
         os.environ["RECBOLE_DTLNS_CACHE"] = str(Path(folder) / "cache")

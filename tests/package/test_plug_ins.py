@@ -1,4 +1,4 @@
-"""The package that the README shows, installed into an environment: its components are chosen, documented and run."""
+"""The package that the guide shows, installed into an environment: its components are chosen, documented and run."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ lost = "no_such_module:Pool"
 
 
 def blocks(language: str) -> list[str]:
-    section = (ROOT / "README.md").read_text().split("\n## Extend it\n")[1].split("\n## ")[0]
-    return re.findall(rf"```{language}\n(.*?)```", section, re.DOTALL)
+    page = (ROOT / "docs" / "how-to" / "plug-in.md").read_text()
+    return re.findall(rf"```{language}\n(.*?)```", page, re.DOTALL)
 
 
 @pytest.fixture(scope="module")
 def environment(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An environment that sees what is installed here, and has the README's package as pip installs it."""
+    """An environment that sees what is installed here, and has the guide's package as pip installs it."""
     source, folder = tmp_path_factory.mktemp("my-recommenders"), tmp_path_factory.mktemp("environment")
     (source / "my_recommenders.py").write_text(blocks("python")[0])
     project = blocks("toml")[0]
@@ -103,7 +103,7 @@ def test_doctor_names_what_cannot_be_imported(environment: Path, empty_folder: P
         (2, ("loss: squares", "loss_named: 0.3")),
     ],
 )
-def test_its_components_train_by_the_readmes_commands(
+def test_its_components_train_by_the_guides_commands(
     environment: Path, empty_folder: Path, place: int, keys: tuple[str, ...]
 ) -> None:
     line = [line for line in blocks("bash")[0].splitlines() if line.startswith("recbole-dtlns train")][place]
@@ -116,7 +116,7 @@ def test_its_components_train_by_the_readmes_commands(
         assert f"dtlns_{key}\n" in written
 
 
-def test_its_engine_answers_by_the_readmes_command(environment: Path, empty_folder: Path) -> None:
+def test_its_engine_answers_by_the_guides_command(environment: Path, empty_folder: Path) -> None:
     (line,) = [line for line in blocks("bash")[0].splitlines() if line.startswith("recbole-dtlns judge")]
     done = command(environment, empty_folder, *line.split()[1:], "--dtlns_candidates=2", "--show_progress=False")
     assert done.returncode == 0, done.stderr
@@ -124,7 +124,7 @@ def test_its_engine_answers_by_the_readmes_command(environment: Path, empty_fold
     assert probabilities == {"0.9"}
 
 
-def test_its_components_pass_the_readmes_test(environment: Path, empty_folder: Path) -> None:
+def test_its_components_pass_the_guides_test(environment: Path, empty_folder: Path) -> None:
     """Every check of conformance for every kind, by pytest as its author would run it."""
     (empty_folder / "test_my_recommenders.py").write_text(blocks("python")[1])
     done = subprocess.run(

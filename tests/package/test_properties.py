@@ -1,4 +1,4 @@
-"""The documented keys, the checked keys and the README say the same."""
+"""The documented keys, the checked keys and the guide say the same."""
 
 from __future__ import annotations
 
@@ -51,24 +51,14 @@ def test_presets_are_valid_and_documented(preset: str) -> None:
         assert settings.active == (preset != "off")
 
 
-def test_the_readme_holds_the_table_of_models() -> None:
-    assert capability_table() in (ROOT / "README.md").read_text()
+def test_the_guide_holds_the_table_of_models() -> None:
+    assert capability_table() in (ROOT / "docs" / "reference" / "models.md").read_text()
 
 
-def test_the_readme_explains_only_keys_that_exist() -> None:
-    known = set(yaml.safe_load(DOCUMENTED.read_text()))
-    text = re.sub(r"\n## Extend it\n.*?(?=\n## )", "", (ROOT / "README.md").read_text(), flags=re.DOTALL)
-    named = set(re.findall(r"dtlns_[a-z_]+[a-z]", text))  # the keys of its plug-ins are in test_plug_ins
-    assert {name for name in named if name.startswith(PREFIX)} - known <= {
-        "dtlns_alpha",
-        "dtlns_dtlns",
-        "dtlns_origin",
-        "dtlns_weight",
-    }
-
-
-def test_the_config_file_of_the_readme_states_the_defaults() -> None:
-    block = re.search(r"```yaml\n(# RecBole's own keys.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+def test_the_config_file_of_the_guide_states_the_defaults() -> None:
+    block = re.search(
+        r"```yaml\n(# RecBole's own keys.*?)```", (ROOT / "docs" / "start" / "first-run.md").read_text(), re.DOTALL
+    )
     assert block
     documented = yaml.safe_load(DOCUMENTED.read_text())
     for key, value in yaml.safe_load(block.group(1)).items():

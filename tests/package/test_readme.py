@@ -1,4 +1,4 @@
-"""Figures of README and evidence are those that benchmarks and comparisons wrote; samples are what commands print."""
+"""Figures of README and guide are those that benchmarks and comparisons wrote; samples are what commands print."""
 
 from __future__ import annotations
 
@@ -8,20 +8,29 @@ import runpy
 from pathlib import Path
 
 import pytest
+from guide import PAGES, ROOT, name
 
-ROOT = Path(__file__).resolve().parents[2]
 NUMBER = re.compile(r"\d+(?:\.\d+)?")
 FEWER = re.compile(r"\| ([\d.]+) \| ([\d.]+)\xd7(?: fewer)? \|$")  # tokens per pair, and by what factor they are fewer
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/evidence.md", "docs/evidence_rows.md"])
-def test_tables_are_the_measured_ones(page: str) -> None:
+def test_tables_are_the_measured_ones() -> None:
     """Typing a figure by hand, or measuring anew without `python benchmarks/readme.py`, fails here."""
     benchmark = runpy.run_path(str(ROOT / "benchmarks" / "readme.py"))
-    text = (ROOT / page).read_text()
-    assert page in benchmark["PAGES"]
-    assert len(benchmark["PLACE"].findall(text)) >= 4
-    assert benchmark["filled"](text) == text
+    placed = 0
+    for page in map(name, PAGES):
+        text = (ROOT / page).read_text()
+        assert page in benchmark["PAGES"]
+        assert benchmark["filled"](text) == text, f"{page}: run python benchmarks/readme.py"
+        placed += len(benchmark["PLACE"].findall(text))
+    assert placed >= 30
+
+
+def test_the_results_in_short_are_those_of_the_comparisons(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    benchmark = runpy.run_path(str(ROOT / "benchmarks" / "in_short.py"))
+    assert benchmark["TABLE"].read_text() == f"{benchmark['in_short_table']()}\n"
+    assert benchmark["PICTURE"].read_text() == benchmark["in_short_picture"]()
 
 
 def test_tables_of_tuning_are_those_of_the_runs(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -37,7 +46,7 @@ def test_the_tokens_of_judges_are_the_measured_ones() -> None:
     measured = json.loads((ROOT / "benchmarks" / "results" / "judge_tokens.json").read_text())
     shapes, distilled = measured["per pair"], measured["distilled"]
     baseline = shapes["baseline: whole history per pair, JSON"]
-    rows = [line for line in (ROOT / "README.md").read_text().splitlines() if FEWER.search(line)]
+    rows = [line for line in (ROOT / "docs" / "how-to" / "llm-judge.md").read_text().splitlines() if FEWER.search(line)]
     tokens = [
         baseline,
         shapes["shape pair, cache: blocks of 16"],
@@ -62,13 +71,13 @@ def printed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
         return {name: sample() for name, sample in samples.items()}
 
 
-@pytest.mark.parametrize("name", ["prepare", "audit", "convert"])
-def test_samples_are_what_the_commands_print(name: str, printed: dict[str, str]) -> None:
+@pytest.mark.parametrize("sample", ["prepare", "audit", "convert"])
+def test_samples_are_what_the_commands_print(sample: str, printed: dict[str, str]) -> None:
     """Word by word; figures may differ as they do between machines. Mended by `python benchmarks/samples.py`."""
-    shown = (ROOT / "benchmarks" / "results" / f"sample_{name}.md").read_text()
-    assert words(printed[name]) == words(shown)
-    assert figures(printed[name]) == pytest.approx(figures(shown), rel=0.05, abs=0.3)
-    assert f"benchmarks/results/sample_{name}.md" in (ROOT / "README.md").read_text()
+    shown = (ROOT / "benchmarks" / "results" / f"sample_{sample}.md").read_text()
+    assert words(printed[sample]) == words(shown)
+    assert figures(printed[sample]) == pytest.approx(figures(shown), rel=0.05, abs=0.3)
+    assert any(f"benchmarks/results/sample_{sample}.md" in page.read_text() for page in PAGES)
 
 
 def words(text: str) -> list[str]:
@@ -79,8 +88,9 @@ def figures(text: str) -> list[float]:
     return [float(figure) for figure in NUMBER.findall(text)]
 
 
-def test_every_sample_of_output_in_the_readme_is_generated() -> None:
+@pytest.mark.parametrize("page", PAGES, ids=name)
+def test_every_sample_of_output_is_generated(page: Path) -> None:
     """No line that only a command prints stands outside the places that are filled."""
-    by_hand = runpy.run_path(str(ROOT / "benchmarks" / "readme.py"))["PLACE"].sub("", (ROOT / "README.md").read_text())
+    by_hand = runpy.run_path(str(ROOT / "benchmarks" / "readme.py"))["PLACE"].sub("", page.read_text())
     only_printed = ("prepared from", "(base rate", "were called false negatives", "rows left out")
     assert [line for line in only_printed if line in by_hand] == []
