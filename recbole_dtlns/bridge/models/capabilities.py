@@ -50,7 +50,7 @@ class Capability:
     Attributes:
         negatives: its loss reads negative item ids, so hard negatives and weighted positive rows reach it.
         graph: its constructor reads the interactions (graph, history or matrix), so `dtlns_relabel_graph` reaches it.
-        why: what limits it, in a few words for the README's table; empty where nothing does.
+        why: what limits it, in a few words for the guide's table; empty where nothing does.
         state: attributes that training changes outside the weights, and that RecBole's checkpoints forget.
         fitted: attributes that hold all that a closed-form model scores by, where checkpoints hold these; a saved model
             is given them, and not fitted again.
@@ -127,7 +127,7 @@ CAPABILITIES: dict[str, Capability] = {
 
 
 def capability_table() -> str:
-    """The table of the README: for each of RecBole's general recommenders, what DTL-NS does for it."""
+    """The table of the guide: for each of RecBole's general recommenders, what DTL-NS does for it."""
     lines = [
         "| model | negatives by id, rows | as vectors | `dtlns_loss` | positives in graph or matrix | remark |",
         "|---|---|---|---|---|---|",
