@@ -1,6 +1,9 @@
 # make demo          compare plain RecBole with DTL-NS on ml-100k (5 to 10 minutes)
 # make test          lint, types and tests
 # make test-faults   kills, damaged files, bad input and hostile servers, more of them than make test has (20 minutes)
+# make test-lowest   the core tests with the lowest versions that setup.cfg allows (.venv-lowest, 20 minutes)
+# make test-vectordb the recipes with Qdrant and pgvector, on servers of this machine (.venv-vectordb)
+# make dist          wheel and sdist in dist/, checked, and the wheel installed and started elsewhere (1 minute)
 # make test-matrix   every sampler with the slow models too, one epoch each on ml-100k
 # make test-mutants  small changes to judges, negatives and evaluation that no quick test notices (30 minutes)
 # make test-vllm     tests of the vLLM judge, in an environment of their own (.venv-llm)
@@ -23,7 +26,7 @@ LLM_PIP := $(LLM_BIN)/python -m pip --disable-pip-version-check -q
 export OMP_WAIT_POLICY := PASSIVE
 
 .PHONY: help install demo test test-faults test-matrix test-mutants test-tune test-vllm test-ray bench bench-tune \
-	bench-judges lint clean
+	bench-judges lint clean dist test-lowest test-vectordb
 .DELETE_ON_ERROR:
 
 help:
@@ -56,6 +59,35 @@ test-mutants: $(VENV)/.test-tools
 	OMP_NUM_THREADS=1 $(BIN)/mutmut run $(foreach name,$(MUTANTS),'$(name)')
 	$(BIN)/mutmut results | sed '/not checked/d'
 	$(BIN)/python benchmarks/mutants.py
+
+# Direct dependencies at their lower bounds; torch too. The tests' own tools are the newest.
+test-lowest: $(VENV)/.test-tools
+	$(PIP) install uv
+	test -x .venv-lowest/bin/python || $(PYTHON) -m venv .venv-lowest
+	$(BIN)/uv pip compile -q --resolution lowest-direct --no-header setup.cfg -o .venv-lowest/versions.txt
+	$(BIN)/uv pip install -q -p .venv-lowest -r .venv-lowest/versions.txt pytest pytest-timeout pytest-xdist hypothesis
+	$(BIN)/uv pip install -q -p .venv-lowest --no-deps recbole==1.2.1 -e .
+	OMP_NUM_THREADS=1 .venv-lowest/bin/python -m pytest -n 2 --dist loadfile tests/core
+
+test-vectordb: $(VENV)/.test-tools
+	test -x .venv-vectordb/bin/python || $(PYTHON) -m venv .venv-vectordb
+	.venv-vectordb/bin/python -m pip --disable-pip-version-check -q install "$(TORCH)"
+	.venv-vectordb/bin/python -m pip --disable-pip-version-check -q install -e ".[vectordb]" pytest pytest-timeout faiss-cpu
+	.venv-vectordb/bin/python -m pip --disable-pip-version-check -q install --no-deps recbole==1.2.1
+	.venv-vectordb/bin/python -m pytest -m vectordb
+
+# The wheel is started in another folder, in an environment that has it and, by path alone, what it needs.
+dist: $(VENV)/.test-tools
+	$(PIP) install build twine
+	rm -rf build dist
+	$(BIN)/python -m build -o dist . > /dev/null
+	$(BIN)/python -m twine check --strict dist/*
+	rm -rf build/venv && $(BIN)/python -m venv --without-pip build/venv
+	$(BIN)/python -m pip --disable-pip-version-check -q --python build/venv/bin/python install --no-deps dist/*.whl
+	$(BIN)/python -c "import sys; print(*[path for path in sys.path if 'site-packages' in path], sep='\\n')" \
+		> $$(echo build/venv/lib/python3*/site-packages)/needs.pth
+	cd / && for command in --help "keys judge" doctor; do \
+		$(CURDIR)/build/venv/bin/recbole-dtlns $$command > /dev/null || exit 1; done
 
 test-tune: $(VENV)/.test-tools
 	$(BIN)/python -m pytest -m tune
@@ -95,7 +127,7 @@ lint: $(VENV)/.test-tools
 	$(BIN)/mypy
 
 clean:
-	rm -rf $(VENV) .venv-llm build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis mutants
+	rm -rf $(VENV) .venv-llm .venv-lowest .venv-vectordb build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis mutants
 
 # RecBole comes last and alone: its own pins (a Ray that does not run on NumPy 2) must not take part.
 $(VENV)/.installed: setup.cfg pyproject.toml

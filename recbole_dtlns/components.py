@@ -5,9 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Self
+from typing import Annotated, Any, ClassVar, Self, get_args
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
 
 from recbole_dtlns.errors import ConfigError, DataError
 
@@ -80,6 +89,16 @@ class ComponentConfig(BaseModel):
         allow_inf_nan=False,
     )
     prefix: ClassVar[str | None] = None
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_truth_value_for_a_number(cls, value: Any, about: ValidationInfo) -> Any:
+        """Python counts True as 1, so `dtlns_candidates: True` would mean one candidate."""
+        kinds = _kinds(cls.model_fields[about.field_name or ""].annotation)
+        numbers = bool(kinds & {int, float}) and bool not in kinds
+        if numbers and any(isinstance(one, bool) for one in (value if isinstance(value, list) else [value])):
+            raise ValueError("a number is wanted")
+        return value
 
     @classmethod
     def keys(cls, name: str = "") -> dict[str, str]:
@@ -163,6 +182,14 @@ class Component:
         """
         return cls(cls.Config.from_flat(flat, name))
 
+    def check_files(self) -> None:
+        """Refuse a file that its settings name and that it could not use, before any work.
+
+        Raises:
+            DataError: the message says what the file should hold, and what is wrong with it.
+        """
+        self.config.check_files()
+
 
 def explained(error: ValidationError, key_of: Any) -> str:
     """What pydantic found wrong, in a sentence for each key.
@@ -184,6 +211,12 @@ def _explain(detail: Any, key_of: Any) -> str:
         return f"{key} is needed, and has no default"
     found = detail["input"].plain() if hasattr(detail["input"], "plain") else detail["input"]
     return f"{key}: {problem[0].lower()}{problem[1:]}, not {found!r}"
+
+
+def _kinds(annotation: Any) -> set[Any]:
+    """The types that a field's annotation names, however deep."""
+    inside = get_args(annotation)
+    return set().union(*map(_kinds, inside)) if inside else {annotation}
 
 
 def _own_key(metadata: list[Any]) -> str | None:

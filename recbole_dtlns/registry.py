@@ -15,6 +15,7 @@ from recbole_dtlns.components import Component, ComponentConfig
 from recbole_dtlns.errors import ContractError, InstallationError, UnknownNameError
 
 Strategy = TypeVar("Strategy")
+_NAMED = 3
 _ALIKE = 0.6  # of 1, by difflib; seed and second_k are at 0.5
 
 
@@ -29,6 +30,17 @@ def nearest(name: str, choices: Iterable[str], prefix: str = "") -> str:
     by_rest = {choice.removeprefix(prefix).lower(): choice for choice in choices}
     close = difflib.get_close_matches(name.removeprefix(prefix).lower(), list(by_rest), n=1, cutoff=_ALIKE)
     return f" Did you mean '{by_rest[close[0]]}'?" if close else ""
+
+
+def nearest_ones(name: str, choices: Iterable[str], prefix: str = "") -> str:
+    """A sentence that names up to three choices that are like `name`, the likest first; arguments as for `nearest`."""
+    by_rest = {choice.removeprefix(prefix).lower(): choice for choice in choices}
+    asked = name.removeprefix(prefix).lower()
+    close = difflib.get_close_matches(asked, list(by_rest), n=_NAMED, cutoff=_ALIKE)
+    if not close:
+        return ""
+    *first, last = [f"'{by_rest[one]}'" for one in close]
+    return f" Did you mean {', '.join(first)} or {last}?" if first else f" Did you mean {last}?"
 
 
 def entry_points(group: str) -> Sequence[EntryPoint]:

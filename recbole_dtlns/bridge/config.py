@@ -27,6 +27,7 @@ from recbole_dtlns.judges.language_model.prompt import BUILTIN
 from recbole_dtlns.llm.table import ENGINES
 from recbole_dtlns.registry import nearest
 from recbole_dtlns.settings.judge_and_engine import engine_apart
+from recbole_dtlns.settings.owners import text_keys
 from recbole_dtlns.settings.renamed import under_new_names
 from recbole_dtlns.settings.settings import DTLNSSettings
 from recbole_dtlns.storage.artefact_store import cache_folder
@@ -51,7 +52,9 @@ _DERIVED = frozenset(
 _GIVEN_TOO = ("valid_metric_bigger",)  # RecBole documents it, and replaces it
 _MISSING = object()
 _ALLOW_UNKNOWN = "allow_unknown_keys"
-_OF_THE_RUN = (_ALLOW_UNKNOWN, "resume_from")  # keys of this package that have no prefix
+# Keys that say what is done once, with their defaults: nothing of it is the model's, nor a teacher's.
+OF_ONE_RUN: dict[str, Any] = {"refit": False, "init_from": None, "init_new": "neighbours"}
+_OF_THE_RUN = (_ALLOW_UNKNOWN, "resume_from", *OF_ONE_RUN)  # keys of this package that have no prefix
 _HIDE_LAST = f"{PREFIX}judge_hide_last"
 _FILES = ("_file", "_files", "_paths", "_checkpoint", "_labels", "_dir", "_ids")
 
@@ -109,7 +112,7 @@ class DTLNSConfig(Config):
         return super()._load_variable_config_dict(given)
 
     def _convert_config_dict(self, config_dict: dict[str, Any]) -> dict[str, Any]:
-        return {key: _literal(value) if isinstance(value, str) else value for key, value in config_dict.items()}
+        return {key: _value(key, value) if isinstance(value, str) else value for key, value in config_dict.items()}
 
     def _load_cmd_line(self) -> dict[str, Any]:
         given: dict[str, str] = {}
@@ -248,6 +251,16 @@ class DTLNSConfig(Config):
         return self.settings.prepares or issubclass(self.model_class, Council)
 
     @property
+    def refits(self) -> bool:
+        """Whether the run's model is trained on train and validation."""
+        return self["refit"] is not False
+
+    @property
+    def validates_first(self) -> bool:
+        """Whether validation chooses, by a model of its own, for how many epochs the run's model is trained."""
+        return self["refit"] is True
+
+    @property
     def model_name(self) -> str:
         """What finds the model's class in another process: its name, or `package.module:Class`."""
         cls = self.model_class
@@ -266,6 +279,8 @@ class DTLNSConfig(Config):
         for key in self._names_or_paths():
             if (value := given.get(key)) and Path(str(value)).exists():
                 given[key] = _resolved(value)
+        if given.get("init_from"):
+            given["init_from"] = _resolved(given["init_from"])
         given["data_path"] = _resolved(self.plain()["data_path"])
         given[f"{PREFIX}cache_dir"] = _resolved(cache_folder(self.settings.cache_dir))
         return given
@@ -309,6 +324,12 @@ def _with_text_keys(content: dict[Any, Any] | None, where: str) -> dict[str, Any
 
 def _resolved(path: Any) -> str:
     return str(Path(path).resolve())
+
+
+def _value(key: str, text: str) -> Any:
+    """What a text stands for; the text itself for a key whose values are texts, such as a revision called 429."""
+    found = _literal(text)
+    return found if found is None or isinstance(found, str) or key not in text_keys() else text
 
 
 def _literal(text: str) -> Any:

@@ -93,6 +93,12 @@ def _intervals(value: str | None) -> str | None:
     return value
 
 
+def _refit(value: Any) -> Any:
+    if not isinstance(value, bool) and not (isinstance(value, int) and value >= 1):
+        raise ValueError("must be True, False, or a number of epochs from 1")
+    return value
+
+
 def _path(value: Any) -> Any:
     if not isinstance(value, (str, os.PathLike)) or not str(value):
         raise ValueError("must be a path")
@@ -184,6 +190,9 @@ class _Values(_Strict):
     MAX_ITEM_LIST_LENGTH: Count
     benchmark_filename: Annotated[list[str], Field(min_length=3, max_length=3)] | None
     resume_from: FilePath | None
+    refit: Annotated[Any, AfterValidator(_refit)]
+    init_from: FilePath | None
+    init_new: Literal["neighbours", "random"]
     n_layers: Whole = 0  # some models have it
     nproc: Count = 1
 

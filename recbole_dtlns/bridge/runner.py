@@ -9,7 +9,7 @@ import json
 import logging
 import secrets
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from recbole.data.dataset import Dataset
 from recbole.utils import dict2str, get_local_time, init_seed
 
 from recbole_dtlns.bridge.config import DTLNSConfig
-from recbole_dtlns.bridge.data.dataset import hide_train_pairs, load_splits, numbering
+from recbole_dtlns.bridge.data.dataset import check_data_set, hide_train_pairs, load_splits, numbering
 from recbole_dtlns.bridge.data.item_fields import check_item_fields, described_train
 from recbole_dtlns.bridge.data.run_data import (
     RunData,
@@ -30,20 +30,30 @@ from recbole_dtlns.bridge.data.run_data import (
 from recbole_dtlns.bridge.models.capabilities import check_model
 from recbole_dtlns.bridge.models.council import Council
 from recbole_dtlns.bridge.models.memory import check_embeddings_fit, check_scores_fit
+from recbole_dtlns.bridge.refit import (
+    VALIDATED,
+    Chosen,
+    carry_validated,
+    check_refit,
+    stages_begun,
+    train_and_validation,
+)
 from recbole_dtlns.bridge.run_log import open_log, shows_bars
 from recbole_dtlns.bridge.serving.kept_data import KeptData
 from recbole_dtlns.bridge.teacher import make_teacher
 from recbole_dtlns.bridge.training.checkpoint import SETTINGS, Provenance
 from recbole_dtlns.bridge.training.sampling import make_sampling
 from recbole_dtlns.bridge.training.trainer import DTLNSTrainerMixin, build_trainer
+from recbole_dtlns.bridge.warm_start import WarmStart
 from recbole_dtlns.compat import quiet_recbole
 from recbole_dtlns.data.interactions import TrainInteractions
-from recbole_dtlns.data.item_sets import Observed
+from recbole_dtlns.data.item_sets import Observed, PairSet
 from recbole_dtlns.errors import CheckpointError, ConfigError
 from recbole_dtlns.guidance.contract import Guidance
 from recbole_dtlns.methods import Task
 from recbole_dtlns.methods.table import guide
 from recbole_dtlns.preparation import Preparation
+from recbole_dtlns.settings.checks import check_given_files
 from recbole_dtlns.storage.whole_files import write_file
 
 logger = logging.getLogger("recbole_dtlns")
@@ -80,32 +90,61 @@ def run_recbole_dtlns(
 
     Returns:
         RecBole's result: `best_valid_score`, `valid_score_bigger`, `best_valid_result`, `test_result`; and
-        `protocol`, `leaking`, `run_folder`.
+        `protocol`, `leaking`, `run_folder`. Of a run that refits, `test_result` is None, as the model that validation
+        chose is not measured on test, and `refit` holds what is: `epochs`, `train_pairs` (validation's among them) and
+        `test_result`.
 
     Raises:
         DTLNSError: wrong settings, data or installation; raised before training starts.
     """
-    run = assemble_run(DTLNSConfig(model, dataset, config_file_list, config_dict, arguments))
-    config, trainer = run.config, run.trainer
-    bars = shows_bars(config)
-    best_score, best_result = run.fit(saved=saved, show_progress=bars)
-    test_result = trainer.evaluate(run.data.test_loader, load_best_model=saved, show_progress=bars)
+    config = DTLNSConfig(model, dataset, config_file_list, config_dict, arguments)
+    check_refit(config, saved)
+    run, bars = assemble_run(config), shows_bars(config)
+    score: float | None
+    score, metrics = run.fit(saved=saved, show_progress=bars)
+    if config.validates_first and run.chosen is None:
+        splits, folder = run.splits, run.folder.parent
+        del run  # its model makes room for the next
+        run = assemble_refit(config, splits, folder)
+        run.fit(saved=saved, show_progress=bars)
+    if run.chosen is not None:
+        score, metrics = run.chosen.score, run.chosen.metrics
+    test_result = run.trainer.evaluate(run.data.test_loader, load_best_model=saved, show_progress=bars)
     result = {
-        "best_valid_score": best_score,
+        "best_valid_score": score,
         "valid_score_bigger": config["valid_metric_bigger"],
-        "best_valid_result": best_result,
-        "test_result": test_result,
+        "best_valid_result": metrics,
+        "test_result": test_result if run.chosen is None else None,
         "protocol": config.settings.protocol,
         "leaking": config.settings.leaking,
         "run_folder": str(run.folder),
     }
+    if run.chosen is not None:
+        pairs = len(run.data.train_loader._dataset)
+        result["refit"] = {"epochs": run.chosen.epochs, "train_pairs": pairs, "test_result": test_result}
     write_file(run.folder / "result.json", json.dumps(result, indent=2, default=float), "checkpoint_dir")
     mark = "LEAKING " if config.settings.leaking else ""
-    logger.info("%sbest valid: %s", mark, dict2str(best_result or {}))
-    logger.info("%stest result: %s", mark, dict2str(test_result or {}))
+    logger.info("%sbest valid: %s", mark, dict2str(metrics or {}))
+    of_refit = "" if run.chosen is None else f" of the refit on train and validation, {run.chosen.epochs} epochs"
+    logger.info("%stest result%s: %s", mark, of_refit, dict2str(test_result or {}))
     if queue is not None:
         queue.put(result)
     return result
+
+
+@dataclass(frozen=True)
+class Splits:
+    """The data of a run.
+
+    Attributes:
+        whole: the data set.
+        parts: its clean train, validation and test parts.
+        hidden: train pairs that `dtlns_hide_train` keeps from the run.
+    """
+
+    whole: Dataset
+    parts: list[Dataset]
+    hidden: Observed
 
 
 @dataclass(frozen=True)
@@ -115,20 +154,32 @@ class Run:
     Attributes:
         config: its resolved configuration.
         folder: where its files go.
-        data: its loaders.
-        parts: the clean train, validation and test parts of the data set.
-        hidden: train pairs that `dtlns_hide_train` keeps from it.
+        splits: the data set.
+        data: its loaders; a refit has none of validation.
         guidance: what the method tells training; None where the settings ask for nothing.
         trainer: holds the model.
+        chosen: for how long a refit trains; None for a run on train alone.
+        learnt_before: pairs that the model of `init_from` learnt from, and that are not in train.
     """
 
     config: DTLNSConfig
     folder: Path
+    splits: Splits
     data: RunData
-    parts: list[Dataset]
-    hidden: Observed
     guidance: Guidance | None
     trainer: DTLNSTrainerMixin
+    learnt_before: PairSet
+    chosen: Chosen | None = None
+
+    @property
+    def parts(self) -> list[Dataset]:
+        """The clean train, validation and test parts of the data set."""
+        return self.splits.parts
+
+    @property
+    def hidden(self) -> Observed:
+        """Train pairs that `dtlns_hide_train` keeps from the run."""
+        return self.splits.hidden
 
     @property
     def preparation(self) -> Preparation | None:
@@ -156,7 +207,8 @@ class Run:
             DivergedError: the loss became NaN or infinite.
         """
         if saved:
-            KeptData.of(self.config.model_name, self.data.model_dataset, self.parts, self.hidden).write(self.folder)
+            given = (self.config.model_name, self.data.model_dataset, self.parts, self.hidden, self.learnt_before)
+            KeptData.of(*given).write(self.folder)
         train, valid = self.data.train_loader, self.data.valid_loader
         return self.trainer.fit(train, valid, saved=saved, show_progress=show_progress, callback_fn=after_evaluation)
 
@@ -165,36 +217,89 @@ class Run:
 def assemble_run(config: DTLNSConfig) -> Run:
     """Do all that comes before training: check, load, prepare, and make loaders, model and trainer.
 
+    Of a run that refits, it is the stage that is due: the one that validation watches, in the folder `validated` of the
+    run's, or the refit, where a run is continued that was at it.
+
     Raises:
         DTLNSError: wrong settings, data or installation.
     """
     check_settings(config)
+    validated, begun = stages_begun(config)
+    start = WarmStart.of(config)
     folder = _open_run_folder(config)
-    whole, parts, hidden = load_data(config)
+    splits = Splits(*load_data(config))
+    if start is not None:
+        start.check(config, splits.parts)
+    if config["refit"] is False:
+        return _assembled(config, splits, folder, validated)
+    if config.validates_first and begun is None:
+        _write_settings(config, folder / VALIDATED)
+        return _assembled(config, splits, folder / VALIDATED, validated)
+    if validated is not None:
+        carry_validated(validated, folder)
+    return assemble_refit(config, splits, folder, begun)
+
+
+@quiet_recbole()
+def assemble_refit(config: DTLNSConfig, splits: Splits, folder: Path, begun: Path | None = None) -> Run:
+    """Do all that comes before training on train and validation: prepare anew, and make everything anew.
+
+    Args:
+        config: of the run.
+        splits: the data set.
+        folder: of the run.
+        begun: a refit to go on with.
+
+    Raises:
+        DTLNSError: wrong settings or data; what validation chose is missing or damaged.
+    """
+    chosen = Chosen.of(config, folder)
+    logger.info("refit on train and validation: %d epochs", chosen.epochs)
+    init_seed(config["seed"], config["reproducibility"])
+    return _assembled(config, splits, folder, begun, chosen)
+
+
+def _assembled(
+    config: DTLNSConfig, splits: Splits, folder: Path, begun: Path | None, chosen: Chosen | None = None
+) -> Run:
+    parts = splits.parts if chosen is None else train_and_validation(splits.parts)
+    start = WarmStart.of(config)
     train = described_train(parts[0], config.settings.flat)
     guidance = _guide_if_asked(config, train, parts[0])
     if config.settings.active:
-        data = dtlns_run_data(config, whole, parts, train, guidance)
+        data = dtlns_run_data(config, splits.whole, parts, train, guidance)
     else:
-        data = plain_run_data(config, whole, parts)
+        data = plain_run_data(config, splits.whole, parts)
     # RecBole seeds again here, so the model starts equal whatever was drawn before.
     init_seed(config["seed"] + config["local_rank"], config["reproducibility"])
     network = config.model_class(config, data.model_dataset).to(config["device"])
+    before = Observed.none() if start is None else start.learnt_before(parts[0])
+    if start is not None:
+        start.give(network, parts[0])
     if isinstance(network, Council) and guidance is not None:
         network.take(guidance, parts[0])
     logger.info(network)
     own = config.settings
-    provenance = Provenance(train.fingerprint, numbering(parts[0]), own.protocol, own.leaking)
+    provenance = Provenance(
+        train.fingerprint,
+        numbering(parts[0]),
+        own.protocol,
+        own.leaking,
+        refit=chosen is not None,
+        learnt_more=len(before) > 0,
+    )
     sampling = make_sampling(config, parts[0], data.train_loader, guidance)
-    trainer = build_trainer(config, network, folder, sampling, provenance)
-    if config["resume_from"]:
+    trainer = build_trainer(config, network, folder, sampling, provenance, chosen.epochs if chosen else None)
+    if begun is not None:
         try:
-            trainer.resume_checkpoint(config["resume_from"])
+            trainer.resume_checkpoint(begun)
         except BaseException:
             trainer.tensorboard.close()
             raise
     warn_of_keys(config)
-    return Run(config, folder, data, parts, hidden, guidance, trainer)
+    if chosen is not None:
+        data = replace(data, valid_loader=None)
+    return Run(config, folder, splits, data, guidance, trainer, before, chosen)
 
 
 def prepare_only(
@@ -207,7 +312,8 @@ def prepare_only(
 ) -> Guidance | None:
     """Do what the method does before training and stop; None when the settings ask for no preparation.
 
-    The guidance of `dtlns` is a `Preparation`.
+    The guidance of `dtlns` is a `Preparation`. It is made from train; with a number of epochs as `refit`, from train
+    and validation.
     """
     return prepare_run(DTLNSConfig(model, dataset, config_file_list, config_dict, arguments))
 
@@ -218,6 +324,8 @@ def prepare_run(config: DTLNSConfig) -> Guidance | None:
     check_settings(config)
     _, parts, _ = load_data(config)
     warn_of_keys(config)
+    if config.refits and not config.validates_first:
+        parts = train_and_validation(parts)
     return _guide_if_asked(config, described_train(parts[0], config.settings.flat), parts[0])
 
 
@@ -229,7 +337,11 @@ def check_settings(config: DTLNSConfig) -> None:
     check_model(config.model_class, settings)
     check_negative_sampling(config, settings)
     check_valid_metric(config)
+    check_data_set(config)
     check_item_fields(config)
+    check_refit(config)
+    if config.settings.active or config.prepares:
+        check_given_files(config.settings)
     _check_resumed_run_exists(config)
     init_seed(config["seed"], config["reproducibility"])
     open_log(config)
@@ -286,10 +398,14 @@ def _open_run_folder(config: DTLNSConfig) -> Path:
     leak = "LEAKING-" if config.settings.leaking else ""
     name = f"{leak}{config['model']}-{config['dataset']}-{get_local_time()}-{secrets.token_hex(2)}"
     folder = Path(config["checkpoint_dir"]) / name
-    settings = yaml.safe_dump(config.plain(), sort_keys=True, allow_unicode=True)
-    write_file(folder / SETTINGS, settings, "checkpoint_dir")
+    _write_settings(config, folder)
     logger.info("run folder: %s (%s there holds every setting)", folder, SETTINGS)
     return folder
+
+
+def _write_settings(config: DTLNSConfig, folder: Path) -> None:
+    settings = yaml.safe_dump(config.plain(), sort_keys=True, allow_unicode=True)
+    write_file(folder / SETTINGS, settings, "checkpoint_dir")
 
 
 def load_data(config: DTLNSConfig) -> tuple[Dataset, list[Dataset], Observed]:
@@ -305,6 +421,12 @@ def load_data(config: DTLNSConfig) -> tuple[Dataset, list[Dataset], Observed]:
     if len(hidden):
         logger.warning("dtlns_hide_train: %d train pairs are hidden from this run, as an experiment", len(hidden))
     return dataset, parts, hidden
+
+
+def load_seeded(config: DTLNSConfig) -> tuple[Dataset, list[Dataset], Observed]:
+    """The data as a run of this configuration has them, for whoever looks at them and does not run."""
+    init_seed(config["seed"], config["reproducibility"])
+    return load_data(config)
 
 
 def _guide_if_asked(config: DTLNSConfig, train: TrainInteractions, train_dataset: Dataset) -> Guidance | None:

@@ -21,7 +21,7 @@ from recbole.sampler import Sampler
 from recbole.trainer import trainer as recbole_trainer
 from recbole.utils import get_trainer, init_seed
 
-from recbole_dtlns.bridge.config import DTLNSConfig
+from recbole_dtlns.bridge.config import OF_ONE_RUN, DTLNSConfig
 from recbole_dtlns.bridge.data.dataset import DTLNSDataset, numbering
 from recbole_dtlns.bridge.models.memory import check_embeddings_fit
 from recbole_dtlns.bridge.repairs.reproducibility import reproducible_training
@@ -112,7 +112,7 @@ class RecBoleTeacher(Teacher):
     def inputs(self) -> dict[str, Any]:
         config = self._run_config(data_path=".")
         # Where files lie and what is printed does not change the result.
-        incidental = ("data_path", "checkpoint_dir", "show_progress", "device", "gpu_id", "state")
+        incidental = ("data_path", "checkpoint_dir", "show_progress", "device", "gpu_id", "state", *OF_ONE_RUN)
         given = config.external_config_dict.keys()
         resolved = {
             key: value
@@ -224,6 +224,11 @@ class CheckpointTeacher(Teacher):
                 f"{self.path} numbers users and items otherwise than this run, so its weights would belong to others: "
                 "the files of the data set were reordered, or hold other validation or test pairs"
             )
+        if origin.learnt_more:
+            raise CheckpointError(
+                f"{self.path} began with a model (init_from) that had learnt pairs which are not in this run's train "
+                "part: they could be in validation or test. Train the teacher without init_from"
+            )
         if origin.leaking:
             raise CheckpointError(f"{self.path} comes from a run of the leaking protocol 'authors'; it cannot teach")
         if origin.chosen_on_validation:
@@ -232,7 +237,7 @@ class CheckpointTeacher(Teacher):
         own_keys = {
             key: value
             for key, value in saved.config.items()
-            if not key.startswith("dtlns_") and key not in ("gpu_id", "use_gpu", "resume_from")
+            if not key.startswith("dtlns_") and key not in ("gpu_id", "use_gpu", "resume_from", *OF_ONE_RUN)
         }
         own_keys |= {"dtlns_preset": "off", "data_path": ".", "checkpoint_dir": tempfile.gettempdir()}
         with _no_tensorboard(), quiet_recbole():

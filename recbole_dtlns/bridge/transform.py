@@ -67,7 +67,12 @@ class DTLNSTransform:
                 raise ConfigError(f"{key} is given twice, with the prefix {PREFIX} and without it: leave one out")
             given[name] = value
         given = under_new_names(given, "DTLNSTransform")
-        of_preset = preset_values(str(given.get(f"{PREFIX}preset", "clean")))
+        preset = given.setdefault(f"{PREFIX}preset", "clean")
+        if preset is False:  # as YAML reads a bare off
+            preset = given[f"{PREFIX}preset"] = "off"
+        if not isinstance(preset, str):
+            raise ConfigError(f"{PREFIX}preset: must be the name of a preset, not {preset!r}")
+        of_preset = preset_values(preset)
         self._take(DTLNSSettings.from_config({**of_preset, **given}))
 
     @classmethod
@@ -96,7 +101,10 @@ class DTLNSTransform:
             )
         wanted = settings.relabel_add or settings.relabel_exclude or settings.reads_trees
         if not (settings.method_class.guides and wanted):
-            raise ConfigError("these settings ask for no preparation, so there is nothing to transform")
+            raise ConfigError(
+                f"these settings (dtlns_preset: {settings.preset}) ask for no preparation, so there is "
+                "nothing to transform"
+            )
         self.settings = settings
         self._fitted: tuple[Dataset, Guidance] | None = None
         self._codes: dict[str, TreeCodes] = {}

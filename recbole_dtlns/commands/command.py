@@ -22,6 +22,7 @@ class Command:
         add_options: its own options.
         takes_settings: whether RecBole's flags may follow, one per setting.
         needs_recbole: whether RecBole must be there.
+        keys: paragraphs of its help on the settings that matter most to it.
     """
 
     purpose: str
@@ -29,6 +30,7 @@ class Command:
     add_options: Callable[[argparse.ArgumentParser], None] = _no_options
     takes_settings: bool = True
     needs_recbole: bool = True
+    keys: tuple[str, ...] = ()
 
 
 class RunArguments(TypedDict):

@@ -12,10 +12,12 @@ from recbole_dtlns import __version__, compat
 from recbole_dtlns.commands import (
     audit,
     compare,
+    completion,
     convert,
     demo,
     doctor,
     embeddings,
+    explain,
     export,
     judge,
     keys,
@@ -34,6 +36,7 @@ COMMANDS: dict[str, Command] = {
     "train": train.COMMAND,
     "recommend": recommend.COMMAND,
     "embeddings": embeddings.COMMAND,
+    "explain": explain.COMMAND,
     "prepare": prepare.COMMAND,
     "judge": judge.COMMAND,
     "export": export.COMMAND,
@@ -44,6 +47,7 @@ COMMANDS: dict[str, Command] = {
     "report": report.COMMAND,
     "convert": convert.COMMAND,
     "keys": keys.COMMAND,
+    "completion": completion.COMMAND,
     "doctor": doctor.COMMAND,
     "demo": demo.COMMAND,
 }
@@ -94,7 +98,7 @@ def _parser() -> tuple[argparse.ArgumentParser, dict[str, list[str]]]:
             name,
             help=command.purpose,
             description=command.purpose,
-            epilog=_RUN_OPTIONS if command.takes_settings else None,
+            epilog="\n\n".join([_RUN_OPTIONS, *command.keys]) if command.takes_settings else None,
             formatter_class=argparse.RawDescriptionHelpFormatter,
             allow_abbrev=False,
         )
@@ -106,6 +110,18 @@ def _parser() -> tuple[argparse.ArgumentParser, dict[str, list[str]]]:
         command.add_options(own)
         options[name] = [option.removeprefix("--") for option in own._option_string_actions if option not in known]
     return parser, options
+
+
+def options_of(command: Command) -> list[str]:
+    """A command's own options, as they are written; those that take a value end in =."""
+    parser = argparse.ArgumentParser(add_help=False)
+    command.add_options(parser)
+    return [
+        name + ("" if action.nargs == 0 else "=")
+        for action in parser._actions
+        for name in action.option_strings
+        if name.startswith("--")
+    ]
 
 
 def _refuse_mistyped_options(command: str, settings: Sequence[str], options: Sequence[str]) -> None:

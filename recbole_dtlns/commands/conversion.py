@@ -137,6 +137,9 @@ def convert(
         "next, what the stages before training say of this data, and a comparison of methods on it:",
         f"recbole-dtlns prepare --model=LightGCN {given}",
         f"recbole-dtlns compare methods {given}",
+        "then a model, and what it recommends to every user (RUN: the run folder that train prints last):",
+        f"recbole-dtlns train --model=LightGCN {given}",
+        "recbole-dtlns recommend RUN --output=recommendations.tsv",
     ]
     return Conversion(lines)
 

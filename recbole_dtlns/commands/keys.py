@@ -11,7 +11,11 @@ from recbole_dtlns.commands.command import Command
 def _add_options(parser: argparse.ArgumentParser) -> None:
     """What is asked about, and in which form the answer comes."""
     parser.add_argument(
-        "about", nargs="?", help="a component (srns), a kind of them (sampler), or a part of keys' names; default: all"
+        "about",
+        nargs="?",
+        metavar="WORD",
+        help="a component (srns), a kind of them (sampler), a part of keys' names, or else of their meanings; "
+        "default: all keys",
     )
     parser.add_argument(
         "--format",
@@ -33,7 +37,7 @@ def _run(given: argparse.Namespace) -> int:
 
 
 COMMAND = Command(
-    "print every setting with its type, default and meaning, those of plug-ins included",
+    "print every setting with its type, default, meaning and what presets make of it, those of plug-ins included",
     _run,
     _add_options,
     takes_settings=False,

@@ -39,6 +39,11 @@ class PairSet:
         keys = keys[np.append(True, keys[1:] != keys[:-1])]
         return cls(keys // width, keys % width)
 
+    @classmethod
+    def none(cls) -> Self:
+        """No pair."""
+        return cls.of(np.array([]), np.array([]))
+
     def __len__(self) -> int:
         return len(self.users)
 

@@ -2,11 +2,13 @@
 
 from recbole_dtlns.preparation.pipeline import (
     Preparation,
+    Recalled,
     ask,
     judge_question,
     keys_read,
     prepare,
     prepare_on,
+    recall,
     rehearse,
     stage_versions,
     workbench,
@@ -14,11 +16,13 @@ from recbole_dtlns.preparation.pipeline import (
 
 __all__ = [
     "Preparation",
+    "Recalled",
     "ask",
     "judge_question",
     "keys_read",
     "prepare",
     "prepare_on",
+    "recall",
     "rehearse",
     "stage_versions",
     "workbench",

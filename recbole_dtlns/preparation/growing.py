@@ -28,7 +28,7 @@ class StructureVectors(Stage):
 
         prefix = "structure_"
 
-        dim: int = Field(32, ge=1)
+        dim: int = Field(32, ge=1, le=4096)
         """Eigenvectors of the item graph that the structure tree is built from."""
         neighbours: Annotated[int, SharedKey("graph_neighbours")] = Field(structure.NEIGHBOURS, ge=1)
         """Strongest edges that every item keeps in the item graph."""

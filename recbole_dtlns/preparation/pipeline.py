@@ -11,6 +11,7 @@ import numpy as np
 
 from recbole_dtlns.data.interactions import TrainInteractions
 from recbole_dtlns.data.item_sets import JudgedPairs
+from recbole_dtlns.errors import ArtefactError
 from recbole_dtlns.guidance.contract import Guidance
 from recbole_dtlns.guidance.relabelling import Relabelling
 from recbole_dtlns.judges.contract import Question, Rehearsal, Verdicts
@@ -24,7 +25,7 @@ from recbole_dtlns.preparation.rehearsing import Rehearsing
 from recbole_dtlns.preparation.relabelling import Relabelled
 from recbole_dtlns.preparation.stage import Done, StoreConfig, Workbench
 from recbole_dtlns.preparation.teaching import Teaching
-from recbole_dtlns.storage.artefact_store import Artefact
+from recbole_dtlns.storage.artefact_store import Artefact, KeptArtefacts, cache_folder
 from recbole_dtlns.teachers.contract import Candidates, Teacher
 from recbole_dtlns.trees import build
 from recbole_dtlns.trees.item_tree import ItemTree
@@ -95,7 +96,7 @@ def prepare_on(bench: Workbench, flat: Mapping[str, Any], train: TrainInteractio
     """`prepare` on a bench that is set up for it, for methods with stages of their own after these."""
     asking, judging = Asking.from_flat(flat, teacher), Judging.from_flat(flat)
     for read in (*asking.stages(), judging.judge, Encoding.from_flat(flat).encoder):
-        read.config.check_files()
+        read.check_files()
     question, item_vectors = asking.put(bench)
     candidates, verdicts = question.candidates, judging.run(bench, asking, question)
     relabelled = Relabelled.from_flat(flat).run(bench, candidates, verdicts)
@@ -113,6 +114,53 @@ def prepare_on(bench: Workbench, flat: Mapping[str, Any], train: TrainInteractio
         item_vectors=item_vectors,
         done=tuple(bench.done.values()),
     )
+
+
+@dataclass(frozen=True)
+class Recalled:
+    """What was prepared before, looked up.
+
+    Attributes:
+        question: as it was put to the judge.
+        item_vectors: of the train items by teacher, float32 [n_items, d].
+        verdicts, relabelling: None where these are not to be had without asking the judge.
+        missing: what is not there, in sentences.
+    """
+
+    question: Question
+    item_vectors: Mapping[str, np.ndarray]
+    verdicts: Verdicts | None
+    relabelling: Relabelling | None
+    missing: tuple[str, ...] = ()
+
+
+def recall(flat: Mapping[str, Any], train: TrainInteractions, teacher: Teacher) -> Recalled:
+    """What `prepare` kept for the same arguments. Nothing is computed, and no language model is asked.
+
+    Raises:
+        ArtefactError: teacher, candidates or trees are no longer there.
+    """
+    store = StoreConfig.from_flat(flat)
+    kept = KeptArtefacts(cache_folder(store.cache_dir), store.refuse_damaged)
+    bench = Encoding.from_flat(flat).run(Workbench(train, kept))
+    asking, judging = Asking.from_flat(flat, teacher), Judging.from_flat(flat)
+    question = asking.run(bench)
+    vectors = {
+        name.removeprefix("teacher ") if name != "teacher" else str(flat["teacher"]): one.artefact.arrays[
+            "item_vectors"
+        ]
+        for name, one in bench.done.items()
+        if "item_vectors" in one.artefact.arrays
+    }
+    if judging.judge.keeps_verdicts:
+        why = f"the judge '{flat['judge']}' keeps its verdicts by itself, and they are not looked up here"
+        return Recalled(question, vectors, None, None, (why,))
+    try:
+        verdicts = judging.run(bench, asking, question)
+        relabelled = Relabelled.from_flat(flat).run(bench, question.candidates, verdicts)
+    except ArtefactError as error:
+        return Recalled(question, vectors, None, None, (str(error),))
+    return Recalled(question, vectors, verdicts, relabelled)
 
 
 def ask(flat: Mapping[str, Any], train: TrainInteractions, teacher: Teacher, show_progress: bool = False) -> Question:

@@ -15,6 +15,7 @@ from recbole_dtlns.studies.compare.comparison import Comparison, Row
 from recbole_dtlns.studies.compare.explanation import Explanation, Relabelled
 from recbole_dtlns.studies.compare.tables import (
     ABOUT_MARGINS,
+    ABOUT_REFITS,
     VALIDATION_ALONE,
     about_seeds,
     about_tests,
@@ -22,6 +23,7 @@ from recbole_dtlns.studies.compare.tables import (
     main_metric,
     margins_table,
     pairs_table,
+    refits_table,
     results_table,
 )
 
@@ -159,6 +161,10 @@ def _further_tests(here: Comparison) -> Iterator[str]:
     if here.chosen:
         yield "<h3>Test, of what validation chose</h3>"
         yield table(*chosen_table(here.chosen, names))
+    if here.refits:
+        yield "<h3>Refitted on train and validation: no part of the comparison above</h3>"
+        yield f"<p class='warning'>{ABOUT_REFITS}.</p>"
+        yield table(*refits_table(here, names))
 
 
 def _sweeps(rows: Sequence[Row], main: str, drawn: Drawn) -> Iterator[str]:

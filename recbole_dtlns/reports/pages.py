@@ -34,7 +34,7 @@ h2 {{ margin-top: 2.5rem; }}
 @media (max-width: 600px) {{ th, td {{ padding: .3rem .4rem; }} .numbers td:first-child {{ min-width: 6rem; }} }}
 .warning {{ border-left: 4px solid #c00; padding-left: .8rem; }}
 </style>
-<script>{plotly}</script>
+{plotly}
 </head>
 <body>
 <h1>{title}</h1>
@@ -44,14 +44,16 @@ h2 {{ margin-top: 2.5rem; }}
 """
 
 
-def page(title: str, body: str) -> str:
+def page(title: str, body: str, figures: bool = True) -> str:
     """A page that needs nothing but itself.
 
     Args:
         title: plain text.
         body: HTML; figures by `draw`, tables by `table`.
+        figures: whether it has any; a page of text is a thousandth as large.
     """
-    return _PAGE.format(title=html.escape(title), plotly=get_plotlyjs(), body=body)
+    plotly = f"<script>{get_plotlyjs()}</script>" if figures else ""
+    return _PAGE.format(title=html.escape(title), plotly=plotly, body=body)
 
 
 def draw(figure: go.Figure, name: str, height: int = 480, least: int = 0) -> str:

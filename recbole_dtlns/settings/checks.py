@@ -92,6 +92,22 @@ def _check_chosen(settings: DTLNSSettings) -> None:
             config.from_flat(settings.flat, name)
 
 
+def check_given_files(settings: DTLNSSettings) -> None:
+    """Refuse files that the run would read and cannot use, before any work.
+
+    Raises:
+        DataError: the message says what a file should hold, and what is wrong with it.
+    """
+    for stage in STAGES.values():
+        stage.from_flat(settings.flat).check_files()
+    for table, name in chosen_components(settings):
+        config = config_of(table.get(name))
+        if config is not None:
+            config.from_flat(settings.flat, name).check_files()
+    if has_text(settings):  # an encoder that has its vectors from a file looks into it, too
+        ENCODERS.make(settings.flat["text_encoder"], settings.flat).check_files()
+
+
 def has_text(settings: DTLNSSettings) -> bool:
     """Whether there is something that items say, or there are vectors of it."""
     encoder = ENCODERS.get(settings.flat["text_encoder"])

@@ -183,6 +183,12 @@ def keys_of(readers: Iterable[Owner]) -> dict[str, Key]:
     return found
 
 
+def text_keys() -> frozenset[str]:
+    """The keys, with `dtlns_`, whose values are texts, so that a number given to them is one too."""
+    texts = (str, str | None)
+    return frozenset(PREFIX + name for name, key in keys_of(owners()).items() if key.field.annotation in texts)
+
+
 def _agree(first: FieldInfo, second: FieldInfo) -> bool:
     """Whether two fields can share a key; one without a default takes the other's."""
     *kind, default = _form(first)

@@ -39,10 +39,11 @@ from recbole_dtlns.preparation.rehearsing import Rehearsing
 from recbole_dtlns.preparation.relabelling import Relabelled
 from recbole_dtlns.preparation.stage import StoreConfig
 from recbole_dtlns.preparation.teaching import GivenCandidates, Teaching
-from recbole_dtlns.registry import Registry, nearest
+from recbole_dtlns.registry import Registry, nearest_ones
 from recbole_dtlns.settings import groups
 from recbole_dtlns.settings.judge_and_engine import engine_apart
 from recbole_dtlns.settings.owners import Key, Owner, keys_of, owners, owners_in
+from recbole_dtlns.settings.presets import changed_by_presets
 from recbole_dtlns.settings.renamed import under_new_names
 from recbole_dtlns.teachers.by_recbole import SavedConfig, TrainedConfig
 from recbole_dtlns.teachers.table import TEACHERS
@@ -83,6 +84,13 @@ SECTIONS = (
             "line, --allow_unknown_keys is enough.",
             "resume_from: ~                  # (str) Run folder, or a checkpoint in it, to continue: best.pth or "
             "last.pth (exact: 2 + 3 epochs equal 5).",
+            "refit: False                    # (bool or int) True: once validation has chosen the epoch, prepare and "
+            "train anew on train and validation for as many epochs; test is read of that model alone. A number: do so "
+            "for so many epochs of epochs, without validating first.",
+            "init_from: ~                    # (str) Run folder whose model training begins with, on data that have "
+            "grown since: users and items are matched by token.",
+            "init_new: neighbours            # (str) With init_from, what the vectors of new users and items begin "
+            "with: neighbours (the mean of those that they share train pairs with), random (what the model draws).",
         ),
     ),
     Section(
@@ -157,26 +165,36 @@ def text_reference(about: str | None = None) -> str:
     """Keys with their types, defaults, owners and meanings, those of other packages' components included.
 
     Args:
-        about: a component, a kind of components, or a part of keys' names; None for all keys.
+        about: a component, a kind of components, a part of keys' names, or else words of their meanings; None for all
+            keys.
 
     Raises:
-        UnknownNameError: there is no such key, component or kind.
+        UnknownNameError: nothing is called so, nor speaks of it; the message names what is like it.
     """
-    keys = keys_of(owners())
+    keys = every = keys_of(owners())
     if about is not None:
         about = _under_its_new_name(about)
         found = {name: key for name, key in keys.items() if _is_read_by(key, about)}
         if not found and any(owner.name == about for owner in owners()):
             raise UnknownNameError(f"'{about}' has no keys of its own. All keys: recbole-dtlns keys")
-        found = found or {name: key for name, key in keys.items() if about.removeprefix(PREFIX) in name}
+        asked = about.removeprefix(PREFIX)
+        named = [name for name in keys if asked in name]
+        found = found or {name: keys[name] for name in sorted(named, key=lambda name: name != asked)}
+        found = found or {name: key for name, key in keys.items() if about.lower() in meaning_of(key).lower()}
         if not found:
             with_keys = dict.fromkeys(owner.name for key in keys.values() for owner, _ in key.owners if owner.name)
             known = [*(PREFIX + name for name in keys), *with_keys]
             raise UnknownNameError(
-                f"there is no key, and no component with keys, called '{about}'.{nearest(about, known, PREFIX)}"
+                f"there is no key, and no component with keys, called '{about}'.{nearest_ones(about, known, PREFIX)}"
             )
         keys = found
-    return "\n".join(f"{_head(key)}\n    {meaning_of(key)}" for key in keys.values())
+    changed = changed_by_presets({PREFIX + name: key.plain_default for name, key in every.items()})
+    return "\n".join(_entry(key, changed.get(PREFIX + key.name, [])) for key in keys.values())
+
+
+def _entry(key: Key, changed: list[str]) -> str:
+    presets = [f"    presets: {'; '.join(changed)}"] if changed else []
+    return "\n".join([_head(key), f"    {meaning_of(key)}", *presets])
 
 
 def _under_its_new_name(about: str) -> str:

@@ -85,9 +85,7 @@ class ArtefactStore:
             ArtefactError: the folder cannot be written, the disk is full, or (with `refuse_damaged`)
                 the stored file does not match its checksum.
         """
-        key_inputs = {"format": _FORMAT, "stage": stage, "version": version, "inputs": dict(inputs)}
-        key = hashlib.sha256(canonical_json(key_inputs)).hexdigest()[:32]
-        path = self.root / stage / f"{key}.safetensors"
+        key_inputs, path = self._place(stage, version, inputs)
         found = self._load(path, key_inputs)
         if found is not None:
             return found
@@ -97,6 +95,11 @@ class ArtefactStore:
                 return found
             arrays, facts = build()
             return self._write(path, key_inputs, arrays, facts)
+
+    def _place(self, stage: str, version: int, inputs: Mapping[str, Any]) -> tuple[dict[str, Any], Path]:
+        key_inputs = {"format": _FORMAT, "stage": stage, "version": version, "inputs": dict(inputs)}
+        key = hashlib.sha256(canonical_json(key_inputs)).hexdigest()[:32]
+        return key_inputs, self.root / stage / f"{key}.safetensors"
 
     def _load(self, path: Path, key_inputs: dict[str, Any]) -> Artefact | None:
         try:
@@ -142,6 +145,24 @@ class ArtefactStore:
         except OSError as error:
             raise ArtefactError(_reason(error, path.parent, "write")) from error
         return FileLock(path.with_suffix(".lock"))
+
+
+class KeptArtefacts(ArtefactStore):
+    """A store that only gives what is there: for whoever looks at results, and must not compute them."""
+
+    def get_or_build(
+        self, stage: str, version: int, inputs: Mapping[str, Any], build: Callable[[], tuple[Arrays, Facts]]
+    ) -> Artefact:
+        """The artefact of `stage` for `inputs`.
+
+        Raises:
+            ArtefactError: it is not there, or damaged.
+        """
+        key_inputs, path = self._place(stage, version, inputs)
+        found = self._load(path, key_inputs)
+        if found is None:
+            raise ArtefactError(f"{self.root} holds no {stage} of these pairs and settings, or a damaged one")
+        return found
 
 
 def _checksum(key_inputs: dict[str, Any], arrays: Arrays, facts: Facts) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from typing import Annotated, Any, Literal
 
@@ -13,17 +12,16 @@ from pydantic import Field
 from recbole_dtlns.components import ComponentConfig, SharedKey
 from recbole_dtlns.data.co_occurrence import Weigh, strongest_items
 from recbole_dtlns.data.interactions import TrainInteractions
+from recbole_dtlns.errors import ConfigError
 from recbole_dtlns.numerics.dense_algebra import positive_definite_inverse
 from recbole_dtlns.numerics.factors import column_factors
 from recbole_dtlns.teachers.contract import Teacher
-from recbole_dtlns.teachers.memory import refuse_beyond_memory
-
-logger = logging.getLogger("recbole_dtlns")
+from recbole_dtlns.teachers.memory import refuse_beyond_memory, say_once
 
 Dimension = Annotated[
     int,
     SharedKey("teacher_dim"),
-    Field(ge=1, description="Length of the item vectors where the teacher has none of its own."),
+    Field(ge=1, le=4096, description="Length of the item vectors where the teacher has none of its own."),
 ]
 Precision = Literal["double", "single"]
 
@@ -76,9 +74,9 @@ class EASE(Teacher):
         """Fit in closed form.
 
         Raises:
-            ConfigError: the items x items matrix does not fit the free memory.
+            ConfigError: the items x items matrix does not fit the free memory, or rounding would lose the L2 weight.
         """
-        weights = _whole_ridge(train, "EASE", self.config.precision, lambda users: np.full(len(users), self.config.reg))
+        weights = _whole_ridge(self, train, self.config.precision, lambda users: np.full(len(users), self.config.reg))
         return ItemWeightTeacher(train, weights, self.config.dimension)
 
 
@@ -112,34 +110,65 @@ class EDLAE(Teacher):
         """Fit in closed form.
 
         Raises:
-            ConfigError: the items x items matrix does not fit the free memory.
+            ConfigError: the items x items matrix does not fit the free memory, or rounding would lose the L2 weight.
         """
         odds = self.config.dropout / (1 - self.config.dropout)
-        ridge = _whole_ridge(train, "EDLAE", self.config.precision, lambda users: self.config.reg + odds * users)
+        ridge = _whole_ridge(self, train, self.config.precision, lambda users: self.config.reg + odds * users)
         return ItemWeightTeacher(train, ridge, self.config.dimension)
 
 
 def _whole_ridge(
-    train: TrainInteractions, name: str, precision: str, ridge: Callable[[np.ndarray], np.ndarray]
+    teacher: Teacher, train: TrainInteractions, precision: str, ridge: Callable[[np.ndarray], np.ndarray]
 ) -> np.ndarray:
     """Every item's ridge regression on all others, float32 [n_items, n_items] with a diagonal of zeros.
 
     Args:
+        teacher: which, for messages.
         train: the train interactions.
-        name: of the teacher, for messages.
         precision: double or single.
         ridge: what is added to the diagonal of X^T X, from every item's number of users.
     """
+    name = type(teacher).__name__
     kind = np.float64 if precision == "double" else np.float32
     needed = 3 * kind(0).itemsize * train.n_items**2
     refuse_beyond_memory(name, train, needed)
-    logger.info("fitting %s on %d items, about %.1f GiB", name, train.n_items, needed / 2**30)
+    say_once(teacher, name, train, needed)
     gram = (train.matrix.T @ train.matrix).toarray().astype(kind, copy=False)
-    gram[np.diag_indices_from(gram)] += ridge(gram.diagonal())
-    weights = positive_definite_inverse(gram)
+    users = gram.diagonal().copy()
+    added = ridge(users)
+    refuse_lost_ridge(name, float(added.min()), float(users.max()), kind)
+    gram[np.diag_indices_from(gram)] += added
+    try:
+        weights = positive_definite_inverse(gram)
+    except np.linalg.LinAlgError as error:
+        raise ConfigError(
+            f"{name} cannot be solved: its L2 weight of {added.min():g} is too small beside items of up to "
+            f"{users.max():.0f} users; raise dtlns_teacher_{name.lower()}_reg"
+        ) from error
     weights /= -np.diag(weights)
     np.fill_diagonal(weights, 0.0)
     return weights.astype(np.float32, copy=False)
+
+
+def refuse_lost_ridge(name: str, ridge: float, users: float, kind: type[np.floating[Any]]) -> None:
+    """Refuse an L2 weight that rounding loses: what it should keep from being singular may then be so.
+
+    Args:
+        name: of the teacher, for messages.
+        ridge: the least that is added to the diagonal of X^T X.
+        users: the most users of an item.
+        kind: of the numbers that are computed with.
+
+    Raises:
+        ConfigError: the message says what would be enough.
+    """
+    least = float(np.finfo(kind).eps) * users
+    if ridge < least:
+        raise ConfigError(
+            f"the L2 weight of {name} is {ridge:g}, which rounding loses beside an item of {users:.0f} users: set "
+            f"dtlns_teacher_{'ridge' if name == 'NeighbourRidge' else name.lower()}_reg to {least:.1g} or more; values "
+            "of use lie between 1 and 10,000"
+        )
 
 
 class ItemKNN(Teacher):

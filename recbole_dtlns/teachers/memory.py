@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+import logging
+from weakref import WeakSet
+
 import psutil
 
 from recbole_dtlns.data.interactions import TrainInteractions
 from recbole_dtlns.errors import ConfigError
+from recbole_dtlns.teachers.contract import Teacher
+
+logger = logging.getLogger("recbole_dtlns")
+
+_SAID: WeakSet[Teacher] = WeakSet()
 
 
 def refuse_beyond_memory(teacher: str, train: TrainInteractions, needed: int) -> None:
@@ -26,3 +34,17 @@ def refuse_beyond_memory(teacher: str, train: TrainInteractions, needed: int) ->
             f"{free / 2**30:.2g} GiB that are free; set dtlns_teacher: NeighbourRidge, which holds some weights per "
             "item only and ranks about as well"
         )
+
+
+def say_once(teacher: Teacher, what: str, train: TrainInteractions, needed: int) -> None:
+    """Log what a teacher is about to do and the memory it takes, the first time: rehearsals fit it again on less.
+
+    Args:
+        teacher: which.
+        what: its name and size.
+        train: what it is fitted on.
+        needed: bytes, at their peak.
+    """
+    if teacher not in _SAID:
+        _SAID.add(teacher)
+        logger.info("fitting %s on %d items, about %.1f GiB", what, train.n_items, needed / 2**30)

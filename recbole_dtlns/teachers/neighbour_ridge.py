@@ -13,7 +13,7 @@ from recbole_dtlns.components import ComponentConfig
 from recbole_dtlns.data.co_occurrence import MAX_HISTORY, cut_histories, strongest_items
 from recbole_dtlns.data.interactions import TrainInteractions
 from recbole_dtlns.numerics.dense_algebra import side_by_side
-from recbole_dtlns.teachers.closed_form import Dimension, ItemWeightTeacher, cosine
+from recbole_dtlns.teachers.closed_form import Dimension, ItemWeightTeacher, cosine, refuse_lost_ridge
 from recbole_dtlns.teachers.contract import Teacher
 
 # A group of items is worked on at a time, whichever bound it meets first. Calls of SciPy cost more than the work on one
@@ -58,7 +58,13 @@ class NeighbourRidge(Teacher):
     def fit(
         self, train: TrainInteractions, progress: Callable[[int], object] = lambda items: None
     ) -> ItemWeightTeacher:
-        """Fit item by item, on as many cores as BLAS would use; the weights are the same for any number of them."""
+        """Fit item by item, on as many cores as BLAS would use; the weights are the same for any number of them.
+
+        Raises:
+            ConfigError: rounding would lose the L2 weight.
+        """
+        users = float(np.bincount(train.matrix.indices, minlength=1).max())
+        refuse_lost_ridge("NeighbourRidge", self.config.reg, users, np.float64)
         near = strongest_items(train, cosine(train), self.config.k, MAX_HISTORY)
         weights = _ridge_weights(near, cut_histories(train, MAX_HISTORY), self.config.reg, progress)
         return ItemWeightTeacher(train, sp.csr_array(weights.T), self.config.dimension)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from typing import Any
 
 import numpy as np
@@ -14,9 +13,7 @@ from recbole_dtlns.components import ComponentConfig
 from recbole_dtlns.data.interactions import TrainInteractions
 from recbole_dtlns.numerics.dense_algebra import one_thread
 from recbole_dtlns.teachers.contract import Teacher
-from recbole_dtlns.teachers.memory import refuse_beyond_memory
-
-logger = logging.getLogger("recbole_dtlns")
+from recbole_dtlns.teachers.memory import refuse_beyond_memory, say_once
 
 _PAIRS_AT_ONCE = 50_000
 _ITEMS_PER_DIMENSION = 32
@@ -80,7 +77,7 @@ class GFCF(Teacher):
         kept = _vectors_kept(train, 4, self.config.vectors)
         needed = 3 * 8 * (train.n_users + train.n_items) * kept
         refuse_beyond_memory("GFCF", train, needed)
-        logger.info("fitting GFCF with %d vectors on %d items, about %.1f GiB", kept, train.n_items, needed / 2**30)
+        say_once(self, f"GFCF with {kept} vectors", train, needed)
         return FilteredHistories(train, *_low_frequencies(train, kept), self.config.linear)
 
 

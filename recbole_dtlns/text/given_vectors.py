@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import tokenize
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,6 +18,8 @@ from recbole_dtlns.components import ComponentConfig, InputFile
 from recbole_dtlns.data.interactions import TrainInteractions
 from recbole_dtlns.errors import ConfigError, DataError, InstallationError
 from recbole_dtlns.text.contract import Encoder
+
+logger = logging.getLogger("recbole_dtlns")
 
 _ID, _VECTOR = "item_id", "vector"
 _READ_AT_ONCE = 1 << 20
@@ -68,14 +71,10 @@ class GivenVectors(Encoder):
         """Vectors, float32 [n_items, d].
 
         Raises:
-            DataError: the file cannot be read, ids and vectors do not match, or it names none of the items.
+            DataError: the file cannot be read, ids and vectors do not match, it names none of the items, or all its
+                vectors are zeros. Some that are so are counted in a warning.
         """
-        ids, vectors = self._read()
-        if len(ids) != len(vectors):
-            raise DataError(f"{self.path} has {len(vectors)} vectors, and there are {len(ids)} ids of them")
-        rows = {token: row for row, token in enumerate(ids)}
-        if len(rows) < len(ids):
-            raise DataError(f"{self.path} has several vectors of one item")
+        rows, vectors = self._checked()
         place = np.array([rows.get(token, -1) for token in train.item_tokens.tolist()])
         known = place >= 0
         if not known.any():
@@ -86,7 +85,28 @@ class GivenVectors(Encoder):
         found = np.zeros((train.n_items, vectors.shape[1]), dtype=np.float32)
         with np.errstate(over="ignore"):  # what is too large becomes infinite, and is refused by name
             found[known] = vectors[place[known]]
+        if empty := int((~found[known].any(axis=1)).sum()):
+            logger.warning(
+                "%s: the vectors of %d of %d items are all zeros: they count as items that have none",
+                *(self.path, empty, int(known.sum())),
+            )
         return found
+
+    def check_files(self) -> None:
+        super().check_files()
+        self._checked()
+
+    def _checked(self) -> tuple[dict[str, int], np.ndarray]:
+        """The row of every id, and the vectors [n, d]."""
+        ids, vectors = self._read()
+        if len(ids) != len(vectors):
+            raise DataError(f"{self.path} has {len(vectors)} vectors, and there are {len(ids)} ids of them")
+        rows = {token: row for row, token in enumerate(ids)}
+        if len(rows) < len(ids):
+            raise DataError(f"{self.path} has several vectors of one item")
+        if not vectors.any():
+            raise DataError(f"{self.path} holds nothing but zeros: is it the file that the encoder wrote?")
+        return rows, vectors
 
     def _read(self) -> tuple[Sequence[str], np.ndarray]:
         try:

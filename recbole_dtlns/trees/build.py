@@ -24,7 +24,7 @@ class TreeShape(ComponentConfig):
 
     prefix = "tree_"
 
-    branching: int = Field(4, ge=2)
+    branching: int = Field(4, ge=2, le=4096)
     """Children per node."""
     leaf_size: int = Field(30, ge=1)
     """A node with at most this many items is a leaf."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from test_protocol_rule import artefact_files
 from tiny_runs import QUICK, train, write_tiny
 
 from recbole_dtlns import audit_judges, prepare_only
+from recbole_dtlns.bridge import runner
 from recbole_dtlns.conformance.blocks import block_texts
 from recbole_dtlns.errors import ConfigError, DataError
 from recbole_dtlns.guidance.contract import Guidance
@@ -183,6 +185,17 @@ def test_given_vectors_need_no_text(told: dict[str, Any]) -> None:
     blocks = [tokens[0][1] for tokens in done.train.item_tokens[done.candidates.items].reshape(-1, 1)]
     users = [token[1] for token in done.train.user_tokens[done.candidates.users]]
     assert blocks == users
+
+
+def test_given_vectors_are_looked_into_before_the_data_are_loaded(told: dict[str, Any]) -> None:
+    np.save("v.npy", np.ones((3, 2)))
+    Path("ids.txt").write_text("one\ntwo")
+    given = {"dtlns_text_encoder": "file", "dtlns_text_file": "v.npy", "dtlns_text_ids": "ids.txt"}
+    with (
+        mock.patch.object(runner, "load_data", side_effect=AssertionError("data were loaded")),
+        pytest.raises(DataError, match=r"v\.npy has 3 vectors, and there are 2 ids of them"),
+    ):
+        prepared(told, dtlns_teacher="ContentKNN", **given)
 
 
 def test_ml_100k_has_titles_and_genres() -> None:

@@ -274,6 +274,9 @@ def test_unknown_tokens_are_counted_and_the_first_ten_named(run: Run) -> None:
         found.score(found.users[:2], found.items[:1])
     with pytest.raises(ConfigError, match="exclude is 'seen'"):
         found.recommend(found.users, exclude="seen")
+    for k in (2.0, True, "3", None):
+        with pytest.raises(ConfigError, match=f"k is {k!r}: a whole number of items"):
+            found.recommend(found.users[:1], k)  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match="k is 0"):
         found.recommend(found.users, 0)
 

@@ -253,3 +253,16 @@ def test_a_part_without_rows_gets_its_codes() -> None:
     found = DTLNSTransform().fit(parts[0]).transform(empty)
     assert len(found) == 0
     assert "dtlns_structure" in found.field2type
+
+
+@pytest.mark.parametrize(
+    ("preset", "message"),
+    [
+        (False, "dtlns_preset: off.* ask for no preparation"),
+        (True, "dtlns_preset: must be the name of a preset, not True"),
+        (None, "must be the name of a preset, not None"),
+    ],
+)
+def test_a_preset_is_a_name(preset: Any, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        DTLNSTransform(preset=preset)

@@ -24,7 +24,7 @@ MISTAKES = [
     (["train", "--dataset=ml-100k"], "no model given"),
     (["train", "--resume_from=saved/x", "--epochs=5"], "config.yaml of the run that saved/x belongs to"),
     (["train", "--model=BPR"], "no dataset given"),
-    (["train", "--model=BPR", "--dataset=nothing"], "nothing"),
+    (["train", "--model=BPR", "--dataset=nothing"], "no data set 'nothing'"),
     (["train", "--model=BPR", "--dataset=ml-100k", "--config_files=none.yaml"], "none.yaml"),
     (["train", "--model=BPR", "--dataset=ml-100k", "--resume_from=none.pth", "--epochs=1"], "none.pth"),
     (["train", "--model=MultiVAE", "--dataset=ml-100k"], "MultiVAE takes neither"),
@@ -59,6 +59,23 @@ def test_a_run_that_is_not_there_is_refused_before_any_work(capsys: pytest.Captu
     assert main(["train", "--model=BPR", "--resume_from=saved/none", *QUICK]) == 2
     assert "resume_from: saved/none does not exist" in capsys.readouterr().err
     assert not Path("saved").exists() and not Path("cache").exists()
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (["--dataset=ml-100"], "Did you mean 'ml-100k'"),
+        (["--dataset=shop", "--data_path=data"], "no file data/shop/shop.inter"),
+        (["--dataset=shop", "--data_path=data", "--benchmark_filename=['train','valid','test']"], "shop.train.inter"),
+    ],
+)
+def test_a_data_set_that_is_not_there_leaves_nothing_behind(
+    given: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("data/shop").mkdir(parents=True)
+    assert main(["train", "--model=BPR", *given]) == 2
+    assert message in capsys.readouterr().err
+    assert [path.name for path in Path().iterdir()] == ["data"]
 
 
 def test_what_is_like_an_option_is_a_key_where_it_is_known_or_allowed(capsys: pytest.CaptureFixture[str]) -> None:
@@ -182,7 +199,7 @@ def test_doctor_finds_a_missing_package(monkeypatch: pytest.MonkeyPatch, capsys:
 
 
 def test_the_config_is_written_before_work_starts() -> None:
-    assert main(["train", "--model=BPR", "--dataset=nothing"]) == 2
+    assert main(["train", "--model=BPR", "--dataset=ml-100k", "--alias_of_user_id=['x']"]) == 2
     assert (next(Path("saved").iterdir()) / "config.yaml").exists()
 
 

@@ -38,6 +38,15 @@ WRONG = [
     ({"dtlns_relabel_weight": 0}, "dtlns_relabel_weight: .*greater than 0"),
     ({"dtlns_relabel_weight": float("inf")}, "dtlns_relabel_weight: .*finite"),
     ({"dtlns_candidates": 2.5}, "dtlns_candidates: .*integer"),
+    ({"dtlns_candidates": True}, "dtlns_candidates: a number is wanted, not True"),
+    ({"dtlns_n_candidates": True}, "dtlns_n_candidates: write a number, or a number per epoch"),
+    ({"dtlns_pool_depths": [2, True]}, "dtlns_pool_depths: a number is wanted, not .2, True"),
+    (
+        {"dtlns_tree_branching": 10**9, "dtlns_tree_leaf_size": 10**9},
+        "dtlns_tree_branching: input should be less than or equal to 4096",
+    ),
+    ({"dtlns_structure_dim": 10**9}, "dtlns_structure_dim: input should be less than or equal to 4096"),
+    ({"dtlns_teacher_dim": 10**9}, "dtlns_teacher_dim: input should be less than or equal to 4096"),
     ({"dtlns_tree_balance": "best"}, "dtlns_tree_balance: .*'regret', 'none' or 'authors'"),
     ({"dtlns_preset": "cleen"}, "unknown preset 'cleen'.*authors, best, clean, off, rows.*'clean'"),
     ({"dtlns_teacher": "EASY"}, "unknown teacher 'EASY'.*NeighbourRidge, EASE.*ContentKNN, checkpoint.*'EASE'"),
@@ -238,6 +247,16 @@ def test_later_files_win(tmp_path: Path) -> None:
 )
 def test_values_are_read_and_never_evaluated(argument: str, value: Any) -> None:
     assert configure(f"--comment={argument}")["comment"] == value
+
+
+@pytest.mark.parametrize(
+    ("argument", "value"),
+    [("429", "429"), ("007", "007"), ("1e3", "1e3"), ("'429'", "429"), ("None", None), ("main", "main")],
+)
+def test_a_text_is_a_text_though_it_looks_like_a_number(argument: str, value: str | None) -> None:
+    assert configure(f"--dtlns_text_revision={argument}")["dtlns_text_revision"] == value
+    config = DTLNSConfig("BPR", "ml-100k", config_dict={"dtlns_text_revision": argument})
+    assert config.settings.flat["text_revision"] == value
 
 
 @pytest.mark.parametrize(

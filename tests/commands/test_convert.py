@@ -209,5 +209,11 @@ def test_the_command_it_prints_runs(output: str, capsys: pytest.CaptureFixture[s
     frame = pd.DataFrame({"user": users, "item": items, "when": range(len(users)), "title": [f"a {i}" for i in items]})
     frame.to_csv("shop.csv", index=False)
     assert main(["convert", "shop.csv", "--user=user", "--item=item", "--time=when", f"--output={output}"]) == 0
-    command = next(line for line in capsys.readouterr().out.splitlines() if line.startswith("recbole-dtlns prepare"))
-    assert main([*shlex.split(command)[1:], "--show_progress=False"]) == 0
+    told = [shlex.split(line)[1:] for line in capsys.readouterr().out.splitlines() if line.startswith("recbole-dtlns ")]
+    prepare, compare, train, recommend = told
+    assert (compare[0], recommend[0]) == ("compare", "recommend")
+    assert main([*prepare, "--show_progress=False"]) == 0
+    assert main([*train, "--epochs=1", "--show_progress=False"]) == 0
+    run = capsys.readouterr().out.splitlines()[-1].removeprefix("run folder: ")
+    assert main([run if word == "RUN" else word for word in recommend]) == 0
+    assert Path("recommendations.tsv").is_file()

@@ -18,12 +18,12 @@ from block_data import block_pairs, split_pairs, write_splits
 
 from recbole_dtlns.bridge import presets
 from recbole_dtlns.bridge.config import DTLNSConfig
-from recbole_dtlns.bridge.presets import preset_file
 from recbole_dtlns.bridge.training import trainer
 from recbole_dtlns.conformance.blocks import block_texts
 from recbole_dtlns.errors import ConfigError, DTLNSError
 from recbole_dtlns.preparation.growing import StructureVectors
 from recbole_dtlns.preparation.relabelling import Relabelled
+from recbole_dtlns.settings.presets import preset_file
 from recbole_dtlns.studies.compare import experiment as experiment_module
 from recbole_dtlns.studies.compare.cell import run_cell
 from recbole_dtlns.studies.compare.experiment import Experiment
@@ -401,13 +401,14 @@ def write_films() -> None:
 @pytest.mark.parametrize("name", shipped_experiments())
 def test_every_arm_of_a_shipped_experiment_trains(name: str, tiny: dict[str, Any]) -> None:
     """One epoch of each, in this process; a mistake in a file would show only here."""
-    quick = {**tiny, "epochs": 1, "train_batch_size": 512}
+    quick = {**tiny, "train_batch_size": 512}
     write_films()
     found = read_experiment(name, dataset="tiny", arguments=[f"--{key}={value}" for key, value in quick.items()])
     for number, cell in enumerate(cell for cell in found.cells if cell.seed == found.seeds[0]):
         folder = Path(f"run-{number}").resolve()
         folder.mkdir()
-        run_cell(replace(cell, keys={**cell.keys, "benchmark_filename": ["train", "valid", "test"]}), folder)
+        keys = {**cell.keys, "benchmark_filename": ["train", "valid", "test"], "epochs": 1}
+        run_cell(replace(cell, keys=keys), folder)
         assert (folder / "result.json").exists()
 
 

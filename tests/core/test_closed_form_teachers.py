@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import psutil
@@ -15,6 +16,8 @@ from recbole_dtlns.errors import ConfigError
 from recbole_dtlns.numerics.factors import column_factors
 from recbole_dtlns.teachers.closed_form import EASE, EDLAE, CoOccurrence, ItemKNN
 from recbole_dtlns.teachers.contract import FittedTeacher
+from recbole_dtlns.teachers.neighbour_ridge import NeighbourRidge
+from recbole_dtlns.teachers.spectral import GFCF
 
 
 def all_scores(fitted: FittedTeacher, users: np.ndarray) -> np.ndarray:
@@ -157,3 +160,26 @@ def test_teachers_say_what_they_begin(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level("INFO", "recbole_dtlns"):
         EASE(dimension=8).fit(block_interactions())
     assert "fitting EASE on 80 items, about 0.0 GiB" in caplog.text
+
+
+def test_a_teacher_that_is_fitted_again_says_it_once(caplog: pytest.LogCaptureFixture) -> None:
+    """Rehearsals fit it again, on nearly the same pairs."""
+    for teacher in (GFCF(), EASE(dimension=8)):
+        caplog.clear()
+        with caplog.at_level("INFO", "recbole_dtlns"):
+            teacher.fit(block_interactions())
+            teacher.fit(block_interactions())
+        assert caplog.text.count("fitting") == 1
+
+
+@pytest.mark.parametrize("teacher", [EASE, EDLAE, NeighbourRidge])
+def test_an_l2_weight_that_rounding_loses_is_refused(teacher: Any) -> None:
+    off = {"dropout": 0.0} if teacher is EDLAE else {}
+    with pytest.raises(ConfigError, match=r"1e-300, which rounding loses .*: set dtlns_teacher_\w+_reg to \S+ or more"):
+        teacher(reg=1e-300, **off).fit(block_interactions())
+
+
+def test_what_rounding_loses_depends_on_the_precision() -> None:
+    EASE(reg=1e-9, dimension=8).fit(block_interactions())
+    with pytest.raises(ConfigError, match="rounding loses"):
+        EASE(reg=1e-9, dimension=8, precision="single").fit(block_interactions())

@@ -80,3 +80,34 @@ def test_a_config_beside_fields_or_of_another_component_is_refused() -> None:
         Sum(Sum.Config(), k=2)
     with pytest.raises(ConfigError, match=r"Sum takes a Sum\.Config"):
         Sum(Prefixed.Config())
+
+
+class Numbers(Component):
+    """One with every form in which a number is wanted."""
+
+    class Config(ComponentConfig):
+        """Its settings."""
+
+        whole: int | None = None
+        """A number, or none."""
+        share: float = 0.5
+        """A number."""
+        several: list[int] = []  # noqa: RUF012
+        """Numbers."""
+        either: bool | int = 3
+        """A number, or whether."""
+        wanted: bool = False
+        """Whether."""
+        text: str = ""
+        """No number."""
+
+
+@pytest.mark.parametrize("fields", [{"whole": True}, {"share": False}, {"several": [2, True]}], ids=str)
+def test_a_truth_value_is_no_number(fields: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match=rf"Numbers: {next(iter(fields))}.*a number is wanted, not"):
+        Numbers(**fields)
+
+
+def test_numbers_and_truth_values_are_taken_where_they_are_wanted() -> None:
+    given = {"whole": 2, "share": 1, "several": [2], "either": True, "wanted": True, "text": "True"}
+    assert Numbers(**given).config.model_dump() == given

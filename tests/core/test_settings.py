@@ -130,8 +130,26 @@ def test_the_reference_is_asked_by_component_kind_or_part_of_a_name() -> None:
     for without in ("rns", "bpr"):
         with pytest.raises(UnknownNameError, match=f"'{without}' has no keys of its own"):
             text_reference(without)
-    with pytest.raises(UnknownNameError, match=r"called 'BPR'\.$"):
-        text_reference("BPR")
+    with pytest.raises(UnknownNameError, match=r"called 'Zebra'\.$"):
+        text_reference("Zebra")
+
+
+def test_a_word_that_is_in_no_name_is_looked_for_in_the_meanings() -> None:
+    found = text_reference("Eigenvectors")
+    assert found.startswith("dtlns_structure_dim: 32") and "dtlns_teacher_dim" not in found
+
+
+def test_what_is_like_a_word_that_fits_nothing_is_named() -> None:
+    with pytest.raises(UnknownNameError, match=r"Did you mean 'dtlns_judge_rehearsals', 'dtlns_\w+' or 'dtlns_\w+'\?"):
+        text_reference("judge_reharsels")
+
+
+def test_the_reference_says_what_presets_make_of_a_key() -> None:
+    assert text_reference("dtlns_candidates").splitlines()[2] == "    presets: best 50; rows 50"
+    loss = text_reference("dtlns_loss").splitlines()[2]
+    assert loss == "    presets: best listwise for models that take whole lists; best auto for other models; rows auto"
+    fast = text_reference("dtlns_fast").splitlines()
+    assert fast[2] == "    presets: off False" and "presets" not in text_reference("dtlns_seed")
 
 
 @pytest.mark.parametrize(("old", "new"), RENAMED.items())

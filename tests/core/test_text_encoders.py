@@ -150,6 +150,25 @@ def test_given_vectors_need_a_file_and_ids(fields: dict[str, str], message: str)
         GivenVectors(**fields)
 
 
+@pytest.mark.parametrize("write", [write_npy, write_safetensors, write_parquet])
+def test_files_are_looked_into_before_any_work(write: Any) -> None:
+    encoder = GivenVectors(**write())
+    encoder.check_files()
+    with open(encoder.path, "r+b") as file:  # noqa: PTH123
+        file.truncate(40)
+    with pytest.raises(DataError, match="cannot read the text vectors"):
+        encoder.check_files()
+
+
+def test_vectors_of_zeros_are_counted_and_nothing_but_zeros_is_refused(caplog: pytest.LogCaptureFixture) -> None:
+    train = block_interactions()
+    some = np.vstack([np.zeros((2, 2)), np.ones((1, 2))])
+    damaged("v.npy", "i0-00\ni0-01\ni1-00", some).encode(train)
+    assert "v.npy: the vectors of 2 of 3 items are all zeros: they count as items that have none" in caplog.text
+    with pytest.raises(DataError, match="holds nothing but zeros"):
+        damaged("v.npy", "i0-00\ni0-01\ni1-00", 0 * some).check_files()
+
+
 def damaged(name: str, ids: str, vectors: np.ndarray) -> GivenVectors:
     np.save(name, vectors)
     Path("ids.txt").write_text(ids)

@@ -22,6 +22,8 @@ DOCUMENTED = ROOT / "properties" / "dtlns.yaml"
 def test_every_key_is_documented_with_its_default() -> None:
     documented = yaml.safe_load(DOCUMENTED.read_text())
     assert documented.pop("resume_from") is None
+    assert documented.pop("refit") is False
+    assert (documented.pop("init_from"), documented.pop("init_new")) == (None, "neighbours")
     assert documented.pop("allow_unknown_keys") is False
     checked = {f"{PREFIX}{name}": value for name, value in DTLNSSettings.from_config({}).model_dump().items()}
     assert documented == checked
@@ -32,7 +34,7 @@ def test_the_documentation_is_made_of_the_components_own_words() -> None:
     assert DOCUMENTED.read_text() == yaml_reference()
 
 
-TYPES = "str|int|float|bool|bool or str|dict|list of (str|int)|(int|float) per epoch"
+TYPES = "str|int|float|bool|bool or (str|int)|dict|list of (str|int)|(int|float) per epoch"
 
 
 def test_every_key_says_its_type_and_meaning() -> None:

@@ -20,7 +20,8 @@ def write(folder: Path, trials: int, session: str = SESSION) -> dict[str, bytes]
     contents = {
         f"experiment_state-{session}.json": b'{"trial_data": [%s]}' % b", ".join([b"1"] * trials),
         f"callback-states-{session}.pkl": pickle.dumps([trials]),
-        f"basic-variant-state-{session}.json": b'{"drawn": %d}' % trials,
+        f"basic-variant-state-{session}.json": pickle.dumps({"drawn": trials}),  # Ray pickles it under this name
+        f"search_gen_state-{session}.json": b'{"drawn": %d}' % trials,
     }
     for name, content in contents.items():
         (folder / name).write_bytes(content)
@@ -32,7 +33,7 @@ def of(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.glob("*-2026*")}
 
 
-@pytest.mark.parametrize("torn", ["experiment_state", "callback-states", "basic-variant-state"])
+@pytest.mark.parametrize("torn", ["experiment_state", "callback-states", "basic-variant-state", "search_gen_state"])
 def test_the_kept_snapshot_takes_the_place_of_a_torn_one(torn: str, tmp_path: Path) -> None:
     folder = tmp_path / "found"
     snapshots = Snapshots(folder)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import logging
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import recbole
 import torch
 from recbole.data.dataset import Dataset
 from recbole.data.interaction import Interaction, cat_interactions
@@ -21,6 +23,8 @@ from recbole_dtlns.data.hiding import hide_positives
 from recbole_dtlns.data.interactions import TrainInteractions
 from recbole_dtlns.data.item_sets import Observed, PairSet
 from recbole_dtlns.errors import DataError
+from recbole_dtlns.registry import nearest
+from recbole_dtlns.storage.yaml_file import read_yaml_file
 
 logger = logging.getLogger("recbole_dtlns")
 
@@ -96,6 +100,39 @@ class DTLNSDataset(Dataset):
     def _dataframe_to_interaction(self, data: pd.DataFrame) -> Interaction:
         with quiet_recbole():
             return own_tensors(super()._dataframe_to_interaction(data), times_of(self, data))
+
+
+def check_data_set(config: Any) -> None:
+    """Refuse a data set that is not there, before anything is written.
+
+    One that RecBole knows by name, and would download, passes.
+
+    Raises:
+        DataError: the message says where it was looked for, and names the data set there that is most like it.
+    """
+    name, folder = config["dataset"], Path(config["data_path"])
+    if not folder.exists():
+        if name in _downloadable():
+            return
+        others = [path.name for path in folder.parent.glob("*/") if path.is_dir()]
+        raise DataError(
+            f"there is no data set '{name}': the folder {folder} does not exist, and it is not a known dataset name. "
+            f"Check data_path and dataset.{nearest(name, [*others, *_downloadable(), 'ml-100k'])}"
+        )
+    parts = config["benchmark_filename"] or ()
+    files = [folder / f"{name}.{part}.inter" for part in parts] or [folder / f"{name}.inter"]
+    for file in files:
+        if not file.is_file():
+            raise DataError(
+                f"the data set '{name}' has no file {file}: name it so, or check dataset, data_path and "
+                "benchmark_filename"
+            )
+
+
+@cache
+def _downloadable() -> frozenset[str]:
+    file = Path(recbole.__file__).parent / "properties" / "dataset" / "url.yaml"
+    return frozenset(read_yaml_file(file, file.name, "name: address"))
 
 
 def read_rows(filepath: str | Path, config: Any, usecols: list[str] | None = None) -> pd.DataFrame:

@@ -24,6 +24,7 @@ from recbole_dtlns.version import __version__
 DATA = "data.safetensors"  # in a run folder
 FORMAT = 1
 TRAIN, HIDDEN, VALID, TEST = "train", "hidden", "valid", "test"
+_BEFORE = "before"
 _TABLES = ("inter", "user", "item")  # of RecBole's data sets: `inter_feat`, ...
 
 
@@ -69,6 +70,7 @@ class KeptData:
         tables: columns of interactions, and of users and items where these have some.
         observed: the items of every user in each part of the data set: `train`, `hidden` (train pairs that
             `dtlns_hide_train` kept from the run), `valid` and `test`.
+        learnt_before: pairs that the model of `init_from` had learnt from, and that are not in train.
     """
 
     model: str
@@ -78,9 +80,12 @@ class KeptData:
     tokens: dict[str, np.ndarray]
     tables: dict[str, dict[str, torch.Tensor]]
     observed: dict[str, Histories]
+    learnt_before: Histories
 
     @classmethod
-    def of(cls, model: str, model_dataset: Dataset, parts: list[Dataset], hidden: PairSet) -> Self:
+    def of(
+        cls, model: str, model_dataset: Dataset, parts: list[Dataset], hidden: PairSet, learnt_before: PairSet
+    ) -> Self:
         """Of a run.
 
         Args:
@@ -88,6 +93,7 @@ class KeptData:
             model_dataset: what its constructor is given.
             parts: train, validation and test part, observed pairs only.
             hidden: train pairs that were kept from the run.
+            learnt_before: as for the class.
         """
         tables = {
             name: dict(feature.interaction)
@@ -115,7 +121,8 @@ class KeptData:
         pairs = dict(zip((TRAIN, VALID, TEST), map(observed_pairs, parts), strict=True)) | {HIDDEN: hidden}
         n_users = model_dataset.user_num
         observed = {name: Histories.of(found, n_users) for name, found in pairs.items()}
-        return cls(model, model_dataset.dataset_name, numbering(parts[0]), fields, tokens, tables, observed)
+        before = Histories.of(learnt_before, n_users)
+        return cls(model, model_dataset.dataset_name, numbering(parts[0]), fields, tokens, tables, observed, before)
 
     def write(self, folder: Path) -> None:
         """Write it into a run folder, atomically.
@@ -130,7 +137,8 @@ class KeptData:
             arrays[f"tokens/{field}/ends"] = np.cumsum([len(token) for token in encoded], dtype=np.int64)
         for name, table in self.tables.items():
             arrays |= {f"{name}/{column}": _narrow(values.numpy()) for column, values in table.items()}
-        for name, histories in self.observed.items():
+        before = {_BEFORE: self.learnt_before} if len(self.learnt_before) else {}
+        for name, histories in {**self.observed, **before}.items():
             arrays |= {f"observed/{name}/items": histories.items, f"observed/{name}/ends": histories.ends}
         facts = _Facts(self.model, self.dataset, self.numbering, self.fields, list(self.tables))
         try:
@@ -165,13 +173,11 @@ class KeptData:
             known = read_as(_Facts, facts, path)
             tokens = {field.name: _tokens(arrays, field.name) for field in known.fields if _has_tokens(arrays, field)}
             tables = {name: _columns(arrays, f"{name}/") for name in known.tables}
-            observed = {
-                name: Histories(arrays[f"observed/{name}/items"], arrays[f"observed/{name}/ends"])
-                for name in (TRAIN, HIDDEN, VALID, TEST)
-            }
+            observed = {name: _histories(arrays, name) for name in (TRAIN, HIDDEN, VALID, TEST)}
+            before = _histories(arrays, _BEFORE) if f"observed/{_BEFORE}/ends" in arrays else Histories.none()
         except ArtefactError as error:
             raise CheckpointError(f"{error}: take the run folder from a copy, or train again") from error
-        return cls(known.model, known.dataset, known.numbering, known.fields, tokens, tables, observed)
+        return cls(known.model, known.dataset, known.numbering, known.fields, tokens, tables, observed, before)
 
 
 class KeptDataset(DTLNSDataset):
@@ -202,6 +208,10 @@ class KeptDataset(DTLNSDataset):
             table = self._kept.tables.get(name)
             setattr(self, f"{name}_feat", None if table is None else Interaction(table))
         self.feat_name_list = self._build_feat_name_list()
+
+
+def _histories(arrays: Mapping[str, np.ndarray], name: str) -> Histories:
+    return Histories(arrays[f"observed/{name}/items"], arrays[f"observed/{name}/ends"])
 
 
 def _narrow(values: np.ndarray) -> np.ndarray:

@@ -13,8 +13,9 @@ import torch
 from recbole.model.abstract_recommender import AbstractRecommender, GeneralRecommender
 from recbole.utils import init_seed
 
-from recbole_dtlns.bridge.config import DTLNSConfig
+from recbole_dtlns.bridge.config import OF_ONE_RUN, DTLNSConfig
 from recbole_dtlns.bridge.models.capabilities import capability
+from recbole_dtlns.bridge.refit import VALIDATED
 from recbole_dtlns.bridge.serving.kept_data import KeptData, KeptDataset
 from recbole_dtlns.bridge.serving.scores import ModelScores
 from recbole_dtlns.bridge.serving.trained_run import TrainedRun
@@ -23,7 +24,7 @@ from recbole_dtlns.bridge.training.trainer import LEARNT_BY_SAMPLER
 from recbole_dtlns.compat import quiet_recbole
 from recbole_dtlns.errors import CheckpointError, ConfigError
 
-_OF_THE_MACHINE = ("gpu_id", "use_gpu", "resume_from")
+_NOT_OF_THE_MODEL = ("gpu_id", "use_gpu", "resume_from", *OF_ONE_RUN)
 
 
 def load_run(folder: str | Path, *, allow_leaking: bool = False, device: str | None = None) -> TrainedRun:
@@ -43,6 +44,11 @@ def load_run(folder: str | Path, *, allow_leaking: bool = False, device: str | N
     if not path.is_dir():
         raise CheckpointError(f"{path} is no run folder (looked from {Path.cwd()})")
     if not (path / BEST).exists():
+        if (path / VALIDATED / BEST).exists():
+            raise CheckpointError(
+                f"the refit of {path} is not finished: go on with --resume_from={path}, or load "
+                f"{path / VALIDATED}, the model that validation chose"
+            )
         raise CheckpointError(f"{path} holds no {BEST}: it is no run folder, or the run ended before it saved a model")
     place = _usable(device)
     kept, saved = KeptData.read(path), Checkpoint.read(path / BEST, place)
@@ -58,7 +64,7 @@ def load_run(folder: str | Path, *, allow_leaking: bool = False, device: str | N
     dataset = KeptDataset(config, kept)
     model = _model(config, dataset, saved, path)
     scores = ModelScores(model, dataset, int(config["eval_batch_size"]))
-    return TrainedRun(path, saved.config, _metrics(path, saved), saved.provenance.leaking, model, scores, kept)
+    return TrainedRun(path, saved.config, _metrics(path, saved), saved.provenance, model, scores, kept)
 
 
 def _usable(device: str | None) -> torch.device:
@@ -78,7 +84,7 @@ def _config(kept: KeptData, saved: Checkpoint, device: torch.device) -> DTLNSCon
     keys = {
         key: value
         for key, value in saved.config.items()
-        if not key.startswith("dtlns_") and key not in (*_OF_THE_MACHINE, "model", "dataset")
+        if not key.startswith("dtlns_") and key not in (*_NOT_OF_THE_MODEL, "model", "dataset")
     }
     keys |= {"dtlns_preset": "off", "allow_unknown_keys": True, "use_gpu": device.type != "cpu"}
     with _visible_devices_kept(), quiet_recbole():
@@ -149,12 +155,14 @@ def _seeded_as_training(config: DTLNSConfig) -> Iterator[None]:
 
 
 def _metrics(folder: Path, saved: Checkpoint) -> dict[str, Any]:
-    """Of the run's result, and of its checkpoint where the run was not measured on test."""
+    """Of the run's result, and of its checkpoint where the run was not measured on test; a refit has none on valid."""
     file = folder / "result.json"
     if not file.exists():
         return {"valid": saved.best_valid_result or None, "test": None}
     try:
         result = json.loads(file.read_text(encoding="utf-8"))
+        if saved.provenance.refit:
+            return {"valid": None, "test": result["refit"]["test_result"]}
         return {"valid": result["best_valid_result"], "test": result["test_result"]}
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise CheckpointError(f"{file} is damaged ({error}): delete it to load the run without its metrics") from error

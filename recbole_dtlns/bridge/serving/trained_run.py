@@ -14,6 +14,7 @@ from recbole.model.abstract_recommender import AbstractRecommender
 from recbole_dtlns.bridge.models.capabilities import capability
 from recbole_dtlns.bridge.serving.kept_data import TEST, TRAIN, VALID, KeptData
 from recbole_dtlns.bridge.serving.scores import ModelScores, ProductScores, product_scores
+from recbole_dtlns.bridge.training.checkpoint import Provenance
 from recbole_dtlns.data.item_sets import PairSet
 from recbole_dtlns.errors import ConfigError, DataError, UnsupportedModelError
 from recbole_dtlns.serving.histories import Histories
@@ -34,6 +35,9 @@ class TrainedRun:
         config: every setting, as plain data.
         metrics: of the run, `valid` and `test`; None where it measured none.
         leaking: whether its protocol let test pairs through, so that the metrics are none of the model's.
+        refit: whether it was trained on validation's pairs too.
+        train_fingerprint: of the pairs that it was trained on.
+        kept: what the folder holds of the data set.
         model: RecBole's, in evaluation mode, on its device.
         users, items: tokens of those that it knows, in the order of their vectors.
         columns: what the data set calls users and items.
@@ -44,12 +48,14 @@ class TrainedRun:
         folder: Path,
         config: Mapping[str, Any],
         metrics: Mapping[str, Any],
-        leaking: bool,
+        provenance: Provenance,
         model: AbstractRecommender,
         scores: ModelScores,
         kept: KeptData,
     ) -> None:
-        self.folder, self.config, self.metrics, self.leaking, self.model = folder, config, metrics, leaking, model
+        self.folder, self.config, self.metrics, self.model = folder, config, metrics, model
+        self.leaking, self.refit = provenance.leaking, provenance.refit
+        self.train_fingerprint, self.kept = provenance.train_fingerprint, kept
         self.columns = (config["USER_ID_FIELD"], config["ITEM_ID_FIELD"])
         self._users, self._items = (
             Tokens(kind, kept.tokens[field]) for kind, field in zip(("users", "items"), self.columns, strict=True)
@@ -88,6 +94,8 @@ class TrainedRun:
             DataError: users are unknown, or all candidates are.
         """
         ids = self._users.known_ids(users)
+        if not isinstance(k, (int, np.integer)) or isinstance(k, bool):
+            raise ConfigError(f"k is {k!r}: a whole number of items must be asked for")
         if k < 1:
             raise ConfigError(f"k is {k}: at least one item must be asked for")
         blocks = list(rank(self._scores, ids, k, self._excluded(exclude), self._candidates(candidates)))
@@ -125,6 +133,15 @@ class TrainedRun:
         (found,) = self._users.known_ids([user])
         items = np.concatenate([histories.of_user(found) for histories in self._known_histories(OBSERVED)])
         return self._items.by_id[np.unique(items)].tolist()
+
+    def items_of(self, user: str, part: str) -> list[str]:
+        """The items of one user in a part of the data: `train`, `hidden`, `valid` or `test`."""
+        (found,) = self._users.known_ids([user])
+        return self._items.by_id[self._observed[part].of_user(found)].tolist()
+
+    def known_from(self, user: str, item: str) -> list[str]:
+        """The parts of the data in which the user has the item."""
+        return [part for part in self._observed if item in self.items_of(user, part)]
 
     def parted(self, tokens: Sequence[str], of_items: bool = False) -> tuple[list[str], str]:
         """The users, or items, that the model knows, and, where some are unknown, what to say of those."""

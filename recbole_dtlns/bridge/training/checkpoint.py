@@ -17,7 +17,7 @@ from recbole_dtlns.errors import ArtefactError, CheckpointError
 from recbole_dtlns.storage.typed_json import read_as
 
 BEST, LAST, SETTINGS = "best.pth", "last.pth", "config.yaml"  # files of a run folder
-_SINCE_0_1 = ("curve", "averaged")  # what its first checkpoints lack
+_SINCE_0_1 = ("curve", "averaged", "refit", "learnt_more")  # what its first checkpoints lack
 
 
 @dataclass(frozen=True)
@@ -30,6 +30,8 @@ class Provenance:
         protocol: of the evaluation.
         leaking: whether that lets test pairs through.
         chosen_on_validation: whether validation chose the epoch.
+        refit: whether the train pairs are those of train and validation.
+        learnt_more: whether the model began with one that had learnt other pairs too.
     """
 
     train_fingerprint: str
@@ -37,6 +39,8 @@ class Provenance:
     protocol: str
     leaking: bool
     chosen_on_validation: bool = False
+    refit: bool = False
+    learnt_more: bool = False
 
 
 @dataclass(frozen=True)

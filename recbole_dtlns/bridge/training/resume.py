@@ -23,12 +23,12 @@ class Interrupted:
     Attributes:
         path: of the checkpoint to go on from.
         state: what it holds.
-        best: the best model until then, of the same run.
+        best: the best model until then, of the same run; None of a refit, whose model is the last.
     """
 
     path: Path
     state: Checkpoint
-    best: Checkpoint
+    best: Checkpoint | None
 
 
 def find_interrupted(resume_file: str | Path, device: torch.device | str) -> Interrupted | None:
@@ -54,6 +54,8 @@ def find_interrupted(resume_file: str | Path, device: torch.device | str) -> Int
         logger.warning("%s holds no checkpoint: nothing was saved there yet. Starting at the beginning", folder)
         return None
     state = Checkpoint.read(path, device)
+    if state.provenance.refit:
+        return Interrupted(path, state, None)
     best = state if path.name == BEST else Checkpoint.read(folder / BEST, device)
     # A kill between the two files leaves the best of one epoch more than the last.
     other_score = best.epoch <= state.epoch and best.best_valid_score != state.best_valid_score
@@ -96,6 +98,7 @@ def check_same_run(found: Interrupted, config: Any, provenance: Provenance) -> N
 def _differing(first: Provenance, second: Provenance) -> list[str]:
     """What two runs do not share, in words."""
     shared = {
+        "stage (one of the two is a refit on train and validation)": first.refit == second.refit,
         "train pairs": first.train_fingerprint == second.train_fingerprint,
         "numbering of users and items (the files of the data set were reordered or changed)": (
             first.numbering == second.numbering

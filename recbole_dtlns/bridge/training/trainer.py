@@ -50,9 +50,18 @@ class DTLNSTrainerMixin(StopsWhenDiverged):
     """
 
     def __init__(
-        self, config: Any, model: AbstractRecommender, run_folder: Path, sampling: Sampling, provenance: Provenance
+        self,
+        config: Any,
+        model: AbstractRecommender,
+        run_folder: Path,
+        sampling: Sampling,
+        provenance: Provenance,
+        stop_after: int | None = None,
     ) -> None:
         super().__init__(config, model)
+        self._scheduled_epochs: int = self.epochs
+        if stop_after is not None:
+            self.epochs: int = min(stop_after, self._scheduled_epochs)
         self.run_folder, self.sampling, self.provenance = run_folder, sampling, provenance
         self.saved_model_file = str(run_folder / BEST)
         self.eval_collector = RankingCollector(config)
@@ -80,7 +89,7 @@ class DTLNSTrainerMixin(StopsWhenDiverged):
             DivergedError: the loss became NaN or infinite.
         """
         self._train_data = train_data
-        chosen = bool(valid_data) and self.eval_step > 0
+        chosen = self.provenance.refit or (bool(valid_data) and self.eval_step > 0)
         self.provenance = replace(self.provenance, chosen_on_validation=chosen)
         if self._loader_state is not None:
             train_data.generator.set_state(self._loader_state)
@@ -131,7 +140,7 @@ class DTLNSTrainerMixin(StopsWhenDiverged):
     def _prepare_optimizers(self, epoch: int) -> None:
         """Set the rates of an epoch, and let every step be averaged; some trainers make optimizers as they go."""
         optimizers = self._optimizers().values()
-        set_learning_rates(optimizers, self.config.settings.learning_rate_decay, epoch, self.epochs)
+        set_learning_rates(optimizers, self.config.settings.learning_rate_decay, epoch, self._scheduled_epochs)
         if self._averages is None:
             return
         for optimizer in optimizers:
@@ -176,6 +185,8 @@ class DTLNSTrainerMixin(StopsWhenDiverged):
         if epoch < 0:  # RecBole's way of saying that no epoch is left to train; the best checkpoint stays
             return
         path = Path(kwargs.get("saved_model_file") or self.saved_model_file)
+        if self.provenance.refit:  # it is whole after its last epoch, and not before
+            path = self.run_folder / LAST
         # RecBole updates best_valid_result only after saving; what is saved as the best is the latest result.
         self._save_state(epoch, path, self.latest_result)
         if verbose:
@@ -252,7 +263,7 @@ class DTLNSTrainerMixin(StopsWhenDiverged):
         if self.sampling.sampler is not None:
             self.sampling.sampler.load_state_dict(state.sampler)
         self._past_state = state.past
-        found.best.write(Path(self.saved_model_file))
+        (found.best or state).write(Path(self.saved_model_file) if found.best else self.run_folder / path.name)
         if self.cur_step > self.stopping_step:
             logger.info("the run resumed from had stopped early; nothing is left to train")
             self.start_epoch = self.epochs
@@ -307,6 +318,7 @@ def build_trainer(
     run_folder: Path,
     sampling: Sampling,
     provenance: Provenance,
+    stop_after: int | None = None,
 ) -> DTLNSTrainerMixin:
     """RecBole's trainer for this model, with ours in front.
 
@@ -316,6 +328,7 @@ def build_trainer(
         run_folder: where checkpoints go.
         sampling: how negatives are chosen.
         provenance: written into every checkpoint.
+        stop_after: how many epochs are trained, where these are less than the schedules go by.
     """
     if sampling.sampler is not None and sampling.sampler.module is not None:
         model.add_module(LEARNT_BY_SAMPLER, sampling.sampler.module)  # trained and saved with the model
@@ -323,4 +336,5 @@ def build_trainer(
     # RecBole's own list of what a checkpoint keeps beside the weights; several of its models leave it short.
     kept = [*getattr(model, "other_parameter_name", ()), *capability(type(model)).state]
     model.other_parameter_name = list(dict.fromkeys(kept))
-    return type(f"DTLNS{base.__name__}", (DTLNSTrainerMixin, base), {})(config, model, run_folder, sampling, provenance)
+    kind = type(f"DTLNS{base.__name__}", (DTLNSTrainerMixin, base), {})
+    return kind(config, model, run_folder, sampling, provenance, stop_after)

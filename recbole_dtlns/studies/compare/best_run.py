@@ -25,7 +25,7 @@ def best_run(found: Comparison) -> tuple[Row, Path]:
     best = max(rows, key=lambda row: row.valid.known)
     for result in found.folder.glob(f"cells/*/{RESULT}"):
         cell = read_result(result.parent)
-        if (cell.arm, cell.split, cell.seed) == (best.arm, best.split, best.seeds[0]):
+        if cell.refit is None and (cell.arm, cell.split, cell.seed) == (best.arm, best.split, best.seeds[0]):
             models = sorted(result.parent.glob(f"train/*/{BEST}"), key=lambda file: file.stat().st_mtime)
             if models:
                 return best, models[-1].parent

@@ -46,6 +46,7 @@ from recbole_dtlns.studies.compare.cell_result import (
 )
 from recbole_dtlns.studies.compare.experiment import Cell
 from recbole_dtlns.studies.compare.explain import explain
+from recbole_dtlns.studies.compare.grown import earlier_run
 
 logger = logging.getLogger("recbole_dtlns")
 
@@ -64,10 +65,12 @@ def run_cell(cell: Cell, folder: Path) -> None:
     Raises:
         DTLNSError: the run cannot be done; the message says why.
     """
-    keys = {**cell.keys, "checkpoint_dir": str(folder / "train"), "show_progress": False}
+    keys = {**cell.run_keys, "checkpoint_dir": str(folder / "train"), "show_progress": False}
     interrupted = _interrupted(folder)
     if interrupted is not None:
         keys["resume_from"] = str(interrupted)
+    if cell.grown_from is not None:
+        keys["init_from"] = str(earlier_run(cell, cell.grown_from, folder / "earlier"))
     began = time.perf_counter()
     run = assemble_run(DTLNSConfig(cell.model, cell.dataset, config_dict=keys))
     prepared = time.perf_counter()
@@ -89,7 +92,7 @@ def run_cell(cell: Cell, folder: Path) -> None:
     write_file(folder / PER_USER, table.to_parquet(index=False), "--output")
     _write_run_file(folder / RUN_FILE, kept, part, cell.arm)
     _write_qrels(folder / QRELS, part)
-    if run.preparation is not None:
+    if run.preparation is not None and run.chosen is None:
         explain(run.preparation, run.parts[0], observed_pairs(run.parts[1])).write(folder / EXPLANATION)
     curve, best_epoch = run.trainer.curve, _best_epoch(run)
     result = CellResult(
@@ -111,6 +114,7 @@ def run_cell(cell: Cell, folder: Path) -> None:
         undertrained=_undertrained(run, best_epoch),
         seconds_per_epoch=median(epoch.seconds for epoch in curve) if curve else None,
         seconds=Seconds(preparation=prepared - began, training=trained - prepared),
+        refit=cell.refit,
     )
     write_result(folder, result)
     for unneeded in folder.glob(f"train/*/{LAST}"):  # nothing is left to continue
@@ -123,11 +127,14 @@ def _interrupted(folder: Path) -> Path | None:
         for name in (BEST, LAST):
             remove_leftovers(run / name)
     latest = max(folder.glob(f"train/*/{LAST}"), key=lambda file: file.stat().st_mtime, default=None)
-    if latest is None or not (latest.parent / BEST).exists():
+    if latest is None:
         return None
     try:
-        for name in (BEST, LAST):
-            Checkpoint.read(latest.parent / name)
+        refit = Checkpoint.read(latest).provenance.refit  # has no best model until it is finished
+        if not refit and not (latest.parent / BEST).exists():
+            return None
+        if not refit:
+            Checkpoint.read(latest.parent / BEST)
     except CheckpointError as error:
         logger.warning("%s. This run starts at the beginning", error)
         return None
@@ -196,9 +203,10 @@ def _item_groups(rankings: Rankings, train: DTLNSDataset, part: DTLNSDataset) ->
 
 
 def _best_epoch(run: Run) -> int | None:
-    metric, sign = run.config["valid_metric"].lower(), 1 if run.config["valid_metric_bigger"] else -1
-    scores = {epoch.epoch: sign * epoch.valid.get(metric, -np.inf) for epoch in run.trainer.curve if epoch.valid}
-    return max(scores, key=lambda epoch: scores[epoch]) if scores else None
+    """The epoch that validation chose: of equal ones the last, as RecBole has it."""
+    if not any(epoch.valid for epoch in run.trainer.curve):
+        return None
+    return Checkpoint.read(run.folder / BEST).epoch
 
 
 def _undertrained(run: Run, best_epoch: int | None) -> bool:

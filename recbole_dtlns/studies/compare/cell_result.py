@@ -63,6 +63,7 @@ class CellResult:
         undertrained: whether the best epoch was the last allowed.
         seconds_per_epoch: the median; None where there was none.
         seconds: by stage.
+        refit: epochs of a refit on train and validation; None of a run on train alone.
     """
 
     arm: str
@@ -83,6 +84,7 @@ class CellResult:
     undertrained: bool
     seconds_per_epoch: float | None
     seconds: Seconds
+    refit: int | None = None
 
     def plain(self) -> dict[str, Any]:
         """As result.json holds it: the metrics stand under the name of the part they were measured on."""

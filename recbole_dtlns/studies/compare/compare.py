@@ -23,7 +23,7 @@ from recbole_dtlns.studies.compare.cell_result import RESULT, is_finished, read_
 from recbole_dtlns.studies.compare.comparison import Comparison
 from recbole_dtlns.studies.compare.experiment import Cell, Experiment
 from recbole_dtlns.studies.compare.experiment_file import read_experiment
-from recbole_dtlns.studies.compare.results import chosen_on_validation, collect, read_results
+from recbole_dtlns.studies.compare.results import chosen_on_validation, collect, read_results, refits
 
 CELLS, LOG = "cells", "log.txt"
 
@@ -78,11 +78,17 @@ def compare(
         cells = [replace(cell, measured="test") for cell in plan.cells if (cell.split, cell.arm) in chosen]
         of_chosen = {cell: _folder(folder, cell) for cell in cells}
         failed = run(f"{plan.name}, what validation chose", of_chosen)
-    found = collect(plan, folder, folders, of_chosen)
+    of_refits: dict[Cell, Path] = {}
+    if plan.refit and not failed:
+        measured = of_chosen if plan.test_best is not None else folders
+        of_refits = {cell: _folder(folder, cell) for cell in refits(read_results(measured))}
+        failed = run(f"{plan.name}, refitted on train and validation", of_refits)
+    found = collect(plan, folder, folders, of_chosen, of_refits)
     if failed:
         text = "\n".join(f"  {cell.title}: {reason}" for cell, reason in failed.items())
+        runs = len(folders) + len(of_chosen) + len(of_refits)
         raise TrialError(
-            f"{len(failed)} of {len(folders) + len(of_chosen)} runs failed; the others are compared in "
+            f"{len(failed)} of {runs} runs failed; the others are compared in "
             f"{folder / 'comparison.md'}. Started again, only these run:\n{text}"
         )
     return found

@@ -152,6 +152,25 @@ class Chosen:
 
 
 @dataclass(frozen=True)
+class Refitted:
+    """An arm that was trained anew on train and validation, on test: beside the comparison, and no part of it.
+
+    Attributes:
+        split, arm, seeds: which.
+        epochs: of each seed, as validation chose them.
+        reference: whether it stands beside the arms and is not tuned.
+        test: its metrics.
+    """
+
+    split: str
+    arm: str
+    seeds: list[int]
+    epochs: list[int]
+    reference: bool
+    test: dict[str, OverSeeds]
+
+
+@dataclass(frozen=True)
 class TestCount:
     """How many tests a split has, and how many sign flips each of them at most."""
 
@@ -201,6 +220,7 @@ class Comparison:
         rows: one per arm and split.
         pairs: that the experiment names.
         chosen: what validation chose, on test; None where all arms are tested.
+        refits: the tested arms, trained anew on train and validation; None where that was not asked for.
     """
 
     folder: Path
@@ -208,12 +228,15 @@ class Comparison:
     rows: list[Row]
     pairs: list[NamedPair]
     chosen: list[Chosen] | None = None
+    refits: list[Refitted] | None = None
 
     def of_split(self, split: str) -> Comparison:
         """The part of it that is about one split."""
         chosen = None if self.chosen is None else [one for one in self.chosen if one.split == split]
+        refits = None if self.refits is None else [one for one in self.refits if one.split == split]
         rows = [row for row in self.rows if row.split == split]
-        return Comparison(self.folder, self.experiment, rows, [one for one in self.pairs if one.split == split], chosen)
+        pairs = [one for one in self.pairs if one.split == split]
+        return Comparison(self.folder, self.experiment, rows, pairs, chosen, refits)
 
     def plain(self) -> dict[str, Any]:
         """As comparison.json holds it."""
@@ -223,7 +246,8 @@ class Comparison:
             "rows": [row.plain() for row in self.rows],
             "pairs": plain_data(self.pairs),
         }
-        return content if self.chosen is None else {**content, "chosen": plain_data(self.chosen)}
+        further = {"chosen": self.chosen, "refits": self.refits}
+        return content | {name: plain_data(value) for name, value in further.items() if value is not None}
 
     def write(self) -> None:
         """Write comparison.json.

@@ -10,7 +10,7 @@ from functools import cache, cached_property
 from pathlib import Path
 from typing import Any, Literal
 
-from recbole_dtlns.bridge.config import DTLNSConfig
+from recbole_dtlns.bridge.config import OF_ONE_RUN, DTLNSConfig
 from recbole_dtlns.bridge.teacher import teacher_recipe
 from recbole_dtlns.bridge.training import trainer
 from recbole_dtlns.components import PREFIX
@@ -31,6 +31,7 @@ _INCIDENTAL = frozenset(
         *(f"{PREFIX}judge_ray_{key}" for key in ("address", "workers", "resources", "urls")),
     )
 )
+_MISSING = object()
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,7 @@ class Arm:
         keys: settings on top of those that all arms share.
         reference: a closed-form model that stands beside the arms and is not tuned.
         swept: the keys that the experiment varies along this arm, with their values.
+        grown_from: share of the train pairs, the earliest, that an earlier run learnt from, with which this one begins.
     """
 
     name: str
@@ -50,6 +52,7 @@ class Arm:
     keys: dict[str, Any]
     reference: bool = False
     swept: dict[str, Any] | None = None
+    grown_from: float | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,6 +66,8 @@ class Cell:
         reference, swept: as for the arm.
         for_all_seeds: whether another seed would give the same, so that this one stands for all.
         measured: the part of the data that is ranked at the end; of `validation`, test is not looked at.
+        refit: epochs of a refit on train and validation; None for a run on train alone.
+        grown_from: as for the arm.
     """
 
     arm: str
@@ -76,6 +81,8 @@ class Cell:
     swept: dict[str, Any] | None
     for_all_seeds: bool
     measured: Part = "test"
+    refit: int | None = None
+    grown_from: float | None = None
 
     @cached_property
     def digest(self) -> str:
@@ -90,6 +97,7 @@ class Cell:
             "version": [__version__, trainer.VERSION],
             "stages": _stage_versions(config) if config.prepares else None,
             "authors_mask": self._digested_mask(),
+            **({} if self.grown_from is None else {"grown_from": self.grown_from}),
         }
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:12]
 
@@ -104,7 +112,12 @@ class Cell:
 
     def config(self) -> DTLNSConfig:
         """The configuration of the run, for checking it."""
-        return DTLNSConfig(self.model, self.dataset, config_dict=self.keys)
+        return DTLNSConfig(self.model, self.dataset, config_dict=self.run_keys)
+
+    @property
+    def run_keys(self) -> dict[str, Any]:
+        """The keys of the run."""
+        return self.keys if self.refit is None else {**self.keys, "refit": self.refit}
 
     def mask_config(self) -> DTLNSConfig | None:
         """The configuration of the judge whose positives make the authors' mask."""
@@ -114,7 +127,8 @@ class Cell:
 
     @property
     def title(self) -> str:
-        return f"{self.arm}, {self.split}, seed {self.seed}{'' if self.measured == 'test' else ', validation alone'}"
+        what = ", refit" if self.refit is not None else "" if self.measured == "test" else ", validation alone"
+        return f"{self.arm}, {self.split}, seed {self.seed}{what}"
 
 
 def _stage_versions(config: DTLNSConfig) -> dict[str, Any]:
@@ -125,7 +139,9 @@ def _stage_versions(config: DTLNSConfig) -> dict[str, Any]:
 def _resolved(config: DTLNSConfig) -> dict[str, Any]:
     """By the names that keys had when they first were digested, so that finished runs are found again."""
     return {
-        OLD_NAMES.get(key, key): _by_content(value) for key, value in config.plain().items() if key not in _INCIDENTAL
+        OLD_NAMES.get(key, key): _by_content(value)
+        for key, value in config.plain().items()
+        if key not in _INCIDENTAL and value != OF_ONE_RUN.get(key, _MISSING)
     }
 
 
@@ -172,6 +188,7 @@ class Experiment:
         against: further arms that an arm is tested against.
         test_best: how many arms, the best on validation, are tested; the cells look at validation alone then. None:
             all arms are tested.
+        refit: whether the arms that are tested are refitted too, for a table of its own.
         metrics, topk: by user.
         valid_metric, valid_metric_bigger: what chooses the epoch, and whether more of it is better.
         cells: the runs.
@@ -188,6 +205,7 @@ class Experiment:
     margin: dict[str, float]
     against: dict[str, list[str]]
     test_best: int | None
+    refit: bool
     metrics: tuple[str, ...]
     topk: tuple[int, ...]
     valid_metric: str

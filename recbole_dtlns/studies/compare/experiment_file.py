@@ -53,6 +53,7 @@ _SEED_OF: dict[Varied, str] = {"run": "seed", "preparation": f"{PREFIX}seed"}
 _OF_ALL = ("metrics", "topk", "valid_metric")  # arms are measured alike
 _ADVICE = {
     "seed": " give seeds: [...] beside settings, and vary: [preparation] to hold the run's seed",
+    "refit": " give refit: true beside settings, which refits every arm for a table of its own",
     f"{PREFIX}seed": " it follows seeds: [...]; add vary: [run] beside them to hold it",
 }
 
@@ -77,6 +78,7 @@ class _File(BaseModel):
     margin: dict[str, Annotated[float, Field(gt=-1, allow_inf_nan=False)]] = Field(default_factory=dict)
     against: dict[str, list[str]] = Field(default_factory=dict)
     test_best: int | None = Field(None, ge=0, strict=True)
+    refit: bool = Field(False, strict=True)
 
 
 def read_experiment(
@@ -114,7 +116,7 @@ def read_experiment(
     for key, advice in base.unallowed_keys().items():
         raise ConfigError(f"{name}: neither RecBole nor recbole_dtlns knows the key '{key}'.{advice}")
     driven = [_SEED_OF[what] for what in file.vary]
-    for key in ("checkpoint_dir", "resume_from", *driven):
+    for key in ("checkpoint_dir", "resume_from", "refit", *driven):
         if key in shared:
             raise ConfigError(f"{name}: '{key}' belongs to the comparison;{_ADVICE.get(key, '')}")
     arms += _references(file.references, arms, base, dataset)
@@ -125,7 +127,7 @@ def read_experiment(
     splits = _splits(file.splits, name)
     given = [*splits.items(), *((arm.name, arm.keys) for arm in arms), ("authors_mask", file.authors_mask or {})]
     for where, keys in given:
-        for key in (*driven, *_OF_ALL):
+        for key in (*driven, "refit", *_OF_ALL):
             if key in keys:
                 raise ConfigError(
                     f"{name}: '{where}' sets '{key}', which belongs to the comparison;"
@@ -154,6 +156,7 @@ def read_experiment(
         margin=_margin(file, [f"{metric}@{k}" for metric in metrics for k in topk], name),
         against=_against(file.against, {arm.name: arm for arm in arms}, baseline, dataset, shared, name),
         test_best=file.test_best,
+        refit=file.refit,
         metrics=metrics,
         topk=tuple(topk),
         valid_metric=base["valid_metric"],
@@ -231,7 +234,12 @@ def _arms(file: _File, model: str | None, name: str) -> list[Arm]:
     arms = []
     for title, given in file.arms.items():
         keys = dict(given or {})
-        used, sweep = keys.pop("model", model), keys.pop("sweep", {})
+        used, sweep, grown = keys.pop("model", model), keys.pop("sweep", {}), keys.pop("grown_from", None)
+        if grown is not None and not (isinstance(grown, float) and 0 < grown < 1):
+            raise ConfigError(
+                f"{name}: grown_from of the arm '{title}' is the share of the train pairs that an earlier run learnt "
+                f"from, between 0 and 1, not {grown!r}"
+            )
         if used is None:
             raise ConfigError(f"{name}: the arm '{title}' has no model: add 'model: NAME' to it or to the file")
         if not isinstance(used, str):
@@ -241,7 +249,9 @@ def _arms(file: _File, model: str | None, name: str) -> list[Arm]:
         for values in itertools.product(*sweep.values()):
             point = dict(zip(sweep, values, strict=True))
             place = ", ".join(f"{key.removeprefix(PREFIX)}={value}" for key, value in point.items())
-            arms.append(Arm(f"{title} ({place})" if point else title, used, {**keys, **point}, swept=point or None))
+            arms.append(
+                Arm(f"{title} ({place})" if point else title, used, {**keys, **point}, False, point or None, grown)
+            )
     return arms
 
 
@@ -369,7 +379,18 @@ def _cells(
                 if for_all and seed != seeds[0]:
                     continue
                 own = (config.model_name, dataset, config.portable())
-                yield Cell(arm.name, split, seed, *own, of_mask, arm.reference, arm.swept, for_all, measured)
+                yield Cell(
+                    arm.name,
+                    split,
+                    seed,
+                    *own,
+                    of_mask,
+                    arm.reference,
+                    arm.swept,
+                    for_all,
+                    measured,
+                    grown_from=arm.grown_from,
+                )
 
 
 def _depends_on(driven: list[str], arm: Arm, config: DTLNSConfig, mask: dict[str, Any] | None) -> bool:

@@ -24,6 +24,7 @@ from recbole_dtlns.studies.compare.comparison import (
     Head,
     NamedPair,
     OverSeeds,
+    Refitted,
     Row,
     TestCount,
     UserGroup,
@@ -60,7 +61,11 @@ class Result:
 
 
 def collect(
-    experiment: Experiment, folder: Path, cells: Mapping[Cell, Path], of_chosen: Mapping[Cell, Path] | None = None
+    experiment: Experiment,
+    folder: Path,
+    cells: Mapping[Cell, Path],
+    of_chosen: Mapping[Cell, Path] | None = None,
+    of_refits: Mapping[Cell, Path] | None = None,
 ) -> Comparison:
     """Read the finished cells, compare their arms, and write the comparison.
 
@@ -69,6 +74,7 @@ def collect(
         folder: of the comparison.
         cells: the folder of each cell; those without a result are left out.
         of_chosen: likewise the cells of the arms that validation chose for test, where the others are not tested.
+        of_refits: likewise the cells that were trained on train and validation.
 
     Raises:
         TrialError: no cell is finished.
@@ -79,6 +85,8 @@ def collect(
     found = summarised(experiment, results, folder)
     if experiment.test_best is not None:
         found = replace(found, chosen=_chosen_on_test(experiment, read_results(of_chosen or {})))
+    if experiment.refit:
+        found = replace(found, refits=_refits_on_test(experiment, read_results(of_refits or {})))
     found.write()
     write_file(folder / TABLE, f"{markdown(found)}\n", "--output")
     users = [
@@ -92,6 +100,15 @@ def collect(
 def read_results(cells: Mapping[Cell, Path]) -> list[Result]:
     """Of the cells that are finished."""
     return [Result.read(cell, path) for cell, path in cells.items() if is_finished(path, cell.digest)]
+
+
+def refits(results: Sequence[Result]) -> list[Cell]:
+    """The cells that refit what was measured on test, each for as many epochs as validation chose for it."""
+    return [
+        replace(result.cell, refit=1 if result.found.best_epoch is None else result.found.best_epoch + 1)
+        for result in results
+        if not result.found.leaking and result.cell.config()["eval_step"] > 0
+    ]
 
 
 def chosen_on_validation(experiment: Experiment, results: Sequence[Result]) -> list[tuple[str, str]]:
@@ -117,6 +134,24 @@ def _chosen_on_test(experiment: Experiment, results: list[Result]) -> list[Chose
     by_pair = {pair: [one for one in results if (one.cell.split, one.cell.arm) == pair] for pair in pairs}
     return [
         Chosen(split, arm, [one.cell.seed for one in own], _values(own, names)) for (split, arm), own in by_pair.items()
+    ]
+
+
+def _refits_on_test(experiment: Experiment, results: list[Result]) -> list[Refitted]:
+    names = _metric_names(experiment)
+    by_pair: dict[tuple[str, str], list[Result]] = {}
+    for result in results:
+        by_pair.setdefault((result.cell.split, result.cell.arm), []).append(result)
+    return [
+        Refitted(
+            split,
+            arm,
+            [one.cell.seed for one in own],
+            [one.cell.refit or 0 for one in own],
+            own[0].cell.reference,
+            _values(own, names),
+        )
+        for (split, arm), own in by_pair.items()
     ]
 
 

@@ -2,10 +2,25 @@
 
 from __future__ import annotations
 
-from recbole_dtlns.studies.compare.comparison import Change, Chosen, Comparison, Head, NamedPair, OverSeeds, Row, Varied
+from recbole_dtlns.studies.compare.comparison import (
+    Change,
+    Chosen,
+    Comparison,
+    Head,
+    NamedPair,
+    OverSeeds,
+    Refitted,
+    Row,
+    Varied,
+)
 
 VALIDATION_ALONE = (
     "and so are the arms: all figures are validation's, which flatters what it chose; test is read of the chosen alone"
+)
+ABOUT_REFITS = (
+    "The same arms, trained anew on train and validation for as many epochs as validation had chosen, as models that "
+    "are used are, and as papers that train on all but test have it. They have seen more than the models above: "
+    "nothing here is tested against those. In brackets the change against the same arm on train alone"
 )
 ABOUT_MARGINS = (
     "Change against the baseline with its bootstrap interval over users; p says how likely such a change is where the "
@@ -67,6 +82,23 @@ def chosen_table(chosen: list[Chosen], names: list[str]) -> tuple[list[str], lis
     return ["arm", *names], [[one.arm, *(_over_seeds(one.test[name]) for name in names)] for one in chosen]
 
 
+def refits_table(found: Comparison, names: list[str]) -> tuple[list[str], list[list[str]]]:
+    """Head and rows of the refits of one split on test, each with its change against the model on train alone."""
+    alone = {row.arm: row.metrics for row in found.rows if row.measured == "test"}
+    alone |= {one.arm: one.test for one in found.chosen or ()}
+
+    def value(one: Refitted, name: str) -> str:
+        base = alone.get(one.arm, {}).get(name)
+        text = _over_seeds(one.test[name])
+        return f"{text} ({one.test[name].known / base.known - 1:+.1%})" if base and base.known else text
+
+    cells = []
+    for one in found.refits or ():
+        epochs = "" if one.reference else ", ".join(map(str, one.epochs))
+        cells.append([f"refit: {one.arm}", *(value(one, name) for name in names), epochs])
+    return ["arm", *names, "epochs"], cells
+
+
 def results_table(rows: list[Row], names: list[str], valid_metric: str) -> tuple[list[str], list[list[str]]]:
     """Head and rows of the main table: every metric with its deviation over seeds and its change against the baseline.
 
@@ -114,6 +146,9 @@ def markdown(found: Comparison) -> str:
             lines += ["", "### Named pairs", "", *_aligned(pairs_table(here.pairs, names))]
         if here.chosen:
             lines += ["", "### Test, of what validation chose", "", *_aligned(chosen_table(here.chosen, names))]
+        if here.refits:
+            lines += ["", "### REFIT on train and validation, no part of the comparison above", ""]
+            lines += [f"{ABOUT_REFITS}.", "", *_aligned(refits_table(here, names))]
         if any(row.authors_mask for row in here.rows):
             lines += ["", "### LEAKING: the same models under the published evaluation mask, no results", ""]
             lines += _aligned(_leaks(here.rows, names))

@@ -140,6 +140,11 @@ def check_plan(plan: Plan) -> None:
             print(f"key '{key}' is documented neither by RecBole nor by recbole_dtlns.{advice}", file=sys.stderr)
             continue
         raise ConfigError(f"the space searches '{key}', which neither RecBole nor recbole_dtlns knows.{advice}")
+    if config.refits:
+        raise ConfigError(
+            "a search chooses by validation, on train alone: leave refit out, and refit what it found with "
+            "recbole-dtlns train --refit"
+        )
     if config["eval_step"] < 1:
         raise ConfigError("a search chooses by validation: set eval_step to 1 or more")
     check_valid_metric(config)

@@ -14,7 +14,7 @@ from recbole_dtlns.storage.whole_files import write_atomically
 
 KEPT = "snapshot"
 _STATE = "experiment_state-"
-_PICKLE_ENDS = b"."  # the last instruction of every pickle
+_PICKLE_BEGINS, _PICKLE_ENDS = b"\x80", b"."  # the first and last instruction of every pickle
 
 
 class Snapshots:
@@ -74,7 +74,7 @@ def _of_session(state: Path) -> list[Path]:
 
 
 def _is_whole(name: str, content: bytes) -> bool:
-    if not name.endswith(".json"):
+    if not name.startswith(_STATE) and content.startswith(_PICKLE_BEGINS):  # also in files that are named .json
         return content.endswith(_PICKLE_ENDS)
     try:
         json.loads(content)

@@ -1,0 +1,143 @@
+"""Refitting: validation chooses the epoch; then train and validation together are trained on for as many epochs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+from recbole.data.dataset import Dataset
+from recbole.data.interaction import cat_interactions
+
+from recbole_dtlns.bridge.models.capabilities import is_closed_form
+from recbole_dtlns.bridge.training.checkpoint import BEST, LAST, Checkpoint
+from recbole_dtlns.errors import ConfigError
+from recbole_dtlns.storage.whole_files import write_file
+
+VALIDATED = "validated"  # in the folder of a run that refits: the run folder of the model that validation chose
+_CHECKPOINT_TEACHER = "checkpoint"
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """For how long a refit trains, and why.
+
+    Attributes:
+        epochs: of the refit.
+        score, metrics: on validation, of the model that was trained on train alone for so many; None where the number
+            was given.
+    """
+
+    epochs: int
+    score: float | None = None
+    metrics: dict[str, float] | None = None
+
+    @classmethod
+    def of(cls, config: Any, folder: Path) -> Self:
+        """What the settings give, or what validation chose.
+
+        Args:
+            config: of the run.
+            folder: of the run; its folder `validated` holds the model that validation chose.
+
+        Raises:
+            CheckpointError: there is none, or it is damaged.
+        """
+        if not config.validates_first:
+            return cls(1 if is_closed_form(config) else config["refit"])
+        best = Checkpoint.read(folder / VALIDATED / BEST)
+        return cls(best.epoch + 1, best.best_valid_score, best.best_valid_result)
+
+
+def train_and_validation(parts: list[Dataset]) -> list[Dataset]:
+    """The parts as a refit has them: the rows of validation are train's too.
+
+    RecBole's samplers add one part to the next, so the mask on test is what it is without a refit.
+
+    Args:
+        parts: train, validation and test part, observed pairs only.
+    """
+    train, valid, test = parts
+    return [train.copy(cat_interactions([train.inter_feat, valid.inter_feat])), valid, test]
+
+
+def check_refit(config: Any, saved: bool = True) -> None:
+    """Refuse a refit that could not be, or whose figures would be none, before any work.
+
+    Args:
+        config: of the run.
+        saved: whether it saves checkpoints.
+
+    Raises:
+        ConfigError: the message says what to do.
+    """
+    wanted, settings = config["refit"], config.settings
+    if wanted is False:
+        return
+    if settings.leaking:
+        raise ConfigError(
+            f"refit: {wanted} is for models that are used, and a run of the leaking protocol 'authors' is none: set "
+            "dtlns_protocol: clean, or leave refit out"
+        )
+    if wanted is not True:
+        if wanted > config["epochs"] and not is_closed_form(config):
+            raise ConfigError(
+                f"refit: {wanted} is more epochs than the run has (epochs: {config['epochs']}), by which its schedules "
+                "go: raise epochs to what it was when the number was chosen"
+            )
+        return
+    if config["eval_step"] < 1:
+        raise ConfigError(
+            "refit: True trains for as many epochs as validation chose, and eval_step: 0 looks at none: set eval_step "
+            "to 1, or refit to the number of epochs"
+        )
+    if not saved:
+        raise ConfigError(
+            "refit: True reads the epoch that validation chose from a checkpoint: call with saved=True, or set refit "
+            "to the number of epochs"
+        )
+    if settings.prepares and _CHECKPOINT_TEACHER in (settings.flat["teachers"] or [settings.teacher]):
+        raise ConfigError(
+            "refit: True prepares twice, on train and on train and validation, and dtlns_teacher: checkpoint knows one "
+            "of the two: name a teacher by its model, or set refit to the number of epochs and the checkpoint to one "
+            "of a refit"
+        )
+
+
+def stages_begun(config: Any) -> tuple[Path | None, Path | None]:
+    """Where the run that `resume_from` names goes on: with the stage that validation watches, and with the refit.
+
+    A run without a refit, or with a given number of epochs, has one stage. An ordinary run can be refitted later: its
+    only stage is the first of the two.
+
+    Returns:
+        a checkpoint or run folder for each stage; None for one that was not begun. Where the second is given, the
+        first is finished.
+
+    Raises:
+        CheckpointError: a checkpoint is damaged.
+    """
+    if not config["resume_from"]:
+        return None, None
+    path = Path(config["resume_from"])
+    if config["refit"] is False:
+        return path, None
+    if not config.validates_first:
+        return None, path
+    folder = path if path.is_dir() else path.parent
+    latest = next((file for file in (path, folder / LAST, folder / BEST) if file.is_file()), None)
+    if latest is not None and Checkpoint.read(latest).provenance.refit:
+        return folder / VALIDATED, path
+    return (folder / VALIDATED if path.is_dir() and (folder / VALIDATED).is_dir() else path), None
+
+
+def carry_validated(begun: Path, folder: Path) -> None:
+    """Copy what validation chose from the run that is continued into the folder of the one that goes on.
+
+    Args:
+        begun: the run folder within the former.
+        folder: of the latter.
+    """
+    for file in sorted(begun.iterdir()):
+        if file.name != LAST and not file.name.startswith("."):
+            write_file(folder / VALIDATED / file.name, file.read_bytes(), "checkpoint_dir")

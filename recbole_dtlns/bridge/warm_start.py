@@ -1,0 +1,352 @@
+"""A warm start: training begins with what an earlier run learnt, on data that have grown since."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import scipy.sparse as sp
+import torch
+from recbole.data.dataset import Dataset
+from recbole.model.abstract_recommender import AbstractRecommender
+from torch import nn
+
+from recbole_dtlns.bridge.data.dataset import observed_pairs
+from recbole_dtlns.bridge.models.capabilities import is_closed_form
+from recbole_dtlns.bridge.serving.kept_data import TRAIN, VALID, KeptData
+from recbole_dtlns.bridge.training.checkpoint import BEST, Checkpoint
+from recbole_dtlns.compat import quiet_recbole
+from recbole_dtlns.data.item_sets import Observed, PairSet
+from recbole_dtlns.errors import CheckpointError, ConfigError, UnsupportedModelError
+
+logger = logging.getLogger("recbole_dtlns")
+
+NEIGHBOURS, RANDOM = "neighbours", "random"
+_NAMED = 3
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """The tokens of one field, then and now.
+
+    Attributes:
+        before, now: ids of the tokens that both know, then and now, int64 [n].
+        new: ids that are new now, int64.
+        n_before, n_now: of all ids, the padding's included.
+        gone, added: some tokens that only one of the two knows, for the log.
+        n_gone: how many are known no more.
+    """
+
+    before: np.ndarray
+    now: np.ndarray
+    new: np.ndarray
+    n_before: int
+    n_now: int
+    gone: list[str]
+    added: list[str]
+    n_gone: int
+
+    @classmethod
+    def of(cls, before: np.ndarray, now: Mapping[str, int]) -> Self:
+        """From the tokens by id then, and the ids by token now."""
+        ids = np.array([now.get(token, -1) for token in before.tolist()], dtype=np.int64)
+        known = np.flatnonzero(ids >= 0)
+        new = np.setdiff1d(np.arange(len(now)), ids[known])
+        tokens = {place: token for token, place in now.items()}
+        gone = np.flatnonzero(ids < 0)
+        return cls(
+            known,
+            ids[known],
+            new,
+            len(before),
+            len(now),
+            before[gone[:_NAMED]].tolist(),
+            [tokens[place] for place in new[:_NAMED].tolist()],
+            len(gone),
+        )
+
+    @property
+    def renumbered(self) -> bool:
+        """Whether an id means another token now."""
+        return self.n_before != self.n_now or not np.array_equal(self.before, self.now)
+
+    def sentence(self, kind: str, of_neighbours: int) -> str:
+        """For the log."""
+        new = f"{len(self.new)} new{_some(self.added)}"
+        if of_neighbours:
+            new += f", {of_neighbours} of them begin as the mean of their neighbours"
+        return f"{kind}: {len(self.now) - 1} matched, {new}; {self.n_gone} gone{_some(self.gone)}"
+
+
+def _some(tokens: list[str]) -> str:
+    return f" ({', '.join(map(str, tokens))}{' ...' if len(tokens) == _NAMED else ''})" if tokens else ""
+
+
+@dataclass(frozen=True)
+class WarmStart:
+    """The model of an earlier run, to begin with.
+
+    Attributes:
+        folder: of that run.
+        saved: its best model.
+        kept: its users, items and pairs.
+        how: what rows begin with that are new: the mean of their neighbours, or what the model draws.
+    """
+
+    folder: Path
+    saved: Checkpoint
+    kept: KeptData
+    how: str
+
+    @classmethod
+    def of(cls, config: Any) -> Self | None:
+        """What `init_from` names, checked as far as it can be before data are loaded; None where it names nothing.
+
+        Raises:
+            CheckpointError: there is no such run, it is damaged, of another version, or of a leaking protocol.
+            ConfigError: it is of another model or size, or an experiment asks for what it may know.
+            UnsupportedModelError: the model has nothing that training begins with.
+        """
+        if not config["init_from"]:
+            return None
+        folder = Path(config["init_from"])
+        if not (folder / BEST).is_file():
+            raise CheckpointError(
+                f"init_from: {folder} holds no {BEST}: give the run folder of a finished run (looked from {Path.cwd()})"
+            )
+        if is_closed_form(config):
+            raise UnsupportedModelError(
+                f"init_from: {config['model']} is computed in one pass and begins with nothing: leave init_from out"
+            )
+        if config.settings.hide_train:
+            raise ConfigError(
+                "dtlns_hide_train keeps pairs from this run that the one in init_from may have learnt: leave one of "
+                "the two out"
+            )
+        saved, kept = Checkpoint.read(folder / BEST), KeptData.read(folder)
+        if saved.provenance.leaking:
+            raise CheckpointError(
+                f"init_from: {folder} is a run of the leaking protocol 'authors': what it learnt was purged by pairs "
+                "of validation and test. Train it with dtlns_protocol: clean"
+            )
+        if saved.provenance.numbering != kept.numbering:
+            raise CheckpointError(f"init_from: {folder} holds files of two runs: take them from one run")
+        if kept.model != config.model_name:
+            raise ConfigError(
+                f"init_from: {folder} holds a {saved.model}, and this run trains {config['model']}: set model to "
+                f"{kept.model}, or leave init_from out"
+            )
+        before, now = saved.config.get("embedding_size"), config["embedding_size"]
+        if before != now:
+            raise ConfigError(
+                f"init_from: {folder} has embedding_size: {before}, and this run {now}: set it to {before}, or leave "
+                "init_from out"
+            )
+        return cls(folder, saved, kept, config["init_new"])
+
+    def check(self, config: Any, parts: list[Dataset]) -> None:
+        """Refuse a start that fits no parameter of the model, or knows what this run is measured by; before any work.
+
+        Args:
+            config: of this run.
+            parts: its train, validation and test part.
+
+        Raises:
+            ConfigError: a parameter has another shape.
+            CheckpointError: pairs of validation or test were learnt, or chose the epoch.
+        """
+        measured = {
+            name: _keys(observed_pairs(part), part)
+            for name, part in zip(("validation", "test"), parts[1:], strict=False)
+        }
+        learnt = self.learnt(parts[0])
+        for name, keys in measured.items():
+            self._refuse(learnt, np.isin(_keys(learnt, parts[0]), keys), name, "learnt from", parts[0])
+        if self.saved.provenance.chosen_on_validation:
+            chosen = self._known_here(VALID, parts[0])
+            common = np.isin(_keys(chosen, parts[0]), measured["test"])
+            self._refuse(chosen, common, "test", "had its epoch chosen by", parts[0])
+        with quiet_recbole():
+            self._places(config.model_class(config, parts[0]), parts[0])
+
+    def _refuse(self, pairs: PairSet, common: np.ndarray, part: str, how: str, train: Dataset) -> None:
+        if common.any():
+            first = np.flatnonzero(common)[0]
+            user = train.id2token(train.uid_field, int(pairs.users[first]))
+            item = train.id2token(train.iid_field, int(pairs.items[first]))
+            raise CheckpointError(
+                f"init_from: {self.folder} {how} {int(common.sum())} pairs that are this run's {part} pairs (user "
+                f"'{user}', item '{item}'): what is measured on them would be inflated. Split the data so that they "
+                "stay in train, as a split by time or files that are split in advance do, or leave init_from out"
+            )
+
+    def learnt(self, train: Dataset) -> PairSet:
+        """The pairs that it learnt from, in the ids of this run; those of users or items that are gone are left out."""
+        found = self._known_here(TRAIN, train)
+        if self.saved.provenance.refit:
+            found = found.union(self._known_here(VALID, train))
+        return found.union(self._in_ids(self.kept.learnt_before.pairs(), train))
+
+    def learnt_before(self, train: Dataset) -> PairSet:
+        """Those of them that are not in this run's train part."""
+        learnt = self.learnt(train)
+        return learnt.where(~np.isin(_keys(learnt, train), _keys(observed_pairs(train), train)))
+
+    def _known_here(self, part: str, train: Dataset) -> PairSet:
+        return self._in_ids(self.kept.observed[part].pairs(), train)
+
+    def _in_ids(self, pairs: PairSet, train: Dataset) -> PairSet:
+        users, items = (
+            np.array([train.field2token_id[field].get(token, -1) for token in self.kept.tokens[field].tolist()])
+            for field in (train.uid_field, train.iid_field)
+        )
+        found = Observed(users[pairs.users], items[pairs.items])
+        known = (found.users >= 0) & (found.items >= 0)
+        return PairSet.of(found.users[known], found.items[known])
+
+    def give(self, network: AbstractRecommender, train: Dataset) -> None:
+        """Copy what the earlier model learnt into a new one.
+
+        Tables of users and items are found by their sizes, then and now, and matched by token; every other parameter
+        must have the shape that it had.
+
+        Args:
+            network: as its constructor made it.
+            train: this run's train part.
+        """
+        places, vocabularies = self._places(network, train), self._vocabularies(train)
+        of_neighbours: dict[str, int] = {}
+        state = self.saved.state_dict
+        with torch.no_grad():
+            for name, parameter in network.named_parameters():
+                before = state[name].to(parameter.device, parameter.dtype)
+                fields = places[name]
+                for axis, field in enumerate(fields):
+                    if field is not None:
+                        ids = torch.as_tensor(vocabularies[field].before, device=parameter.device)
+                        before = before.index_select(axis, ids)
+                index = [
+                    torch.arange(size, device=parameter.device)
+                    if field is None
+                    else torch.as_tensor(vocabularies[field].now, device=parameter.device)
+                    for size, field in zip(parameter.shape, fields, strict=True)
+                ]
+                if not any(fields):
+                    parameter.copy_(before)
+                elif fields[0] is not None and not any(fields[1:]):
+                    parameter[index[0]] = before
+                else:
+                    parameter[tuple(torch.meshgrid(*index, indexing="ij"))] = before
+                first = fields[0] if fields and not any(fields[1:]) else None
+                if self.how == NEIGHBOURS and first is not None and first in (train.uid_field, train.iid_field):
+                    of_neighbours[first] = _means_of_neighbours(parameter, vocabularies[first], first, train)
+        said = [
+            vocabulary.sentence(field, of_neighbours.get(field, 0))
+            for field, vocabulary in vocabularies.items()
+            if any(field in fields for fields in places.values())
+        ]
+        logger.info("init_from %s: %d parameters. %s", self.folder, len(places), ". ".join(said))
+
+    def _vocabularies(self, train: Dataset) -> dict[str, Vocabulary]:
+        """Users and items first, then other fields of tokens that both data sets have."""
+        fields = dict.fromkeys([train.uid_field, train.iid_field, *self.kept.tokens])
+        return {
+            field: Vocabulary.of(self.kept.tokens[field].astype(object), train.field2token_id[field])
+            for field in fields
+            if field in self.kept.tokens and field in train.field2token_id
+        }
+
+    def _places(self, network: AbstractRecommender, train: Dataset) -> dict[str, list[str | None]]:
+        """By parameter: for every axis the field whose tokens it is about, or None.
+
+        Raises:
+            ConfigError: a parameter is missing, or has another shape.
+        """
+        tables = {f"{name}.weight" for name, module in network.named_modules() if isinstance(module, nn.Embedding)}
+        vocabularies = self._vocabularies(train)
+        found: dict[str, list[str | None]] = {}
+        for name, parameter in network.named_parameters():
+            before = self.saved.state_dict.get(name)
+            shapes = tuple(parameter.shape), None if before is None else tuple(before.shape)
+            problem = ConfigError(
+                f"init_from: the parameter {name} has the shape {shapes[0]} in this run and {shapes[1] or 'is missing'}"
+                f" in {self.folder}, which no growth of the data explains: give the model the settings that are in "
+                f"{self.folder / 'config.yaml'}, or leave init_from out"
+            )
+            if shapes[1] is None or len(shapes[0]) != len(shapes[1]):
+                raise problem
+            found[name] = []
+            for axis, (now, then) in enumerate(zip(shapes[0], shapes[1], strict=True)):
+                by_token = axis == 0 or name not in tables
+                fields = [
+                    field
+                    for field, one in vocabularies.items()
+                    if by_token and (one.n_before, one.n_now) == (then, now) and (one.renumbered or axis == 0)
+                ]
+                if not fields and now != then:
+                    raise problem
+                found[name].append(_meant(name, fields, train, vocabularies) if fields else None)
+        if not found:
+            raise UnsupportedModelError(f"init_from: {type(network).__name__} has no parameters: leave init_from out")
+        return found
+
+
+def _meant(name: str, fields: list[str], train: Dataset, vocabularies: Mapping[str, Vocabulary]) -> str:
+    """Which of the fields that have the size of a table it is about, by its name."""
+    if len(fields) == 1:
+        return fields[0]
+    for word, field in (("user", train.uid_field), ("item", train.iid_field)):
+        if word in name.lower() and field in fields:
+            return field
+    by_name = [field for field in fields if field.lower() in name.lower()]
+    if by_name:
+        return by_name[0]
+    if any(vocabularies[field].renumbered for field in fields):
+        raise ConfigError(
+            f"init_from: whether the parameter {name} is about {' or '.join(fields)} cannot be told: there are as many "
+            "of each. Leave init_from out"
+        )
+    return fields[0]
+
+
+def _keys(pairs: PairSet, part: Dataset) -> np.ndarray:
+    return pairs.users * part.item_num + pairs.items
+
+
+def _means_of_neighbours(table: torch.Tensor, vocabulary: Vocabulary, field: str, train: Dataset) -> int:
+    """Let new rows of a table begin as the mean of known ones that they share train pairs with, two steps away.
+
+    A new item's: the mean over its users of the mean over the known items of each; a new user's, so with users and
+    items exchanged. Rows without such neighbours stay as they are.
+
+    Args:
+        table: float [n, ...] of users or items; it is written into.
+        vocabulary: of these.
+        field: their name.
+        train: this run's train part.
+
+    Returns:
+        how many rows were set.
+    """
+    pairs = observed_pairs(train)
+    rows, others = (pairs.users, pairs.items) if field == train.uid_field else (pairs.items, pairs.users)
+    width = train.item_num if field == train.uid_field else train.user_num
+    graph = sp.csr_array((np.ones(len(rows), dtype=np.float32), (rows, others)), shape=(len(table), width))
+    flat = table.detach().reshape(len(table), -1)
+    known = vocabulary.now[vocabulary.now > 0]
+    values = flat[torch.as_tensor(known, device=flat.device)].cpu().numpy()
+    counts = np.asarray(graph[known].sum(axis=0)).ravel()
+    between = graph[known].T @ values / np.maximum(counts, 1)[:, None]
+    new = vocabulary.new[vocabulary.new > 0]
+    edges = graph[new] @ sp.diags_array((counts > 0).astype(np.float32))
+    degrees = np.asarray(edges.sum(axis=1)).ravel()
+    means = edges @ between / np.maximum(degrees, 1)[:, None]
+    told = degrees > 0
+    flat[torch.as_tensor(new[told], device=flat.device)] = torch.as_tensor(
+        means[told], dtype=flat.dtype, device=flat.device
+    )
+    return int(told.sum())

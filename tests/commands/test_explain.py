@@ -1,0 +1,143 @@
+"""explain as a user meets it: what is said is what the run knows, and nothing in the data is read as HTML."""
+
+from __future__ import annotations
+
+import shutil
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import pytest
+from tiny_runs import PLAIN, train, write_tiny
+
+from recbole_dtlns import load_run
+from recbole_dtlns.bridge.serving.explain import Explainer
+from recbole_dtlns.bridge.serving.kept_data import DATA
+from recbole_dtlns.commands.command_line import main
+from recbole_dtlns.errors import DataError
+from recbole_dtlns.reports.reasons import reasons_page
+
+COUNCIL = {"dtlns_teachers": ["EASE", "ItemKNN"], "dtlns_judge": "calibrated", "dtlns_relabel_decay": 1.0}
+
+
+def shop() -> dict[str, Any]:
+    """The block data, with titles that a page could stumble over."""
+    keys = write_tiny(str(Path("data").resolve()))
+    items = {row.split("\t")[1] for row in Path("data/tiny/tiny.train.inter").read_text().splitlines()[1:]}
+    titles = [f'{item}\t<b>Film</b> & "{item}"' for item in sorted(items)]
+    Path("data/tiny/tiny.item").write_text("\n".join(["item_id:token\ttitle:token_seq", *titles, ""]))
+    return keys
+
+
+def test_a_recommendation_is_explained_from_the_run_folder_alone(capsys: pytest.CaptureFixture[str]) -> None:
+    folder = train("LightGCN", shop(), **PLAIN).folder
+    shutil.rmtree("data")
+    run = load_run(folder)
+    user = run.users[0]
+    found = Explainer(run).explain(user, k=3)
+    best = next(iter(run.recommend([user], 3)))[1]
+    assert [(one.item, one.rank) for one in found.items] == [(item, place) for place, (item, _) in enumerate(best, 1)]
+    vectors = dict(zip(run.items, run.item_vectors / np.linalg.norm(run.item_vectors, axis=1)[:, None], strict=True))
+    history = run.items_of(user, "train")
+    near = found.items[0].views[0].nearest
+    expected = sorted((float(vectors[item] @ vectors[best[0][0]]) for item in history), reverse=True)[:3]
+    np.testing.assert_allclose([one.similarity for one in near], expected, rtol=1e-4)
+    assert not found.missing
+    assert main(["explain", str(folder), f"--user={user}", "--k=2"]) == 0
+    said = capsys.readouterr().out
+    assert f"user {user}, LightGCN on tiny" in said and "number 1 of the recommendations" in said
+
+
+@pytest.fixture
+def taught() -> Any:
+    """A run with a council, and what it prepared."""
+    return train("BPR", shop(), **COUNCIL, epochs=2)
+
+
+def test_what_was_prepared_is_found_again_and_named(taught: Any) -> None:
+    run, prepared = load_run(taught.folder), taught.preparation
+    positives, known = prepared.relabelling.positives, prepared.train
+    place = int(np.flatnonzero(positives.place == 1)[0])
+    user, item = known.user_tokens[positives.users[place]], known.item_tokens[positives.items[place]]
+    row = np.flatnonzero(
+        (prepared.candidates.users == positives.users[place]) & (prepared.candidates.items == positives.items[place])
+    )[0]
+    (found,) = Explainer(run).explain(user, item).items
+    judged = found.judged
+    assert judged is not None
+    assert (judged.judge, judged.verdict, judged.place) == ("calibrated", "false negative", 2)
+    assert judged.probability == pytest.approx(float(prepared.verdicts.probability[row]))
+    assert judged.weight == pytest.approx(0.3 / 2)
+    assert [one.teacher for one in judged.opinions] == ["EASE", "ItemKNN"]
+    assert "EASE_rank" in judged.features and "structure_overlap" in judged.features
+    assert [view.name for view in found.views] == [
+        "nearest in the model's vectors",
+        "nearest for the teacher EASE",
+        "nearest for the teacher ItemKNN",
+        "nearest in the structure tree",
+        "nearest in the semantic tree",
+    ]
+
+
+def test_a_refit_is_explained_by_what_the_refit_prepared() -> None:
+    run = train("BPR", shop(), **COUNCIL, refit=True)
+    found = Explainer(load_run(run.folder)).explain("u0-00", k=1)
+    assert found.refit and not found.missing
+    user = run.train.token2id("user_id", "u0-00")
+    assert len(found.history) == int((run.train.inter_feat["user_id"] == user).sum())
+
+
+def test_what_is_gone_is_said_and_the_rest_explained(taught: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    shutil.rmtree("cache")
+    assert main(["explain", str(taught.folder), "--user=u0-00", "--k=1"]) == 0
+    said = capsys.readouterr().out
+    assert "note: what was prepared for this run cannot be looked up" in said and "recbole-dtlns prepare" in said
+    assert "nearest in the model's vectors" in said
+    assert not Path("cache").exists(), "nothing is prepared"
+
+
+def test_the_page_shows_what_the_data_hold_as_it_is_written(taught: Any) -> None:
+    page = reasons_page(Explainer(load_run(taught.folder)).explain("u0-00"))
+    assert "<b>Film</b>" not in page and "&lt;b&gt;Film&lt;/b&gt; &amp; &quot;i" in page
+
+    class Reader(HTMLParser):
+        seen: ClassVar[list[str]] = []
+
+        def handle_starttag(self, tag: str, attributes: Any) -> None:
+            self.seen.append(tag)
+            assert not [value for name, value in attributes if name in ("src", "href")], "it needs no other file"
+
+    Reader().feed(page)
+    assert Reader.seen.count("h1") == 1
+
+
+def test_unknown_users_and_items_are_named_with_the_nearest(taught: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    for arguments, message in (
+        (["--user=u0-0O"], "knows no user 'u0-0O', out of 48. Did you mean 'u0-"),
+        (["--user=u0-00", "--item=i0-O1"], "knows no item 'i0-O1', out of 80. Did you mean 'i0-"),
+    ):
+        assert main(["explain", str(taught.folder), *arguments]) == 2
+        assert message in capsys.readouterr().err
+    with pytest.raises(DataError, match="knows no user"):
+        Explainer(load_run(taught.folder)).explain("[PAD]")
+
+
+def test_a_damaged_or_leaking_run_is_refused(taught: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    (taught.folder / DATA).write_bytes(b"none")
+    assert main(["explain", str(taught.folder), "--user=u0-00"]) == 2
+    assert DATA in capsys.readouterr().err
+    leaking = train("BPR", shop_again(), dtlns_preset="authors", dtlns_teacher="EASE", dtlns_relabel_graph=False)
+    assert main(["explain", str(leaking.folder), "--user=u0-00"]) == 2
+    assert "leaking protocol" in capsys.readouterr().err
+    assert main(["explain", str(leaking.folder), "--user=u0-00", "--allow-leaking", "--html=why.html"]) == 0
+    assert "LEAKING: user u0-00" in capsys.readouterr().out
+    assert "LEAKING" in Path("why.html").read_text()
+
+
+def shop_again() -> dict[str, Any]:
+    return {
+        "data_path": "data",
+        "benchmark_filename": ["train", "valid", "test"],
+        "load_col": {"inter": ["user_id", "item_id"]},
+    }

@@ -1,0 +1,76 @@
+"""Arms that begin with an earlier run: its data are cut from train by time; nothing of what is measured is in them."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+import yaml
+from block_data import block_pairs, split_pairs, write_splits
+
+from recbole_dtlns.errors import ConfigError, TrialError
+from recbole_dtlns.studies.compare.compare import compare
+
+
+def write_experiment(times: bool = True, **arm: Any) -> Path:
+    keys = write_splits(Path("data"), "tiny", *split_pairs(*block_pairs()))
+    for path in Path("data/tiny").iterdir():
+        head, *rows = path.read_text().splitlines()
+        timed = [f"{row}\t{number * 7919 % 1000}" for number, row in enumerate(rows)]
+        path.write_text("\n".join([f"{head}\ttimestamp:float", *timed, ""]))
+    columns = ["user_id", "item_id", *(["timestamp"] if times else [])]
+    content = {
+        "model": "BPR",
+        "dataset": "tiny",
+        "seeds": [2020],
+        "settings": {
+            **keys,
+            "load_col": {"inter": columns},
+            "epochs": 3,
+            "valid_metric": "NDCG@10",
+            "dtlns_preset": "off",
+            "learning_rate": 0.01,
+        },
+        "references": [],
+        "arms": {"scratch": {}, "warm": {"grown_from": 0.6, **arm}},
+    }
+    path = Path("grown.yaml")
+    path.write_text(yaml.safe_dump(content, sort_keys=False))
+    return path
+
+
+def test_the_earlier_run_has_the_earliest_train_pairs_and_no_others() -> None:
+    found = compare(write_experiment(), output="out", say=lambda text: None)
+    assert [row.arm for row in found.rows] == ["scratch", "warm"]
+    cell = cell_of("warm")
+    train = pd.read_csv("data/tiny/tiny.train.inter", sep="\t").sort_values("timestamp:float", kind="stable")
+    earlier = [
+        pd.read_csv(cell / f"earlier/data/earlier/earlier.{part}.inter", sep="\t") for part in ("train", "valid")
+    ]
+    taken = pd.concat(earlier).merge(train, on=["user_id:token", "item_id:token"])
+    assert len(taken) == sum(map(len, earlier)) == int(0.6 * len(train))
+    assert taken["timestamp:float"].max() <= train["timestamp:float"].iloc[int(0.6 * len(train))]
+    settings = yaml.safe_load(next(cell.glob("train/*/config.yaml")).read_text())
+    assert settings["init_from"] == (cell / "earlier" / "done").read_text()
+    curves = [json.loads((path / "result.json").read_text())["curve"] for path in (cell, cell_of("scratch"))]
+    assert curves[0][0]["loss"] < curves[1][0]["loss"], "it begins with what was learnt"
+
+
+def cell_of(arm: str) -> Path:
+    return next(path for path in Path("out/cells").iterdir() if path.name.startswith(arm))
+
+
+def test_what_cannot_be_cut_is_said() -> None:
+    with pytest.raises(ConfigError, match="grown_from of the arm 'warm' is the share"):
+        compare(write_experiment(grown_from=2))
+    with pytest.raises(TrialError, match="grown_from cuts the train pairs by time, and the data have none"):
+        compare(write_experiment_without_times(), output="out", say=lambda text: None)
+
+
+def write_experiment_without_times() -> Path:
+    shutil.rmtree("data")
+    return write_experiment(times=False)
