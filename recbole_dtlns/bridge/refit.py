@@ -61,6 +61,12 @@ def train_and_validation(parts: list[Dataset]) -> list[Dataset]:
     return [train.copy(cat_interactions([train.inter_feat, valid.inter_feat])), valid, test]
 
 
+def taught_by_checkpoint(config: Any) -> bool:
+    """Whether a saved model teaches the run: it knows the train part, or train and validation, and not both."""
+    settings = config.settings
+    return settings.prepares and _CHECKPOINT_TEACHER in (settings.flat["teachers"] or [settings.teacher])
+
+
 def check_refit(config: Any, saved: bool = True) -> None:
     """Refuse a refit that could not be, or whose figures would be none, before any work.
 
@@ -86,6 +92,8 @@ def check_refit(config: Any, saved: bool = True) -> None:
                 "go: raise epochs to what it was when the number was chosen"
             )
         return
+    if config["epochs"] < 1 and not is_closed_form(config):
+        raise ConfigError("refit: True trains for as many epochs as validation chose, and epochs: 0 trains for none")
     if config["eval_step"] < 1:
         raise ConfigError(
             "refit: True trains for as many epochs as validation chose, and eval_step: 0 looks at none: set eval_step "
@@ -96,7 +104,7 @@ def check_refit(config: Any, saved: bool = True) -> None:
             "refit: True reads the epoch that validation chose from a checkpoint: call with saved=True, or set refit "
             "to the number of epochs"
         )
-    if settings.prepares and _CHECKPOINT_TEACHER in (settings.flat["teachers"] or [settings.teacher]):
+    if taught_by_checkpoint(config):
         raise ConfigError(
             "refit: True prepares twice, on train and on train and validation, and dtlns_teacher: checkpoint knows one "
             "of the two: name a teacher by its model, or set refit to the number of epochs and the checkpoint to one "

@@ -18,7 +18,7 @@ from recbole.data.dataset import Dataset
 from recbole.utils import dict2str, get_local_time, init_seed
 
 from recbole_dtlns.bridge.config import DTLNSConfig
-from recbole_dtlns.bridge.data.dataset import check_data_set, hide_train_pairs, load_splits, numbering
+from recbole_dtlns.bridge.data.dataset import check_data_set, hide_train_pairs, load_splits, numbering, observed_pairs
 from recbole_dtlns.bridge.data.item_fields import check_item_fields, described_train
 from recbole_dtlns.bridge.data.run_data import (
     RunData,
@@ -39,6 +39,7 @@ from recbole_dtlns.bridge.refit import (
     train_and_validation,
 )
 from recbole_dtlns.bridge.run_log import open_log, shows_bars
+from recbole_dtlns.bridge.serving.earlier_pairs import EarlierPairs
 from recbole_dtlns.bridge.serving.kept_data import KeptData
 from recbole_dtlns.bridge.teacher import make_teacher
 from recbole_dtlns.bridge.training.checkpoint import SETTINGS, Provenance
@@ -47,7 +48,7 @@ from recbole_dtlns.bridge.training.trainer import DTLNSTrainerMixin, build_train
 from recbole_dtlns.bridge.warm_start import WarmStart
 from recbole_dtlns.compat import quiet_recbole
 from recbole_dtlns.data.interactions import TrainInteractions
-from recbole_dtlns.data.item_sets import Observed, PairSet
+from recbole_dtlns.data.item_sets import Observed
 from recbole_dtlns.errors import CheckpointError, ConfigError
 from recbole_dtlns.guidance.contract import Guidance
 from recbole_dtlns.methods import Task
@@ -159,7 +160,7 @@ class Run:
         guidance: what the method tells training; None where the settings ask for nothing.
         trainer: holds the model.
         chosen: for how long a refit trains; None for a run on train alone.
-        learnt_before: pairs that the model of `init_from` learnt from, and that are not in train.
+        earlier: what the models knew that its model began with.
     """
 
     config: DTLNSConfig
@@ -168,7 +169,7 @@ class Run:
     data: RunData
     guidance: Guidance | None
     trainer: DTLNSTrainerMixin
-    learnt_before: PairSet
+    earlier: EarlierPairs
     chosen: Chosen | None = None
 
     @property
@@ -207,7 +208,7 @@ class Run:
             DivergedError: the loss became NaN or infinite.
         """
         if saved:
-            given = (self.config.model_name, self.data.model_dataset, self.parts, self.hidden, self.learnt_before)
+            given = (self.config.model_name, self.data.model_dataset, self.parts, self.hidden, self.earlier)
             KeptData.of(*given).write(self.folder)
         train, valid = self.data.train_loader, self.data.valid_loader
         return self.trainer.fit(train, valid, saved=saved, show_progress=show_progress, callback_fn=after_evaluation)
@@ -273,7 +274,7 @@ def _assembled(
     # RecBole seeds again here, so the model starts equal whatever was drawn before.
     init_seed(config["seed"] + config["local_rank"], config["reproducibility"])
     network = config.model_class(config, data.model_dataset).to(config["device"])
-    before = Observed.none() if start is None else start.learnt_before(parts[0])
+    earlier = EarlierPairs() if start is None else start.earlier(parts[0])
     if start is not None:
         start.give(network, parts[0])
     if isinstance(network, Council) and guidance is not None:
@@ -286,7 +287,9 @@ def _assembled(
         own.protocol,
         own.leaking,
         refit=chosen is not None,
-        learnt_more=len(before) > 0,
+        learnt_more=len(earlier.learnt) > 0,
+        began_with="" if start is None else start.digest,
+        valid_fingerprint=observed_pairs(splits.parts[1]).digest,
     )
     sampling = make_sampling(config, parts[0], data.train_loader, guidance)
     trainer = build_trainer(config, network, folder, sampling, provenance, chosen.epochs if chosen else None)
@@ -299,7 +302,7 @@ def _assembled(
     warn_of_keys(config)
     if chosen is not None:
         data = replace(data, valid_loader=None)
-    return Run(config, folder, splits, data, guidance, trainer, before, chosen)
+    return Run(config, folder, splits, data, guidance, trainer, earlier, chosen)
 
 
 def prepare_only(

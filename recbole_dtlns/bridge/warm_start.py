@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,10 +18,10 @@ from torch import nn
 
 from recbole_dtlns.bridge.data.dataset import observed_pairs
 from recbole_dtlns.bridge.models.capabilities import is_closed_form
+from recbole_dtlns.bridge.serving.earlier_pairs import EarlierPairs, TokenPairs
 from recbole_dtlns.bridge.serving.kept_data import TRAIN, VALID, KeptData
 from recbole_dtlns.bridge.training.checkpoint import BEST, Checkpoint
 from recbole_dtlns.compat import quiet_recbole
-from recbole_dtlns.data.item_sets import Observed, PairSet
 from recbole_dtlns.errors import CheckpointError, ConfigError, UnsupportedModelError
 
 logger = logging.getLogger("recbole_dtlns")
@@ -159,54 +160,43 @@ class WarmStart:
             ConfigError: a parameter has another shape.
             CheckpointError: pairs of validation or test were learnt, or chose the epoch.
         """
-        measured = {
-            name: _keys(observed_pairs(part), part)
-            for name, part in zip(("validation", "test"), parts[1:], strict=False)
-        }
-        learnt = self.learnt(parts[0])
-        for name, keys in measured.items():
-            self._refuse(learnt, np.isin(_keys(learnt, parts[0]), keys), name, "learnt from", parts[0])
-        if self.saved.provenance.chosen_on_validation:
-            chosen = self._known_here(VALID, parts[0])
-            common = np.isin(_keys(chosen, parts[0]), measured["test"])
-            self._refuse(chosen, common, "test", "had its epoch chosen by", parts[0])
+        for name, part in zip(("validation", "test"), parts[1:], strict=True):
+            self._refuse(self.learnt(), part, name, "learnt from")
+        self._refuse(self.chosen(), parts[2], "test", "had its epoch chosen by")
         with quiet_recbole():
             self._places(config.model_class(config, parts[0]), parts[0])
 
-    def _refuse(self, pairs: PairSet, common: np.ndarray, part: str, how: str, train: Dataset) -> None:
-        if common.any():
-            first = np.flatnonzero(common)[0]
-            user = train.id2token(train.uid_field, int(pairs.users[first]))
-            item = train.id2token(train.iid_field, int(pairs.items[first]))
+    def _refuse(self, pairs: TokenPairs, part: Dataset, name: str, how: str) -> None:
+        common = pairs.where(pairs.in_part(part))
+        if len(common):
             raise CheckpointError(
-                f"init_from: {self.folder} {how} {int(common.sum())} pairs that are this run's {part} pairs (user "
-                f"'{user}', item '{item}'): what is measured on them would be inflated. Split the data so that they "
-                "stay in train, as a split by time or files that are split in advance do, or leave init_from out"
+                f"init_from: {self.folder} {how} {len(common)} pairs that are this run's {name} pairs (user "
+                f"'{common.users[0]}', item '{common.items[0]}'): what is measured on them would be inflated. Split "
+                "the data so that they stay in train, as a split by time or files that are split in advance do, or "
+                "leave init_from out"
             )
 
-    def learnt(self, train: Dataset) -> PairSet:
-        """The pairs that it learnt from, in the ids of this run; those of users or items that are gone are left out."""
-        found = self._known_here(TRAIN, train)
+    def learnt(self) -> TokenPairs:
+        """The pairs that it learnt from, and those before it that it began with."""
+        own = self.kept.pairs(TRAIN)
         if self.saved.provenance.refit:
-            found = found.union(self._known_here(VALID, train))
-        return found.union(self._in_ids(self.kept.learnt_before.pairs(), train))
+            own = own.union(self.kept.pairs(VALID))
+        return own.union(self.kept.earlier.learnt)
 
-    def learnt_before(self, train: Dataset) -> PairSet:
-        """Those of them that are not in this run's train part."""
-        learnt = self.learnt(train)
-        return learnt.where(~np.isin(_keys(learnt, train), _keys(observed_pairs(train), train)))
+    def chosen(self) -> TokenPairs:
+        """The pairs that chose its epoch, and the epochs of those before it that it began with."""
+        own = self.kept.pairs(VALID) if self.saved.provenance.chosen_on_validation else TokenPairs()
+        return own.union(self.kept.earlier.chosen)
 
-    def _known_here(self, part: str, train: Dataset) -> PairSet:
-        return self._in_ids(self.kept.observed[part].pairs(), train)
+    def earlier(self, train: Dataset) -> EarlierPairs:
+        """What a run that begins with it must remember, beside its train part."""
+        learnt = self.learnt()
+        return EarlierPairs(learnt.where(~learnt.in_part(train)), self.chosen())
 
-    def _in_ids(self, pairs: PairSet, train: Dataset) -> PairSet:
-        users, items = (
-            np.array([train.field2token_id[field].get(token, -1) for token in self.kept.tokens[field].tolist()])
-            for field in (train.uid_field, train.iid_field)
-        )
-        found = Observed(users[pairs.users], items[pairs.items])
-        known = (found.users >= 0) & (found.items >= 0)
-        return PairSet.of(found.users[known], found.items[known])
+    @property
+    def digest(self) -> str:
+        """Of its model, by which a run that goes on is known to have begun with it."""
+        return hashlib.sha256((self.folder / BEST).read_bytes()).hexdigest()
 
     def give(self, network: AbstractRecommender, train: Dataset) -> None:
         """Copy what the earlier model learnt into a new one.
@@ -311,10 +301,6 @@ def _meant(name: str, fields: list[str], train: Dataset, vocabularies: Mapping[s
             "of each. Leave init_from out"
         )
     return fields[0]
-
-
-def _keys(pairs: PairSet, part: Dataset) -> np.ndarray:
-    return pairs.users * part.item_num + pairs.items
 
 
 def _means_of_neighbours(table: torch.Tensor, vocabulary: Vocabulary, field: str, train: Dataset) -> int:

@@ -15,6 +15,7 @@ lifts every metric of every model (this is how the published evaluation of DTL-N
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from typing import Self
 
@@ -54,6 +55,11 @@ class PairSet:
     def where(self, kept: np.ndarray) -> Self:
         """Some of the pairs, bool [n]."""
         return type(self)(self.users[kept], self.items[kept])
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 over the pairs."""
+        return hashlib.sha256(self.users.tobytes() + self.items.tobytes()).hexdigest()
 
     def union(self, other: PairSet) -> PairSet:
         """The pairs of both sets."""

@@ -28,11 +28,6 @@ class Histories:
         """The pairs of users below a number."""
         return cls(pairs.items.astype(np.int32), np.cumsum(np.bincount(pairs.users, minlength=n_users)))
 
-    @classmethod
-    def none(cls) -> Histories:
-        """Of nobody."""
-        return cls(np.array([], dtype=np.int32), np.array([], dtype=np.int64))
-
     def __len__(self) -> int:
         return len(self.items)
 

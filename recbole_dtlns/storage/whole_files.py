@@ -33,6 +33,8 @@ def write_file(path: Path, content: str | bytes, named_by: str) -> None:
     Raises:
         ArtefactError: it cannot be written.
     """
+    if not path.name:
+        raise ArtefactError(f"cannot write {path}: it is a folder; name a file in it with {named_by}")
     try:
         write_atomically(path, content.encode() if isinstance(content, str) else content)
     except OSError as error:

@@ -163,6 +163,46 @@ def test_what_was_learnt_before_is_remembered(then: Path) -> None:
     assert dropped[1][0] not in load_run(second.folder).history(user), "it is no pair of the data"
 
 
+def without(part: Part, others: Part) -> Part:
+    return of(part, ~np.isin(np.char.add(*part), np.char.add(*others)))
+
+
+def test_what_was_learnt_is_remembered_of_users_that_are_gone(then: Path) -> None:
+    """A user's pairs were learnt, the second run does not know the user, and the third is measured on these pairs."""
+    now = grown_parts()[1]
+    gone = grown_parts()[0][0][0][0]
+    second = warm(then, parts=[of(part, part[0] != gone) for part in now])
+    learnt = of(grown_parts()[0][0], grown_parts()[0][0][0] == gone)
+    third = [without(now[0], learnt), now[1], learnt]
+    third[1] = without(third[1], learnt)
+    keys = write_tiny("third", third)
+    for run in (then, second.folder):
+        with pytest.raises(CheckpointError, match=f"learnt from {len(learnt[0])} pairs that are this run's test pairs"):
+            train("BPR", keys, **PLAIN, init_from=str(run))
+
+
+def test_what_chose_an_epoch_is_remembered(then: Path) -> None:
+    """Through a run in between that neither learnt these pairs nor was chosen by them."""
+    now, chose = grown_parts()[1], of(grown_parts()[0][1], np.arange(2))
+    between = [without(part, chose) for part in now]
+    second = warm(then, parts=between)
+    keys = write_tiny("third", [*between[:2], chose])
+    with pytest.raises(CheckpointError, match="epoch chosen by 2 pairs that are this run's test pairs"):
+        train("BPR", keys, **PLAIN, init_from=str(second.folder))
+
+
+def test_a_run_goes_on_with_the_model_that_it_began_with(then: Path) -> None:
+    """Left out, what that had learnt would not be checked; given where there was none, it would not be used."""
+    begun = warm(then)
+    keys = {key: value for key, value in begun.config.external_config_dict.items() if key != "init_from"}
+    for more in ({}, {"refit": True}):
+        with pytest.raises(CheckpointError, match=r"another model to begin with \(init_from\)"):
+            train("BPR", keys, **more, resume_from=str(begun.folder))
+    alone = train("BPR", keys)
+    with pytest.raises(CheckpointError, match=r"another model to begin with \(init_from\)"):
+        train("BPR", keys, init_from=str(then), resume_from=str(alone.folder))
+
+
 def test_a_leaking_run_is_no_start(tiny: dict[str, Any]) -> None:
     leaking = train("BPR", tiny, dtlns_preset="authors", dtlns_teacher="EASE", dtlns_relabel_graph=False)
     with pytest.raises(CheckpointError, match="leaking protocol 'authors'"):

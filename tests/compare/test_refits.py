@@ -72,6 +72,15 @@ def changed(path: Path, **keys: Any) -> Path:
     return path
 
 
+def test_an_arm_that_a_checkpoint_teaches_is_refused_before_any_run() -> None:
+    path = write_experiment()
+    content = yaml.safe_load(path.read_text())
+    content["arms"]["taught"] = {"dtlns_teacher": "checkpoint", "dtlns_teacher_checkpoint": "best.pth"}
+    path.write_text(yaml.safe_dump(content | {"refit": True}, sort_keys=False))
+    with pytest.raises(ConfigError, match=r"the checkpoint that teaches the arm 'taught' knows one of the two"):
+        compare(path)
+
+
 @pytest.mark.parametrize("where", ["settings", "arms"])
 def test_an_arm_cannot_be_refitted_among_others_that_are_not(where: str) -> None:
     path = write_experiment()

@@ -14,6 +14,7 @@ from recbole.data.interaction import Interaction
 from recbole.utils import FeatureSource, FeatureType
 
 from recbole_dtlns.bridge.data.dataset import DTLNSDataset, numbering, observed_pairs
+from recbole_dtlns.bridge.serving.earlier_pairs import EarlierPairs, TokenPairs
 from recbole_dtlns.data.item_sets import PairSet
 from recbole_dtlns.errors import ArtefactError, CheckpointError
 from recbole_dtlns.serving.histories import Histories
@@ -24,7 +25,7 @@ from recbole_dtlns.version import __version__
 DATA = "data.safetensors"  # in a run folder
 FORMAT = 1
 TRAIN, HIDDEN, VALID, TEST = "train", "hidden", "valid", "test"
-_BEFORE = "before"
+_EARLIER = ("learnt", "chosen")
 _TABLES = ("inter", "user", "item")  # of RecBole's data sets: `inter_feat`, ...
 
 
@@ -70,7 +71,7 @@ class KeptData:
         tables: columns of interactions, and of users and items where these have some.
         observed: the items of every user in each part of the data set: `train`, `hidden` (train pairs that
             `dtlns_hide_train` kept from the run), `valid` and `test`.
-        learnt_before: pairs that the model of `init_from` had learnt from, and that are not in train.
+        earlier: what the models knew that this one began with.
     """
 
     model: str
@@ -80,11 +81,11 @@ class KeptData:
     tokens: dict[str, np.ndarray]
     tables: dict[str, dict[str, torch.Tensor]]
     observed: dict[str, Histories]
-    learnt_before: Histories
+    earlier: EarlierPairs
 
     @classmethod
     def of(
-        cls, model: str, model_dataset: Dataset, parts: list[Dataset], hidden: PairSet, learnt_before: PairSet
+        cls, model: str, model_dataset: Dataset, parts: list[Dataset], hidden: PairSet, earlier: EarlierPairs
     ) -> Self:
         """Of a run.
 
@@ -93,7 +94,7 @@ class KeptData:
             model_dataset: what its constructor is given.
             parts: train, validation and test part, observed pairs only.
             hidden: train pairs that were kept from the run.
-            learnt_before: as for the class.
+            earlier: as for the class.
         """
         tables = {
             name: dict(feature.interaction)
@@ -121,8 +122,16 @@ class KeptData:
         pairs = dict(zip((TRAIN, VALID, TEST), map(observed_pairs, parts), strict=True)) | {HIDDEN: hidden}
         n_users = model_dataset.user_num
         observed = {name: Histories.of(found, n_users) for name, found in pairs.items()}
-        before = Histories.of(learnt_before, n_users)
-        return cls(model, model_dataset.dataset_name, numbering(parts[0]), fields, tokens, tables, observed, before)
+        return cls(model, model_dataset.dataset_name, numbering(parts[0]), fields, tokens, tables, observed, earlier)
+
+    def pairs(self, part: str) -> TokenPairs:
+        """Those of one part of the data set, by token."""
+        found = self.observed[part].pairs()
+        users, items = (
+            self.tokens[next(field.name for field in self.fields if field.source == source.value)]
+            for source in (FeatureSource.USER_ID, FeatureSource.ITEM_ID)
+        )
+        return TokenPairs(users[found.users].astype(str), items[found.items].astype(str))
 
     def write(self, folder: Path) -> None:
         """Write it into a run folder, atomically.
@@ -132,14 +141,15 @@ class KeptData:
         """
         arrays: dict[str, np.ndarray] = {}
         for field, tokens in self.tokens.items():
-            encoded = [str(token).encode() for token in tokens]
-            arrays[f"tokens/{field}/text"] = np.frombuffer(b"".join(encoded), dtype=np.uint8)
-            arrays[f"tokens/{field}/ends"] = np.cumsum([len(token) for token in encoded], dtype=np.int64)
+            arrays |= _packed(f"tokens/{field}", tokens)
         for name, table in self.tables.items():
             arrays |= {f"{name}/{column}": _narrow(values.numpy()) for column, values in table.items()}
-        before = {_BEFORE: self.learnt_before} if len(self.learnt_before) else {}
-        for name, histories in {**self.observed, **before}.items():
+        for name, histories in self.observed.items():
             arrays |= {f"observed/{name}/items": histories.items, f"observed/{name}/ends": histories.ends}
+        for name in _EARLIER:
+            pairs: TokenPairs = getattr(self.earlier, name)
+            if len(pairs):
+                arrays |= _packed(f"earlier/{name}/users", pairs.users) | _packed(f"earlier/{name}/items", pairs.items)
         facts = _Facts(self.model, self.dataset, self.numbering, self.fields, list(self.tables))
         try:
             save_arrays(folder / DATA, arrays, {"format": FORMAT, "version": __version__, **asdict(facts)})
@@ -171,13 +181,17 @@ class KeptData:
                     f"{__version__} does not read: load it with that version, or train again"
                 )
             known = read_as(_Facts, facts, path)
-            tokens = {field.name: _tokens(arrays, field.name) for field in known.fields if _has_tokens(arrays, field)}
+            tokens = {
+                field.name: _unpacked(arrays, f"tokens/{field.name}")
+                for field in known.fields
+                if f"tokens/{field.name}/ends" in arrays
+            }
             tables = {name: _columns(arrays, f"{name}/") for name in known.tables}
             observed = {name: _histories(arrays, name) for name in (TRAIN, HIDDEN, VALID, TEST)}
-            before = _histories(arrays, _BEFORE) if f"observed/{_BEFORE}/ends" in arrays else Histories.none()
+            earlier = EarlierPairs(*(_earlier(arrays, f"earlier/{name}") for name in _EARLIER))
         except ArtefactError as error:
             raise CheckpointError(f"{error}: take the run folder from a copy, or train again") from error
-        return cls(known.model, known.dataset, known.numbering, known.fields, tokens, tables, observed, before)
+        return cls(known.model, known.dataset, known.numbering, known.fields, tokens, tables, observed, earlier)
 
 
 class KeptDataset(DTLNSDataset):
@@ -232,10 +246,21 @@ def _columns(arrays: Mapping[str, np.ndarray], prefix: str) -> dict[str, torch.T
     }
 
 
-def _has_tokens(arrays: Mapping[str, np.ndarray], field: Field) -> bool:
-    return f"tokens/{field.name}/ends" in arrays
+def _earlier(arrays: Mapping[str, np.ndarray], name: str) -> TokenPairs:
+    if f"{name}/users/ends" not in arrays:
+        return TokenPairs()
+    return TokenPairs(_unpacked(arrays, f"{name}/users"), _unpacked(arrays, f"{name}/items"))
 
 
-def _tokens(arrays: Mapping[str, np.ndarray], field: str) -> np.ndarray:
-    text, ends = arrays[f"tokens/{field}/text"].tobytes(), arrays[f"tokens/{field}/ends"].tolist()
+def _packed(name: str, tokens: np.ndarray) -> dict[str, np.ndarray]:
+    """Texts as one array of bytes, and where each ends."""
+    encoded = [str(token).encode() for token in tokens]
+    return {
+        f"{name}/text": np.frombuffer(b"".join(encoded), dtype=np.uint8),
+        f"{name}/ends": np.cumsum([len(token) for token in encoded], dtype=np.int64),
+    }
+
+
+def _unpacked(arrays: Mapping[str, np.ndarray], name: str) -> np.ndarray:
+    text, ends = arrays[f"{name}/text"].tobytes(), arrays[f"{name}/ends"].tolist()
     return np.array([text[start:end].decode() for start, end in zip([0, *ends], ends, strict=False)])

@@ -17,7 +17,14 @@ from recbole_dtlns.errors import ArtefactError, CheckpointError
 from recbole_dtlns.storage.typed_json import read_as
 
 BEST, LAST, SETTINGS = "best.pth", "last.pth", "config.yaml"  # files of a run folder
-_SINCE_0_1 = ("curve", "averaged", "refit", "learnt_more")  # what its first checkpoints lack
+_SINCE_0_1 = (
+    "curve",
+    "averaged",
+    "refit",
+    "learnt_more",
+    "began_with",
+    "valid_fingerprint",
+)  # what its first checkpoints lack
 
 
 @dataclass(frozen=True)
@@ -32,6 +39,8 @@ class Provenance:
         chosen_on_validation: whether validation chose the epoch.
         refit: whether the train pairs are those of train and validation.
         learnt_more: whether the model began with one that had learnt other pairs too.
+        began_with: SHA-256 of the saved model that it began with; empty where it began with none.
+        valid_fingerprint: of the validation pairs; empty where it is not known.
     """
 
     train_fingerprint: str
@@ -41,6 +50,8 @@ class Provenance:
     chosen_on_validation: bool = False
     refit: bool = False
     learnt_more: bool = False
+    began_with: str = ""
+    valid_fingerprint: str = ""
 
 
 @dataclass(frozen=True)

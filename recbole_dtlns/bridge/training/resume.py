@@ -104,5 +104,12 @@ def _differing(first: Provenance, second: Provenance) -> list[str]:
             first.numbering == second.numbering
         ),
         "evaluation protocol": first.leaking == second.leaking,
+        "model to begin with (init_from), so that what that had learnt is checked": (
+            first.began_with == second.began_with
+        ),
+        "set of validation pairs": (
+            not (first.valid_fingerprint and second.valid_fingerprint)
+            or first.valid_fingerprint == second.valid_fingerprint
+        ),
     }
     return [what for what, same in shared.items() if not same]

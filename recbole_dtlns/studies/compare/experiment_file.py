@@ -16,6 +16,7 @@ from recbole_dtlns.bridge.config import DTLNSConfig
 from recbole_dtlns.bridge.data.run_data import check_negative_sampling
 from recbole_dtlns.bridge.models.capabilities import check_model
 from recbole_dtlns.bridge.models.council import Council
+from recbole_dtlns.bridge.refit import taught_by_checkpoint
 from recbole_dtlns.bridge.runner import check_valid_metric
 from recbole_dtlns.bridge.teacher import make_teacher
 from recbole_dtlns.components import PREFIX
@@ -144,6 +145,13 @@ def read_experiment(
         raise ConfigError(f"a comparison needs at least one of the metrics {', '.join(METRICS)}: set metrics")
     topk = base["topk"] if isinstance(base["topk"], list) else [base["topk"]]
     measured: Part = "test" if file.test_best is None else "validation"
+    cells = tuple(_cells(arms, splits, file.seeds, driven, dataset, shared, mask, measured))
+    taught = [cell.arm for cell in cells if file.refit and taught_by_checkpoint(cell.config())]
+    if taught:
+        raise ConfigError(
+            f"{name}: refit: true prepares on train, and on train and validation, and the checkpoint that teaches the "
+            f"arm '{taught[0]}' knows one of the two: name its teacher by a model, or leave refit out"
+        )
     return Experiment(
         name=name,
         about=file.about,
@@ -161,7 +169,7 @@ def read_experiment(
         topk=tuple(topk),
         valid_metric=base["valid_metric"],
         valid_metric_bigger=base["valid_metric_bigger"],
-        cells=tuple(_cells(arms, splits, file.seeds, driven, dataset, shared, mask, measured)),
+        cells=cells,
     )
 
 
