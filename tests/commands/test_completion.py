@@ -96,4 +96,4 @@ def test_the_help_of_train_names_keys_that_exist(capsys: pytest.CaptureFixture[s
     ours = {PREFIX + name for name in DTLNSSettings.from_config({}).flat}
     rows = [line for paragraph in COMMANDS["train"].keys for line in paragraph.splitlines() if line.startswith("  ")]
     named = {word for row in rows for word in re.sub(r"\(.*?\)", "", row[16:]).split()}
-    assert len(named) > 30 and named - ours - keys_of_recbole() == {"resume_from"}
+    assert len(named) > 30 and named - ours - keys_of_recbole() == {"resume_from", "init_from"}

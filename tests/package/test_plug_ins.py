@@ -84,7 +84,7 @@ def test_its_keys_are_documented_and_what_cannot_be_imported_is_named(environmen
     for line in (
         "dtlns_shared_damping: 0.5  (float; teacher shared (my-recommenders 1.0))",
         "dtlns_first_few: 3  (int; judge first (my-recommenders 1.0))",
-        "dtlns_hinge_margin: 1.0  (float; loss hinge (my-recommenders 1.0))",
+        "dtlns_squared_hinge_margin: 1.0  (float; loss squared_hinge (my-recommenders 1.0))",
     ):
         assert line in everything
     assert "dtlns_second" not in command(environment, empty_folder, "keys", "--format=yaml").stdout
@@ -98,7 +98,7 @@ def test_doctor_names_what_cannot_be_imported(environment: Path, empty_folder: P
 @pytest.mark.parametrize(
     ("place", "keys"),
     [
-        (0, ("shared_damping: 0.3", "first_few: 2", "second_k: 3", "hinge_margin: 1.0")),
+        (0, ("shared_damping: 0.3", "first_few: 2", "second_k: 3", "squared_hinge_margin: 1.0")),
         (1, ("method: spare", "spare_items: 20")),
         (2, ("loss: squares", "loss_named: 0.3")),
     ],
