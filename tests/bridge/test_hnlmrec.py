@@ -115,8 +115,9 @@ def test_generated_pairs_reach_no_mask_and_no_sampler(told: dict[str, Any]) -> N
     assert observed(run.train) == parts[0]
 
 
-def test_what_is_generated_is_neither_observed_nor_a_false_negative(told: dict[str, Any]) -> None:
-    run = train("BPR", told, **HNLMREC, **HARD)
+@pytest.mark.parametrize("control", ["none", "shuffled"])
+def test_what_is_generated_is_neither_observed_nor_a_false_negative(control: str, told: dict[str, Any]) -> None:
+    run = train("BPR", told, **HNLMREC, **HARD, dtlns_hnlmrec_control=control)
     done = run.preparation
     assert done is not None and isinstance(done.generated, MatchedItems)
     users, _ = done.train.histories()

@@ -107,13 +107,58 @@ def test_controls_deal_otherwise_and_keep_who_has_one(form: int, train: TrainInt
     found = forms(train)[form]
     users, items = train.histories()
     plain, dealt, random = (
-        one.of(users, items, np.zeros(len(users))) for one in (found, found.shuffled(7), noise(found, 7))
+        one.of(users, items, np.zeros(len(users)))
+        for one in (found, found.shuffled(7, PairSet.none()), noise(found, 7))
     )
     assert (plain[0] != dealt[0]).any(axis=1).mean() > 0.9
     assert plain[1].sum() == dealt[1].sum()
     assert np.array_equal(plain[1], random[1])
-    if form != 1:
+    if form == 2:
         assert np.allclose(np.sort(plain[0], axis=0), np.sort(dealt[0], axis=0))
+
+
+def pairs_of(found: MatchedItems) -> set[tuple[int, int]]:
+    """Every (user, item) that was dealt."""
+    users = np.repeat(found.train.histories()[0], found.items.shape[1])
+    items = found.items.ravel()
+    return set(zip(users[items >= 0].tolist(), items[items >= 0].tolist(), strict=True))
+
+
+def test_a_shuffled_item_is_as_free_as_the_one_it_stands_for(train: TrainInteractions) -> None:
+    """Else the control would be easier to beat: observed items as negatives harm whatever they say."""
+    task = task_of(train)
+    generator = Rule(items=3)
+    found = generator.restored(generator.generate(task)[0], task)
+    assert isinstance(found, MatchedItems)
+    blocked = set(zip(*(ids.tolist() for ids in train.histories()), strict=True))
+    blocked |= set(zip(task.false_negatives.users.tolist(), task.false_negatives.items.tolist(), strict=True))
+    assert pairs_of(found).isdisjoint(blocked)
+    dealt, again, other = (found.shuffled(seed, task.false_negatives) for seed in (7, 7, 8))
+    assert len(pairs_of(dealt) & blocked) == 0
+    assert np.array_equal(dealt.items, again.items) and not np.array_equal(dealt.items, other.items)
+    assert (dealt.items >= 0).all() and all(len(set(row)) == 3 for row in dealt.items.tolist())
+    permuted = found.items[np.random.default_rng(7).permutation(len(found.items))]
+    free = np.array(
+        [
+            [(user, item) not in blocked for item in row]
+            for user, row in zip(train.histories()[0].tolist(), permuted.tolist(), strict=True)
+        ]
+    )
+    assert np.array_equal(dealt.items[free], permuted[free]) and 0 < free.mean() < 1
+    assert set(dealt.items.ravel().tolist()) <= set(found.items.ravel().tolist())
+
+
+def test_what_nothing_can_replace_is_dropped_from_a_shuffled_row(train: TrainInteractions) -> None:
+    """Items 0 and 1 are all that was named; one user may have neither, another only one of them."""
+    users = train.histories()[0]
+    vectors = np.eye(train.n_items, dtype=np.float32)
+    items = np.tile(np.array([0, 1], dtype=np.int32), (len(users), 1))
+    free = np.flatnonzero(train.matrix[:, [0, 1]].sum(axis=1) == 0)[:2]
+    false = PairSet.of(np.repeat(free[:2], (2, 1)), np.array([0, 1, 0]))
+    dealt = MatchedItems(train, items, vectors).shuffled(7, false)
+    assert dealt.problem() == ""
+    assert (dealt.items[users == free[0]] == -1).all()
+    assert (dealt.items[users == free[1]] == (1, -1)).all()
 
 
 def test_what_does_not_fit_the_train_pairs_is_named(train: TrainInteractions) -> None:
