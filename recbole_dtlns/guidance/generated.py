@@ -120,7 +120,7 @@ class MatchedItems:
 
 @dataclass(frozen=True, eq=False)
 class JoinedVectors:
-    """The sum of a part of the user and a part of the item, so that every pair has one.
+    """The sum of a part of the user and a part of the item, so that every train pair has one.
 
     Attributes:
         train: the train pairs.
@@ -136,7 +136,7 @@ class JoinedVectors:
         return int(self.of_users.shape[1])
 
     def of(self, users: np.ndarray, items: np.ndarray, uniform: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        known = (users >= 0) & (items >= 0)
+        known = self.train.places(users, items) >= 0  # others would have a sum too, and nothing was made for them
         joined = self.of_users[users].astype(np.float32) + self.of_items[items].astype(np.float32)
         return joined * known[:, None], known
 
