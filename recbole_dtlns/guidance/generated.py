@@ -14,8 +14,10 @@ from typing import Any, Protocol, Self
 import numpy as np
 
 from recbole_dtlns.data.interactions import TrainInteractions
+from recbole_dtlns.data.item_sets import PairSet
 
 _NOISE_ROWS = 65_536
+_DEALS = 32
 
 
 class GeneratedNegatives(Protocol):
@@ -44,8 +46,14 @@ class GeneratedNegatives(Protocol):
         """
         ...
 
-    def shuffled(self, seed: int) -> Self:
-        """Every pair has what was made for another: a control."""
+    def shuffled(self, seed: int, false_negatives: PairSet) -> Self:
+        """Every pair has what was made for another: a control.
+
+        Args:
+            seed: of the deal.
+            false_negatives: pairs that the judge called so. Where the negatives are items, a user is dealt none of
+                these and none that is observed; vectors cannot be judged, and are dealt as they come.
+        """
         ...
 
     def problem(self) -> str:
@@ -89,8 +97,10 @@ class MatchedItems:
         matched = np.where(known, self.items[place, column], 0)
         return self.vectors[matched].astype(np.float32) * known[:, None], known
 
-    def shuffled(self, seed: int) -> Self:
-        return replace(self, items=self.items[np.random.default_rng(seed).permutation(len(self.items))])
+    def shuffled(self, seed: int, false_negatives: PairSet) -> Self:
+        random = np.random.default_rng(seed)
+        items = self.items[random.permutation(len(self.items))]
+        return replace(self, items=_free_items(items, self.train, false_negatives, random))
 
     def problem(self) -> str:
         if self.items.ndim != 2 or len(self.items) != self.train.matrix.nnz or self.items.dtype.kind != "i":
@@ -110,7 +120,7 @@ class MatchedItems:
 
 @dataclass(frozen=True, eq=False)
 class JoinedVectors:
-    """The sum of a part of the user and a part of the item, so that every pair has one.
+    """The sum of a part of the user and a part of the item, so that every train pair has one.
 
     Attributes:
         train: the train pairs.
@@ -126,11 +136,11 @@ class JoinedVectors:
         return int(self.of_users.shape[1])
 
     def of(self, users: np.ndarray, items: np.ndarray, uniform: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        known = (users >= 0) & (items >= 0)
+        known = self.train.places(users, items) >= 0  # others would have a sum too, and nothing was made for them
         joined = self.of_users[users].astype(np.float32) + self.of_items[items].astype(np.float32)
         return joined * known[:, None], known
 
-    def shuffled(self, seed: int) -> Self:
+    def shuffled(self, seed: int, false_negatives: PairSet) -> Self:
         random = np.random.default_rng(seed)
         of_users, of_items = (part[random.permutation(len(part))] for part in (self.of_users, self.of_items))
         return replace(self, of_users=of_users, of_items=of_items)
@@ -171,7 +181,7 @@ class VectorsByPair:
         vectors[known] = self.table[row[known]]
         return vectors, known
 
-    def shuffled(self, seed: int) -> Self:
+    def shuffled(self, seed: int, false_negatives: PairSet) -> Self:
         return replace(self, rows=self.rows[np.random.default_rng(seed).permutation(len(self.rows))])
 
     def problem(self) -> str:
@@ -198,3 +208,32 @@ def noise(generated: GeneratedNegatives, seed: int) -> VectorsByPair:
         ]
     )
     return VectorsByPair(train, table, np.where(known, np.arange(len(users)) % len(table), -1))
+
+
+def _free_items(
+    items: np.ndarray, train: TrainInteractions, false_negatives: PairSet, random: np.random.Generator
+) -> np.ndarray:
+    """Items dealt to train pairs [n_pairs, k], without those that are observed or false negatives of the pair's user.
+
+    In their place stands an entry drawn from all of `items`, so that popular items stay popular, and none is twice in
+    a row. What no draw could replace is dropped: -1, after the items that stay.
+    """
+    users, width = train.histories()[0], np.int64(train.n_items)
+    keys = np.sort(np.concatenate([train.pair_keys, false_negatives.users * width + false_negatives.items]))
+    dealt, pool = items.copy(), items[items >= 0]
+
+    def blocked(row: np.ndarray, item: np.ndarray) -> np.ndarray:
+        key = users[row] * width + item
+        found: np.ndarray = keys[np.minimum(np.searchsorted(keys, key), len(keys) - 1)] == key
+        return found
+
+    row, column = np.nonzero(dealt >= 0)
+    left = blocked(row, dealt[row, column])
+    for _ in range(_DEALS):
+        row, column = row[left], column[left]
+        drawn = random.choice(pool, len(row))
+        dealt[row, column] = drawn
+        left = blocked(row, drawn) | ((dealt[row] == drawn[:, None]).sum(axis=1) > 1)
+    dealt[row[left], column[left]] = -1
+    found: np.ndarray = np.take_along_axis(dealt, np.argsort(dealt < 0, axis=1, kind="stable"), axis=1)
+    return found

@@ -40,12 +40,13 @@ class Generating(Stage):
         """What the negatives are vectors of: text (what items say; dtlns_text_fields, dtlns_text_encoder), or teacher
         (its item vectors, where items say nothing)."""
         control: Literal["none", "shuffled", "random"] = "none"
-        """For comparisons: every pair gets the negative of another (shuffled), or noise (random)."""
+        """For comparisons: every pair gets the negative of another (shuffled; no item that its user has or that is a
+        false negative), or noise (random)."""
         seed: Seed = 42
 
     config: Config
     name = "generated"
-    version = 1
+    version = 2
 
     def __init__(self, generator: Generator, config: Config | None = None, /, **fields: Any) -> None:
         super().__init__(config, **fields)
@@ -103,11 +104,11 @@ class Generating(Stage):
                 **({"learnt_from": digest_of(prepared.item_vectors, *task.hard)} if generator.learns else {}),
             }
             kept = self.kept(bench, inputs, compute)
-        return self._controlled(generator.restored(kept.arrays, replace(task, train=train)))
+        return self._controlled(generator.restored(kept.arrays, replace(task, train=train)), prepared)
 
-    def _controlled(self, generated: GeneratedNegatives) -> GeneratedNegatives:
+    def _controlled(self, generated: GeneratedNegatives, prepared: Preparation) -> GeneratedNegatives:
         if self.config.control == "shuffled":
-            return generated.shuffled(self.config.seed)
+            return generated.shuffled(self.config.seed, prepared.forbidden)
         return noise(generated, self.config.seed) if self.config.control == "random" else generated
 
     def sentence(self, facts: Mapping[str, Any]) -> str:

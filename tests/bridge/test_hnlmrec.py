@@ -115,8 +115,9 @@ def test_generated_pairs_reach_no_mask_and_no_sampler(told: dict[str, Any]) -> N
     assert observed(run.train) == parts[0]
 
 
-def test_what_is_generated_is_neither_observed_nor_a_false_negative(told: dict[str, Any]) -> None:
-    run = train("BPR", told, **HNLMREC, **HARD)
+@pytest.mark.parametrize("control", ["none", "shuffled"])
+def test_what_is_generated_is_neither_observed_nor_a_false_negative(control: str, told: dict[str, Any]) -> None:
+    run = train("BPR", told, **HNLMREC, **HARD, dtlns_hnlmrec_control=control)
     done = run.preparation
     assert done is not None and isinstance(done.generated, MatchedItems)
     users, _ = done.train.histories()
@@ -294,9 +295,11 @@ def test_two_and_three_epochs_equal_five(generator: str, sampler: str, told: dic
     assert any(".head." in name for name in weights(whole["run_folder"]))
 
 
-def test_added_positives_without_a_generated_negative_keep_the_chosen_one(told: dict[str, Any]) -> None:
+@pytest.mark.parametrize("generator", GENERATORS)
+def test_added_positives_without_a_generated_negative_keep_the_chosen_one(generator: str, told: dict[str, Any]) -> None:
     """Rows of the judge's positives were never generated for; theirs is what the sampler chose."""
-    run = train("BPR", told, **{**HNLMREC, "dtlns_relabel_add": True, "dtlns_relabel_weight": 2.0})
+    settings = {**HNLMREC, **HARD, "dtlns_hnlmrec_generator": generator}
+    run = train("BPR", told, **{**settings, "dtlns_relabel_add": True, "dtlns_relabel_weight": 2.0})
     sampler = run.trainer.sampling.sampler
     rows, known = 0, 0
     for made, _ in one_epoch(run):

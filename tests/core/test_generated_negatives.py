@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -12,7 +14,7 @@ from recbole_dtlns.conformance.blocks import block_content
 from recbole_dtlns.data.interactions import TrainInteractions
 from recbole_dtlns.data.item_sets import PairSet
 from recbole_dtlns.errors import ConfigError, DataError
-from recbole_dtlns.generation import GenerationTask
+from recbole_dtlns.generation import GenerationTask, rule
 from recbole_dtlns.generation.projection import Projection
 from recbole_dtlns.generation.rule import Rule
 from recbole_dtlns.guidance.generated import GeneratedNegatives, JoinedVectors, MatchedItems, VectorsByPair, noise
@@ -21,6 +23,7 @@ from recbole_dtlns.negatives.choosing.first_drawn import FirstDrawn
 from recbole_dtlns.negatives.choosing.hardest import DNS
 from recbole_dtlns.negatives.contract import SamplerContext
 from recbole_dtlns.negatives.vectors.chosen import ChosenVectors
+from recbole_dtlns.negatives.vectors.contract import LayerChoice
 from recbole_dtlns.negatives.vectors.mixing import MixGCF
 from recbole_dtlns.negatives.vectors.semantic import SemanticMixing
 from recbole_dtlns.numerics.factors import unit_rows
@@ -89,8 +92,8 @@ def test_who_is_not_in_train_has_none(form: int, train: TrainInteractions) -> No
     unobserved = int(np.flatnonzero(train.matrix[[0]].toarray()[0] == 0)[0])
     users, items = np.array([-1, 0, -1, 0]), np.array([0, -1, -1, unobserved])
     vectors, known = forms(train)[form].of(users, items, np.zeros(4))
-    assert known.tolist() == [False, False, False, form == 1]
-    assert not vectors[:3].any()
+    assert not known.any()
+    assert not vectors.any()
 
 
 def test_the_uniform_number_says_which_of_several(train: TrainInteractions) -> None:
@@ -107,13 +110,58 @@ def test_controls_deal_otherwise_and_keep_who_has_one(form: int, train: TrainInt
     found = forms(train)[form]
     users, items = train.histories()
     plain, dealt, random = (
-        one.of(users, items, np.zeros(len(users))) for one in (found, found.shuffled(7), noise(found, 7))
+        one.of(users, items, np.zeros(len(users)))
+        for one in (found, found.shuffled(7, PairSet.none()), noise(found, 7))
     )
     assert (plain[0] != dealt[0]).any(axis=1).mean() > 0.9
     assert plain[1].sum() == dealt[1].sum()
     assert np.array_equal(plain[1], random[1])
-    if form != 1:
+    if form == 2:
         assert np.allclose(np.sort(plain[0], axis=0), np.sort(dealt[0], axis=0))
+
+
+def pairs_of(found: MatchedItems) -> set[tuple[int, int]]:
+    """Every (user, item) that was dealt."""
+    users = np.repeat(found.train.histories()[0], found.items.shape[1])
+    items = found.items.ravel()
+    return set(zip(users[items >= 0].tolist(), items[items >= 0].tolist(), strict=True))
+
+
+def test_a_shuffled_item_is_as_free_as_the_one_it_stands_for(train: TrainInteractions) -> None:
+    """Else the control would be easier to beat: observed items as negatives harm whatever they say."""
+    task = task_of(train)
+    generator = Rule(items=3)
+    found = generator.restored(generator.generate(task)[0], task)
+    assert isinstance(found, MatchedItems)
+    blocked = set(zip(*(ids.tolist() for ids in train.histories()), strict=True))
+    blocked |= set(zip(task.false_negatives.users.tolist(), task.false_negatives.items.tolist(), strict=True))
+    assert pairs_of(found).isdisjoint(blocked)
+    dealt, again, other = (found.shuffled(seed, task.false_negatives) for seed in (7, 7, 8))
+    assert len(pairs_of(dealt) & blocked) == 0
+    assert np.array_equal(dealt.items, again.items) and not np.array_equal(dealt.items, other.items)
+    assert (dealt.items >= 0).all() and all(len(set(row)) == 3 for row in dealt.items.tolist())
+    permuted = found.items[np.random.default_rng(7).permutation(len(found.items))]
+    free = np.array(
+        [
+            [(user, item) not in blocked for item in row]
+            for user, row in zip(train.histories()[0].tolist(), permuted.tolist(), strict=True)
+        ]
+    )
+    assert np.array_equal(dealt.items[free], permuted[free]) and 0 < free.mean() < 1
+    assert set(dealt.items.ravel().tolist()) <= set(found.items.ravel().tolist())
+
+
+def test_what_nothing_can_replace_is_dropped_from_a_shuffled_row(train: TrainInteractions) -> None:
+    """Items 0 and 1 are all that was named; one user may have neither, another only one of them."""
+    users = train.histories()[0]
+    vectors = np.eye(train.n_items, dtype=np.float32)
+    items = np.tile(np.array([0, 1], dtype=np.int32), (len(users), 1))
+    free = np.flatnonzero(train.matrix[:, [0, 1]].sum(axis=1) == 0)[:2]
+    false = PairSet.of(np.repeat(free[:2], (2, 1)), np.array([0, 1, 0]))
+    dealt = MatchedItems(train, items, vectors).shuffled(7, false)
+    assert dealt.problem() == ""
+    assert (dealt.items[users == free[0]] == -1).all()
+    assert (dealt.items[users == free[1]] == (1, -1)).all()
 
 
 def test_what_does_not_fit_the_train_pairs_is_named(train: TrainInteractions) -> None:
@@ -137,8 +185,7 @@ def test_the_rule_names_the_nearest_that_is_neither_observed_nor_a_false_negativ
     weight: float, train: TrainInteractions
 ) -> None:
     task, k = task_of(train), 3
-    rule = Rule(items=k, rule_profile=weight)
-    found = rule.generate(task)[0]["items"]
+    found = Rule(items=k, rule_profile=weight).generate(task)[0]["items"]
     false = set(zip(task.false_negatives.users.tolist(), task.false_negatives.items.tolist(), strict=True))
     history = train.matrix.toarray()
     for pair, (user, item) in enumerate(zip(*(ids.tolist() for ids in train.histories()), strict=True)):
@@ -162,6 +209,18 @@ def test_equal_items_are_ordered_and_silent_ones_never_named(train: TrainInterac
     for pair, (user, item) in enumerate(zip(*(ids.tolist() for ids in train.histories()), strict=True)):
         free = np.flatnonzero(~blocked[user] & (np.arange(train.n_items) % 2 == 0))[:2]
         assert found[pair].tolist() == free.tolist(), (user, item)
+
+
+def test_several_chunks_name_what_one_names(train: TrainInteractions, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pairs are scored some at a time; the test data fit one chunk."""
+    done: list[int] = []
+    task = replace(task_of(train), progress=done.append)
+    whole = Rule(items=3).generate(task)[0]["items"]
+    assert done == [train.matrix.nnz]
+    monkeypatch.setattr(rule, "_SCORES_AT_ONCE", 500)
+    parts = Rule(items=3).generate(task)[0]["items"]
+    assert len(done) > 100 and sum(done) == 2 * train.matrix.nnz
+    assert np.array_equal(whole, parts)
 
 
 def test_pairs_of_which_nothing_is_known_have_none(train: TrainInteractions) -> None:
@@ -252,6 +311,79 @@ class Chosen(ChosenVectors):
 def test_it_conforms_as_a_sampler(check: object, sampler: type) -> None:
     assert callable(check)
     check(sampler)
+
+
+USERS, ITEMS, SILENT = 30, 40, (0, 7, 8)
+
+
+def begun(**settings: float) -> SemanticMixing:
+    """Over the first of the candidates; nothing is said of some items."""
+    vectors = torch.randn(ITEMS, 5, generator=torch.Generator().manual_seed(1))
+    vectors[list(SILENT)] = 0
+    sampler = SemanticMixing(FirstDrawn(), **settings)
+    torch.manual_seed(3)
+    sampler.begin(SamplerContext(USERS, ITEMS, "cpu", dimension=4, vectors=vectors, generated=Lookup()))
+    return sampler
+
+
+def batch_of(rows: int, layers: int = 2) -> LayerChoice:
+    """Rows that begin with a user without a generated negative, and an item of which nothing is said."""
+    random = torch.Generator().manual_seed(2)
+    users, positives = (torch.randint(count, (rows,), generator=random) for count in (USERS, ITEMS))
+    users[0], users[1], positives[1] = 3, 4, SILENT[1]
+    tables = [
+        [torch.randn(count, 4, generator=random).requires_grad_() for _ in range(layers)] for count in (USERS, ITEMS)
+    ]
+    uniform = torch.rand(rows, generator=random)
+    candidates = torch.randint(ITEMS, (rows, 3), generator=random)
+    mixing = torch.rand(rows, layers, generator=random)
+    return LayerChoice(users, positives, candidates, *tables, "mean", mixing, uniform)
+
+
+@pytest.mark.parametrize("rows", [40, 512, 700])
+def test_the_semantic_loss_is_its_definition(rows: int) -> None:
+    """Row by row: L_cl where something was generated; the alignment where something is said, as the mean of 512."""
+    share, contrast, temperature, align = 0.3, 0.5, 0.2, 2.0
+    sampler, batch = begun(share=share, contrast=contrast, temperature=temperature, align=align), batch_of(rows)
+    made = sampler.negatives(batch)
+    assert made.loss is not None and sampler.vectors is not None
+    learnt = min(rows, 512)
+    kinds = set()
+    for row, (user, positive) in enumerate(zip(batch.users.tolist(), batch.positives.tolist(), strict=True)):
+        u, p = (
+            torch.stack([layer[which] for layer in layers]).mean(dim=0)
+            for layers, which in ((batch.user_layers, user), (batch.item_layers, positive))
+        )
+        known, said = user % 3 > 0, positive not in SILENT
+        kinds.add((known, said))
+        x = torch.sin((user * 7 + positive) * torch.arange(1, 6))
+        h = sampler.head(x[None])[0]
+        due = torch.zeros(())
+        if known:
+            near, far = (torch.cosine_similarity(u, other, dim=0) / temperature for other in (p, h))
+            due = due - contrast * (near.exp() / (near.exp() + far.exp())).log()
+        if said and row < learnt:
+            due = due + align * rows / learnt * (sampler.head(sampler.vectors[[positive]])[0] - p).square().sum()
+        assert made.loss[row].item() == pytest.approx(due.item(), rel=1e-4, abs=1e-6)
+        for layer, vectors in zip(batch.item_layers, made.layers, strict=True):
+            chosen = layer[batch.candidates[row, 0]]
+            mixed = share * h + (1 - share) * chosen if known else chosen
+            assert torch.allclose(vectors[row], mixed, atol=1e-6)
+    assert len(kinds) == 4
+
+
+def test_the_alignment_moves_the_head_and_no_item() -> None:
+    """Items lie where the ranking loss and L_cl want them; the head alone goes to them."""
+    tables, heads = [], []
+    for align in (1.0, 50.0):
+        sampler, batch = begun(contrast=0.5, align=align), batch_of(100)
+        loss = sampler.negatives(batch).loss
+        assert loss is not None
+        loss.mean().backward()
+        tables.append([layer.grad for layer in (*batch.user_layers, *batch.item_layers)])
+        heads.append([weight.grad for weight in sampler.head.parameters()])
+    assert all(a is not None and b is not None and a.any() and torch.equal(a, b) for a, b in zip(*tables, strict=True))
+    assert all(a is not None and b is not None and not torch.allclose(a, b) for a, b in zip(*heads, strict=True))
 
 
 def test_vectors_of_another_length_than_the_items_are_refused() -> None:
