@@ -1,6 +1,7 @@
 """Writes the samples of output that the guide shows, as the commands give them; a few seconds each.
 
-With names of samples (prepare, audit, convert) it writes those alone. With a file's name, it writes the table of a made shop there, which the guide's first page starts from.
+With names of samples (prepare, audit, convert) it writes those alone. With a file's name, it
+writes the table of a made shop there, which the guide's first page starts from.
 """
 
 from __future__ import annotations

@@ -41,7 +41,7 @@ READ_UNDOCUMENTED = frozenset(
         "xgb_early_stopping_rounds",
     }
 )
-# What `config_files` is taken for: RecBole's code has these as names of arguments and attributes, and no run reads them.
+# Written where `config_files` is meant. RecBole's code has these as names of arguments; no run reads them.
 MEANT_AS_CONFIG_FILES = ("config", "configs", "config_file", "config_file_list")
 
 

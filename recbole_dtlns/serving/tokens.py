@@ -61,15 +61,16 @@ class Tokens:
         named = ", ".join(_shown(str(token)) for token in tokens[:_NAMED])
         more = ", ..." if len(tokens) > _NAMED else ""
         verb = "is" if len(tokens) == 1 else "are"
-        return (
-            f"{len(tokens)} of the {self.kind} asked for {verb} unknown to the model: {named}{more}{self._near(tokens)}"
-        )
+        said = f"{len(tokens)} of the {self.kind} asked for {verb} unknown to the model: {named}{more}"
+        return said + self._near(tokens)
 
     def _near(self, tokens: Sequence[object]) -> str:
         """The known token that is most like the first unknown one; one alone is looked for, for it takes a while."""
         first = str(tokens[0])[:_LONGEST]
         found = nearest(first, self.known.tolist())
-        return found if len(tokens) == 1 or not found else f". For {_shown(first)}:{found}"
+        if not found:
+            return ""
+        return f".{found}" if len(tokens) == 1 else f". For {_shown(first)}:{found}"
 
 
 def _shown(token: str) -> str:

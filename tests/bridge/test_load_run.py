@@ -269,9 +269,9 @@ def test_unknown_tokens_are_counted_and_the_first_ten_named(run: Run) -> None:
     with pytest.raises(DataError, match=r"1 of the items asked for is unknown to the model: \[PAD\]$"):
         found.score([found.users[0]], ["[PAD]"])
     near = found.users[0] + "x"
-    with pytest.raises(DataError, match=rf"unknown to the model: {near} Did you mean '{found.users[0]}'\?$"):
+    with pytest.raises(DataError, match=rf"unknown to the model: {near}\. Did you mean '{found.users[0]}'\?$"):
         found.recommend([near])
-    with pytest.raises(CheckpointError, match="its parent, .*, is the run folder"):
+    with pytest.raises(CheckpointError, match=r"its parent, .*, is the run folder"):
         load_run(found.folder / "best.pth")
     with pytest.raises(DataError, match="no candidate is an item"):
         found.recommend(found.users, candidates=["none"])

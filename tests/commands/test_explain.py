@@ -125,7 +125,7 @@ def test_an_item_that_is_no_candidate_and_like_nothing_says_so(taught: Any) -> N
     explainer, prepared = Explainer(load_run(taught.folder)), taught.preparation
     owner = prepared.train.user_tokens.tolist().index("u0-00")
     named = set(prepared.candidates.items[prepared.candidates.users == owner].tolist())
-    had = set(prepared.train.matrix[owner].indices.tolist())
+    had = set(prepared.train.matrix.tocsr()[[owner]].indices.tolist())
     others = [token for place, token in enumerate(prepared.train.item_tokens) if place not in named | had]
     found = explainer.explain("u0-00", others[-1])
     assert "before training: it was not among any teacher's first 20" in found.text()
