@@ -180,8 +180,8 @@ class DTLNSConfig(Config):
             if key in self.external_config_dict and self.external_config_dict.get(_ALLOW_UNKNOWN) is not True:
                 raise ConfigError(
                     f"unknown key '{key}', which no file would be read for. Did you mean 'config_files'? On the "
-                    "command line it is --config_files='A.yaml B.yaml', in Python the argument config_file_list. If your model "
-                    f"reads '{key}', add --{_ALLOW_UNKNOWN}"
+                    "command line it is --config_files='A.yaml B.yaml', in Python the argument config_file_list. If "
+                    f"your model reads '{key}', add --{_ALLOW_UNKNOWN}"
                 )
 
     def _refuse_mistyped_keys(self, allowed: bool) -> None:
