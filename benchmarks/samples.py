@@ -1,6 +1,7 @@
 """Writes the samples of output that the guide shows, as the commands give them; a few seconds each.
 
-With a file's name, it writes the table of a made shop there, which the guide's first page starts from.
+With names of samples (prepare, audit, convert) it writes those alone. With a file's name, it
+writes the table of a made shop there, which the guide's first page starts from.
 """
 
 from __future__ import annotations
@@ -83,11 +84,11 @@ SAMPLES: dict[str, Callable[[], str]] = {
     "convert": convert_sample,
 }
 
-if __name__ == "__main__" and sys.argv[1:]:
+if __name__ == "__main__" and sys.argv[1:] and not set(sys.argv[1:]) <= set(SAMPLES):
     made_shop().to_csv(sys.argv[1], index=False)
 elif __name__ == "__main__":
     with tempfile.TemporaryDirectory() as folder:
         os.chdir(folder)
         os.environ["RECBOLE_DTLNS_CACHE"] = str(Path(folder) / "cache")
-        for name, sample in SAMPLES.items():
-            write_atomically(RESULTS / f"sample_{name}.md", f"{sample()}\n".encode())
+        for name in sys.argv[1:] or SAMPLES:
+            write_atomically(RESULTS / f"sample_{name}.md", f"{SAMPLES[name]()}\n".encode())

@@ -16,7 +16,13 @@ from typing import Any
 import yaml
 from recbole.config import Config
 
-from recbole_dtlns.bridge.known_keys import READ_UNDOCUMENTED, RECBOLE_MODEL_YAMLS, keys_of_all_models, meant
+from recbole_dtlns.bridge.known_keys import (
+    MEANT_AS_CONFIG_FILES,
+    READ_UNDOCUMENTED,
+    RECBOLE_MODEL_YAMLS,
+    keys_of_all_models,
+    meant,
+)
 from recbole_dtlns.bridge.models.capabilities import check_teacher, resolve_model
 from recbole_dtlns.bridge.models.council import UNTRAINED, Council
 from recbole_dtlns.bridge.presets import preset_values
@@ -127,6 +133,7 @@ class DTLNSConfig(Config):
         return self._convert_config_dict(under_new_names(given, "the command line"))
 
     def _get_model_and_dataset(self, model: str | type | None, dataset: str | None) -> tuple[str, type, str]:
+        self._refuse_other_names_of_config_files()  # here: the model may be named in the file that was not read
         named = model if model is not None else self.external_config_dict.get("model")
         if named is None:
             run = self.external_config_dict.get("resume_from")
@@ -167,6 +174,15 @@ class DTLNSConfig(Config):
         self._refuse_mistyped_keys(final[_ALLOW_UNKNOWN])
         check_recbole_values(final, documented)
         return final
+
+    def _refuse_other_names_of_config_files(self) -> None:
+        for key in MEANT_AS_CONFIG_FILES:
+            if key in self.external_config_dict and self.external_config_dict.get(_ALLOW_UNKNOWN) is not True:
+                raise ConfigError(
+                    f"unknown key '{key}', which no file would be read for. Did you mean 'config_files'? On the "
+                    "command line it is --config_files='A.yaml B.yaml', in Python the argument config_file_list. If "
+                    f"your model reads '{key}', add --{_ALLOW_UNKNOWN}"
+                )
 
     def _refuse_mistyped_keys(self, allowed: bool) -> None:
         of_this_run = self._documented_keys() | READ_UNDOCUMENTED

@@ -41,6 +41,8 @@ READ_UNDOCUMENTED = frozenset(
         "xgb_early_stopping_rounds",
     }
 )
+# Written where `config_files` is meant. RecBole's code has these as names of arguments; no run reads them.
+MEANT_AS_CONFIG_FILES = ("config", "configs", "config_file", "config_file_list")
 
 
 @cache

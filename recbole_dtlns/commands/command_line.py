@@ -30,6 +30,7 @@ from recbole_dtlns.commands import (
 )
 from recbole_dtlns.commands.command import Command
 from recbole_dtlns.errors import ConfigError, DTLNSError
+from recbole_dtlns.registry import nearest
 
 # Their modules import RecBole, and whatever else may be missing, only when they are run.
 COMMANDS: dict[str, Command] = {
@@ -60,6 +61,10 @@ _RUN_OPTIONS = """RecBole's flags, one per setting: --key=value
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; returns the exit status (2 for an error that the user can mend, 1 if `doctor` found problems)."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    if unknown := _unknown_command(arguments):
+        print(f"recbole-dtlns: {unknown}", file=sys.stderr)
+        return 2
     parser, options = _parser()
     given, settings = parser.parse_known_args(arguments)
     given.settings = settings
@@ -122,6 +127,14 @@ def options_of(command: Command) -> list[str]:
         for name in action.option_strings
         if name.startswith("--")
     ]
+
+
+def _unknown_command(arguments: Sequence[str]) -> str:
+    """What to say where the first word is no command; argparse would list them all and name no near one."""
+    name = next(iter(arguments), "-")
+    if name.startswith("-") or name in COMMANDS:
+        return ""
+    return f"there is no command '{name}'.{nearest(name, COMMANDS)} All of them: {', '.join(COMMANDS)}"
 
 
 def _refuse_mistyped_options(command: str, settings: Sequence[str], options: Sequence[str]) -> None:

@@ -15,12 +15,18 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
 
 def _run(given: argparse.Namespace) -> int:
     from recbole_dtlns.bridge.serving.load_run import load_run
+    from recbole_dtlns.serving.vector_files import source_of
 
     run = load_run(given.run, allow_leaking=given.allow_leaking, device=given.device)
-    about = {"model": run.config["model"], "dataset": run.config["dataset"], "leaking": run.leaking}
+    before, name = source_of(given.output), run.folder.resolve().name
+    about = {"run": name, "model": run.config["model"], "dataset": run.config["dataset"], "leaking": run.leaking}
     written = run.vectors.write(given.output, about)
+    replaced = "" if before in (None, name) else f"; replaced the vectors of {before}"
     mark = "LEAKING: " if run.leaking else ""
-    print(f"{mark}vectors of {len(run.users)} users and {len(run.items)} items: {given.output} ({', '.join(written)})")
+    print(
+        f"{mark}vectors of {len(run.users)} users and {len(run.items)} items: {given.output} "
+        f"({', '.join(written)}){replaced}"
+    )
     return 0
 
 

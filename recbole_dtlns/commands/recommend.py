@@ -51,7 +51,7 @@ def _run(given: argparse.Namespace) -> int:
     if not users:
         raise DataError(f"{given.users} names no user of the run: {unknown or 'it is empty'}")
     if unknown:
-        print(f"recbole-dtlns: {unknown}. The other {len(users)} are served", file=sys.stderr)
+        print(f"recbole-dtlns: {_sentence(unknown)} The other {len(users)} are served", file=sys.stderr)
     exclude = _exclusion(given.exclude, run)
     candidates = _candidates(given.candidates, run) if given.candidates else None
 
@@ -77,6 +77,7 @@ def _exclusion(given: str, run: TrainedRun) -> Exclusion:
     from recbole_dtlns.bridge.serving.trained_run import EVALUATION, OBSERVED
     from recbole_dtlns.data.pair_table import positions, read_pairs
     from recbole_dtlns.errors import ConfigError
+    from recbole_dtlns.registry import nearest
 
     if given in (OBSERVED, EVALUATION):
         return given
@@ -84,7 +85,8 @@ def _exclusion(given: str, run: TrainedRun) -> Exclusion:
         return None
     if not Path(given).is_file():
         raise ConfigError(
-            f"--exclude={given}: it must be {OBSERVED}, {EVALUATION}, {NONE}, or a file (looked in {Path.cwd()})"
+            f"--exclude={given}: it must be {OBSERVED}, {EVALUATION}, {NONE}, or a file (looked in {Path.cwd()})."
+            f"{nearest(given, (OBSERVED, EVALUATION, NONE))}"
         )
     pairs = read_pairs(given, run.columns)
     users, items = (
@@ -108,8 +110,12 @@ def _candidates(file: str, run: TrainedRun) -> list[str]:
 
     known, unknown = run.parted(tokens := read_tokens(file), of_items=True)
     if known and unknown:
-        print(f"recbole-dtlns: {unknown}. The other {len(known)} are candidates", file=sys.stderr)
+        print(f"recbole-dtlns: {_sentence(unknown)} The other {len(known)} are candidates", file=sys.stderr)
     return tokens
+
+
+def _sentence(said: str) -> str:
+    return said if said.endswith("?") else f"{said}."
 
 
 def _digest(file: str | Path | None) -> str | None:

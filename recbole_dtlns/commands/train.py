@@ -24,11 +24,12 @@ def _result_table(result: dict[str, Any]) -> str:
     """
     refit = result.get("refit")
     valid, test = result["best_valid_result"] or {}, (refit or result)["test_result"] or {}
-    head = ("metric", "valid, of the model on train", "test, of the refit") if refit else ("metric", "valid", "test")
+    head = ("metric", "valid (on train)", "test (refit)") if refit else ("metric", "valid", "test")
     mark = "LEAKING" if result["leaking"] else ""
     rows = [head, *((name, str(valid.get(name, "-")), str(test[name])) for name in test)]
     first, second, third = (
-        max(least, *map(len, column)) for least, column in zip((20, 8, 8), zip(*rows, strict=True), strict=True)
+        max(least, *(len(cell) + 1 for cell in column))
+        for least, column in zip((20, 8, 8), zip(*rows, strict=True), strict=True)
     )
     lines = [f"{name:<{first}} {valid:<{second}} {test:<{third}} {mark}".rstrip() for name, valid, test in rows]
     if refit:

@@ -28,6 +28,8 @@ th:first-child, td:first-child {{ text-align: left; }}
 .numbers th:first-child, .numbers td:first-child {{ position: sticky; left: 0; background: #fff; }}
 .words th, .words td {{ text-align: left; overflow-wrap: break-word; min-width: 4rem; }}
 p, li {{ line-height: 1.5; }}
+h1, h2, h3, p, li, summary {{ overflow-wrap: anywhere; }}
+.plotly-graph-div {{ max-width: 100%; }}
 h2 {{ margin-top: 2.5rem; }}
 .lines {{ background: #f6f6f6; padding: .7rem; font-family: monospace; white-space: pre-wrap; }}
 .lines div {{ overflow-wrap: anywhere; padding-left: 2rem; text-indent: -2rem; }}

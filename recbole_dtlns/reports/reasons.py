@@ -13,7 +13,8 @@ _HISTORY = 30
 
 def reasons_page(found: UserReasons) -> str:
     """The reasons as HTML; what comes from the data is shown as written, never read as HTML."""
-    return page(f"Why these items for user {found.user}?", "\n".join(_body(found)), figures=False)
+    items = "this item" if len(found.items) == 1 else "these items"
+    return page(f"Why {items} for user {found.user}?", "\n".join(_body(found)), figures=False)
 
 
 def _body(found: UserReasons) -> Iterator[str]:
@@ -29,7 +30,7 @@ def _body(found: UserReasons) -> Iterator[str]:
     yield "<h2>What the user has</h2>"
     yield f"<p>{len(found.history)} items: {_text('; '.join(found.history[:_HISTORY]))}{more}.</p>"
     for item in found.items:
-        yield from _item(item)
+        yield from _item(item, alone=len(found.items) == 1)
     yield (
         "<h2>How to read this</h2><p><b>Alike</b> means: near each other in what was learnt from who has which items; "
         "1 is the same, 0 has nothing in common. A <b>teacher</b> is a simple recommender that named, before training, "
@@ -39,10 +40,13 @@ def _body(found: UserReasons) -> Iterator[str]:
     )
 
 
-def _item(item: ItemReasons) -> Iterator[str]:
-    place = f"{item.rank}. " if item.rank else ""
-    yield f"<h2>{place}{_text(item.title)}</h2>"
-    if item.rank and item.views:
+def _item(item: ItemReasons, alone: bool) -> Iterator[str]:
+    """What is said of an item; that it is number 2 reads as a list's only where the others stand beside it."""
+    if item.rank and alone:
+        yield f"<h2>{_text(item.title)}: number {item.rank} of the recommendations</h2>"
+    else:
+        yield f"<h2>{f'{item.rank}. ' if item.rank else ''}{_text(item.title)}</h2>"
+    if item.rank and item.views and item.views[0].nearest:
         alike = " and ".join(f"<b>{_text(one.item)}</b>" for one in item.views[0].nearest[:2])
         yield f"<p>Recommended to somebody who has {alike}, which it is most like.</p>"
     parts = [] if item.title == item.item else [f"Item {_text(item.item)}."]
@@ -54,7 +58,7 @@ def _item(item: ItemReasons) -> Iterator[str]:
     yield f"<p>{' '.join(parts)}</p>"
     if item.views:
         yield "<h3>Which of the user's items is it like?</h3>"
-        yield table(["seen by", "most alike"], [[_seen_by(view), _nearest(view)] for view in item.views], words=True)
+        yield table(["seen by", "most alike"], [[_seen_by(view), view.in_words()] for view in item.views], words=True)
     if item.judged is not None:
         yield from _judged(item.judged)
     elif item.unjudged:
@@ -86,10 +90,6 @@ def _judged(judged: Judged) -> Iterator[str]:
 
 def _seen_by(view: View) -> str:
     return view.name.removeprefix("nearest ").removeprefix("in ").removeprefix("for ")
-
-
-def _nearest(view: View) -> str:
-    return "; ".join(f"{one.item} ({one.similarity:.2f})" for one in view.nearest)
 
 
 def _text(text: str) -> str:

@@ -20,11 +20,15 @@ class View:
 
     Attributes:
         name: of what looks: the model, a teacher, or an item tree.
-        nearest: the nearest items of the history, best first.
+        nearest: the nearest items of the history, best first; empty where it has nothing in common with any.
     """
 
     name: str
     nearest: list[Near]
+
+    def in_words(self) -> str:
+        """The nearest items, or that there is none."""
+        return "; ".join(f"{one.item} ({one.similarity:.2f})" for one in self.nearest) or "none"
 
 
 @dataclass(frozen=True)
@@ -95,8 +99,7 @@ class ItemReasons:
         name = self.title if self.title == self.item else f"{self.title} [{self.item}]"
         yield f"{name}: {place}, score {self.score:.3f}{known}"
         for view in self.views:
-            near = "; ".join(f"{one.item} ({one.similarity:.2f})" for one in view.nearest)
-            yield f"  {view.name}: {near}"
+            yield f"  {view.name}: {view.in_words()}"
         if self.judged is None:
             if self.unjudged:
                 yield f"  before training: {self.unjudged}"

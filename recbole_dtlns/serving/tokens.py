@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from recbole_dtlns.errors import DataError
+from recbole_dtlns.registry import nearest
 
 _NAMED = 10  # unknown tokens that a message names
 _LONGEST = 100  # characters of them
@@ -56,10 +57,20 @@ class Tokens:
         return found
 
     def unknown(self, tokens: Sequence[object]) -> str:
-        """How many tokens the model does not know, and the first of them, for a message."""
+        """How many tokens the model does not know, the first of them, and what is like it, for a message."""
         named = ", ".join(_shown(str(token)) for token in tokens[:_NAMED])
         more = ", ..." if len(tokens) > _NAMED else ""
-        return f"{len(tokens)} of the {self.kind} asked for are unknown to the model: {named}{more}"
+        verb = "is" if len(tokens) == 1 else "are"
+        said = f"{len(tokens)} of the {self.kind} asked for {verb} unknown to the model: {named}{more}"
+        return said + self._near(tokens)
+
+    def _near(self, tokens: Sequence[object]) -> str:
+        """The known token that is most like the first unknown one; one alone is looked for, for it takes a while."""
+        first = str(tokens[0])[:_LONGEST]
+        found = nearest(first, self.known.tolist())
+        if not found:
+            return ""
+        return f".{found}" if len(tokens) == 1 else f". For {_shown(first)}:{found}"
 
 
 def _shown(token: str) -> str:

@@ -13,9 +13,24 @@ import numpy as np
 
 from recbole_dtlns.errors import ArtefactError
 from recbole_dtlns.storage.folder import replacing_folder
-from recbole_dtlns.storage.sealed_json import sealed
+from recbole_dtlns.storage.sealed_json import read_sealed, sealed
 
 ABOUT = "about.json"
+
+
+def source_of(folder: str | Path) -> str | None:
+    """What the vectors in a folder were made from: a run, or a model where an earlier version named no run.
+
+    None where the folder holds none. One whose note is damaged holds those of an unknown run.
+    """
+    note = Path(folder) / ABOUT
+    if not note.exists():
+        return None
+    try:
+        about = read_sealed(note)
+    except ArtefactError:
+        return "an unknown run"
+    return str(about.get("run") or f"{about.get('model')} on {about.get('dataset')}")
 
 
 @dataclass(frozen=True)

@@ -58,7 +58,7 @@ class NegativeKeys(ComponentConfig):
     """By id: rns (uniform), popularity, dns (highest score), dns_mn (one of the highest), ahns (adaptive), srns
     (memory), dtlns (multi-view). As vectors: mixgcf, dens. recbole: RecBole's own."""
     n_candidates: CountPerEpoch = Schedule.constant(10)
-    """Candidates drawn per negative; srns: drawn to renew the memory."""
+    """Candidates drawn per negative, of which the sampler chooses; srns: drawn to renew the memory."""
     hardest_rank: int = Field(1, ge=1)
     """Never draw more candidates than items / hardest_rank: the hardest drawn is then about the item of this rank. It
     makes one dtlns_n_candidates fit small catalogues too; 1: no bound."""

@@ -42,7 +42,7 @@ from recbole_dtlns.preparation.teaching import GivenCandidates, Teaching
 from recbole_dtlns.registry import Registry, nearest_ones
 from recbole_dtlns.settings import groups
 from recbole_dtlns.settings.judge_and_engine import engine_apart
-from recbole_dtlns.settings.owners import Key, Owner, keys_of, owners, owners_in
+from recbole_dtlns.settings.owners import TABLES, Key, Owner, keys_of, owners, owners_in
 from recbole_dtlns.settings.presets import changed_by_presets
 from recbole_dtlns.settings.renamed import under_new_names
 from recbole_dtlns.teachers.by_recbole import SavedConfig, TrainedConfig
@@ -174,7 +174,7 @@ def text_reference(about: str | None = None) -> str:
     keys = every = keys_of(owners())
     if about is not None:
         about = _under_its_new_name(about)
-        found = {name: key for name, key in keys.items() if _is_read_by(key, about)}
+        found = _of_a_kind(about, keys) or {name: key for name, key in keys.items() if _is_read_by(key, about)}
         if not found and any(owner.name == about for owner in owners()):
             raise UnknownNameError(f"'{about}' has no keys of its own. All keys: recbole-dtlns keys")
         asked = about.removeprefix(PREFIX)
@@ -260,6 +260,21 @@ def _head(key: Key) -> str:
     readers: list[Owner] = [owner for owner, _ in key.owners]
     by = ", ".join(dict.fromkeys(map(str, readers)))
     return f"{PREFIX}{key.name}: {_yaml_value(key)}  ({type_in_words(key.field)}; {by})"
+
+
+def _of_a_kind(kind: str, keys: dict[str, Key]) -> dict[str, Key]:
+    """The key that chooses a component of a kind, its components' keys, and then those that speak of it.
+
+    Nothing where no key chooses by that name: the word is then a component, or a part of keys.
+    """
+    written = kind.replace(" ", "_")
+    chooser = [name for name in keys if name == written or name.endswith(f"_{written}")]  # as in hnlmrec_generator
+    if kind not in {table.kind for table in TABLES} or not chooser:
+        return {}
+    read = [name for name, key in keys.items() if _is_read_by(key, kind)]
+    named = [name for name in keys if kind in name]
+    meant = [name for name, key in keys.items() if kind in meaning_of(key).lower()]
+    return {name: keys[name] for name in (*sorted(chooser, key=len)[:1], *read, *named, *meant)}
 
 
 def _is_read_by(key: Key, about: str) -> bool:

@@ -266,8 +266,13 @@ def test_unknown_tokens_are_counted_and_the_first_ten_named(run: Run) -> None:
     wrong = [f"nobody{number}" for number in range(12)]
     with pytest.raises(DataError, match=r"12 of the users asked for are unknown .*: nobody0, .*nobody9, \.\.\.$"):
         found.recommend([found.users[0], *wrong])
-    with pytest.raises(DataError, match=r"1 of the items asked for are unknown to the model: \[PAD\]$"):
+    with pytest.raises(DataError, match=r"1 of the items asked for is unknown to the model: \[PAD\]$"):
         found.score([found.users[0]], ["[PAD]"])
+    near = found.users[0] + "x"
+    with pytest.raises(DataError, match=rf"unknown to the model: {near}\. Did you mean '{found.users[0]}'\?$"):
+        found.recommend([near])
+    with pytest.raises(CheckpointError, match=r"its parent, .*, is the run folder"):
+        load_run(found.folder / "best.pth")
     with pytest.raises(DataError, match="no candidate is an item"):
         found.recommend(found.users, candidates=["none"])
     with pytest.raises(DataError, match="2 users and 1 items"):

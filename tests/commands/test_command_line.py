@@ -16,6 +16,7 @@ from processes import PATIENCE, Children, wait_for
 
 from recbole_dtlns.bridge.training.checkpoint import Checkpoint
 from recbole_dtlns.commands.command_line import main
+from recbole_dtlns.commands.train import _result_table
 
 QUICK = ["--dataset=ml-100k", "--epochs=1", "--eval_batch_size=400000", "--show_progress=False"]
 MISTAKES = [
@@ -85,6 +86,36 @@ def test_what_is_like_an_option_is_a_key_where_it_is_known_or_allowed(capsys: py
         assert status == 2 and "none.yaml" in capsys.readouterr().err, key
     assert main(["tune", "--state=INFO", "--space=none.yaml", "--model=BPR", "--dataset=ml-100k"]) == 2
     assert "none.yaml" in capsys.readouterr().err
+
+
+def test_a_command_that_is_mistyped_is_named_with_the_near_one(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["convrt", "shop.csv"]) == 2
+    assert "no command 'convrt'. Did you mean 'convert'?" in capsys.readouterr().err
+
+
+def test_heads_of_a_refits_results_stand_apart() -> None:
+    metrics = {"recall@10": 0.1234}
+    result = {
+        "best_valid_result": metrics,
+        "refit": {"test_result": metrics, "train_pairs": 9, "epochs": 2},
+        "leaking": False,
+        "run_folder": "saved/one",
+    }
+    head, row, *_ = _result_table(result).splitlines()
+    assert re.split(" {2,}", head) == ["metric", "valid (on train)", "test (refit)"]
+    assert re.split(" {2,}", row) == ["recall@10", "0.1234", "0.1234"]
+    assert [place.start() for place in re.finditer(r"(?<=  )\S", head)] == [
+        place.start() for place in re.finditer(r"(?<=  )\S", row)
+    ]
+
+
+def test_the_keys_of_a_kind_begin_with_the_one_that_chooses(capsys: pytest.CaptureFixture[str]) -> None:
+    choosers = {kind: kind for kind in ("sampler", "judge", "pool", "loss", "method", "teacher", "engine")}
+    for kind, chooser in {**choosers, "text encoder": "text_encoder", "generator": "hnlmrec_generator"}.items():
+        assert main(["keys", kind]) == 0
+        said = capsys.readouterr().out
+        assert said.startswith(f"dtlns_{chooser}: ")
+        assert kind != "sampler" or ("\ndtlns_n_candidates: " in said and "\ndtlns_dns_top: " in said)
 
 
 def test_train_takes_recboles_flags(capsys: pytest.CaptureFixture[str]) -> None:

@@ -112,6 +112,27 @@ def test_the_page_shows_what_the_data_hold_as_it_is_written(taught: Any) -> None
     assert Reader.seen.count("h1") == 1
 
 
+def test_a_page_of_one_item_speaks_of_it_alone(taught: Any) -> None:
+    explainer = Explainer(load_run(taught.folder))
+    several = explainer.explain("u0-00", k=2)
+    assert "Why these items for user u0-00?" in reasons_page(several)
+    page = reasons_page(explainer.explain("u0-00", several.items[1].item))
+    assert "<h1>Why this item for user u0-00?</h1>" in page and ": number 2 of the recommendations</h2>" in page
+    assert "<h2>2. " not in page
+
+
+def test_an_item_that_is_no_candidate_and_like_nothing_says_so(taught: Any) -> None:
+    explainer, prepared = Explainer(load_run(taught.folder)), taught.preparation
+    owner = prepared.train.user_tokens.tolist().index("u0-00")
+    named = set(prepared.candidates.items[prepared.candidates.users == owner].tolist())
+    had = set(prepared.train.matrix.tocsr()[[owner]].indices.tolist())
+    others = [token for place, token in enumerate(prepared.train.item_tokens) if place not in named | had]
+    found = explainer.explain("u0-00", others[-1])
+    assert "before training: it was not among any teacher's first 20" in found.text()
+    assert [line for line in found.text().splitlines() if line.endswith("tree: none")]
+    assert "<td>none</td>" in reasons_page(found)
+
+
 def test_unknown_users_and_items_are_named_with_the_nearest(taught: Any, capsys: pytest.CaptureFixture[str]) -> None:
     for arguments, message in (
         (["--user=u0-0O"], "knows no user 'u0-0O', out of 48. Did you mean 'u0-"),

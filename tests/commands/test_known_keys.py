@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from recbole_dtlns.bridge.config import DTLNSConfig
-from recbole_dtlns.bridge.known_keys import READ_UNDOCUMENTED, meant, typing_errors
+from recbole_dtlns.bridge.known_keys import MEANT_AS_CONFIG_FILES, READ_UNDOCUMENTED, meant, typing_errors
 from recbole_dtlns.errors import ConfigError
 
 RECBOLE = Path(recbole.__file__).parent
@@ -40,6 +40,16 @@ def read() -> set[str]:
         found |= set(re.findall(r"""["'](\w+)["']\s+(?:not\s+)?in\s+(?:self\.)?config\b""", text))
         found |= set(re.findall(r"""(?:has|get)attr\((?:self\.)?config, ["'](\w+)["']""", text))
     return found
+
+
+@pytest.mark.parametrize("key", MEANT_AS_CONFIG_FILES)
+def test_what_is_taken_for_config_files_is_refused(key: str) -> None:
+    """Before the model is looked for, which the file may name; and where it is somebody's key it may be allowed."""
+    with pytest.raises(ConfigError, match=f"unknown key '{key}'.*Did you mean 'config_files'"):
+        DTLNSConfig(arguments=[f"--{key}=mine.yaml"])
+    with pytest.raises(ConfigError, match=f"unknown key '{key}'"):
+        DTLNSConfig("BPR", "ml-100k", config_dict={key: ["mine.yaml"]})
+    assert DTLNSConfig("BPR", "ml-100k", arguments=[f"--{key}=1", "--allow_unknown_keys"])[key] == 1
 
 
 def test_every_key_that_recbole_reads_is_known() -> None:

@@ -95,7 +95,7 @@ def test_what_is_unknown_among_the_excluded_and_the_candidates_is_counted(
     assert main(["recommend", str(trained), *options]) == 0
     said = capsys.readouterr().err
     assert "2 of 3 rows of bought.tsv name a user or an item that is unknown" in said
-    assert "1 of the items asked for are unknown to the model: \\x1b[2Jxxx" in said
+    assert "1 of the items asked for is unknown to the model: \\x1b[2Jxxx" in said
     assert "xxx.... The other 2 are candidates" in said and len(said) < 600
 
 
@@ -103,6 +103,8 @@ MISTAKES = [
     (["recommend", "nowhere", "--output=recs.tsv"], "nowhere is no run folder"),
     (["recommend", "{run}", "--output=recs.csv"], "must end in"),
     (["recommend", "{run}", "--output=recs.tsv", "--exclude=seen"], "--exclude=seen: it must be observed"),
+    (["recommend", "{run}", "--output=recs.tsv", "--exclude=observd"], "Did you mean 'observed'?"),
+    (["recommend", "{run}/best.pth", "--output=recs.tsv"], "is the run folder"),
     (["recommend", "{run}", "--output=recs.tsv", "--exclude=one.tsv"], "lacks the column user_id"),
     (["recommend", "{run}", "--output=recs.tsv", "--users=one.tsv"], "names no user of the run: 2 of the users"),
     (["recommend", "{run}", "--output=recs.tsv", "--users=none.txt"], "cannot read none.txt"),
@@ -155,6 +157,22 @@ def test_vectors_are_those_of_the_run_and_replaced_as_a_whole(
     assert json.loads(Path("vectors/items.json").read_text()) == run.items.tolist()
     assert json.loads(Path("vectors/about.json").read_text())["model"] == "LightGCN"
     assert f"vectors of {len(run.users)} users and {len(run.items)} items" in capsys.readouterr().out
+
+
+def test_vectors_of_another_run_are_not_replaced_in_silence(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    shutil.copytree(trained, "another")
+    for run, said in ((trained, ""), (trained, ""), (Path("another"), f"; replaced the vectors of {trained.name}")):
+        assert main(["embeddings", str(run), "--output=vectors"]) == 0
+        assert capsys.readouterr().out.rstrip().endswith(f"users.npy){said}")
+
+
+def test_a_near_user_is_named_beside_the_others_that_are_served(
+    trained: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    user = load_run(trained).users[0]
+    Path("users.txt").write_text(f"{user}x\n{user}\n")
+    assert main(["recommend", str(trained), "--users=users.txt", "--output=recs.tsv"]) == 0
+    assert f"{user}x. Did you mean '{user}'? The other 1 are served" in capsys.readouterr().err
 
 
 def test_the_index_finds_what_recommend_does(trained: Path) -> None:

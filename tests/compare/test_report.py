@@ -173,6 +173,16 @@ def test_pages_of_a_search_fit_a_phone(browser: str, tmp_path: Path) -> None:
     assert hidden == [True]
 
 
+def test_names_of_one_long_word_fit_a_phone(browser: str, tmp_path: Path) -> None:
+    """Whatever stands in a heading or a sentence: names of arms, keys, files and items have no spaces."""
+    name = "of_an_experiment_whose_name_is_longer_than_a_phone_is_wide"
+    body = f"<h2>{name}</h2><h3>{name}</h3><p>{name}</p><p class='warning'><b>{name}</b></p><ul><li>{name}</li></ul>"
+    file = tmp_path / "long.html"
+    file.write_text(page(name, body, figures=False))
+    found = probe(browser, file, 390, tmp_path / "profile")
+    assert found["wide"] <= found["shown"] == 390 and found["cut"] == []
+
+
 def test_titles_are_shown_though_no_setting_loads_them(report: Path) -> None:
     """In the examples and in the parts of the trees; what looks like HTML in them is text."""
     text = report.read_text()

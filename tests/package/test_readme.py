@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import runpy
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -61,22 +62,30 @@ def test_the_tokens_of_judges_are_the_measured_ones() -> None:
 
 
 @pytest.fixture(scope="module")
-def printed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """What the commands print now, by sample; the later ones reuse what the first prepared."""
+def printed(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], str]:
+    """What the command of a sample prints now; the later ones reuse what the first prepared.
+
+    Each by itself, so that one that fails, or takes long, hides no other.
+    """
     folder = tmp_path_factory.mktemp("samples")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
-        patch.setenv("RECBOLE_DTLNS_CACHE", str(folder / "cache"))
-        samples = runpy.run_path(str(ROOT / "benchmarks" / "samples.py"))["SAMPLES"]
-        return {name: sample() for name, sample in samples.items()}
+    samples = runpy.run_path(str(ROOT / "benchmarks" / "samples.py"))["SAMPLES"]
+
+    def of(name: str) -> str:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.chdir(folder)
+            patch.setenv("RECBOLE_DTLNS_CACHE", str(folder / "cache"))
+            return samples[name]()
+
+    return of
 
 
 @pytest.mark.parametrize("sample", ["prepare", "audit", "convert"])
-def test_samples_are_what_the_commands_print(sample: str, printed: dict[str, str]) -> None:
+def test_samples_are_what_the_commands_print(sample: str, printed: Callable[[str], str]) -> None:
     """Word by word; figures may differ as they do between machines. Mended by `python benchmarks/samples.py`."""
     shown = (ROOT / "benchmarks" / "results" / f"sample_{sample}.md").read_text()
-    assert words(printed[sample]) == words(shown)
-    assert figures(printed[sample]) == pytest.approx(figures(shown), rel=0.05, abs=0.3)
+    now = printed(sample)
+    assert words(now) == words(shown)
+    assert figures(now) == pytest.approx(figures(shown), rel=0.05, abs=0.3)
     assert any(f"benchmarks/results/sample_{sample}.md" in page.read_text() for page in PAGES)
 
 

@@ -91,7 +91,7 @@ class Explainer:
             rank=rank,
             score=float(self.run.score([user], [item])[0]),
             known_from=self.run.known_from(user, item),
-            views=[view for view in self._views(item, others) if view.nearest],
+            views=list(self._views(item, others)) if others else [],
             judged=judged,
             unjudged=why,
         )
@@ -145,7 +145,7 @@ class Explainer:
         of_user = np.flatnonzero(candidates.users == owner)
         rows = of_user[candidates.items[of_user] == place]
         if not len(rows):
-            return None, "the user has it in train" if train.matrix[owner, place] else "no teacher named it a candidate"
+            return None, "the user has it in train" if train.matrix[owner, place] else self._unnamed()
         row, within = int(rows[0]), int(np.flatnonzero(of_user == rows[0])[0])
         opinions, depth = found.question.opinions, int(flat["council_depth"])
         if opinions is None:
@@ -181,6 +181,14 @@ class Explainer:
             if added
             else None,
         ), ""
+
+    def _unnamed(self) -> str:
+        """Why an item is no candidate of a user who does not have it."""
+        flat = self._settings.flat
+        if flat["candidates_file"]:
+            return "it was not among the candidates of the file"
+        whose = "any teacher's" if flat["teachers"] else "the teacher's"
+        return f"it was not among {whose} first {flat['candidates']}"
 
     def _look_up(self) -> Recalled | None:
         """What the run had prepared, as far as it is still there; what is not is noted as missing."""

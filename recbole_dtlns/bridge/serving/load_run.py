@@ -41,6 +41,8 @@ def load_run(folder: str | Path, *, allow_leaking: bool = False, device: str | N
         UnknownNameError: the model is a class that cannot be imported here.
     """
     path = Path(folder)
+    if path.is_file() and (path.parent / BEST).exists():
+        raise CheckpointError(f"{path} is a file of a run: its parent, {path.parent}, is the run folder")
     if not path.is_dir():
         raise CheckpointError(f"{path} is no run folder (looked from {Path.cwd()})")
     if not (path / BEST).exists():
