@@ -307,7 +307,7 @@ class Margin(ListLoss):
     """How far the others come within a margin of every target, and of the observed items."""
 
     class Config(ListConfig):
-        margin: float = Field(1.0, gt=0)
+        distance: float = Field(1.0, gt=0)
         """By how much they should score higher."""
 
     config: Config
@@ -316,7 +316,7 @@ class Margin(ListLoss):
         hardest = others.scores.masked_fill(others.left_out, -1e9).max(dim=1).values
         total = torch.zeros_like(hardest)
         for listed in (observed, targets):
-            losses = (self.config.margin + hardest[listed.rows] - listed.scores).clamp_min(0)
+            losses = (self.config.distance + hardest[listed.rows] - listed.scores).clamp_min(0)
             total = total.index_add(0, listed.rows, losses)
         return total
 
@@ -326,9 +326,9 @@ def test_somebody_elses_loss_trains_with_settings_of_its_own(
 ) -> None:
     """And one that is built in, under another name, trains bit for bit as under its own."""
     monkeypatch.setitem(LOSSES._builtin, "margin", Margin)
-    run = train("LightGCN", {**tiny, **LISTWISE, "dtlns_loss": "margin"}, dtlns_loss_margin=0.5)
+    run = train("LightGCN", {**tiny, **LISTWISE, "dtlns_loss": "margin"}, dtlns_loss_distance=0.5)
     objective = run.trainer.sampling.objective
-    assert isinstance(objective.loss, Margin) and objective.loss.config.margin == 0.5
+    assert isinstance(objective.loss, Margin) and objective.loss.config.distance == 0.5
     monkeypatch.setitem(LOSSES._builtin, "mine", type("Mine", (Listwise,), {}))
     first, second = (train("BPR", {**tiny, **LISTWISE, "dtlns_loss": loss}).folder for loss in ("listwise", "mine"))
     assert same_tensors(weights(first), weights(second))
