@@ -30,7 +30,6 @@ from recbole_dtlns.commands import (
 )
 from recbole_dtlns.commands.command import Command
 from recbole_dtlns.errors import ConfigError, DTLNSError
-from recbole_dtlns.registry import nearest
 
 # Their modules import RecBole, and whatever else may be missing, only when they are run.
 COMMANDS: dict[str, Command] = {
@@ -134,6 +133,8 @@ def _unknown_command(arguments: Sequence[str]) -> str:
     name = next(iter(arguments), "-")
     if name.startswith("-") or name in COMMANDS:
         return ""
+    from recbole_dtlns.registry import nearest  # whose imports a start need not wait for
+
     return f"there is no command '{name}'.{nearest(name, COMMANDS)} All of them: {', '.join(COMMANDS)}"
 
 

@@ -118,7 +118,7 @@ def test_an_interrupted_cell_whose_checkpoint_is_damaged_starts_again(
     for name in ("best.pth", "last.pth"):
         (left / name).write_text("torn")
     run_cell(cell, empty_folder)
-    assert "best.pth is damaged" in caplog.text and "starts at the beginning" in caplog.text
+    assert "last.pth is damaged" in caplog.text and "starts at the beginning" in caplog.text
     assert is_finished(empty_folder)
 
 
