@@ -35,7 +35,7 @@ def test_the_commands_of_the_page_on_refits(capsys: pytest.CaptureFixture[str]) 
         kept = [part for part in command if not part.startswith(("--epochs=", "--refit="))]
         few = ["--epochs=2", "--refit=1"] if len(kept) < len(command) else ["--epochs=1"]
         assert run(kept, *QUICK, *SMALL, *few) == 0
-        assert "test, of the refit" in capsys.readouterr().out
+        assert "test (refit)" in capsys.readouterr().out
 
 
 def test_the_experiment_of_the_page_on_refits() -> None:
