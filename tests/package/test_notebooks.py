@@ -37,7 +37,7 @@ def test_a_notebook_runs(name: str, said: list[str], empty_folder: Path, monkeyp
     monkeypatch.setenv("JUPYTER_RUNTIME_DIR", str(empty_folder / "jupyter"))
     notebook = nbformat.read(file, as_version=4)
     nbclient.NotebookClient(
-        notebook, timeout=600, kernel_name="python3", resources={"metadata": {"path": str(empty_folder)}}
+        notebook, timeout=1700, kernel_name="python3", resources={"metadata": {"path": str(empty_folder)}}
     ).execute()
     printed = "".join(
         output.get("text", "") + "".join(map(str, output.get("data", {}).values()))
