@@ -142,10 +142,12 @@ def stages_begun(config: Any) -> tuple[Path | None, Path | None]:
 def carry_validated(begun: Path, folder: Path) -> None:
     """Copy what validation chose from the run that is continued into the folder of the one that goes on.
 
+    With its latest checkpoint, by which a run that goes on from there in turn knows that this stage is finished.
+
     Args:
         begun: the run folder within the former.
         folder: of the latter.
     """
     for file in sorted(begun.iterdir()):
-        if file.name != LAST and not file.name.startswith("."):
+        if not file.name.startswith("."):
             write_file(folder / VALIDATED / file.name, file.read_bytes(), "checkpoint_dir")

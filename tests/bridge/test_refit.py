@@ -30,7 +30,7 @@ from tiny_runs import (
 )
 
 from recbole_dtlns import load_run, prepare_only
-from recbole_dtlns.bridge.refit import VALIDATED
+from recbole_dtlns.bridge.refit import VALIDATED, carry_validated
 from recbole_dtlns.bridge.training.checkpoint import BEST, LAST, Checkpoint
 from recbole_dtlns.bridge.training.trainer import DTLNSTrainerMixin
 from recbole_dtlns.errors import CheckpointError, ConfigError
@@ -257,6 +257,16 @@ def test_a_refit_that_was_killed_goes_on_with_the_stage_under_way(
     if any((folder / name).exists() for name in (LAST, BEST)):
         assert all(refit for refit, _ in trained), "the stage that was finished is not trained again"
     assert len(trained) == [3, 3, 3, 2, 1, 0, 0][saves - 1]
+
+
+def test_the_finished_stage_is_carried_over_with_its_latest_checkpoint(empty_folder: Path) -> None:
+    """Without it, a run that is killed before its refit saves anything would go on from the best epoch."""
+    begun = empty_folder / "begun"
+    begun.mkdir()
+    for name in (BEST, LAST, "config.yaml", ".best.pth.1234"):
+        (begun / name).write_text(name)
+    carry_validated(begun, empty_folder / "next")
+    assert {file.name for file in (empty_folder / "next" / VALIDATED).iterdir()} == {BEST, LAST, "config.yaml"}
 
 
 def test_a_finished_run_can_be_refitted_later(tiny: dict[str, Any]) -> None:
