@@ -4,31 +4,18 @@ from __future__ import annotations
 
 import torch
 
-from recbole_dtlns.negatives.choosing.contract import Choice, ItemSampler
-from recbole_dtlns.negatives.contract import SamplerContext
+from recbole_dtlns.negatives.choosing.contract import Choice
 from recbole_dtlns.negatives.products import candidate_scores
-from recbole_dtlns.negatives.vectors.contract import LayerChoice, LayerNegatives, VectorSampler, joined_layers
+from recbole_dtlns.negatives.vectors.by_rule import VectorsByRule
+from recbole_dtlns.negatives.vectors.contract import LayerChoice, LayerNegatives, joined_layers
 
 
-class ChosenVectors(VectorSampler):
+class ChosenVectors(VectorsByRule):
     """The vectors of the item that a rule chooses by the model's scores, the same item in every layer.
 
     Args:
         rule: chooses an item.
     """
-
-    def __init__(self, rule: ItemSampler) -> None:
-        super().__init__()
-        self.rule, self.past_epochs = rule, rule.past_epochs
-
-    def begin(self, context: SamplerContext) -> None:
-        """As `Sampler.begin`."""
-        self.rule.begin(context)
-        self.module = self.rule.module
-
-    def propose(self, users: torch.Tensor, drawn: torch.Tensor) -> torch.Tensor:
-        """As the rule proposes."""
-        return self.rule.propose(users, drawn)
 
     def negatives(self, choice: LayerChoice) -> LayerNegatives:
         """As `VectorSampler.negatives`."""
@@ -56,12 +43,3 @@ class ChosenVectors(VectorSampler):
             choice.epoch,
             choice.past,
         )
-
-    def facts(self) -> dict[str, float]:
-        return self.rule.facts()
-
-    def state_dict(self) -> dict[str, torch.Tensor]:
-        return self.rule.state_dict()
-
-    def load_state_dict(self, state: dict[str, torch.Tensor]) -> None:
-        self.rule.load_state_dict(state)

@@ -6,15 +6,15 @@ from typing import Any
 
 import torch
 
-from recbole_dtlns.negatives.choosing.contract import Choice, ItemSampler
+from recbole_dtlns.negatives.choosing.contract import Choice
 from recbole_dtlns.negatives.choosing.hardest import DNS
 from recbole_dtlns.negatives.choosing.tree_terms import TreeTermsConfig
-from recbole_dtlns.negatives.contract import SamplerContext
 from recbole_dtlns.negatives.products import candidate_scores
+from recbole_dtlns.negatives.vectors.by_rule import VectorsByRule
 from recbole_dtlns.negatives.vectors.contract import LayerChoice, LayerNegatives, VectorSampler
 
 
-class MixingSampler(VectorSampler):
+class MixingSampler(VectorsByRule):
     """Positive mixing and hop mixing (MixGCF, Huang et al., KDD 2021), with any rule for what is hard.
 
     Per row and layer h: e~_j = a e_p + (1 - a) e_j with a ~ U(0, 1), scores <u, e~_j>, the hardest j of that layer, and
@@ -23,19 +23,6 @@ class MixingSampler(VectorSampler):
     Args:
         rule: chooses per layer, and is `mixable`; it sees the scores of the mixed candidates.
     """
-
-    def __init__(self, rule: ItemSampler) -> None:
-        super().__init__()
-        self.rule, self.past_epochs = rule, rule.past_epochs
-
-    def begin(self, context: SamplerContext) -> None:
-        """As `Sampler.begin`."""
-        self.rule.begin(context)
-        self.module = self.rule.module
-
-    def propose(self, users: torch.Tensor, drawn: torch.Tensor) -> torch.Tensor:
-        """As the rule proposes."""
-        return self.rule.propose(users, drawn)
 
     def negatives(self, choice: LayerChoice) -> LayerNegatives:
         """As `VectorSampler.negatives`."""
@@ -63,15 +50,6 @@ class MixingSampler(VectorSampler):
             made.append(share * positive + (1 - share) * items[chosen])
             items_chosen.append(chosen)
         return LayerNegatives(made, torch.stack(items_chosen, dim=1))
-
-    def facts(self) -> dict[str, float]:
-        return self.rule.facts()
-
-    def state_dict(self) -> dict[str, torch.Tensor]:
-        return self.rule.state_dict()
-
-    def load_state_dict(self, state: dict[str, torch.Tensor]) -> None:
-        self.rule.load_state_dict(state)
 
 
 class MixGCF(MixingSampler):
