@@ -113,9 +113,9 @@ def in_short_picture() -> str:
         top += height + GROUP
     bottom = top - GROUP + 12
     notes = (
-        "Baseline: the negative sampler that did best on validation after tuning; on Gowalla the better of",
-        "two settings, on ml-100k one of four within chance of each other. Five seeds, on Gowalla three;",
-        "test read once, only observed items masked.",
+        "Baseline: the negative sampler that did best on validation after tuning; on Gowalla the better",
+        "of two settings, on ml-100k one of four within chance of each other. Five seeds, on Gowalla",
+        "three; test read once, only observed items masked.",
     )
     legend = {"EASE": "EASE", "Council": "Council: the judge alone", "clean": "preset clean", "best": "preset best"}
     x = 20
