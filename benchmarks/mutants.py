@@ -54,8 +54,8 @@ _LOOKED_AT = {
         25,
         "wider numbers for children and vectors; threads, which change the last bits only; what stands below a leaf, "
         "-2 in place of -1 or overwritten; a digit more of a share; a leaf without items, which there is not; another "
-        "name of a stable sort, or one that is stable here; a balance that is looked at once more and found right; how many "
-        "moves are needed where the bounds stop them as well",
+        "name of a stable sort, or one that is stable here; a balance that is looked at once more and found right; how "
+        "many moves are needed where the bounds stop them as well",
     ),
     "trees.item_tree": (
         12,
@@ -71,8 +71,8 @@ _LOOKED_AT = {
     "trees.structure": (
         17,
         "which of two solvers takes a graph of 512 items, or of as many as are wanted; by how much the trivial vector "
-        "is lowered; where the iteration starts; another name of a stable sort, or one that is stable here; warnings and "
-        "checks of PyTorch",
+        "is lowered; where the iteration starts; another name of a stable sort, or one that is stable here; warnings "
+        "and checks of PyTorch",
     ),
     "guidance.relabelling": (2, "the name of the default order, which is whatever is not 'probability'"),
 }
