@@ -9,10 +9,9 @@ from pydantic import Field
 
 from recbole_dtlns.components import ComponentConfig, Seed
 from recbole_dtlns.data.hiding import hide_positives
-from recbole_dtlns.data.interactions import TrainInteractions
 from recbole_dtlns.judges.contract import Question, Rehearsal
 from recbole_dtlns.preparation.asking import Asking
-from recbole_dtlns.preparation.stage import Stage, Workbench, digest_of
+from recbole_dtlns.preparation.stage import Stage, Workbench
 
 _ENOUGH = 1000  # hidden pairs among the candidates
 
@@ -57,10 +56,6 @@ class Rehearsing(Stage):
             **({"last": True} if self.hides_last else {}),
         }
         return {"hide": config.hide, "seed": config.seed, **further}
-
-    def looks_at(self, train: TrainInteractions) -> dict[str, str]:
-        """What determines which pairs are hidden beside the recipe and the pairs: their times, where these count."""
-        return {"times": digest_of(train.times)} if self.hides_last and train.times is not None else {}
 
     def run(
         self, bench: Workbench, asking: Asking, question: Question, within: Rehearsing | None = None
