@@ -30,8 +30,9 @@ class TrainInteractions:
         times: when each pair happened (a repeated one: last), float64 [n_pairs] in the order of `histories`, -inf where
             that is missing; None where the data do not say. It is not part of the fingerprint: what depends on it is
             kept by what it saw of it, such as the order (`ages`).
-        rows: where each pair (a repeated one: the last) stands in the data, int64 [n_pairs] in the order of `histories`:
-            what comes first of pairs of one time; None where there are no times. No part of the fingerprint.
+        rows: where each pair (a repeated one: the last) stands in the data, int64 [n_pairs] in the order of
+            `histories`: what comes first of pairs of one time; None where there are no times. It is no part of the
+            fingerprint.
         content: what is said of the items; None where nothing is. It is no part of the fingerprint either: what looks
             at it is kept by what it saw.
     """

@@ -119,7 +119,8 @@ class Judging(Stage):
     def _what_was_hidden(self) -> str:
         if not self.judge.rehearses:
             return ""
-        return f"it learnt from {'the last' if self.rehearsing.hides_last else 'any'} pairs of users, hidden"
+        hidden = "each user's last pairs by time" if self.rehearsing.hides_last else "any pairs of each user"
+        return f"hidden to learn from: {hidden}"
 
     def _sees_order(self, asking: Asking, kept: Verdicts | None) -> bool:
         """Whether the verdicts depend on the order of histories: by a teacher, what is hidden, or the judge itself."""

@@ -245,13 +245,17 @@ def workbench(flat: Mapping[str, Any], train: TrainInteractions, show_progress: 
 
 def _refuse_without_order(flat: Mapping[str, Any], train: TrainInteractions) -> None:
     """Before any stage runs: whoever reads the order of histories needs times."""
+    if train.times is not None:
+        return
     key = "teachers" if flat["teachers"] else "teacher"
-    named = flat["teachers"] or [flat["teacher"]]
-    readers = [f"dtlns_{key}: {name}" for name in named if name in TEACHERS.names() and TEACHERS.get(name).reads_order]
+    named = [name for name in flat["teachers"] or [flat["teacher"]] if name in TEACHERS.names()]
+    readers = [f"dtlns_{key}: {name}" for name in named if getattr(TEACHERS.get(name), "reads_order", False)]
     if flat["judge_reads_order"]:
-        readers.append("dtlns_judge_reads_order")
-    if readers and train.times is None:
+        readers.append("dtlns_judge_reads_order: True")
+    if flat["judge_hide_last"] is True and getattr(JUDGES.get(flat["judge"]), "rehearses", False):
+        readers.append("dtlns_judge_hide_last: True")
+    if readers:
         raise DataError(
-            f"{readers[0]} reads the order of each user's pairs, and the data hold no times: name the TIME_FIELD "
+            f"{readers[0]} needs the order of each user's pairs, and the data hold no times: name the TIME_FIELD "
             "(timestamp, if nothing else is said) in load_col, or choose what does without"
         )

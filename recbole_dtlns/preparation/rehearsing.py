@@ -28,7 +28,8 @@ class Rehearsing(Stage):
         """calibrated, audit: share of every user's train pairs hidden to learn from, or to be found."""
         hide_last: bool | Literal["auto"] = "auto"
         """calibrated, audit: hide each user's last pairs by time instead of any; needs times in the data. auto: where
-        eval_args cuts by time (order: TO), as what is hidden should be like what is to be found."""
+        eval_args cuts by time (order: TO, by ratio or leave-one-out), as what is hidden should be like what is to be
+        found; of files that are split in advance, any."""
         rehearsals: int = Field(1, ge=1, le=20)
         """calibrated: hide pairs anew, at most this many times, while fewer than 1,000 of those hidden are found among
         the candidates. Once where the last are hidden: there are no other last ones."""
