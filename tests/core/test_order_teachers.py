@@ -194,7 +194,7 @@ def test_data_without_times_are_refused(make: type[Teacher]) -> None:
 
 
 def test_an_l2_weight_that_rounding_loses_is_refused() -> None:
-    with pytest.raises(ConfigError, match="which rounding loses .*: set dtlns_teacher_transition_reg to"):
+    with pytest.raises(ConfigError, match=r"which rounding loses .*: set dtlns_teacher_transition_reg to"):
         TransitionRidge(reg=1e-300).fit(random_sequences(20, 10, 0.5, seed=0))
 
 
