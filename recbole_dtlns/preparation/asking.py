@@ -99,7 +99,7 @@ class Asking:
     @property
     def reads_order(self) -> bool:
         """Whether the question depends on the order of histories."""
-        return self.teaching.teacher.reads_order
+        return self.teaching.teacher.reads_order or self.vectors.reads_order
 
     @property
     def trees_that_know_train(self) -> tuple[str, ...]:

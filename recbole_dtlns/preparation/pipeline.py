@@ -250,6 +250,8 @@ def _refuse_without_order(flat: Mapping[str, Any], train: TrainInteractions) -> 
     key = "teachers" if flat["teachers"] else "teacher"
     named = [name for name in flat["teachers"] or [flat["teacher"]] if name in TEACHERS.names()]
     readers = [f"dtlns_{key}: {name}" for name in named if getattr(TEACHERS.get(name), "reads_order", False)]
+    if flat["structure_graph"] == "transitions":
+        readers.append("dtlns_structure_graph: transitions")
     if flat["judge_reads_order"]:
         readers.append("dtlns_judge_reads_order: True")
     if flat["judge_hide_last"] is True and getattr(JUDGES.get(flat["judge"]), "rehearses", False):

@@ -22,6 +22,7 @@ ORDER: dict[str, Any] = {
     "dtlns_teachers": ["TransitionRidge", "MarkovChain", "ItemKNN"],
     "dtlns_judge": "calibrated",
     "dtlns_judge_reads_order": True,
+    "dtlns_structure_graph": "transitions",
     "dtlns_judge_hide": 0.2,
 }
 LAST_OUT = {"split": {"LS": "valid_and_test"}, "order": "TO", "group_by": "user", "mode": "full"}
@@ -92,6 +93,7 @@ def test_no_artefact_knows_the_targets_of_files_split_in_advance() -> None:
     [
         ({"dtlns_teachers": ["ItemKNN", "MarkovChain"]}, "dtlns_teachers: MarkovChain"),
         ({"dtlns_teacher": "TransitionRidge"}, "dtlns_teacher: TransitionRidge"),
+        ({"dtlns_structure_graph": "transitions"}, "dtlns_structure_graph: transitions"),
         ({"dtlns_judge": "calibrated", "dtlns_judge_reads_order": True}, "dtlns_judge_reads_order: True"),
         ({"dtlns_judge": "calibrated", "dtlns_judge_hide_last": True}, "dtlns_judge_hide_last: True"),
     ],
@@ -119,18 +121,26 @@ def test_an_audit_has_lines_for_order() -> None:
     assert {"calibrated, without order", "calibrated, shuffled order"} <= set(found.scores)
 
 
-@pytest.mark.parametrize("teacher", ["TransitionRidge", "MarkovChain"])
-def test_what_knows_order_is_kept_by_the_order(teacher: str) -> None:
+@pytest.mark.parametrize(
+    ("settings", "stages"),
+    [
+        ({"teacher": "TransitionRidge", "judge": "calibrated"}, ["teacher", "verdicts"]),
+        ({"teacher": "MarkovChain", "judge": "calibrated"}, ["teacher", "verdicts"]),
+        ({"judge": "calibrated", "judge_reads_order": True}, ["verdicts"]),
+        ({"judge": "calibrated", "structure_graph": "transitions"}, ["structure", "verdicts"]),
+    ],
+)
+def test_what_knows_order_is_kept_by_the_order(settings: dict[str, Any], stages: list[str]) -> None:
     """And by nothing else of the times: the same order at other times is the same."""
-    settings = {"teacher": teacher, "judge": "calibrated", "judge_reads_order": True, "cache_dir": "cache"}
+    settings = {**settings, "cache_dir": "cache"}
     flat = DTLNSSettings.from_config({f"dtlns_{key}": value for key, value in settings.items()}).flat
     pairs = block_interactions(blocks=3, users=10, items=16, missing=4)
     times = np.random.default_rng(0).permutation(pairs.matrix.nnz).astype(np.float64)
     reused = []
     for of_pairs in (times, -times, times * 3 + 1):
         found = prepare(flat, replace(pairs, times=of_pairs), make_teacher(flat)).artefacts
-        reused.append([found[stage].reused for stage in ("teacher", "verdicts")])
-    assert reused == [[False, False], [False, False], [True, True]]
+        reused.append({found[stage].reused for stage in stages})
+    assert reused == [{False}, {False}, {True}]
 
 
 def test_what_knows_no_order_is_kept_without_it() -> None:
