@@ -181,7 +181,10 @@ def with_shuffled_text(question: Question, seed: int) -> Question:
 
 
 def without_order(question: Question) -> Question:
-    """The same candidates where nothing is known of times: without members that read order, in a rehearsal too."""
+    """The same candidates where nothing is known of times: without members that read order, in a rehearsal too.
+
+    A structure tree that was grown from transitions stays: what it says, shuffled paths show.
+    """
 
     def leave_out(asked: Question) -> Question:
         opinions = asked.opinions

@@ -42,7 +42,7 @@ def restricted_ridge(
         place = np.arange(len(owner)) - np.repeat(np.cumsum(counts) - counts, counts)
         entries = np.repeat(near.indptr[items], counts) + place
         neighbour = place.astype(np.int32)
-        # The item itself comes after its neighbours, so that its row holds what it shares with them.
+        # The target comes after the neighbours, so that its row holds its products with them.
         last = counts.max()
         gram = _grams(
             sp.vstack([inputs[near.indices[entries]], targets[items]], format="csr"),
