@@ -15,11 +15,12 @@ import scipy.sparse as sp
 
 from recbole_dtlns.conformance.blocks import block_content, block_interactions, block_of
 from recbole_dtlns.conformance.plain_copy import plain_copy
-from recbole_dtlns.conformance.rules import require
+from recbole_dtlns.conformance.rules import ConformanceError, require
 from recbole_dtlns.conformance.told_apart import require_inputs_tell_results_apart
 from recbole_dtlns.data.hiding import hide_positives
 from recbole_dtlns.data.interactions import TrainInteractions
 from recbole_dtlns.data.item_content import ItemContent
+from recbole_dtlns.errors import DTLNSError
 from recbole_dtlns.teachers.contract import FittedTeacher, Teacher, top_candidates
 
 MakeTeacher = Callable[..., Teacher]  # the class, or what takes its settings by name
@@ -56,7 +57,9 @@ def is_fitted_twice_alike(make: MakeTeacher) -> None:
     for train in (_ragged(), _blocks()):
         users, items = train.histories()
         order = np.random.default_rng(0).permutation(len(users))
-        again = TrainInteractions.from_tokens(train.user_tokens[users[order]], train.item_tokens[items[order]])
+        again = TrainInteractions.from_tokens(
+            train.user_tokens[users[order]], train.item_tokens[items[order]], _times(train)[order]
+        )
         again = replace(again, content=train.content)
         require(_result(make(), train) == _result(make(), again), "two fits on the same pairs gave other results")
 
@@ -125,6 +128,30 @@ def inputs_tell_fits_apart(make: MakeTeacher) -> None:
     require_inputs_tell_results_apart(make, lambda teacher: _result(teacher, train))
 
 
+def sees_the_order_of_pairs_only_if_it_says_so(make: MakeTeacher) -> None:
+    """What is kept is kept by the order where `reads_order` says so, and only then; without times there is none.
+
+    A teacher that reads it says clearly that the data hold no times.
+    """
+    train = _blocks()
+    if not make().reads_order:
+        other = replace(train, times=-_times(train))
+        require(
+            _result(make(), train) == _result(make(), other),
+            "other times give other results, and reads_order is False: an older result would be taken for this one",
+        )
+        return
+    try:
+        make().fit(replace(train, times=None, rows=None))
+    except DTLNSError:
+        return
+    except Exception as error:
+        raise ConformanceError(
+            f"without times it raises {type(error).__name__}, not an error of recbole_dtlns.errors: {error}"
+        ) from error
+    raise ConformanceError("it says that it reads the order of pairs, and is fitted where there is none")
+
+
 TEACHER_CHECKS: tuple[Callable[[MakeTeacher], None], ...] = (
     gives_scores_and_item_vectors,
     is_fitted_twice_alike,
@@ -134,12 +161,13 @@ TEACHER_CHECKS: tuple[Callable[[MakeTeacher], None], ...] = (
     is_fitted_where_pairs_are_hidden,
     ranks_the_missing_items_of_blocks_first,
     inputs_tell_fits_apart,
+    sees_the_order_of_pairs_only_if_it_says_so,
 )
 
 
 def _blocks() -> TrainInteractions:
     train = block_interactions(blocks=_BLOCKS, missing=_MISSING)
-    return replace(train, content=block_content(train))
+    return _timed(replace(train, content=block_content(train)))
 
 
 def _ragged() -> TrainInteractions:
@@ -159,7 +187,18 @@ def _ragged() -> TrainInteractions:
     train = TrainInteractions.from_tokens(np.array(users), np.array(items))
     vectors = random.normal(size=(train.n_items, 4)).astype(np.float32)
     vectors[::5] = 0
-    return replace(train, content=ItemContent.of_vectors(vectors))
+    return _timed(replace(train, content=ItemContent.of_vectors(vectors)))
+
+
+def _timed(train: TrainInteractions) -> TrainInteractions:
+    """The same pairs, each at a time of its own, in no order."""
+    times = np.random.default_rng(0).permutation(train.matrix.nnz).astype(np.float64)
+    return replace(train, times=times)
+
+
+def _times(train: TrainInteractions) -> np.ndarray:
+    """Those of pairs that have some."""
+    return np.zeros(train.matrix.nnz) if train.times is None else train.times
 
 
 def _result(teacher: Teacher, train: TrainInteractions) -> Any:

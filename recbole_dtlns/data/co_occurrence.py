@@ -30,8 +30,8 @@ def co_occurrence_blocks(
         users where no history is cut.
     """
     matrix = cut_histories(train, max_history)
-    by_item, blocks = _blocks(matrix)
-    for block in blocks:
+    by_item = sp.csr_array(matrix.T)
+    for block in _blocks(by_item, matrix):
         yield block.start, sp.csr_array(by_item[block] @ matrix)
 
 
@@ -58,42 +58,55 @@ def strongest_items(
     if user_weights is not None:
         roots = np.repeat(np.sqrt(user_weights).astype(np.float32), np.diff(matrix.indptr))
         matrix = sp.csr_array((matrix.data * roots, matrix.indices, matrix.indptr), shape=matrix.shape)
-    by_item, blocks = _blocks(matrix)
-    narrow = np.int32 if train.n_items * min(k, train.n_items) < 2**31 else np.int64
+    return strongest_entries(sp.csr_array(matrix.T), matrix, weigh, k)
+
+
+def strongest_entries(left: sp.csr_array, right: sp.csr_array, weigh: Weigh, k: int) -> sp.csr_array:
+    """The k largest weights of every row of a product, of which a block of rows is held at a time.
+
+    Args:
+        left, right: the factors, CSR float32 [n, m] and [m, n].
+        weigh: weights of entries from their row, their column and what the product has there.
+        k: entries kept per row, none of them on the diagonal; weights of 0 are not kept, equal ones are by column.
+
+    Returns:
+        CSR float32 [n, n], columns in no order.
+    """
+    blocks = _blocks(left, right)
+    narrow = np.int32 if right.shape[1] * min(k, right.shape[1]) < 2**31 else np.int64
     found: dict[int, tuple[np.ndarray, np.ndarray, np.ndarray]] = {}
 
     def search(number: int) -> None:
         block = blocks[number]
-        shared = sp.csr_array(by_item[block] @ matrix)
-        items = block.start + np.repeat(np.arange(shared.shape[0]), np.diff(shared.indptr))
-        weights = weigh(items, shared.indices, shared.data)
-        shared.data = np.where(items != shared.indices, weights, 0).astype(np.float32)
-        shared.eliminate_zeros()
-        rows, others, values = top_entries(shared, k)
-        found[number] = np.bincount(rows, minlength=shared.shape[0]), others.astype(narrow), values
+        product = sp.csr_array(left[block] @ right)
+        rows = block.start + np.repeat(np.arange(product.shape[0]), np.diff(product.indptr))
+        weights = weigh(rows, product.indices, product.data)
+        product.data = np.where(rows != product.indices, weights, 0).astype(np.float32)
+        product.eliminate_zeros()
+        rows, columns, values = top_entries(product, k)
+        found[number] = np.bincount(rows, minlength=product.shape[0]), columns.astype(narrow), values
 
     with side_by_side() as run:
         run(search, range(len(blocks)))
-    counts, others, values = (
+    counts, columns, values = (
         np.concatenate(parts) for parts in zip(*(found[number] for number in range(len(blocks))), strict=True)
     )
     indptr = np.append(0, np.cumsum(counts)).astype(narrow)
-    return sp.csr_array((values, others, indptr), shape=(train.n_items, train.n_items))
+    return sp.csr_array((values, columns, indptr), shape=(left.shape[0], right.shape[1]))
 
 
-def _blocks(matrix: sp.csr_array) -> tuple[sp.csr_array, list[slice]]:
-    """The matrix by item, and blocks of items of about equal work."""
-    by_item = sp.csr_array(matrix.T)
-    lengths = np.diff(matrix.indptr)
-    products = np.append(0, np.cumsum(lengths[by_item.indices], dtype=np.int64))[by_item.indptr]  # before each item
-    n_items, blocks = matrix.shape[1], []
+def _blocks(left: sp.csr_array, right: sp.csr_array) -> list[slice]:
+    """Blocks of rows of a product that take about as much work."""
+    lengths = np.diff(right.indptr)
+    products = np.append(0, np.cumsum(lengths[left.indices], dtype=np.int64))[left.indptr]  # before each row
+    n_rows, blocks = left.shape[0], []
     start = 0
-    while start < n_items:
+    while start < n_rows:
         stop = int(np.searchsorted(products, products[start] + _PRODUCTS_AT_ONCE, side="right")) - 1
-        stop = min(max(stop, start + 1), n_items)
+        stop = min(max(stop, start + 1), n_rows)
         blocks.append(slice(start, stop))
         start = stop
-    return by_item, blocks
+    return blocks
 
 
 def cut_histories(train: TrainInteractions, max_history: int = MAX_HISTORY) -> sp.csr_array:

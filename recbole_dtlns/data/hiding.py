@@ -17,7 +17,7 @@ def hide_positives(
         train: the train interactions.
         share: of each user's pairs to hide, in (0, 1); rounded at random, so short histories take part.
         seed: of the choice.
-        last: hide each user's last pairs by time, in place of any; of the same time, any.
+        last: hide each user's last pairs by time (`TrainInteractions.ages`), in place of any.
 
     Returns:
         the train interactions without the hidden pairs (canonical ids unchanged), and the hidden pairs as sorted
@@ -35,11 +35,16 @@ def hide_positives(
             "the last pairs by time cannot be hidden: the data hold no times. Name the TIME_FIELD in load_col, or set "
             "dtlns_judge_hide_last: False"
         )
-    when = -train.times if last and train.times is not None else np.zeros(len(users))
-    order = np.lexsort((random.random(len(users)), when, users))  # a random order within each user and time
-    place = np.empty_like(order)
-    place[order] = np.arange(len(users)) - np.repeat(train.matrix.indptr[:-1], counts)
-    hidden = place < wanted[users]
+    hidden = (train.ages if last else _drawn_places(train, random)) < wanted[users]
     if not hidden.any():
         raise DataError("no train pair can be hidden: every user has only one; the judge needs users with two or more")
     return train.without(hidden), users[hidden] * train.n_items + items[hidden]
+
+
+def _drawn_places(train: TrainInteractions, random: np.random.Generator) -> np.ndarray:
+    """Places of every user's pairs in a random order, from 0, int64 [n_pairs]."""
+    users, _ = train.histories()
+    order = np.lexsort((random.random(len(users)), users))
+    places = np.empty_like(order)
+    places[order] = np.arange(len(users)) - train.matrix.indptr[:-1][users]
+    return places

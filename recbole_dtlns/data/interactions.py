@@ -8,7 +8,7 @@ defined here instead: positions in the sorted list of the tokens that occur in t
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -28,9 +28,11 @@ class TrainInteractions:
         matrix: binary user-item matrix, CSR float32 [n_users, n_items], indices sorted.
         duplicates: how many repeated pairs were merged.
         times: when each pair happened (a repeated one: last), float64 [n_pairs] in the order of `histories`, -inf where
-            that is missing; None where the data do not say. It is not part of the fingerprint: only the order of a
-            history shown to a language model depends on it, and which pairs a rehearsal hides as the last ones. Such
-            verdicts are kept by what was shown, and by the times.
+            that is missing; None where the data do not say. It is not part of the fingerprint: what depends on it is
+            kept by what it saw of it, such as the order (`ages`).
+        rows: where each pair (a repeated one: the last) stands in the data, int64 [n_pairs] in the order of
+            `histories`: what comes first of pairs of one time; None where there are no times. It is no part of the
+            fingerprint.
         content: what is said of the items; None where nothing is. It is no part of the fingerprint either: what looks
             at it is kept by what it saw.
     """
@@ -40,6 +42,7 @@ class TrainInteractions:
     matrix: sp.csr_array
     duplicates: int = 0
     times: np.ndarray | None = None
+    rows: np.ndarray | None = None
     content: ItemContent | None = None
 
     @classmethod
@@ -70,7 +73,8 @@ class TrainInteractions:
         order = np.lexsort((times, columns, rows))
         last = np.ones(len(order), dtype=bool)
         last[:-1] = (np.diff(rows[order]) != 0) | (np.diff(columns[order]) != 0)
-        return cls(user_tokens, item_tokens, matrix, duplicates, np.asarray(times, dtype=np.float64)[order][last])
+        kept = order[last]
+        return cls(user_tokens, item_tokens, matrix, duplicates, np.asarray(times, dtype=np.float64)[kept], kept)
 
     @property
     def n_users(self) -> int:
@@ -88,6 +92,27 @@ class TrainInteractions:
             ConfigError: there are none.
         """
         return (self.content or ItemContent.silent(self.n_items)).vectors
+
+    @cached_property
+    def ages(self) -> np.ndarray:
+        """How many pairs of the same user come after each, int64 [n_pairs] in the order of `histories`: 0 for the last.
+
+        Pairs without a time come first. Of one time, the order is that of the rows, which is the file's unless
+        `eval_args` shuffles it, as in the sequences that RecBole makes; where rows are not known, that of the items.
+
+        Raises:
+            DataError: the data hold no times.
+        """
+        if self.times is None:
+            raise DataError(
+                "the order of each user's pairs is needed, and the data hold no times: name the TIME_FIELD (timestamp) "
+                "in load_col"
+            )
+        users, items = self.histories()
+        order = np.lexsort((items if self.rows is None else self.rows, self.times, users))
+        ages = np.empty_like(order)
+        ages[order] = self.matrix.indptr[1:][users] - 1 - np.arange(len(order))
+        return ages
 
     @cached_property
     def narrow(self) -> sp.csr_array:
@@ -121,8 +146,8 @@ class TrainInteractions:
             (np.ones(int(kept.sum()), dtype=np.float32), (users[kept], items[kept])), shape=self.matrix.shape
         )
         matrix.sort_indices()
-        times = None if self.times is None else self.times[kept]
-        return TrainInteractions(self.user_tokens, self.item_tokens, matrix, times=times, content=self.content)
+        times, rows = (None if column is None else column[kept] for column in (self.times, self.rows))
+        return replace(self, matrix=matrix, duplicates=0, times=times, rows=rows)
 
     def histories(self) -> tuple[np.ndarray, np.ndarray]:
         """All pairs as (user, item) canonical ids, int64 [n_pairs] each, ordered by user then item."""

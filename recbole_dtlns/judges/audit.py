@@ -13,9 +13,11 @@ from recbole_dtlns.errors import ConfigError, DataError
 from recbole_dtlns.judges.contract import TEXT_VIEW, Judge, Label, Question, Rehearsal
 from recbole_dtlns.judges.controls import (
     with_random_paths,
+    with_shuffled_order,
     with_shuffled_paths,
     with_shuffled_text,
     without_member,
+    without_order,
     without_text,
 )
 
@@ -110,7 +112,8 @@ def audit(judges: Mapping[str, Judge], rehearsal: Rehearsal | None, seed: int, c
             among the items, and with random paths. A judge that reads the trees does worse on these. Where several
             teachers were asked, a judge that learns is asked once more without each, which shows what that one adds.
             A judge to which what items say comes in any way is asked with the texts of other items, and, where it
-            learns, without texts: what they add, it does worse by.
+            learns, without texts: what they add, it does worse by. The same is done with the order of histories, for
+            a judge that learns and looks at it, itself or by a teacher.
 
     Raises:
         ConfigError: the question cannot be made anew.
@@ -153,6 +156,9 @@ def _trials(
             if judge.rehearses:
                 yield f"{name}, without text", judge, without_text(question)
             yield f"{name}, shuffled text", judge, with_shuffled_text(question, seed)
+        if judge.rehearses and _sees_order(judge, question):
+            yield f"{name}, without order", judge, without_order(question)
+            yield f"{name}, shuffled order", judge, with_shuffled_order(question, seed)
 
 
 def _sees_text(judge: Judge, question: Question) -> bool:
@@ -160,6 +166,12 @@ def _sees_text(judge: Judge, question: Question) -> bool:
     reads = judge.reads_text and question.train.content is not None
     by_teachers = question.opinions is not None and bool(question.opinions.of_text)
     return reads or (judge.rehearses and (by_teachers or TEXT_VIEW in question.views))
+
+
+def _sees_order(judge: Judge, question: Question) -> bool:
+    """Whether the order of histories comes to the judge: as itself, or as what a teacher thinks of it."""
+    by_teachers = question.opinions is not None and bool(question.opinions.of_order)
+    return question.train.times is not None and (judge.reads_order or by_teachers)
 
 
 def _score(label: np.ndarray, probability: np.ndarray, truth: np.ndarray) -> JudgeScore:

@@ -45,6 +45,9 @@ class CalibratedJudge(Judge):
         reads_text: bool = False
         """calibrated, distilled: look at what items say, too (dtlns_text_fields): how near the candidate's text is to
         those of the history."""
+        reads_order: bool = False
+        """calibrated, distilled: look at the order of time, too: whether the candidate follows what the user had last.
+        Needs times in the data."""
         seed: Seed = 42
 
     config: Config
@@ -55,12 +58,16 @@ class CalibratedJudge(Judge):
     def reads_text(self) -> bool:  # type: ignore[override]
         return self.config.reads_text
 
+    @property
+    def reads_order(self) -> bool:  # type: ignore[override]
+        return self.config.reads_order
+
     def inputs(self) -> dict[str, Any]:
         learner = (
             {} if self.config.learner == "logistic" else {"learner": self.config.learner, "seed": self.config.seed}
         )
-        text = {"reads_text": True} if self.reads_text else {}
-        return {"judge": "calibrated", "lift": self.config.lift, **learner, **text}
+        reads = {name: True for name in ("reads_text", "reads_order") if getattr(self, name)}
+        return {"judge": "calibrated", "lift": self.config.lift, **learner, **reads}
 
     def judge(self, question: Question) -> Verdicts:
         """Verdicts for all candidates.
@@ -74,7 +81,7 @@ class CalibratedJudge(Judge):
                 "the calibrated judge trains the teacher again without some pairs, which neither a checkpoint nor a "
                 "file of candidates allows"
             )
-        examples = examples_of(rehearsal, self.reads_text)
+        examples = examples_of(rehearsal, self.reads_text, self.reads_order)
         facts: dict[str, Any] = {"hidden_found": int(examples.answers.sum())}
         if rehearsal.trees_not_read:
             facts["trees_not_read"] = list(rehearsal.trees_not_read)
@@ -97,7 +104,7 @@ class CalibratedJudge(Judge):
         """The verdicts of what was learnt."""
         if len(question.candidates) == 0:
             return Verdicts(np.empty(0, np.float32), np.empty(0, np.int8))
-        probability = learnt.probability(pair_features(question, self.reads_text))
+        probability = learnt.probability(pair_features(question, self.reads_text, self.reads_order))
         label = np.where(probability >= self.config.lift * probability.mean(), Label.POSITIVE, Label.NEGATIVE)
         return Verdicts(probability.astype(np.float32), label.astype(np.int8))
 
@@ -127,10 +134,10 @@ class _ByRank:
         return 1 / (2.0 + self._ranks)
 
 
-def examples_of(rehearsal: Rehearsal, text: bool = False) -> Examples:
-    """The candidates of all rehearsals, with the answers."""
+def examples_of(rehearsal: Rehearsal, text: bool = False, order: bool = False) -> Examples:
+    """The candidates of all rehearsals, with the answers; text and order as for `pair_features`."""
     parts = [
-        Examples(pair_features(one.question, text), one.answers(), one.question.candidates.users)
+        Examples(pair_features(one.question, text, order), one.answers(), one.question.candidates.users)
         for one in rehearsal.all
     ]
     return Examples(

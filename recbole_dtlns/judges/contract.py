@@ -164,6 +164,7 @@ class Judge(Component):
             of other judges are kept as artefacts.
         rehearses: whether it learns from hidden train positives; its questions then come with a rehearsal.
         reads_text: whether it looks at what items say, `question.train.content`, as text or as vectors.
+        reads_order: whether it looks at the order of histories, `question.train.ages`.
         called: what summaries call it, where the name in the settings says less; None for that name.
         llm: the judge that asks a language model: itself, or the one that it learns from; None where none is asked.
     """
@@ -172,6 +173,7 @@ class Judge(Component):
     keeps_verdicts: bool = False
     rehearses: bool = False
     reads_text: bool = False
+    reads_order: bool = False
     called: str | None = None
     llm: LLMJudge | None = None
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -172,16 +172,56 @@ def with_shuffled_text(question: Question, seed: int) -> Question:
             asked,
             train=replace(asked.train, content=None if content is None else content.dealt(order)),
             views=views,
-            opinions=None if asked.opinions is None else _dealt(asked.opinions, asked.candidates.users, random),
+            opinions=None
+            if asked.opinions is None
+            else _dealt(asked.opinions, asked.opinions.of_text, asked.candidates.users, random),
         )
 
     return _everywhere(question, deal)
 
 
-def _dealt(opinions: Opinions, users: np.ndarray, random: np.random.Generator) -> Opinions:
-    """The opinions of members that read text, dealt among the pairs of each user."""
+def without_order(question: Question) -> Question:
+    """The same candidates where nothing is known of times: without members that read order, in a rehearsal too.
+
+    A structure tree that was grown from transitions stays: what it says, shuffled paths show.
+    """
+
+    def leave_out(asked: Question) -> Question:
+        opinions = asked.opinions
+        for member in () if opinions is None else opinions.of_order:
+            opinions = opinions and opinions.without(member)
+        return replace(asked, train=replace(asked.train, times=None, rows=None), opinions=opinions)
+
+    return _everywhere(question, leave_out)
+
+
+def with_shuffled_order(question: Question, seed: int) -> Question:
+    """The same candidates where every user's pairs are in another order; their times are dealt among them.
+
+    What members that read order think of a user's pairs is dealt among these. A rehearsal is changed too, but for what
+    it hides.
+    """
+
+    def deal(asked: Question) -> Question:
+        random, train = np.random.default_rng(seed), asked.train
+        users, _ = train.histories()
+        order = np.lexsort((random.random(len(users)), users))
+        times, rows = (None if column is None else column[order] for column in (train.times, train.rows))
+        return replace(
+            asked,
+            train=replace(train, times=times, rows=rows),
+            opinions=None
+            if asked.opinions is None
+            else _dealt(asked.opinions, asked.opinions.of_order, asked.candidates.users, random),
+        )
+
+    return _everywhere(question, deal)
+
+
+def _dealt(opinions: Opinions, members: Collection[str], users: np.ndarray, random: np.random.Generator) -> Opinions:
+    """The opinions of some members, dealt among the pairs of each user."""
     order = np.lexsort((random.random(len(users)), users))
-    columns = [place for place, name in enumerate(opinions.names) if name in opinions.of_text]
+    columns = [place for place, name in enumerate(opinions.names) if name in members]
     ranks, strengths = opinions.ranks.copy(), opinions.strengths.copy()
     ranks[:, columns], strengths[:, columns] = opinions.ranks[order][:, columns], opinions.strengths[order][:, columns]
     return replace(opinions, ranks=ranks, strengths=strengths)

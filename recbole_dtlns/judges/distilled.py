@@ -47,6 +47,9 @@ class DistilledJudge(Judge):
         reads_text: bool = False
         """calibrated, distilled: look at what items say, too (dtlns_text_fields): how near the candidate's text is to
         those of the history."""
+        reads_order: bool = False
+        """calibrated, distilled: look at the order of time, too: whether the candidate follows what the user had last.
+        Needs times in the data."""
         seed: Seed = 42
 
     config: Config
@@ -57,6 +60,10 @@ class DistilledJudge(Judge):
     @property
     def reads_text(self) -> bool:  # type: ignore[override]
         return self.config.reads_text or self.llm.reads_text
+
+    @property
+    def reads_order(self) -> bool:  # type: ignore[override]
+        return self.config.reads_order
 
     def __init__(
         self, config: ComponentConfig | None = None, /, *, engine: Engine | None = None, **fields: Any
@@ -76,7 +83,7 @@ class DistilledJudge(Judge):
             "tokens": config.max_tokens_total,
             "sure": config.sure,
             "seed": config.seed,
-            **({"reads_text": True} if config.reads_text else {}),
+            **{name: True for name in ("reads_text", "reads_order") if getattr(config, name)},
         }
         return {"judge": "distilled", "llm": self.llm.inputs(), **limits}
 
@@ -89,7 +96,7 @@ class DistilledJudge(Judge):
         """
         if not self.llm.plan(question).askable.any():
             return self._unasked(question)
-        sample = _Sample(question, self.llm, self.config.seed, self.config.reads_text)
+        sample = _Sample(question, self.llm, self.config)
         budget = min(self.config.max_llm_pairs, len(sample.askable))
         first = max(1, round(budget * _FIRST_SHARE))
         drawn = sample.uniform(first)
@@ -173,12 +180,12 @@ class DistilledJudge(Judge):
 class _Sample:
     """The pairs that the LLM was asked about so far, and what it said."""
 
-    def __init__(self, question: Question, llm: LLMJudge, seed: int, text: bool) -> None:
+    def __init__(self, question: Question, llm: LLMJudge, config: DistilledJudge.Config) -> None:
         self.question = question
         self.llm = llm
-        self.random = np.random.default_rng(seed)
+        self.random = np.random.default_rng(config.seed)
         self.askable = np.flatnonzero(llm.plan(question).askable)
-        self.features = pair_features(question, text)
+        self.features = pair_features(question, config.reads_text, config.reads_order)
         n = len(question.candidates)
         self.asked = np.zeros(n, dtype=bool)
         self.answered = np.zeros(n, dtype=bool)

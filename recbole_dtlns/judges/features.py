@@ -8,6 +8,7 @@ import numpy as np
 
 from recbole_dtlns.judges.contract import Question
 from recbole_dtlns.judges.history import CoOccurrence, TreeSimilarity, over_history, text_similarity
+from recbole_dtlns.judges.order import recency, transition_scores
 from recbole_dtlns.numerics.groups import places
 from recbole_dtlns.teachers.council import Opinions
 from recbole_dtlns.teachers.spectral import spectral_scores
@@ -27,19 +28,22 @@ _WITHOUT_TREES = (
 _WITH_COUNCIL = ("popularity", "history_length")
 _OF_MEMBER = ("rank", "nearness", "strength")
 _OF_TEXT = ("text_nearest", "text_mean")
+_OF_ORDER = ("transition", "transition_rank", "recency")
 
 
-def feature_names(views: Iterable[str], members: Sequence[str] = (), text: bool = False) -> tuple[str, ...]:
-    """What `pair_features` gives for a question with these views, the opinions of these teachers, and text."""
+def feature_names(
+    views: Iterable[str], members: Sequence[str] = (), text: bool = False, order: bool = False
+) -> tuple[str, ...]:
+    """What `pair_features` gives for a question with these views, the opinions of these teachers, text and order."""
     overlaps = (f"{view}_overlap" for view in views)
-    of_text = _OF_TEXT if text else ()
+    further = (*(_OF_TEXT if text else ()), *(_OF_ORDER if order else ()))
     if not members:
-        return (*overlaps, *_WITHOUT_TREES, *of_text)
+        return (*overlaps, *_WITHOUT_TREES, *further)
     of_members = (f"{member}_{what}" for what in _OF_MEMBER for member in members)
-    return (*overlaps, *_WITH_COUNCIL, *of_members, *of_text)
+    return (*overlaps, *_WITH_COUNCIL, *of_members, *further)
 
 
-def pair_features(question: Question, text: bool = False) -> np.ndarray:
+def pair_features(question: Question, text: bool = False, order: bool = False) -> np.ndarray:
     """Features of every candidate pair, in the order of `feature_names`.
 
     - `structure_overlap`, `semantic_overlap`, and so for every view: largest similarity to the history in its tree (0
@@ -59,17 +63,24 @@ def pair_features(question: Question, text: bool = False) -> np.ndarray:
     Where texts are looked at: `text_nearest`, `text_mean`, the largest and the mean cosine between the candidate's text
     vector and those of the history; 0 where either says nothing.
 
+    Where the order of histories is looked at: `transition`, the weight of the candidate after the user's last items
+    (`transition_scores`); `transition_rank`, log(1 + the rank) that it would give the candidate among the user's; and
+    `recency`, how recent the items are that it shares users with (`recency`).
+
     Args:
         question: with candidates.
         text: whether texts are looked at, where the items have any.
+        order: whether the order of histories is looked at, where the data hold times.
 
     Returns:
-        float32 [n_pairs, 8 + views], or [n_pairs, 2 + views + 3 members], and 2 more for texts.
+        float32 [n_pairs, 8 + views], or [n_pairs, 2 + views + 3 members], 2 more for texts and 3 for order.
     """
-    found = _without_council(question) if question.opinions is None else _of_council(question, question.opinions)
-    if not text or question.train.content is None:
-        return found
-    return np.concatenate([found, text_similarity(question)], axis=1)
+    found = [_without_council(question) if question.opinions is None else _of_council(question, question.opinions)]
+    if text and question.train.content is not None:
+        found.append(text_similarity(question))
+    if order and question.train.times is not None:
+        found.append(_of_order(question))
+    return np.concatenate(found, axis=1)
 
 
 def _without_council(question: Question) -> np.ndarray:
@@ -111,6 +122,12 @@ def _of_council(question: Question, opinions: Opinions) -> np.ndarray:
     np.take(1 / (1 + places), opinions.ranks, out=features[:, first + members : first + 2 * members])
     features[:, first + 2 * members :] = opinions.strengths
     return features
+
+
+def _of_order(question: Question) -> np.ndarray:
+    transition = transition_scores(question)
+    ranks = np.log1p(_ranks(question.candidates.users, transition))
+    return np.stack([transition, ranks, recency(question)], axis=1).astype(np.float32)
 
 
 def _ranks(users: np.ndarray, scores: np.ndarray) -> np.ndarray:

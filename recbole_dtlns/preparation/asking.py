@@ -97,6 +97,11 @@ class Asking:
         return self.teaching.teacher.reads_text or self.text.config.wanted
 
     @property
+    def reads_order(self) -> bool:
+        """Whether the question depends on the order of histories."""
+        return self.teaching.teacher.reads_order or self.vectors.reads_order
+
+    @property
     def trees_that_know_train(self) -> tuple[str, ...]:
         """Names of the trees that are given and may know every train pair."""
         return tuple(tree.view for tree in (self.structure, self.semantic, self.codes) if tree.knows_train)

@@ -10,7 +10,7 @@ import numpy as np
 from pydantic import Field
 
 from recbole_dtlns.components import ComponentConfig, Names, SharedKey
-from recbole_dtlns.preparation.stage import Stage, Workbench, text_inputs
+from recbole_dtlns.preparation.stage import Stage, Workbench, order_inputs, text_inputs
 from recbole_dtlns.preparation.teaching import Teaching
 from recbole_dtlns.storage.artefact_store import Arrays, Facts
 from recbole_dtlns.teachers.contract import Candidates
@@ -81,12 +81,15 @@ class Convening(Stage):
             facts = {"members": list(opinions.names), "left_out": silent, "candidates": len(found)}
             return {**vars(found), "opinion_ranks": opinions.ranks, "opinion_strengths": opinions.strengths}, facts
 
-        text = text_inputs(train, self.teacher.reads_text)
-        kept = self.kept(bench, {"train": train.fingerprint, **self.recipe(), **text}, compute)
+        seen = text_inputs(train, self.teacher.reads_text) | order_inputs(train, self.teacher.reads_order)
+        kept = self.kept(bench, {"train": train.fingerprint, **self.recipe(), **seen}, compute)
         candidates = Candidates(*(kept.arrays[column] for column in ("users", "items", "ranks", "scores")))
         names = tuple(kept.facts["members"])
-        of_text = tuple(name for name in names if self.teacher.members[name].reads_text)
-        opinions = Opinions(names, kept.arrays["opinion_ranks"], kept.arrays["opinion_strengths"], of_text)
+        of_text, of_order = (
+            tuple(name for name in names if getattr(self.teacher.members[name], reads))
+            for reads in ("reads_text", "reads_order")
+        )
+        opinions = Opinions(names, kept.arrays["opinion_ranks"], kept.arrays["opinion_strengths"], of_text, of_order)
         return candidates, vectors[0], opinions
 
     def sentence(self, facts: Mapping[str, Any]) -> str:

@@ -13,7 +13,7 @@ from recbole_dtlns.data.co_occurrence import MAX_HISTORY
 from recbole_dtlns.errors import ConfigError, DataError
 from recbole_dtlns.judges.contract import TEXT_VIEW, Question
 from recbole_dtlns.judges.controls import with_random_paths, with_shuffled_paths
-from recbole_dtlns.preparation.stage import Stage, Workbench, digest_of, file_digest
+from recbole_dtlns.preparation.stage import Stage, Workbench, digest_of, file_digest, order_inputs
 from recbole_dtlns.storage.artefact_store import Arrays, Facts
 from recbole_dtlns.trees import build, structure
 from recbole_dtlns.trees.build import TreeShape, build_tree, describe
@@ -28,6 +28,9 @@ class StructureVectors(Stage):
 
         prefix = "structure_"
 
+        graph: structure.Graph = "users"
+        """What joins items in the graph that the structure tree is built from: users (who have both), transitions (how
+        often, and how near, one follows the other; needs times in the data)."""
         dim: int = Field(32, ge=1, le=4096)
         """Eigenvectors of the item graph that the structure tree is built from."""
         neighbours: Annotated[int, SharedKey("graph_neighbours")] = Field(structure.NEIGHBOURS, ge=1)
@@ -41,17 +44,24 @@ class StructureVectors(Stage):
 
     def recipe(self) -> dict[str, Any]:
         """What determines the result beside the train pairs."""
-        return {"dimensions": self.config.dim, **self._bounds}
+        graph = {} if self.config.graph == "users" else {"graph": self.config.graph}
+        return {"dimensions": self.config.dim, **self._bounds, **graph}
+
+    @property
+    def reads_order(self) -> bool:
+        """Whether the result depends on the order of histories."""
+        return self.config.graph == "transitions"
 
     def run(self, bench: Workbench) -> np.ndarray:
         """Vectors, float32 [n_items, dim]."""
 
         def compute() -> tuple[Arrays, Facts]:
-            vectors = structure.structure_vectors(bench.train, self.config.dim, **self._bounds)
+            vectors = structure.structure_vectors(bench.train, self.config.dim, **self._bounds, graph=self.config.graph)
             alone = int((vectors == 0).all(axis=1).sum())
             return {"vectors": vectors}, {"dimensions": self.config.dim, "items_alone": alone}
 
-        return self.kept(bench, {"train": bench.train.fingerprint, **self.recipe()}, compute).arrays["vectors"]
+        seen = order_inputs(bench.train, self.reads_order)
+        return self.kept(bench, {"train": bench.train.fingerprint, **self.recipe(), **seen}, compute).arrays["vectors"]
 
     def sentence(self, facts: Mapping[str, Any]) -> str:
         return f"{facts['dimensions']} dimensions; {facts['items_alone']} items share no user with another"

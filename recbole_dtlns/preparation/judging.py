@@ -11,7 +11,7 @@ from recbole_dtlns.judges.contract import Judge, Question, Rehearsal, Verdicts, 
 from recbole_dtlns.judges.table import JUDGES
 from recbole_dtlns.preparation.asking import Asking
 from recbole_dtlns.preparation.rehearsing import Rehearsing
-from recbole_dtlns.preparation.stage import Stage, StoreConfig, Workbench, digest_of, text_inputs
+from recbole_dtlns.preparation.stage import Stage, StoreConfig, Workbench, digest_of, order_inputs, text_inputs
 from recbole_dtlns.storage.artefact_store import Arrays, Facts
 
 
@@ -110,16 +110,27 @@ class Judging(Stage):
             "answers": digest_of(kept.probability, kept.label) if kept else None,
             "anew": asking.recipe() if asking.can_be_put_anew else None,
             **({} if opinions is None else {"opinions": digest_of(opinions.ranks, opinions.strengths)}),
-            **(self.rehearsing.looks_at(bench.train) if self.judge.rehearses else {}),
             **text_inputs(bench.train, asking.reads_text or (self.judge.reads_text and kept is None)),
+            **order_inputs(bench.train, self._sees_order(asking, kept)),
         }
         stored = self.kept(bench, inputs, compute)
         return Verdicts(stored.arrays["probability"], stored.arrays["label"], dict(stored.facts["abstained_because"]))
 
+    def _what_was_hidden(self) -> str:
+        if not self.judge.rehearses:
+            return ""
+        hidden = "each user's last pairs by time" if self.rehearsing.hides_last else "any pairs of each user"
+        return f"hidden to learn from: {hidden}"
+
+    def _sees_order(self, asking: Asking, kept: Verdicts | None) -> bool:
+        """Whether the verdicts depend on the order of histories: by a teacher, what is hidden, or the judge itself."""
+        by_rehearsal = self.judge.rehearses and self.rehearsing.hides_last
+        return asking.reads_order or by_rehearsal or (self.judge.reads_order and kept is None)
+
     def sentence(self, facts: Mapping[str, Any]) -> str:
         reasons = "".join(f" ({count}: {reason})" for reason, count in facts["abstained_because"].items())
         total = max(facts["positive"] + facts["negative"] + facts["abstain"], 1)
-        remark = self.judge.remark(facts)
+        remark = "; ".join(filter(None, [self.judge.remark(facts), self._what_was_hidden()]))
         return (
             f"{facts['judge']}: {facts['positive']} positive ({facts['positive'] / total:.1%}), "
             f"{facts['negative']} negative, {facts['abstain']} abstained{reasons}{'; ' if remark else ''}{remark}"

@@ -11,7 +11,7 @@ import numpy as np
 
 from recbole_dtlns.data.interactions import TrainInteractions
 from recbole_dtlns.data.item_sets import JudgedPairs
-from recbole_dtlns.errors import ArtefactError
+from recbole_dtlns.errors import ArtefactError, DataError
 from recbole_dtlns.guidance.contract import Guidance
 from recbole_dtlns.guidance.relabelling import Relabelling
 from recbole_dtlns.judges.contract import Question, Rehearsal, Verdicts
@@ -27,6 +27,7 @@ from recbole_dtlns.preparation.stage import Done, StoreConfig, Workbench
 from recbole_dtlns.preparation.teaching import Teaching
 from recbole_dtlns.storage.artefact_store import Artefact, KeptArtefacts, cache_folder
 from recbole_dtlns.teachers.contract import Candidates, Teacher
+from recbole_dtlns.teachers.table import TEACHERS
 from recbole_dtlns.trees import build
 from recbole_dtlns.trees.item_tree import ItemTree
 
@@ -237,5 +238,26 @@ def stage_versions(flat: Mapping[str, Any], teacher_recipe: tuple[int, dict[str,
 
 def workbench(flat: Mapping[str, Any], train: TrainInteractions, show_progress: bool = False) -> Workbench:
     """What the stages work on; arguments as for `prepare`."""
+    _refuse_without_order(flat, train)
     bench = Workbench(train, StoreConfig.from_flat(flat).open(), show_progress and sys.stderr.isatty())
     return Encoding.from_flat(flat).run(bench)
+
+
+def _refuse_without_order(flat: Mapping[str, Any], train: TrainInteractions) -> None:
+    """Before any stage runs: whoever reads the order of histories needs times."""
+    if train.times is not None:
+        return
+    key = "teachers" if flat["teachers"] else "teacher"
+    named = [name for name in flat["teachers"] or [flat["teacher"]] if name in TEACHERS.names()]
+    readers = [f"dtlns_{key}: {name}" for name in named if getattr(TEACHERS.get(name), "reads_order", False)]
+    if flat["structure_graph"] == "transitions":
+        readers.append("dtlns_structure_graph: transitions")
+    if flat["judge_reads_order"]:
+        readers.append("dtlns_judge_reads_order: True")
+    if flat["judge_hide_last"] is True and getattr(JUDGES.get(flat["judge"]), "rehearses", False):
+        readers.append("dtlns_judge_hide_last: True")
+    if readers:
+        raise DataError(
+            f"{readers[0]} needs the order of each user's pairs, and the data hold no times: name the TIME_FIELD "
+            "(timestamp, if nothing else is said) in load_col, or choose what does without"
+        )

@@ -9,10 +9,9 @@ from pydantic import Field
 
 from recbole_dtlns.components import ComponentConfig, Seed
 from recbole_dtlns.data.hiding import hide_positives
-from recbole_dtlns.data.interactions import TrainInteractions
 from recbole_dtlns.judges.contract import Question, Rehearsal
 from recbole_dtlns.preparation.asking import Asking
-from recbole_dtlns.preparation.stage import Stage, Workbench, digest_of
+from recbole_dtlns.preparation.stage import Stage, Workbench
 
 _ENOUGH = 1000  # hidden pairs among the candidates
 
@@ -29,7 +28,8 @@ class Rehearsing(Stage):
         """calibrated, audit: share of every user's train pairs hidden to learn from, or to be found."""
         hide_last: bool | Literal["auto"] = "auto"
         """calibrated, audit: hide each user's last pairs by time instead of any; needs times in the data. auto: where
-        eval_args cuts by time (order: TO), as what is hidden should be like what is to be found."""
+        eval_args cuts by time (order: TO, by ratio or leave-one-out), as what is hidden should be like what is to be
+        found; of files that are split in advance, any."""
         rehearsals: int = Field(1, ge=1, le=20)
         """calibrated: hide pairs anew, at most this many times, while fewer than 1,000 of those hidden are found among
         the candidates. Once where the last are hidden: there are no other last ones."""
@@ -57,10 +57,6 @@ class Rehearsing(Stage):
             **({"last": True} if self.hides_last else {}),
         }
         return {"hide": config.hide, "seed": config.seed, **further}
-
-    def looks_at(self, train: TrainInteractions) -> dict[str, str]:
-        """What determines which pairs are hidden beside the recipe and the pairs: their times, where these count."""
-        return {"times": digest_of(train.times)} if self.hides_last and train.times is not None else {}
 
     def run(
         self, bench: Workbench, asking: Asking, question: Question, within: Rehearsing | None = None

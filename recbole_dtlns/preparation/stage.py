@@ -128,6 +128,11 @@ def text_inputs(train: TrainInteractions, reads_text: bool) -> dict[str, Any]:
     return {"text": [content.digest, content.vector_digest]}
 
 
+def order_inputs(train: TrainInteractions, reads_order: bool) -> dict[str, str]:
+    """What a result is kept by where the order of each user's pairs has a part in it; nothing where it has none."""
+    return {"order": digest_of(train.ages)} if reads_order else {}
+
+
 def file_digest(file: str, what: str) -> str:
     """SHA-256 of a file's content.
 

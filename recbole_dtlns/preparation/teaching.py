@@ -10,7 +10,7 @@ from pydantic import Field
 
 from recbole_dtlns.components import ComponentConfig, InputFile, SharedKey
 from recbole_dtlns.errors import ContractError
-from recbole_dtlns.preparation.stage import Stage, Workbench, file_digest, text_inputs
+from recbole_dtlns.preparation.stage import Stage, Workbench, file_digest, order_inputs, text_inputs
 from recbole_dtlns.storage.artefact_store import Arrays, Facts
 from recbole_dtlns.teachers.candidate_file import read_candidates
 from recbole_dtlns.teachers.contract import Candidates, FittedTeacher, Teacher, top_candidates
@@ -30,8 +30,9 @@ class Teaching(Stage):
         prefix = ""
 
         teacher: str = "NeighbourRidge"
-        """NeighbourRidge, EASE, EDLAE, ItemKNN, CoOccurrence, GFCF, ContentKNN (by dtlns_text_fields), checkpoint, or
-        the name of any RecBole general recommender, such as BPR."""
+        """NeighbourRidge, EASE, EDLAE, ItemKNN, CoOccurrence, GFCF, ContentKNN (by dtlns_text_fields), TransitionRidge,
+        MarkovChain (both by the order of time), checkpoint, or the name of any RecBole general recommender, such as
+        BPR."""
         candidates: int = Field(20, ge=1)
         """Unobserved items per user put to the judge, the teacher's best first."""
 
@@ -74,8 +75,8 @@ class Teaching(Stage):
             }
             return {**vars(found), "item_vectors": fitted.item_vectors}, facts
 
-        text = text_inputs(train, self.teacher.reads_text)
-        arrays = self.kept(bench, {"train": train.fingerprint, **self.recipe(), **text}, compute).arrays
+        seen = text_inputs(train, self.teacher.reads_text) | order_inputs(train, self.teacher.reads_order)
+        arrays = self.kept(bench, {"train": train.fingerprint, **self.recipe(), **seen}, compute).arrays
         candidates = Candidates(*(arrays[column] for column in ("users", "items", "ranks", "scores")))
         return candidates, arrays["item_vectors"]
 

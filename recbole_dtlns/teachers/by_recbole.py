@@ -16,8 +16,9 @@ class TrainedConfig(ComponentConfig):
     prefix = "teacher_"
 
     model: Annotated[str, SharedKey("teacher")]
-    """NeighbourRidge, EASE, EDLAE, ItemKNN, CoOccurrence, GFCF, ContentKNN (by dtlns_text_fields), checkpoint, or the
-    name of any RecBole general recommender, such as BPR."""
+    """NeighbourRidge, EASE, EDLAE, ItemKNN, CoOccurrence, GFCF, ContentKNN (by dtlns_text_fields), TransitionRidge,
+    MarkovChain (both by the order of time), checkpoint, or the name of any RecBole general recommender, such as
+    BPR."""
     epochs: int = Field(50, ge=1)
     """Epochs of a trained RecBole teacher; fixed, because validation pairs may not choose them."""
     config_files: list[str] = Field(default_factory=list)

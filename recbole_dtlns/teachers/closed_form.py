@@ -30,13 +30,13 @@ class ItemWeightTeacher:
     """A fitted teacher whose scores are history times an item-item weight matrix.
 
     Args:
-        train: the train interactions.
+        histories: what counts of every user's history, CSR float32 [n_users, n_items].
         weights: float32, dense or CSR [n_items, n_items]; column j scores item j from a history.
         dimension: length of the item vectors.
     """
 
-    def __init__(self, train: TrainInteractions, weights: np.ndarray | sp.csr_array, dimension: int) -> None:
-        self._matrix = train.narrow
+    def __init__(self, histories: sp.csr_array, weights: np.ndarray | sp.csr_array, dimension: int) -> None:
+        self._matrix = histories
         self._weights = weights
         self.item_vectors = column_factors(weights.astype(np.float64), dimension)
 
@@ -77,7 +77,7 @@ class EASE(Teacher):
             ConfigError: the items x items matrix does not fit the free memory, or rounding would lose the L2 weight.
         """
         weights = _whole_ridge(self, train, self.config.precision, lambda users: np.full(len(users), self.config.reg))
-        return ItemWeightTeacher(train, weights, self.config.dimension)
+        return ItemWeightTeacher(train.narrow, weights, self.config.dimension)
 
 
 class EDLAE(Teacher):
@@ -114,7 +114,7 @@ class EDLAE(Teacher):
         """
         odds = self.config.dropout / (1 - self.config.dropout)
         ridge = _whole_ridge(self, train, self.config.precision, lambda users: self.config.reg + odds * users)
-        return ItemWeightTeacher(train, ridge, self.config.dimension)
+        return ItemWeightTeacher(train.narrow, ridge, self.config.dimension)
 
 
 def _whole_ridge(
@@ -136,7 +136,7 @@ def _whole_ridge(
     gram = (train.matrix.T @ train.matrix).toarray().astype(kind, copy=False)
     users = gram.diagonal().copy()
     added = ridge(users)
-    refuse_lost_ridge(name, float(added.min()), float(users.max()), kind)
+    refuse_lost_ridge(name, f"teacher_{name.lower()}_reg", float(added.min()), float(users.max()), kind)
     gram[np.diag_indices_from(gram)] += added
     try:
         weights = positive_definite_inverse(gram)
@@ -150,13 +150,14 @@ def _whole_ridge(
     return weights.astype(np.float32, copy=False)
 
 
-def refuse_lost_ridge(name: str, ridge: float, users: float, kind: type[np.floating[Any]]) -> None:
+def refuse_lost_ridge(name: str, key: str, ridge: float, users: float, kind: type[np.floating[Any]]) -> None:
     """Refuse an L2 weight that rounding loses: what it should keep from being singular may then be so.
 
     Args:
         name: of the teacher, for messages.
+        key: that holds the weight, without `dtlns_`.
         ridge: the least that is added to the diagonal of X^T X.
-        users: the most users of an item.
+        users: the most users of an item: the largest entry of that diagonal.
         kind: of the numbers that are computed with.
 
     Raises:
@@ -166,8 +167,7 @@ def refuse_lost_ridge(name: str, ridge: float, users: float, kind: type[np.float
     if ridge < least:
         raise ConfigError(
             f"the L2 weight of {name} is {ridge:g}, which rounding loses beside an item of {users:.0f} users: set "
-            f"dtlns_teacher_{'ridge' if name == 'NeighbourRidge' else name.lower()}_reg to {least:.1g} or more; values "
-            "of use lie between 1 and 10,000"
+            f"dtlns_{key} to {least:.1g} or more; values of use lie between 1 and 10,000"
         )
 
 
@@ -199,7 +199,7 @@ class ItemKNN(Teacher):
     def fit(self, train: TrainInteractions) -> ItemWeightTeacher:
         """Fit by sparse products."""
         near = strongest_items(train, cosine(train, self.config.shrink), self.config.k)
-        return ItemWeightTeacher(train, sp.csr_array(near.T), self.config.dimension)
+        return ItemWeightTeacher(train.narrow, sp.csr_array(near.T), self.config.dimension)
 
 
 class CoOccurrence(Teacher):
@@ -229,7 +229,7 @@ class CoOccurrence(Teacher):
         """Fit by sparse products."""
         lengths = np.maximum(np.diff(train.matrix.indptr), 1)
         near = strongest_items(train, cosine(train), self.config.k, user_weights=1 / lengths)
-        return ItemWeightTeacher(train, sp.csr_array(near.T), self.config.dimension)
+        return ItemWeightTeacher(train.narrow, sp.csr_array(near.T), self.config.dimension)
 
 
 def cosine(train: TrainInteractions, shrink: float = 0.0) -> Weigh:

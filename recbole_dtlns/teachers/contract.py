@@ -45,11 +45,13 @@ class Teacher(Component):
         version: of its code; raised when the same inputs give another result.
         saved: whether it was fitted before, on pairs that can no longer be hidden from it.
         reads_text: whether it looks at `train.text_vectors`, which then are part of what its result is kept by.
+        reads_order: whether it looks at `train.ages` or times; the order is then part of what its result is kept by.
     """
 
     version: int
     saved: bool = False
     reads_text: bool = False
+    reads_order: bool = False
 
     def inputs(self) -> dict[str, Any]:
         """Plain data that, with the train pairs, determines what `fit` returns."""

@@ -29,12 +29,14 @@ class Opinions:
         strengths: the member's score over that of its best item of the user, within [-1, 1]; that of the last item of
             the list where the pair is not in it, float32 [n_pairs, n_members].
         of_text: names of the members that look at what items say.
+        of_order: names of the members that look at the order of histories.
     """
 
     names: tuple[str, ...]
     ranks: np.ndarray
     strengths: np.ndarray
     of_text: tuple[str, ...] = ()
+    of_order: tuple[str, ...] = ()
 
     def of(self, pairs: np.ndarray) -> Opinions:
         """Those of some of the pairs: positions, or a mask."""
@@ -48,6 +50,7 @@ class Opinions:
             self.ranks[:, others],
             self.strengths[:, others],
             tuple(other for other in self.of_text if other != name),
+            tuple(other for other in self.of_order if other != name),
         )
 
 
@@ -70,6 +73,7 @@ class Council(Teacher):
         self.members, self.depth = dict(members), depth
         self.saved = any(member.saved for member in members.values())
         self.reads_text = any(member.reads_text for member in members.values())
+        self.reads_order = any(member.reads_order for member in members.values())
 
     def inputs(self) -> dict[str, Any]:
         members = {name: [member.version, member.inputs()] for name, member in self.members.items()}

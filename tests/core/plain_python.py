@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 import numpy as np
 from block_data import block_pairs
@@ -73,6 +74,23 @@ def random_interactions(n_users: int, n_items: int, share: float, seed: int) -> 
     users, items = np.nonzero(random.random((n_users, n_items)) < share)
     users, items = np.append(users, 0), np.append(items, 0)
     return TrainInteractions.from_tokens([f"u{user:04d}" for user in users], [f"i{item:04d}" for item in items])
+
+
+def random_sequences(n_users: int, n_items: int, share: float, seed: int) -> TrainInteractions:
+    """Random pairs at few different times, some at none, in rows of a random order."""
+    random = np.random.default_rng(seed)
+    train = random_interactions(n_users, n_items, share, seed)
+    n_pairs = train.matrix.nnz
+    times = np.where(random.random(n_pairs) < 0.05, -np.inf, random.integers(0, 6, n_pairs)).astype(np.float64)
+    return replace(train, times=times, rows=random.permutation(n_pairs))
+
+
+def sequences(train: TrainInteractions) -> list[list[int]]:
+    """Every user's items, the oldest first: by time, those without one before, and of one time by row."""
+    users, items = train.histories()
+    assert train.times is not None and train.rows is not None
+    pairs = sorted(zip(users.tolist(), train.times.tolist(), train.rows.tolist(), items.tolist(), strict=True))
+    return [[item for owner, _, _, item in pairs if owner == user] for user in range(train.n_users)]
 
 
 def random_paths(n_items: int, seed: int, missing: float = 0.1) -> list[str]:

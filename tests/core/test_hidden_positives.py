@@ -105,14 +105,18 @@ def test_the_last_pairs_by_time_are_hidden_where_they_are_asked_for(seed: int) -
     assert reduced.times is not None and reduced.times.tolist() == [7, 1, never, never]
 
 
-def test_any_pairs_are_hidden_where_time_does_not_matter_or_does_not_tell() -> None:
-    """Over seeds each of four pairs is: of the same time the last is any, and without the wish for the last ones times
-    change nothing."""
+def test_any_pairs_are_hidden_where_time_does_not_matter() -> None:
+    """Over seeds each of four pairs is: without the wish for the last ones times change nothing."""
     falling = timed(*(("a", f"i{item}", 9.0 - item) for item in range(4)))
-    alike = timed(*(("a", f"i{item}", 5.0) for item in range(4)))
-    for train, last in ((falling, False), (alike, True)):
-        assert {int(key) for seed in range(40) for key in hide_positives(train, 0.25, seed, last)[1]} == {0, 1, 2, 3}
+    assert {int(key) for seed in range(40) for key in hide_positives(falling, 0.25, seed)[1]} == {0, 1, 2, 3}
     assert hide_positives(falling, 0.25, 0)[1] == hide_positives(replace(falling, times=None), 0.25, 0)[1]
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_of_one_time_the_last_row_is_the_last_pair(seed: int) -> None:
+    """As in RecBole's sequences, which are sorted by time and otherwise left as the file has them."""
+    alike = timed(*(("a", f"i{item}", 5.0) for item in (3, 0, 2, 1)))
+    assert hide_positives(alike, 0.5, seed, last=True)[1].tolist() == [1, 2]
 
 
 def test_the_last_pairs_of_data_without_times_are_refused() -> None:

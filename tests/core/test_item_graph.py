@@ -10,7 +10,7 @@ import scipy.sparse as sp
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
-from plain_python import random_interactions
+from plain_python import random_interactions, random_sequences, sequences
 
 from recbole_dtlns.data import co_occurrence
 from recbole_dtlns.data.co_occurrence import co_occurrence_blocks
@@ -18,7 +18,7 @@ from recbole_dtlns.data.interactions import TrainInteractions
 from recbole_dtlns.numerics import top_entries as top_entries_module
 from recbole_dtlns.numerics.key_filter import KeyFilter
 from recbole_dtlns.numerics.top_entries import top_entries
-from recbole_dtlns.trees.structure import item_graph
+from recbole_dtlns.trees.structure import item_graph, structure_vectors, transition_graph
 
 values = st.sampled_from([0.0, -0.0, 1.0, -1.0, 2.5, -2.5, 1e-30, -1e30, np.inf, -np.inf])
 
@@ -111,3 +111,37 @@ def test_sampled_graphs_are_graphs() -> None:
         assert not graph.diagonal().any()
         np.testing.assert_array_equal(graph.toarray(), graph.toarray().T)
         np.testing.assert_array_equal(item_graph(train, 200, max_history).toarray(), graph.toarray())
+
+
+@pytest.mark.parametrize("neighbours", [100, 2])
+def test_the_graph_of_transitions_is_its_formula(neighbours: int) -> None:
+    """Nearness counts, and which item comes first does not."""
+    train = random_sequences(60, 18, 0.4, seed=2)
+    counts = np.zeros((train.n_items, train.n_items))
+    for history in sequences(train):
+        for place, item in enumerate(history):
+            for distance, other in enumerate(history[place + 1 : place + 21]):
+                counts[item, other] += 0.8**distance
+                counts[other, item] += 0.8**distance
+    total = counts.sum(axis=1)
+    weights = counts / (total[:, None] + total - counts)
+    strongest = -np.sort(-weights, axis=1)[:, min(neighbours, train.n_items) - 1]
+    kept = weights >= strongest[:, None] * (1 - 1e-6)
+    found = transition_graph(train, neighbours)
+    np.testing.assert_allclose(found.toarray(), np.where(kept | kept.T, weights, 0), rtol=1e-5)
+    assert (found != found.T).nnz == 0
+
+
+def test_vectors_of_transitions_part_walks_that_share_all_items() -> None:
+    """Half of the users walk through one half of the items and then the other, the others the other way round: users
+    join all items alike, steps join those of one half."""
+    halves = [[f"a{item}" for item in range(8)], [f"b{item}" for item in range(8)]]
+    random, rows = np.random.default_rng(0), []
+    for user in range(40):
+        first, second = halves if user % 2 else halves[::-1]
+        for time, item in enumerate([*random.permutation(first), *random.permutation(second)]):
+            rows.append((f"u{user:02d}", item, time))
+    users, items, times = zip(*rows, strict=True)
+    train = TrainInteractions.from_tokens(np.array(users), np.array(items), np.array(times, dtype=np.float64))
+    side = np.sign(structure_vectors(train, 1, graph="transitions")[:, 0])
+    assert len(set(side[:8])) == len(set(side[8:])) == 1 and side[0] != side[8]

@@ -15,7 +15,7 @@ from threadpoolctl import threadpool_limits
 from recbole_dtlns.data import co_occurrence
 from recbole_dtlns.data.co_occurrence import cut_histories
 from recbole_dtlns.data.interactions import TrainInteractions
-from recbole_dtlns.teachers import neighbour_ridge
+from recbole_dtlns.teachers import neighbour_ridge, restricted_ridge
 from recbole_dtlns.teachers.closed_form import EASE
 from recbole_dtlns.teachers.contract import top_candidates
 from recbole_dtlns.teachers.neighbour_ridge import NeighbourRidge
@@ -90,7 +90,7 @@ def test_groups_change_no_weight(at_once: dict[str, int]) -> None:
     train = random_interactions(60, 40, 0.2, seed=5)
     teacher = NeighbourRidge(k=10, reg=5.0, dimension=4)
     whole = weights_of(teacher, train).toarray()
-    with mock.patch.multiple(neighbour_ridge, **at_once):
+    with mock.patch.multiple(restricted_ridge, **at_once):
         np.testing.assert_allclose(weights_of(teacher, train).toarray(), whole, rtol=1e-6, atol=1e-9)
 
 

@@ -138,6 +138,33 @@ class Popularity(Neighbours):
         return Fitted(np.ones((train.n_items, 1), np.float32), lambda users: np.tile(counts, (len(users), 1)))
 
 
+class PeeksAtTimes(Neighbours):
+    """The latest items have no weight."""
+
+    def fit(self, train: TrainInteractions) -> Fitted:
+        late = train.histories()[1][train.ages == 0]
+        fitted = super().fit(train)
+
+        def scores(users: np.ndarray) -> np.ndarray:
+            found = fitted.scores(users)
+            found[:, late] /= 2
+            return found
+
+        return Fitted(fitted.item_vectors, scores)
+
+
+class DoesWithoutTimes(Neighbours):
+    reads_order = True
+
+
+class FailsWithoutTimes(Neighbours):
+    reads_order = True
+
+    def fit(self, train: TrainInteractions) -> Fitted:
+        assert train.times is not None
+        return super().fit(train)
+
+
 class HidesASetting(Neighbours):
     def inputs(self) -> dict[str, Any]:
         return {"teacher": "neighbours"}
@@ -163,6 +190,9 @@ class NoPlainInputs(Neighbours):
         (Popularity, teachers.ranks_the_missing_items_of_blocks_first, "of the 144 missing items"),
         (HidesASetting, teachers.inputs_tell_fits_apart, r"power=1\.6 changes the result, and the inputs do not tell"),
         (NoPlainInputs, teachers.inputs_tell_fits_apart, "not plain data"),
+        (PeeksAtTimes, teachers.sees_the_order_of_pairs_only_if_it_says_so, "reads_order is False"),
+        (DoesWithoutTimes, teachers.sees_the_order_of_pairs_only_if_it_says_so, "fitted where there is none"),
+        (FailsWithoutTimes, teachers.sees_the_order_of_pairs_only_if_it_says_so, "raises AssertionError, not an error"),
     ],
 )
 def test_broken_teachers_are_found(broken: type[Teacher], check: Callable[..., None], message: str) -> None:

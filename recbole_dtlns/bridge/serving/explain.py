@@ -166,8 +166,9 @@ class Explainer:
         features: dict[str, float] = {}
         if flat["judge"] in _LEARNT:
             text = bool(flat["judge_reads_text"]) and train.content is not None
-            names = feature_names(found.question.views, opinions.names if opinions else (), text)
-            values = pair_features(found.question.about(of_user), text)[within]
+            order = bool(flat["judge_reads_order"]) and train.times is not None
+            names = feature_names(found.question.views, opinions.names if opinions else (), text, order)
+            values = pair_features(found.question.about(of_user), text, order)[within]
             features = dict(zip(names, map(float, values), strict=True))
         probability = float(found.verdicts.probability[row])
         return Judged(
