@@ -8,7 +8,7 @@ defined here instead: positions in the sorted list of the tokens that occur in t
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -33,6 +33,8 @@ class TrainInteractions:
             verdicts are kept by what was shown, and by the times.
         content: what is said of the items; None where nothing is. It is no part of the fingerprint either: what looks
             at it is kept by what it saw.
+        user_texts: what is said of the users, one line each in canonical order, empty for one of whom nothing is said;
+            empty where no field of the .user file is read. No part of the fingerprint, as `content`.
     """
 
     user_tokens: np.ndarray
@@ -41,6 +43,7 @@ class TrainInteractions:
     duplicates: int = 0
     times: np.ndarray | None = None
     content: ItemContent | None = None
+    user_texts: tuple[str, ...] = ()
 
     @classmethod
     def from_tokens(cls, users: np.ndarray, items: np.ndarray, times: np.ndarray | None = None) -> TrainInteractions:
@@ -122,7 +125,7 @@ class TrainInteractions:
         )
         matrix.sort_indices()
         times = None if self.times is None else self.times[kept]
-        return TrainInteractions(self.user_tokens, self.item_tokens, matrix, times=times, content=self.content)
+        return replace(self, matrix=matrix, duplicates=0, times=times)
 
     def histories(self) -> tuple[np.ndarray, np.ndarray]:
         """All pairs as (user, item) canonical ids, int64 [n_pairs] each, ordered by user then item."""

@@ -14,7 +14,7 @@ from recbole_dtlns.errors import EngineError
 from recbole_dtlns.llm.engine import Engine, RunningEngine
 from recbole_dtlns.llm.kept_replies import KeptReplies
 from recbole_dtlns.llm.one_model import OneModel
-from recbole_dtlns.llm.reply import Reply
+from recbole_dtlns.llm.reply import NoReply, Reply
 from recbole_dtlns.llm.request import Request
 
 logger = logging.getLogger("recbole_dtlns")
@@ -147,11 +147,17 @@ class TextAsker:
         found.failed += 1
         if len(found.examples) < _EXAMPLES and reply.reason is not None:
             found.examples.append(f"{reply.reason.value}: {reply.detail[:200]}")
+        if reply.reason is NoReply.NOT_RECORDED:
+            advice = (
+                "write the missing requests with recbole-dtlns export --of=generator, and run again with the replies"
+            )
+        else:
+            advice = "mend what is wrong and run again, or raise the rate"
         if found.failed > self._most_failed * max(found.asked, min(total, _ENOUGH)):
             raise EngineError(
                 f"{found.failed} of {found.asked} requests have no reply, more than {self._keys}max_failed "
-                f"({self._most_failed:.0%}) allows. Examples: {'; '.join(found.examples)}. All replies are kept: mend "
-                "what is wrong and run again, or raise the rate"
+                f"({self._most_failed:.0%}) allows. Examples: {'; '.join(found.examples)}. All replies are "
+                f"kept: {advice}"
             )
 
     def _started(self) -> RunningEngine:

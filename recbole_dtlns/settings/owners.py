@@ -10,6 +10,7 @@ from pydantic.fields import FieldInfo
 
 from recbole_dtlns.components import PREFIX, Component, ComponentConfig, InputFile, SharedKey
 from recbole_dtlns.data.item_content import ItemFields
+from recbole_dtlns.data.user_texts import UserFields
 from recbole_dtlns.errors import ConfigError
 from recbole_dtlns.generation.table import GENERATORS
 from recbole_dtlns.judges.table import JUDGES
@@ -64,6 +65,7 @@ GROUPS: tuple[type[ComponentConfig], ...] = (
 STAGES: dict[str, type[ComponentConfig]] = {
     "store": StoreConfig,
     "item fields": ItemFields,
+    "user fields": UserFields,
     Encoding.name: Encoding.Config,
     Teaching.name: Teaching.Config,
     Convening.name: Convening.Config,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Literal
 
@@ -14,7 +14,7 @@ from recbole_dtlns.components import ComponentConfig
 from recbole_dtlns.errors import EngineError
 from recbole_dtlns.llm.chat_model import INSTALL, local_model, model_revision
 from recbole_dtlns.llm.engine import optional_import
-from recbole_dtlns.text.model_config import ModelConfig, ModelEncoder
+from recbole_dtlns.text.model_config import ModelConfig, ModelEncoder, counter_of, load_tokenizer
 
 Pooling = Literal["mean", "last", "cls"]
 _NO_LIMIT = 10**9  # tokenizers without one say more
@@ -55,6 +55,11 @@ class TransformersEncoder(ModelEncoder):
             "pooling": own.pooling,
             "arguments": own.engine_args,
         }
+
+    def token_counter(self) -> Callable[[Sequence[str]], int]:
+        tokenizer = load_tokenizer(self.model, self.config.revision, self.name)
+        context = tokenizer.model_max_length if tokenizer.model_max_length < _NO_LIMIT else None
+        return counter_of(tokenizer, self.config.prompt, context)
 
     @contextmanager
     def start(self) -> Iterator[_Running]:

@@ -14,7 +14,7 @@ from recbole_dtlns.conformance.blocks import block_content
 from recbole_dtlns.data.interactions import TrainInteractions
 from recbole_dtlns.data.item_sets import PairSet
 from recbole_dtlns.errors import ConfigError, DataError
-from recbole_dtlns.generation import GenerationTask, rule
+from recbole_dtlns.generation import GenerationTask, matching
 from recbole_dtlns.generation.projection import Projection
 from recbole_dtlns.generation.rule import Rule
 from recbole_dtlns.guidance.generated import GeneratedNegatives, JoinedVectors, MatchedItems, VectorsByPair, noise
@@ -217,7 +217,7 @@ def test_several_chunks_name_what_one_names(train: TrainInteractions, monkeypatc
     task = replace(task_of(train), progress=done.append)
     whole = Rule(items=3).generate(task)[0]["items"]
     assert done == [train.matrix.nnz]
-    monkeypatch.setattr(rule, "_SCORES_AT_ONCE", 500)
+    monkeypatch.setattr(matching, "_SCORES_AT_ONCE", 500)
     parts = Rule(items=3).generate(task)[0]["items"]
     assert len(done) > 100 and sum(done) == 2 * train.matrix.nnz
     assert np.array_equal(whole, parts)
