@@ -22,7 +22,7 @@ class MatchConfig(ComponentConfig):
     prefix = "hnlmrec_"
 
     items: int = Field(4, ge=1)
-    """rule, llm: real items matched to every train pair at most; every epoch a row meets one of them."""
+    """rule, llm, projection: real items matched to every train pair at most; every epoch a row meets one of them."""
 
 
 class Rule(Generator):

@@ -34,8 +34,8 @@ class Encoding(Stage):
         prefix = ""
 
         text_encoder: str = "tfidf"
-        """What makes vectors of texts: tfidf (with a truncated SVD: no model), transformers (a model in this
-        process), openai (any server that takes OpenAI's requests; texts go there), file (vectors by item id)."""
+        """What makes vectors of texts: tfidf (with a truncated SVD: no model), transformers or vllm (a model in
+        this process), openai (any server that takes OpenAI's requests; texts go there), file (vectors by item id)."""
 
     config: Config
     name = "text"

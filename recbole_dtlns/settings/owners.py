@@ -12,6 +12,7 @@ from recbole_dtlns.components import PREFIX, Component, ComponentConfig, InputFi
 from recbole_dtlns.data.item_content import ItemFields
 from recbole_dtlns.data.user_texts import UserFields
 from recbole_dtlns.errors import ConfigError
+from recbole_dtlns.generation.finetuning import FineTuning
 from recbole_dtlns.generation.table import GENERATORS
 from recbole_dtlns.judges.table import JUDGES
 from recbole_dtlns.llm.table import ENGINES
@@ -81,6 +82,7 @@ STAGES: dict[str, type[ComponentConfig]] = {
     Relabelled.name: Relabelled.Config,
     Generating.name: Generating.Config,
     "semantic mixing": SemanticMixing.Config,
+    "fine-tuning": FineTuning.Config,
 }
 
 

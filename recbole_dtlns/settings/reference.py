@@ -11,7 +11,9 @@ from pydantic.fields import FieldInfo
 
 from recbole_dtlns.components import PREFIX, ComponentConfig
 from recbole_dtlns.data.item_content import ItemFields
+from recbole_dtlns.data.user_texts import UserFields
 from recbole_dtlns.errors import UnknownNameError
+from recbole_dtlns.generation.finetuning import FineTuning
 from recbole_dtlns.generation.table import GENERATORS
 from recbole_dtlns.judges.distilled import DistilledJudge
 from recbole_dtlns.judges.language_model.judge import LLMJudge
@@ -133,7 +135,11 @@ SECTIONS = (
     ),
     Section(
         "Generated negatives (dtlns_method: hnlmrec): made before training, mixed into those that the sampler chooses.",
-        (Generating.Config, GENERATORS, SemanticMixing.Config),
+        (Generating.Config, UserFields, GENERATORS, SemanticMixing.Config),
+    ),
+    Section(
+        "Fine-tuning (recbole-dtlns finetune): a causal model learns to encode a train pair as a hard negative of it.",
+        (FineTuning.Config,),
     ),
     Section(
         "Pool: which items the candidates are drawn from. Observed and forbidden ones never are.",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, Self
 
@@ -29,7 +30,7 @@ class ModelConfig(ComponentConfig):
     batch_size: int = Field(32, ge=1)
     """Texts in one forward pass, or in one request."""
     engine_args: dict[str, Any] = Field(default_factory=dict)
-    """Further arguments: of transformers' from_pretrained, of every request to a server."""
+    """Further arguments: of transformers' from_pretrained, of vllm's LLM, of every request to a server."""
 
 
 class ModelEncoder(TextwiseEncoder):
@@ -54,7 +55,9 @@ class ModelEncoder(TextwiseEncoder):
         self.model = self.config.model
 
     def unprompted(self) -> Self:
-        return type(self)(self.config.model_copy(update={"prompt": ""}))
+        bare = copy.copy(self)
+        bare.config = self.config.model_copy(update={"prompt": ""})
+        return bare
 
 
 def counter_of(tokenizer: Any, prompt: str, context: int | None = None) -> Callable[[Sequence[str]], int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -36,8 +37,12 @@ from recbole_dtlns.numerics.counter_random import counter_uniform
 from recbole_dtlns.numerics.factors import unit_rows
 from recbole_dtlns.storage.artefact_store import cache_folder
 from recbole_dtlns.storage.sealed_arrays import Arrays
+from recbole_dtlns.text.adapter_record import QUERY_FILE, AdapterRecord
 from recbole_dtlns.text.contract import Encoder, TextwiseEncoder
 from recbole_dtlns.text.kept_vectors import encoded_others
+from recbole_dtlns.text.model_config import ModelEncoder
+
+logger = logging.getLogger("recbole_dtlns")
 
 KEYS = "dtlns_hnlmrec_llm_"
 _VECTOR_FOLDER = "query-vectors"
@@ -100,7 +105,8 @@ class LLMGenerator(Generator):
         """llm, form text: the negative is one of the real items nearest to the description (items), or the vector of
         the description itself (text)."""
         items: Annotated[int, SharedKey("hnlmrec_items")] = Field(4, ge=1)
-        """rule, llm: real items matched to every train pair at most; every epoch a row meets one of them."""
+        """rule, llm, projection: real items matched to every train pair at most; every epoch a row meets one of
+        them."""
         max_pairs: int | None = Field(None, ge=1)
         """llm: ask about this many train pairs at most, drawn at random; the others keep the sampler's negative."""
         max_failed: float = Field(0.1, ge=0, le=1)
@@ -219,12 +225,12 @@ class LLMGenerator(Generator):
             )
         work = self.work(task.train)
         if self._engine is None:
-            return self._encoded(task, work, work.profiles([]), _textwise(encoder))
+            return self._encoded(task, work, work.profiles([]), self._of_queries(encoder))
         with TextAsker(self.engine, self.config.max_failed, KEYS) as asker:
             replies = [step.texts(work.ask(step, asker)) for step in work.profile_steps]
             profiles = work.profiles(replies)
             if not self.writes_negatives:
-                return self._encoded(task, work, profiles, _textwise(encoder))
+                return self._encoded(task, work, profiles, self._of_queries(encoder))
             negatives = work.negatives(profiles)
             found = work.ask(negatives, asker)
             return self._placed(task, work, list(negative_texts(negatives.texts(found))), encoder)
@@ -236,6 +242,37 @@ class LLMGenerator(Generator):
             return VectorsByPair(task.train, arrays["table"], arrays["rows"])
         folder = arrays["folder"].tobytes().decode()
         return VectorsByPair(task.train, mapped(self.cache / _VECTOR_FOLDER, folder), arrays["rows"])
+
+    def _of_queries(self, encoder: Encoder) -> TextwiseEncoder:
+        """The encoder, where it has vectors of queries; a warning where it was trained on other profiles.
+
+        Raises:
+            ConfigError: it has none, or was trained with another template.
+        """
+        if not isinstance(encoder, TextwiseEncoder):
+            raise ConfigError(
+                f"{KEYS}form: vector takes the vectors of a model: set dtlns_text_encoder to transformers, vllm or "
+                "openai"
+            )
+        record = AdapterRecord.of(encoder.model) if isinstance(encoder, ModelEncoder) else None
+        if record is not None and isinstance(encoder, ModelEncoder):
+            if record.query != self.prompt.user:
+                raise ConfigError(
+                    f"the adapter {encoder.model} was trained on queries of another template: set {KEYS}query: "
+                    f"{Path(encoder.model) / QUERY_FILE}"
+                )
+            if record.shown != self.shown_settings:
+                logger.warning(
+                    "%s was trained on profiles by %s, and is given ones by %s",
+                    *(encoder.model, record.shown, self.shown_settings),
+                )
+        return encoder
+
+    @property
+    def shown_settings(self) -> dict[str, Any]:
+        """How profiles are made."""
+        own = self.config
+        return {"profile": own.profile, "history": own.history, "text_characters": own.text_characters}
 
     def _encoded(
         self, task: GenerationTask, work: Work, profiles: Profiles, encoder: TextwiseEncoder
@@ -346,14 +383,6 @@ def _told(config: LLMGenerator.Config, flat: Mapping[str, Any]) -> dict[str, Any
 
 def _engine(config: LLMGenerator.Config, flat: Mapping[str, Any]) -> Engine:
     return ENGINES.make(config.engine or flat.get("engine", "openai"), _told(config, flat))
-
-
-def _textwise(encoder: Encoder) -> TextwiseEncoder:
-    if not isinstance(encoder, TextwiseEncoder):
-        raise ConfigError(
-            f"{KEYS}form: vector takes the vectors of a model: set dtlns_text_encoder to transformers, vllm or openai"
-        )
-    return encoder
 
 
 def _nearest_is_blocked(task: GenerationTask, vectors: np.ndarray, rows: np.ndarray, known: np.ndarray) -> np.ndarray:

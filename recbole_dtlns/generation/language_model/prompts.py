@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Literal
 
+import yaml
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from recbole_dtlns.errors import ConfigError
@@ -114,3 +115,7 @@ class GenerationPrompt:
     def text(self, values: Mapping[str, str]) -> str:
         """What is encoded for a pair, where it is a query."""
         return fill(self.user, values)
+
+    def file(self) -> str:
+        """A prompt file that says the same."""
+        return yaml.safe_dump(asdict(self), sort_keys=False, allow_unicode=True)
