@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import types
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -259,6 +260,8 @@ def _yaml_value(key: Key) -> str:
         return '""'
     if isinstance(key.default, Schedule) and float(value).is_integer() and type_in_words(key.field).startswith("int"):
         return str(int(value))
+    if isinstance(value, float):
+        return re.sub(r"^(-?\d+)e", r"\1.0e", str(value))  # in YAML, 2e-05 is a text
     return str(value)
 
 
