@@ -134,7 +134,9 @@ def _check_text(settings: DTLNSSettings) -> None:
     if any(flat["alpha_text"].values) and not flat["text_tree"]:
         raise ConfigError("dtlns_alpha_text weighs the text tree, and there is none: set dtlns_text_tree: True")
     if settings.pool_used == "tree" and flat["pool_tree"] == "text" and not flat["text_tree"]:
-        raise ConfigError("dtlns_pool_tree: text draws from the text tree, and there is none: set dtlns_text_tree: True")
+        raise ConfigError(
+            "dtlns_pool_tree: text draws from the text tree, and there is none: set dtlns_text_tree: True"
+        )
     judge = config_of(JUDGES.get(settings.judge))
     asks = judge is not None and "judge_prompt" in judge.keys(settings.judge)
     if asks and not flat["text_fields"] and Prompt.load(flat["judge_prompt"]).reads_text:

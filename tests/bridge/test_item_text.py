@@ -232,7 +232,12 @@ def test_candidates_come_from_the_positives_part_of_the_text_tree(told: dict[str
     grown = {"dtlns_text_fields": ["title"], "dtlns_text_tree": True, "dtlns_text_tfidf_dim": 8}
     near = []
     for share in (1.0, 0.0):
-        pool = {"dtlns_pool": "tree", "dtlns_pool_tree": "text", "dtlns_pool_tree_share": share, "dtlns_pool_depths": [1]}
+        pool = {
+            "dtlns_pool": "tree",
+            "dtlns_pool_tree": "text",
+            "dtlns_pool_tree_share": share,
+            "dtlns_pool_depths": [1],
+        }
         settings = {"dtlns_sampler": "dns", "dtlns_relabel_add": False, "dtlns_relabel_exclude": False}
         run = train("BPR", told, **grown, **pool, **settings)
         batches = list(run.data.train_loader)
