@@ -305,7 +305,7 @@ class DTLNSConfig(Config):
     def _names_or_paths(self) -> list[str]:
         """Keys whose value is a path where there is such a file, and else the name of something."""
         flat = self.settings.flat
-        keys = [f"{PREFIX}judge_tokenizer"]
+        keys = [f"{PREFIX}judge_tokenizer", f"{PREFIX}text_tokenizer"]
         if flat["judge_prompt"] not in BUILTIN:
             keys.append(f"{PREFIX}judge_prompt")
         # Servers have names of their own for models, such as the path that they were started with.
