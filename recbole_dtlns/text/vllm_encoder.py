@@ -66,7 +66,7 @@ class VLLMEncoder(ModelEncoder):
     def start(self) -> Iterator[_Running]:
         own, library = self.config, optional_import("vllm", self.name, INSTALL)
         tokenizer = load_tokenizer(self.model, own.revision, self.name)
-        kind = library.config.PoolerConfig
+        kind = optional_import("vllm.config", self.name, INSTALL).PoolerConfig
         raw = "use_activation" if "use_activation" in kind.__dataclass_fields__ else "normalize"
         pooler = kind(pooling_type=own.pooling.upper(), **{raw: False})
         told = {"runner": "pooling", "convert": "embed", "pooler_config": pooler, "disable_log_stats": True}
