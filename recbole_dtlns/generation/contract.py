@@ -54,6 +54,11 @@ class Generator(Component):
     learns: ClassVar[bool] = False
     encodes: ClassVar[bool] = False
 
+    @property
+    def prompts(self) -> tuple[str, ...]:
+        """Hashes of the prompts that it shows, for telling runs apart; none where it shows none."""
+        return ()
+
     @classmethod
     def keys_read(cls, flat: Mapping[str, Any], name: str) -> frozenset[str]:
         """The flat keys, without `dtlns_`, that what it makes may depend on, where the keys have these values.

@@ -198,8 +198,9 @@ class FineTuning(Component):
                 f"{', '.join(sorted(name for name in names if name and not name.isdigit()))}"
             )
         if own.gradient_checkpointing:
-            network.gradient_checkpointing_enable()
-            network.enable_input_require_grads()
+            with under_old_names():
+                network.gradient_checkpointing_enable()
+                network.enable_input_require_grads()
         lora = peft.LoraConfig(
             r=own.rank,
             lora_alpha=own.alpha,

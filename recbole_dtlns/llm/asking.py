@@ -52,7 +52,7 @@ class AskedTexts:
     Attributes:
         texts: by request id, of this round and of those before.
         before: requests that were answered before, each id once.
-        asked, tokens, truncated: requests made, tokens computed, and prompts that lost something, in this round.
+        asked, tokens: requests made and tokens computed in this round.
         failed: requests of this round without a reply.
         examples: why, for messages.
     """
@@ -61,7 +61,6 @@ class AskedTexts:
     before: int = 0
     asked: int = 0
     tokens: int = 0
-    truncated: int = 0
     failed: int = 0
     examples: list[str] = field(default_factory=list)
 
@@ -121,7 +120,6 @@ class TextAsker:
         model = OneModel(identity["model"], identity["revision"], kept.folder, "replies", key, kept.answered_by)
         step = max(_AT_ONCE, self.engine.least_slice)
         running = self._started()
-        cut = running.truncated
         with (
             kept.writer() as file,
             tqdm(total=len(pending), desc=what, unit="request", disable=None, leave=False) as bar,
@@ -139,9 +137,6 @@ class TextAsker:
                         file.append(name, taken.text, taken.tokens, model.answered_by)
                         found.texts[name] = taken.text
                     bar.update()
-        found.truncated = running.truncated - cut
-        if found.truncated:
-            logger.warning("%d prompts lost their oldest items: the model's context is too short", found.truncated)
 
     def _count_failure(self, reply: Reply, total: int, found: AskedTexts) -> None:
         found.failed += 1

@@ -30,7 +30,7 @@ from recbole_dtlns.numerics.factors import unit_rows
 from recbole_dtlns.preparation import Preparation, prepare_on, workbench
 from recbole_dtlns.preparation.stage import Workbench
 from recbole_dtlns.text.adapter_record import AdapterRecord
-from recbole_dtlns.text.local_network import LocalNetwork, Pooling, network_revision
+from recbole_dtlns.text.local_network import LocalNetwork, Pooling, adapter_base, network_revision
 from recbole_dtlns.text.model_config import counter_of, load_tokenizer
 
 logger = logging.getLogger("recbole_dtlns")
@@ -111,6 +111,8 @@ def finetune(
     """
     config = DTLNSConfig(model, dataset, config_file_list, config_dict, arguments)
     flat, folder, name = config.settings.flat, Path(output), local_model(base)
+    if (below := adapter_base(name)) is not None:
+        raise ConfigError(f"--base names {name}, an adapter of {below}: name a whole model")
     tuning, generator, pooling = _parts(flat)
     bench, done = _prepared(config)
     work, prompt = generator.work(bench.train), str(flat["text_prompt"])
@@ -186,7 +188,7 @@ def _profiles(work: Work, generator: LLMGenerator) -> Profiles:
     if not work.profile_steps:
         return work.profiles([])
     with TextAsker(generator.engine, generator.config.max_failed, "dtlns_hnlmrec_llm_") as asker:
-        return work.profiles([step.texts(work.ask(step, asker)) for step in work.profile_steps])
+        return work.profiles([step.texts(work.ask(step, asker).texts) for step in work.profile_steps])
 
 
 def _task(bench: Workbench, done: Preparation, flat: dict[str, Any], work: Work) -> GenerationTask:

@@ -136,7 +136,7 @@ def pooled(states: torch.Tensor, mask: torch.Tensor, pooling: Pooling) -> torch.
 
 @contextmanager
 def under_old_names() -> Iterator[None]:
-    """peft asks transformers for some things under names that these warn of."""
+    """Old transformers know only the names that new ones warn of, and peft asks by those."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)
         yield

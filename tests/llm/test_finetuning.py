@@ -160,6 +160,18 @@ def test_an_adapter_is_byte_identical_when_every_evaluation_pair_is_replaced(lla
         assert Path("adapter-first", name).read_bytes() == Path("adapter-second", name).read_bytes(), name
 
 
+@pytest.mark.parametrize("settings", [{"precision": "bfloat16"}, {"gradient_checkpointing": True}])
+def test_a_training_may_spare_memory(settings: dict[str, Any], llama: str) -> None:
+    rows = Rows(str, ["1", "2"], np.array([0, 1]), HardByPair(np.arange(2), np.array([[1], [0]], dtype=np.int32)))
+    told = {"rank": 2, "batch_size": 2, "epochs": 3, "dropout": 0.0, "learning_rate": 1e-2}
+    losses = [
+        FineTuning(**told, **one).train(LocalNetwork.load(llama, None, {}, "--base"), rows, "last", Path(name), {})[1]
+        for name, one in (("plain", {}), ("spared", settings))
+    ]
+    assert np.isfinite(losses).all() and losses[1] == pytest.approx(losses[0], rel=0.1)
+    assert (losses[0] == losses[1]) == ("precision" not in settings)
+
+
 # --- use ---
 
 
@@ -198,6 +210,7 @@ def test_an_adapter_is_used_as_it_was_trained(llama: str) -> None:
     with pytest.raises(ConfigError, match=r"queries of another template: set .*llm_query: .*adapter/query\.yaml"):
         prepare_only("BPR", "tiny", config_dict={**use("adapter"), **own})
     assert prepare_only("BPR", "tiny", config_dict={**use("adapter"), "dtlns_hnlmrec_llm_query": "adapter/query.yaml"})
+    assert tune("adapter", "another") == 2, "an adapter is no base"
     revision = TransformersEncoder(model="adapter", pooling="last").inputs()["revision"]
     config = json.loads(Path("adapter/adapter_config.json").read_text())
     Path("adapter/adapter_config.json").write_text(json.dumps({**config, "base_model_name_or_path": "nowhere"}))

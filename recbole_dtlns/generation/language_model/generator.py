@@ -160,13 +160,18 @@ class LLMGenerator(Generator):
             raise ConfigError(f"{KEYS}form: vector with dtlns_hnlmrec_profile: template asks no language model")
         return self._engine
 
+    @property
+    def prompts(self) -> tuple[str, ...]:
+        own = (self._user_prompt.digest, self._item_prompt.digest) if self.writes_profiles else ()
+        return (self.prompt.digest, *own)
+
     def inputs(self) -> dict[str, Any]:
         own = self.config
         found: dict[str, Any] = {
             "generator": "llm",
             "form": own.form,
             "profile": own.profile,
-            "prompt": self.prompt.digest,
+            "prompts": list(self.prompts),
             "history": own.history,
             "characters": own.text_characters,
             "pairs": own.max_pairs,
@@ -174,8 +179,6 @@ class LLMGenerator(Generator):
         }
         if self._engine is not None:
             found |= {"model": self._engine.model, "revision": self._engine.revision()}
-        if self.writes_profiles:
-            found["profile_prompts"] = [self._user_prompt.digest, self._item_prompt.digest]
         if self.writes_negatives:
             found |= {"match": own.match, "items": own.items if own.match == "items" else None}
         return found
@@ -227,13 +230,13 @@ class LLMGenerator(Generator):
         if self._engine is None:
             return self._encoded(task, work, work.profiles([]), self._of_queries(encoder))
         with TextAsker(self.engine, self.config.max_failed, KEYS) as asker:
-            replies = [step.texts(work.ask(step, asker)) for step in work.profile_steps]
+            replies = [step.texts(work.ask(step, asker).texts) for step in work.profile_steps]
             profiles = work.profiles(replies)
             if not self.writes_negatives:
                 return self._encoded(task, work, profiles, self._of_queries(encoder))
             negatives = work.negatives(profiles)
             found = work.ask(negatives, asker)
-            return self._placed(task, work, list(negative_texts(negatives.texts(found))), encoder)
+            return self._placed(task, work, list(negative_texts(negatives.texts(found.texts))), encoder)
 
     def restored(self, arrays: Arrays, task: GenerationTask) -> GeneratedNegatives:
         if "items" in arrays:

@@ -11,7 +11,7 @@ from pathlib import Path
 from recbole_dtlns.data.item_content import one_line
 from recbole_dtlns.generation.language_model.prompts import GenerationPrompt
 from recbole_dtlns.generation.language_model.shown import NOTHING, Shown
-from recbole_dtlns.llm.asking import AskedTexts, TextRequests
+from recbole_dtlns.llm.asking import TextRequests
 from recbole_dtlns.llm.engine import Engine
 from recbole_dtlns.llm.kept_replies import KeptReplies
 from recbole_dtlns.llm.request import FreeText, Message, Request
@@ -103,11 +103,14 @@ class Step:
             places[number] = place
         return cls(name, prompt, kept, requests, places)
 
-    def texts(self, found: AskedTexts | Mapping[str, str]) -> list[str]:
-        """The reply of every user, item or pair; empty where there is none."""
-        texts = found.texts if isinstance(found, AskedTexts) else found
+    def texts(self, found: Mapping[str, str]) -> list[str]:
+        """The reply of every user, item or pair; empty where there is none.
+
+        Args:
+            found: replies by request id.
+        """
         ids = self.requests.ids
-        return [texts.get(ids[place], "") if place >= 0 else "" for place in self.places]
+        return [found.get(ids[place], "") if place >= 0 else "" for place in self.places]
 
 
 def user_step(prompt: GenerationPrompt, engine: Engine, cache: Path, shown: Shown) -> Step:
