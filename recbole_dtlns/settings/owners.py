@@ -10,7 +10,9 @@ from pydantic.fields import FieldInfo
 
 from recbole_dtlns.components import PREFIX, Component, ComponentConfig, InputFile, SharedKey
 from recbole_dtlns.data.item_content import ItemFields
+from recbole_dtlns.data.user_texts import UserFields
 from recbole_dtlns.errors import ConfigError
+from recbole_dtlns.generation.finetuning import FineTuning
 from recbole_dtlns.generation.table import GENERATORS
 from recbole_dtlns.judges.table import JUDGES
 from recbole_dtlns.llm.table import ENGINES
@@ -64,6 +66,7 @@ GROUPS: tuple[type[ComponentConfig], ...] = (
 STAGES: dict[str, type[ComponentConfig]] = {
     "store": StoreConfig,
     "item fields": ItemFields,
+    "user fields": UserFields,
     Encoding.name: Encoding.Config,
     Teaching.name: Teaching.Config,
     Convening.name: Convening.Config,
@@ -79,6 +82,7 @@ STAGES: dict[str, type[ComponentConfig]] = {
     Relabelled.name: Relabelled.Config,
     Generating.name: Generating.Config,
     "semantic mixing": SemanticMixing.Config,
+    "fine-tuning": FineTuning.Config,
 }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import types
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -11,7 +12,9 @@ from pydantic.fields import FieldInfo
 
 from recbole_dtlns.components import PREFIX, ComponentConfig
 from recbole_dtlns.data.item_content import ItemFields
+from recbole_dtlns.data.user_texts import UserFields
 from recbole_dtlns.errors import UnknownNameError
+from recbole_dtlns.generation.finetuning import FineTuning
 from recbole_dtlns.generation.table import GENERATORS
 from recbole_dtlns.judges.distilled import DistilledJudge
 from recbole_dtlns.judges.language_model.judge import LLMJudge
@@ -133,7 +136,11 @@ SECTIONS = (
     ),
     Section(
         "Generated negatives (dtlns_method: hnlmrec): made before training, mixed into those that the sampler chooses.",
-        (Generating.Config, GENERATORS, SemanticMixing.Config),
+        (Generating.Config, UserFields, GENERATORS, SemanticMixing.Config),
+    ),
+    Section(
+        "Fine-tuning (recbole-dtlns finetune): a causal model learns to encode a train pair as a hard negative of it.",
+        (FineTuning.Config,),
     ),
     Section(
         "Pool: which items the candidates are drawn from. Observed and forbidden ones never are.",
@@ -253,6 +260,8 @@ def _yaml_value(key: Key) -> str:
         return '""'
     if isinstance(key.default, Schedule) and float(value).is_integer() and type_in_words(key.field).startswith("int"):
         return str(int(value))
+    if isinstance(value, float):
+        return re.sub(r"^(-?\d+)e", r"\1.0e", str(value))  # in YAML, 2e-05 is a text
     return str(value)
 
 

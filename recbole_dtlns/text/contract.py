@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, ClassVar, Protocol
 
@@ -10,7 +10,7 @@ import numpy as np
 
 from recbole_dtlns.components import Component
 from recbole_dtlns.data.interactions import TrainInteractions
-from recbole_dtlns.errors import ContractError, DataError
+from recbole_dtlns.errors import ConfigError, ContractError, DataError
 
 
 class Encoder(Component):
@@ -42,6 +42,25 @@ class Encoder(Component):
             DTLNSError: nothing can be made of the texts.
         """
         raise NotImplementedError
+
+    def token_counter(self) -> Callable[[Sequence[str]], int] | None:
+        """A function that counts the tokens that texts would cost; None where there is no tokenizer, or no model."""
+        return None
+
+    def encode_others(self, train: TrainInteractions, texts: Sequence[str]) -> np.ndarray:
+        """Vectors of other texts, in the space of the items', float32 [n, d]; zeros for an empty one.
+
+        Args:
+            train: as for `encode`.
+            texts: one line each.
+
+        Raises:
+            ConfigError: the encoder has vectors of the items alone.
+        """
+        raise ConfigError(
+            f"{type(self).__name__} has vectors of the items, and makes none of other texts, as generated ones are: "
+            "set dtlns_text_encoder to another, such as tfidf or transformers"
+        )
 
 
 class RunningEncoder(Protocol):
@@ -76,9 +95,15 @@ class TextwiseEncoder(Encoder):
         """Load the model, or connect to it; called only when there is a text without a vector."""
         raise NotImplementedError
 
+    def unprompted(self) -> TextwiseEncoder:
+        """The same for texts that need nothing before them, because they are whole prompts."""
+        return self
+
     def encode(self, train: TrainInteractions) -> np.ndarray:
         """A vector of every item, made now; the stage that keeps them asks for what is missing alone."""
-        texts = () if train.content is None else train.content.texts
+        return self.encode_others(train, () if train.content is None else train.content.texts)
+
+    def encode_others(self, train: TrainInteractions, texts: Sequence[str]) -> np.ndarray:
         asked = distinct(texts)
         with self.start() as running:
             return spread(texts, asked, gathered(running.encode(asked), len(asked)))

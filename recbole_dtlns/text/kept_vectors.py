@@ -14,12 +14,14 @@ from filelock import FileLock
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
+from recbole_dtlns.data.interactions import TrainInteractions
 from recbole_dtlns.errors import ArtefactError, EngineError
 from recbole_dtlns.storage.whole_files import write_file
-from recbole_dtlns.text.contract import TextwiseEncoder, distinct, gathered, spread
+from recbole_dtlns.text.contract import Encoder, TextwiseEncoder, distinct, gathered, spread
 
 logger = logging.getLogger("recbole_dtlns")
 
+FOLDER = "text-by-text"  # of what is kept between runs
 _KEY_BYTES = 16
 _TEXTS_A_SHARD = 1024
 _MODEL = "answered_by"
@@ -66,6 +68,33 @@ def encoded(
             "under its name. Say which state of it is meant with dtlns_text_revision, which keeps them apart"
         )
     return spread(texts, asked, gathered(iter(known), len(asked)))
+
+
+def encoded_others(
+    encoder: Encoder, train: TrainInteractions, texts: Sequence[str], cache: Path, refuse_damaged: bool = False
+) -> np.ndarray:
+    """Vectors of other texts in the space of the items', float32 [n, d]; kept where the encoder takes text by text.
+
+    Args:
+        encoder: of the items.
+        train: with `content`.
+        texts: one line each.
+        cache: folder of what is kept between runs.
+        refuse_damaged: as for `encoded`.
+
+    Raises:
+        DTLNSError: as `encoded` and `Encoder.encode_others`.
+    """
+    if isinstance(encoder, TextwiseEncoder):
+        return encoded(encoder, texts, cache / FOLDER, refuse_damaged)
+    return encoder.encode_others(train, texts)
+
+
+def kept_among(encoder: TextwiseEncoder, texts: Sequence[str], cache: Path) -> set[str]:
+    """Those of some different texts that have a vector already; damaged files are not counted."""
+    kept = KeptVectors(cache / FOLDER, {"version": encoder.version, **encoder.inputs()})
+    text_of = {_key(text): text for text in texts}
+    return {text_of[key] for keys, _ in kept.read(text_of) for key in keys}
 
 
 def _made(

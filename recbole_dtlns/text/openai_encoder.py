@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -14,7 +14,7 @@ from recbole_dtlns.errors import EngineError
 from recbole_dtlns.llm.openai_embeddings import EmbeddingServer
 from recbole_dtlns.llm.openai_engine import Server
 from recbole_dtlns.llm.under_way import as_they_come
-from recbole_dtlns.text.model_config import ModelConfig, ModelEncoder
+from recbole_dtlns.text.model_config import ModelConfig, ModelEncoder, counter_of, load_tokenizer
 
 
 class OpenAIEncoder(ModelEncoder):
@@ -31,6 +31,8 @@ class OpenAIEncoder(ModelEncoder):
         """openai: the server, such as http://localhost:8000/v1; default OpenAI's."""
         api_key_env: str | None = None
         """openai: NAME of the environment variable that holds the key, such as OPENAI_API_KEY; never the key."""
+        tokenizer: str | None = None
+        """openai: folder or name of the model's tokenizer, for counting tokens in a dry run."""
         dimensions: int | None = Field(None, ge=1)
         """openai: length of the vectors to ask for, for models that can shorten theirs; default the model's own."""
         concurrency: int = Field(8, ge=1)
@@ -67,6 +69,12 @@ class OpenAIEncoder(ModelEncoder):
             "dimensions": own.dimensions,
             "arguments": own.engine_args,
         }
+
+    def token_counter(self) -> Callable[[Sequence[str]], int] | None:
+        own = self.config
+        if own.tokenizer is None:
+            return None
+        return counter_of(load_tokenizer(own.tokenizer, None, self.name), own.prompt)
 
     @contextmanager
     def start(self) -> Iterator[_Running]:

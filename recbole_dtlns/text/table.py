@@ -6,6 +6,7 @@ from recbole_dtlns.text.given_vectors import GivenVectors
 from recbole_dtlns.text.openai_encoder import OpenAIEncoder
 from recbole_dtlns.text.tfidf import TFIDF
 from recbole_dtlns.text.transformers_encoder import TransformersEncoder
+from recbole_dtlns.text.vllm_encoder import VLLMEncoder
 
 ENCODERS: Registry[Encoder] = Registry(
     "text encoder",
@@ -13,6 +14,7 @@ ENCODERS: Registry[Encoder] = Registry(
     {
         "tfidf": TFIDF,
         "transformers": TransformersEncoder,
+        "vllm": VLLMEncoder,
         "openai": OpenAIEncoder,
         "file": GivenVectors,
     },

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -52,11 +53,33 @@ class TFIDF(Encoder):
         Raises:
             DataError: the texts hold no word.
         """
-        texts = () if train.content is None else train.content.texts
-        try:
-            counts = TfidfVectorizer(sublinear_tf=True, **_PIECES[self.config.pieces]).fit_transform(texts)
-        except ValueError as error:  # an empty vocabulary
-            raise DataError(f"the {len(texts)} texts hold no word: check dtlns_text_fields ({error})") from error
+        counts = self._words(train)[1]
         vectors = column_factors(sp.csr_array(counts.T), self.config.dim)
         vectors[np.diff(counts.indptr) == 0] = 0  # not merely next to nothing
         return vectors
+
+    def encode_others(self, train: TrainInteractions, texts: Sequence[str]) -> np.ndarray:
+        """The texts folded in: where items with the same words lie. Words that no item has count for nothing.
+
+        With X = U S V' the items by words, and U S their vectors, a text x lies at x V = x X' (U S) S^-2.
+        """
+        words, counts = self._words(train)
+        vectors = self.encode(train).astype(np.float64)
+        squares = (vectors**2).sum(axis=0)
+        inverse = np.divide(1.0, squares, out=np.zeros_like(squares), where=squares > 0)
+        others = sp.csr_array(words.transform(list(texts)))
+        folded: np.ndarray = (others @ (counts.T @ vectors) * inverse).astype(np.float32)
+        return folded
+
+    def _words(self, train: TrainInteractions) -> tuple[TfidfVectorizer, sp.csr_array]:
+        """What counts words, and the counts of the items, weighed, [n_items, n_words].
+
+        Raises:
+            DataError: the texts hold no word.
+        """
+        texts = () if train.content is None else train.content.texts
+        words = TfidfVectorizer(sublinear_tf=True, **_PIECES[self.config.pieces])
+        try:
+            return words, sp.csr_array(words.fit_transform(texts))
+        except ValueError as error:  # an empty vocabulary
+            raise DataError(f"the {len(texts)} texts hold no word: check dtlns_text_fields ({error})") from error

@@ -402,8 +402,9 @@ def test_a_transform_has_no_column_for_vectors(told: dict[str, Any]) -> None:
 
 
 def test_a_judge_that_leaves_no_hard_negative_names_what_to_do(told: dict[str, Any]) -> None:
-    with pytest.raises(DataError, match=r"raise dtlns_candidates.*set dtlns_hnlmrec_generator to rule"):
-        prepared(told, dtlns_judge="always", dtlns_hnlmrec_generator="projection")
+    of_teacher = {"dtlns_hnlmrec_generator": "projection", "dtlns_hnlmrec_learn_from": "teacher"}
+    with pytest.raises(DataError, match=r"raise dtlns_candidates.*set dtlns_hnlmrec_learn_from: rule"):
+        prepared(told, dtlns_judge="always", **of_teacher)
 
 
 def test_the_search_prepares_once_for_each_generator(told: dict[str, Any]) -> None:

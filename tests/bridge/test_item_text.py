@@ -9,6 +9,7 @@ from unittest import mock
 
 import numpy as np
 import pytest
+import torch
 from block_data import block_pairs, split_pairs
 from embedding_server import Embedder
 from test_protocol_rule import artefact_files
@@ -16,6 +17,7 @@ from tiny_runs import QUICK, train, write_tiny
 
 from recbole_dtlns import audit_judges, prepare_only
 from recbole_dtlns.bridge import runner
+from recbole_dtlns.bridge.data.dataloader import CANDIDATES
 from recbole_dtlns.conformance.blocks import block_texts
 from recbole_dtlns.errors import ConfigError, DataError
 from recbole_dtlns.guidance.contract import Guidance
@@ -134,6 +136,11 @@ WITHOUT_WORK = {
         ConfigError,
         "dtlns_alpha_text weighs the text tree",
     ),
+    "candidates from a tree that is not grown": (
+        {"dtlns_text_fields": ["title"], "dtlns_sampler": "dns", "dtlns_pool": "tree", "dtlns_pool_tree": "text"},
+        ConfigError,
+        "dtlns_pool_tree: text draws from the text tree",
+    ),
     "a prompt that shows text without text": (
         {"dtlns_judge": "llm", "dtlns_judge_model": "m", "dtlns_judge_prompt": "pair_text"},
         ConfigError,
@@ -218,6 +225,27 @@ def test_hard_negatives_lie_close_in_the_text_tree_where_it_weighs(told: dict[st
     assert losses[0] != losses[1]
     without = train("BPR", told, **alone).trainer.train_loss_dict[0]
     assert losses[0] == without
+
+
+def test_candidates_come_from_the_positives_part_of_the_text_tree(told: dict[str, Any]) -> None:
+    """Items of a block say alike, so their first code is one; a uniform draw is in it one time in ten or less."""
+    grown = {"dtlns_text_fields": ["title"], "dtlns_text_tree": True, "dtlns_text_tfidf_dim": 8}
+    near = []
+    for share in (1.0, 0.0):
+        pool = {
+            "dtlns_pool": "tree",
+            "dtlns_pool_tree": "text",
+            "dtlns_pool_tree_share": share,
+            "dtlns_pool_depths": [1],
+        }
+        settings = {"dtlns_sampler": "dns", "dtlns_relabel_add": False, "dtlns_relabel_exclude": False}
+        run = train("BPR", told, **grown, **pool, **settings)
+        batches = list(run.data.train_loader)
+        positives = torch.cat([batch["item_id"] for batch in batches]).numpy()
+        candidates = torch.cat([batch[CANDIDATES] for batch in batches]).numpy()
+        blocks = np.array([-1, *(int(token[1]) for token in run.train.field2id_token["item_id"][1:])])
+        near.append((blocks[candidates] == blocks[positives][:, None]).mean())
+    assert near[0] == 1 and near[1] < 0.2
 
 
 def test_a_server_is_asked_for_every_text_once_whatever_runs_and_seeds_there_are(told: dict[str, Any]) -> None:

@@ -14,7 +14,7 @@ from recbole_dtlns.conformance.blocks import block_content
 from recbole_dtlns.data.interactions import TrainInteractions
 from recbole_dtlns.data.item_sets import PairSet
 from recbole_dtlns.errors import ConfigError, DataError
-from recbole_dtlns.generation import GenerationTask, rule
+from recbole_dtlns.generation import GenerationTask, matching
 from recbole_dtlns.generation.projection import Projection
 from recbole_dtlns.generation.rule import Rule
 from recbole_dtlns.guidance.generated import GeneratedNegatives, JoinedVectors, MatchedItems, VectorsByPair, noise
@@ -217,7 +217,7 @@ def test_several_chunks_name_what_one_names(train: TrainInteractions, monkeypatc
     task = replace(task_of(train), progress=done.append)
     whole = Rule(items=3).generate(task)[0]["items"]
     assert done == [train.matrix.nnz]
-    monkeypatch.setattr(rule, "_SCORES_AT_ONCE", 500)
+    monkeypatch.setattr(matching, "_SCORES_AT_ONCE", 500)
     parts = Rule(items=3).generate(task)[0]["items"]
     assert len(done) > 100 and sum(done) == 2 * train.matrix.nnz
     assert np.array_equal(whole, parts)
@@ -235,7 +235,7 @@ def test_pairs_of_which_nothing_is_known_have_none(train: TrainInteractions) -> 
 def test_the_projection_learns_to_name_hard_items(train: TrainInteractions) -> None:
     """It ends nearer to the block of the hard items than to the user's own."""
     task = task_of(train)
-    generator = Projection(epochs=60, batch_size=64, learning_rate=0.01)
+    generator = Projection(epochs=60, batch_size=64, learning_rate=0.01, learn_from="teacher", match="vector")
     arrays, facts = generator.generate(task)
     assert facts["loss_last"] < 0.5 * facts["loss_first"]
     users, items = train.histories()
@@ -251,15 +251,40 @@ def test_the_projection_is_the_same_every_time_and_leaves_the_global_state_alone
     task, threads = task_of(train), torch.get_num_threads()
     torch.manual_seed(5)
     before = torch.get_rng_state()
-    made = [Projection(epochs=1).generate(task)[0] for _ in range(2)]
+    made = [Projection(epochs=1, match="vector").generate(task)[0] for _ in range(2)]
     assert torch.equal(torch.get_rng_state(), before) and torch.get_num_threads() == threads
     assert all(np.array_equal(made[0][name], made[1][name]) for name in made[0])
-    assert not np.array_equal(made[0]["of_users"], Projection(epochs=1, seed=1).generate(task)[0]["of_users"])
+    assert not np.array_equal(
+        made[0]["of_users"], Projection(epochs=1, seed=1, match="vector").generate(task)[0]["of_users"]
+    )
 
 
-def test_the_projection_needs_something_to_learn_from(train: TrainInteractions) -> None:
-    with pytest.raises(DataError, match="there are 0: raise dtlns_candidates"):
-        Projection().generate(task_of(train, hard=0))
+@pytest.mark.parametrize("learn_from", ["rule", "teacher"])
+def test_real_items_that_the_user_may_be_kept_from_stand_for_the_projection(
+    learn_from: str, train: TrainInteractions
+) -> None:
+    """The ones nearest to its vector, in plain Python, that are neither observed nor false negatives."""
+    task = task_of(train)
+    told = {"epochs": 2, "learn_from": learn_from, "items": 3}
+    found = Projection(**told, match="items").generate(task)[0]["items"]
+    arrays = Projection(**told, match="vector").generate(task)[0]
+    users, items = train.histories()
+    wanted = unit_rows(arrays["of_users"][users].astype(np.float32) + arrays["of_items"][items].astype(np.float32))
+    blocked = train.matrix.toarray() > 0
+    blocked[task.false_negatives.users, task.false_negatives.items] = True
+    assert not blocked[np.repeat(users, 3), found.ravel()].any()
+    scores = np.where(blocked[users], -np.inf, wanted @ task.vectors.T)
+    assert (scores[np.arange(len(users)), found[:, 0]] > scores.max(axis=1) - 1e-2).all(), "but for 16-bit rounding"
+
+
+@pytest.mark.parametrize(
+    ("learn_from", "advice"), [("teacher", "raise dtlns_candidates"), ("rule", "check dtlns_text_fields")]
+)
+def test_the_projection_needs_something_to_learn_from(learn_from: str, advice: str, train: TrainInteractions) -> None:
+    task = task_of(train, hard=0)
+    silent = replace(task, vectors=np.zeros_like(task.vectors))
+    with pytest.raises(DataError, match=f"0 train pairs have one: {advice}"):
+        Projection(learn_from=learn_from).generate(silent if learn_from == "rule" else task)
 
 
 # --- in training ---

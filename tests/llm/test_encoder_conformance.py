@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -64,7 +64,8 @@ def test_given_vectors_conform(check: Callable[..., None]) -> None:
 
 
 def test_every_built_in_encoder_is_checked() -> None:
-    assert set(ENCODERS.names()) == {"tfidf", "transformers", "openai", "file"}
+    """vllm's vectors are held against those of transformers, where there is a vLLM."""
+    assert set(ENCODERS.names()) == {"tfidf", "transformers", "vllm", "openai", "file"}
 
 
 class Lengths(Encoder):
@@ -143,6 +144,11 @@ class LooksAround(Lengths):
         return found / found.sum()
 
 
+class PutsOthersElsewhere(Lengths):
+    def encode_others(self, train: TrainInteractions, texts: Sequence[str]) -> np.ndarray:
+        return np.ones((len(texts), 2), dtype=np.float32)
+
+
 @pytest.mark.parametrize(
     ("broken", "check", "message"),
     [
@@ -154,6 +160,7 @@ class LooksAround(Lengths):
         (Scribbles, encoders.leaves_what_items_say_alone, "was written to"),
         (Overflows, encoders.survives_any_text, "an odd text holds NaN or infinity"),
         (HidesASetting, encoders.inputs_tell_vectors_apart, "the inputs do not tell"),
+        (PutsOthersElsewhere, encoders.puts_other_texts_where_items_say_the_same, "a text has another vector than"),
         (LooksAround, encoders.a_text_has_one_vector_in_any_company, "alone has another vector"),
     ],
 )

@@ -7,8 +7,9 @@ from llm_judges import llm_judge
 from questions import random_question
 
 from recbole_dtlns.conformance.rule_engine import RuleEngine
-from recbole_dtlns.judges.language_model.estimate import estimate, shared_beginning
+from recbole_dtlns.judges.language_model.estimate import estimate
 from recbole_dtlns.judges.language_model.judge import LLMJudge
+from recbole_dtlns.llm.cost import shared_beginning
 
 QUESTION = random_question(n_users=20, candidates=5)
 

@@ -21,7 +21,8 @@ from recbole_dtlns.conformance.blocks import block_texts
 from recbole_dtlns.data.item_content import ItemContent
 from recbole_dtlns.errors import EngineError
 from recbole_dtlns.text.kept_vectors import encoded
-from recbole_dtlns.text.transformers_encoder import TransformersEncoder, pooled
+from recbole_dtlns.text.local_network import pooled
+from recbole_dtlns.text.transformers_encoder import TransformersEncoder
 
 TEXTS = ["yes", "no no items", "Answer with one word", "A tree, a tree", "items of two trees"]
 ROOT = Path("kept")

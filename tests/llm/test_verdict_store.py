@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import random
 import re
 import time
@@ -299,12 +300,12 @@ def test_appending_after_a_failure_keeps_the_rows_in_place(
     store: VerdictStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Space was freed meanwhile: what could not be written is cut off, the next row follows the last whole one."""
-    written = verdict_store.os.write
+    written = os.write
     with store.writer("engine", "mode") as shard:
         for number in range(6):
             with monkeypatch.context() as patched:
                 if number % 2:
-                    patched.setattr(verdict_store.os, "write", lambda file, data: written(file, data[: len(data) // 2]))
+                    patched.setattr(os, "write", lambda file, data: written(file, data[: len(data) // 2]))
                     with pytest.raises(ArtefactError, match="No space left on device"):
                         shard.append([key(number)], [answer(number)])
                 else:
@@ -317,10 +318,10 @@ def test_a_header_that_could_not_be_written_is_written_again(
     store: VerdictStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A shard without its header would have its rows in the wrong place."""
-    written = verdict_store.os.write
+    written = os.write
     with store.writer("engine", "mode") as shard:
         with monkeypatch.context() as patched:
-            patched.setattr(verdict_store.os, "write", lambda file, data: written(file, data[:100]))
+            patched.setattr(os, "write", lambda file, data: written(file, data[:100]))
             with pytest.raises(ArtefactError, match="No space left on device"):
                 shard.append([key(1)], [answer(1)])
         shard.append([key(2)], [answer(2)])

@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import logging
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-from recbole_dtlns.errors import EngineError, JudgeError
+from recbole_dtlns.errors import JudgeError
 from recbole_dtlns.judges.contract import Label
 from recbole_dtlns.judges.language_model.answers import Answer
 from recbole_dtlns.judges.language_model.requests import RequestPlan
 from recbole_dtlns.judges.language_model.verdict_store import StoredVerdicts, VerdictStore
-from recbole_dtlns.llm.reply import NoReply, Reply
-
-logger = logging.getLogger("recbole_dtlns")
+from recbole_dtlns.llm.one_model import OneModel
+from recbole_dtlns.llm.reply import Reply
 
 _ENOUGH_VERDICTS = 20  # before the share of abstentions means anything
 _EXAMPLES = 3
-_NAME_LENGTH = 100
 
 
 @dataclass
@@ -36,8 +33,6 @@ class Asked:
         truncated: prompts that lost their oldest items.
         known: pairs answered before this round.
         abstentions: of those and of this round.
-        answered_by: the name under which the server answered, now or when the first verdicts of the set were got; None
-            where it names none.
         stored: the verdict set, as read last.
         place: where in it the verdict of every pair is, int64 [n_pairs]; -1 where there is none.
     """
@@ -53,13 +48,16 @@ class Asked:
     truncated: int = 0
     known: int = 0
     abstentions: int = 0
-    answered_by: str | None = field(init=False)
     examples: list[str] = field(default_factory=list)
+    _model: OneModel = field(init=False)
     stored: StoredVerdicts = field(init=False)
     place: np.ndarray = field(init=False)
 
     def __post_init__(self) -> None:
-        self.answered_by = self.store.answered_by()
+        model, revision = self.store.identity["model"], self.store.identity["revision"]
+        earlier = self.store.answered_by()
+        key = "dtlns_judge_revision"
+        self._model = OneModel(model, revision, self.store.folder, "verdicts", key, earlier)
         self._read()
 
     def read_again(self) -> None:
@@ -74,32 +72,15 @@ class Asked:
     def of_one_model(self, reply: Reply) -> Reply:
         """The reply, where the model that gave the others gave it too; else the reason why it is not kept.
 
-        Servers may answer as another model than was asked for: as a dated state of it, or as whatever they have loaded.
-        Its verdicts are kept with the name that it gave; those of a second model would change what the set means.
-
         Raises:
             EngineError: the first reply of this round is of another model than the verdicts that the set holds.
         """
-        if reply.model is None or not reply.lasting:
-            return reply
-        name, asked_for = reply.model[:_NAME_LENGTH], self.store.identity["model"]
-        if name == (self.answered_by or name):
-            self.answered_by = name
-            if self.requests == 0 and name not in (asked_for, self.store.identity["revision"]):
-                logger.warning(
-                    "'%s' was asked for, and the server answers as '%s': the verdicts are kept with that name. If this "
-                    "is the state of the model that you want, say so with dtlns_judge_revision",
-                    asked_for,
-                    name,
-                )
-            return reply
-        problem = f"the server answered as '{name}', and as '{self.answered_by}' before"
-        if self.requests == 0:
-            raise EngineError(
-                f"{problem}, so {self.store.folder} would hold verdicts of two models: ask for the earlier one, or set "
-                "dtlns_judge_revision to the new name, which keeps them apart"
-            )
-        return Reply(reason=NoReply.FAILED, detail=problem, tokens=reply.tokens, lasting=False)
+        return self._model.checked(reply, first=self.requests == 0)
+
+    @property
+    def answered_by(self) -> str | None:
+        """The name under which the server answered, now or when the first verdicts were got; None without one."""
+        return self._model.answered_by
 
     def count(self, answers: list[Answer], said: str) -> None:
         """Account for a reply; stop when too many are unusable.

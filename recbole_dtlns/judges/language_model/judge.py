@@ -21,6 +21,7 @@ from recbole_dtlns.judges.language_model.label_card import verdict_set_card
 from recbole_dtlns.judges.language_model.prompt import Prompt
 from recbole_dtlns.judges.language_model.requests import Inquiry, RequestPlan
 from recbole_dtlns.judges.language_model.verdict_store import ShardWriter, VerdictStore
+from recbole_dtlns.llm.asking import replies
 from recbole_dtlns.llm.engine import Engine, RunningEngine
 from recbole_dtlns.llm.table import ENGINES
 from recbole_dtlns.storage.artefact_store import cache_folder
@@ -217,9 +218,8 @@ class LLMJudge(Judge):
         asked: Asked,
         advance: Callable[[], object],
     ) -> None:
-        waiting = set(range(len(inquiries)))
-        with closing(engine.answer([inquiry.request() for inquiry in inquiries])) as replies:
-            for position, reply in replies:
+        with closing(replies(self.engine, engine, [inquiry.request() for inquiry in inquiries])) as found:
+            for position, reply in found:
                 keys = inquiries[position].keys
                 kept = asked.of_one_model(reply)
                 answers = read_reply(self.prompt, kept, len(keys))
@@ -229,10 +229,7 @@ class LLMJudge(Judge):
                 if kept.lasting:
                     shard.append(list(keys), answers)
                 asked.count(answers, kept.detail or kept.text or "")
-                waiting.discard(position)
                 advance()
-        if waiting:
-            raise EngineError(f"the engine '{self.engine.name}' gave no reply to {len(waiting)} of its requests")
 
     def _slice_size(self, asked: Asked) -> int:
         limit = asked.token_limit

@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import hashlib
-import importlib.resources
-import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, model_validator
 
-from recbole_dtlns.errors import ConfigError
+from recbole_dtlns.llm.prompt_file import fill, load_prompt, placeholders, text_digest
 from recbole_dtlns.llm.request import AsJSON, Message, OneOf, bare
 from recbole_dtlns.registry import nearest
-from recbole_dtlns.storage.yaml_file import read_yaml
 
 Code = tuple[str, ...]  # of one item: in the structure tree, in the semantic tree; where texts are shown, its text
 
@@ -45,7 +40,7 @@ class _PromptFile(BaseModel):
     @model_validator(mode="after")
     def _check_together(self) -> _PromptFile:
         for field, known in _PLACEHOLDERS[self.shape].items():
-            for name in re.findall(r"\{(\w+)\}", getattr(self, field)):
+            for name in placeholders(getattr(self, field)):
                 if name not in known:
                     raise ValueError(f"unknown placeholder {{{name}}} in {field}.{nearest(name, known)}")
         everything = self.system + self.user
@@ -94,30 +89,13 @@ class Prompt:
         Raises:
             ConfigError: there is no such file, or it is not a prompt; the message says what is wrong with it.
         """
-        if name in BUILTIN:
-            source: Any = importlib.resources.files("recbole_dtlns.properties") / "prompts" / f"{name}.yaml"
-        else:
-            source = Path(name)
-        try:
-            text = source.read_text(encoding="utf-8")
-        except (OSError, ValueError) as error:  # ValueError: bytes that are no text, a name that no file can have
-            raise ConfigError(
-                f"cannot read the prompt file {name} ({error}); dtlns_judge_prompt is {', '.join(BUILTIN)}, or a file"
-            ) from error
-        try:
-            found = _PromptFile.model_validate(read_yaml(text, f"the prompt file {name}", "field: text"))
-        except ValidationError as error:
-            problems = "; ".join(
-                f"{'.'.join(map(str, each['loc'])) or 'file'}: {each['msg'].removeprefix('Value error, ')}"
-                for each in error.errors()
-            )
-            raise ConfigError(f"the prompt file {name} is not usable: {problems}") from None
+        found = load_prompt(name, _PromptFile, BUILTIN, "dtlns_judge_prompt")
         return cls(**found.model_dump())
 
     @property
     def digest(self) -> str:
         """SHA-256 over the texts: equal where equal questions get equal prompts."""
-        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()
+        return text_digest(asdict(self))
 
     @property
     def answers(self) -> tuple[str, str]:
@@ -150,13 +128,13 @@ class Prompt:
             values |= dict(zip(PARTS, candidate, strict=False))
         else:
             lines = [
-                _fill(self.candidate, {"number": str(number), **dict(zip(PARTS, candidate, strict=False))})
+                fill(self.candidate, {"number": str(number), **dict(zip(PARTS, candidate, strict=False))})
                 for number, candidate in enumerate(candidates, start=1)
             ]
             values["candidates"] = "\n".join(lines)
-        messages = [{"role": "user", "content": _fill(self.user, values)}]
+        messages = [{"role": "user", "content": fill(self.user, values)}]
         if self.system:
-            messages.insert(0, {"role": "system", "content": _fill(self.system, values)})
+            messages.insert(0, {"role": "system", "content": fill(self.system, values)})
         return messages
 
     def wanted(self, count: int) -> OneOf | AsJSON:
@@ -180,8 +158,3 @@ def history_codes(history: Sequence[Code], parts: int = len(_CODES)) -> Code:
         latest = dict.fromkeys(code[part] for code in reversed(history) if code[part] != NO_CODE)
         found.append(between.join(reversed(latest)) or NO_CODE)
     return tuple(found)
-
-
-def _fill(text: str, values: Mapping[str, str]) -> str:
-    """Fill all placeholders in one pass, so that nothing filled in is read again; other braces stay."""
-    return re.sub(r"\{(\w+)\}", lambda match: values.get(match[1], match[0]), text)

@@ -22,28 +22,23 @@ A killed process leaves at most one torn row, at the end of its shard; torn and 
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import json
 import logging
-import os
-import secrets
 import struct
-import time
 import zlib
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 from filelock import FileLock
 
-from recbole_dtlns.errors import ArtefactError
 from recbole_dtlns.judges.contract import Label
 from recbole_dtlns.judges.language_model.answers import Answer
+from recbole_dtlns.storage.appended_file import AppendedFile, cannot_keep, is_free, own_file
 from recbole_dtlns.storage.whole_files import write_atomically
 
 logger = logging.getLogger("recbole_dtlns")
@@ -63,7 +58,7 @@ HEADER_BYTES = 1024
 _FORMAT = 1
 _CHECKED_BYTES = ROW.itemsize - 4
 _CHUNK_ROWS = 1 << 16
-_SECONDS_BETWEEN_SYNCS = 5.0
+_KEPT = "verdicts"
 
 
 @dataclass(frozen=True)
@@ -113,7 +108,7 @@ class VerdictStore:
         """Held while a process asks; a second one waits, and then finds the verdicts."""
         self._make_folder()
         lock = FileLock(self.folder / "asking.lock")
-        if lock.is_locked or not _free(lock):
+        if lock.is_locked or not is_free(lock):
             logger.info("another process is asking the same model: waiting for it to finish (%s)", self.folder)
         return lock
 
@@ -154,7 +149,7 @@ class VerdictStore:
         try:
             write_atomically(path, text.encode())
         except OSError as error:
-            raise _cannot(error, path) from error
+            raise cannot_keep(error, path, _KEPT) from error
         return path
 
     def _make_folder(self) -> None:
@@ -163,7 +158,7 @@ class VerdictStore:
         self.write_text("set.json", json.dumps(self.identity, indent=2, sort_keys=True))
 
 
-class ShardWriter:
+class ShardWriter(AppendedFile):
     """Appends verdicts to a file that no other process writes; a context manager.
 
     Args:
@@ -172,24 +167,15 @@ class ShardWriter:
     """
 
     def __init__(self, folder: Path, header: Mapping[str, Any]) -> None:
-        self.path = folder / f"{time.strftime('%Y%m%dT%H%M%S')}-{os.getpid()}-{secrets.token_hex(3)}.verdicts"
+        super().__init__(own_file(folder, "verdicts"), _KEPT)
         self.header = dict(header)
-        self._file = -1
-        self._size = 0
-        self._synced = time.monotonic()
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._file >= 0:
-            try:
-                os.fsync(self._file)
-            finally:
-                os.close(self._file)
-                self._file = -1
+    def head(self) -> bytes:
+        text = json.dumps(self.header).encode()
+        if len(text) >= HEADER_BYTES:  # the long names are in set.json
+            names = {name: str(self.header[name])[-30:] for name in ("model", "revision")}
+            text = json.dumps({**self.header, **names}).encode()
+        return text.ljust(HEADER_BYTES - 1) + b"\n"
 
     def append(self, keys: list[bytes], answers: list[Answer]) -> None:
         """Add verdicts; they survive the death of this process as soon as the call returns.
@@ -201,36 +187,7 @@ class ShardWriter:
         Raises:
             ArtefactError: the disk is full or cannot be written; whole rows already written are kept.
         """
-        self._write(b"".join(map(_pack, keys, answers)))
-
-    def _write(self, data: bytes) -> None:
-        try:
-            if self._file < 0:
-                self._open()
-            written = os.write(self._file, data)
-            if written < len(data):
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-            self._size += written
-            if time.monotonic() - self._synced > _SECONDS_BETWEEN_SYNCS:
-                os.fsync(self._file)
-                self._synced = time.monotonic()
-        except OSError as error:
-            if self._file >= 0:
-                os.ftruncate(self._file, self._size)
-            raise _cannot(error, self.path) from error
-
-    def _open(self) -> None:
-        text = json.dumps(self.header).encode()
-        if len(text) >= HEADER_BYTES:  # the long names are in set.json
-            names = {name: str(self.header[name])[-30:] for name in ("model", "revision")}
-            text = json.dumps({**self.header, **names}).encode()
-        self._file = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o666)
-        self._size = os.write(self._file, text.ljust(HEADER_BYTES - 1) + b"\n")
-        if self._size < HEADER_BYTES:  # the next attempt begins anew
-            os.close(self._file)
-            self._file = -1
-            self.path.unlink()
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        self.add(b"".join(map(_pack, keys, answers)))
 
 
 def _pack(key: bytes, answer: Answer) -> bytes:
@@ -278,20 +235,3 @@ def _crc_table() -> np.ndarray:
 
 
 _CRC_TABLE = _crc_table()
-
-
-def _free(lock: FileLock) -> bool:
-    try:
-        with lock.acquire(timeout=0):
-            return True
-    except TimeoutError:
-        return False
-
-
-def _cannot(error: OSError, path: Path) -> ArtefactError:
-    full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-    advice = "free space there" if full else "check its permissions"
-    return ArtefactError(
-        f"cannot write {path} ({error.strerror}): {advice}, or set dtlns_cache_dir to another disk, and run again. "
-        "Verdicts already written are kept and will not be asked for again."
-    )

@@ -23,8 +23,8 @@ class SubtreePool(CandidatePool):
 
         prefix = "pool_"
 
-        tree: Literal["both", "structure", "semantic"] = "both"
-        """tree: both, structure or semantic."""
+        tree: Literal["both", "structure", "semantic", "text"] = "both"
+        """tree: both (structure and semantic), structure, semantic, or text (dtlns_text_tree)."""
         tree_share: float = Field(0.5, ge=0, le=1)
         """tree: share of the candidates drawn from the positive's subtrees; the rest is uniform."""
         depths: list[Annotated[int, Field(ge=0)]] = Field(default_factory=lambda: [2], min_length=1)

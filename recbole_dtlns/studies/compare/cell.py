@@ -37,6 +37,7 @@ from recbole_dtlns.storage.typed_json import read_as
 from recbole_dtlns.storage.whole_files import remove_leftovers, write_file
 from recbole_dtlns.studies.compare.cell_result import (
     EXPLANATION,
+    PER_PAIR,
     PER_USER,
     CellResult,
     ItemGroup,
@@ -46,6 +47,7 @@ from recbole_dtlns.studies.compare.cell_result import (
 )
 from recbole_dtlns.studies.compare.experiment import Cell
 from recbole_dtlns.studies.compare.explain import explain
+from recbole_dtlns.studies.compare.grouped import COUNT, PLACE
 from recbole_dtlns.studies.compare.grown import earlier_run
 
 logger = logging.getLogger("recbole_dtlns")
@@ -90,6 +92,7 @@ def run_cell(cell: Cell, folder: Path) -> None:
         leaking = _metrics(run, rankings.without(masked.union(hidden), most), part)
         table = table.assign(**{f"{AUTHORS}{name}": values for name, values in leaking.items()})
     write_file(folder / PER_USER, table.to_parquet(index=False), "--output")
+    write_file(folder / PER_PAIR, _per_pair(run.parts[0], kept, part).to_parquet(index=False), "--output")
     _write_run_file(folder / RUN_FILE, kept, part, cell.arm)
     _write_qrels(folder / QRELS, part)
     if run.preparation is not None and run.chosen is None:
@@ -159,6 +162,14 @@ def _per_user(run: Run, rankings: Rankings, part: DTLNSDataset) -> pd.DataFrame:
     history = np.bincount(observed_pairs(train).users, minlength=train.user_num)[rankings.users]
     tokens = train.id2token(train.uid_field, rankings.users)
     return pd.DataFrame({"user_id": tokens, "history": history, **_metrics(run, rankings, part)})
+
+
+def _per_pair(train: DTLNSDataset, rankings: Rankings, part: DTLNSDataset) -> pd.DataFrame:
+    """One row per pair to be found: tokens, train pairs of the item, and its place in the list; 0 where it is not."""
+    truth = observed_pairs(part)
+    counts = np.bincount(observed_pairs(train).items, minlength=train.item_num)[truth.items]
+    users, items = train.id2token(train.uid_field, truth.users), train.id2token(train.iid_field, truth.items)
+    return pd.DataFrame({"user_id": users, "item_id": items, COUNT: counts, PLACE: rankings.places(truth)})
 
 
 def _metrics(run: Run, rankings: Rankings, part: DTLNSDataset) -> dict[str, np.ndarray]:

@@ -14,7 +14,8 @@ from recbole_dtlns.storage.sealed_json import read_sealed, sealed
 from recbole_dtlns.storage.typed_json import read_as
 from recbole_dtlns.storage.whole_files import write_file
 
-RESULT, PER_USER, EXPLANATION = "result.json", "per_user.parquet", "explanation.json"
+RESULT, EXPLANATION = "result.json", "explanation.json"
+PER_USER, PER_PAIR = "per_user.parquet", "per_pair.parquet"
 Part = Literal["test", "validation"]  # of the data, that is ranked
 _FILES = "files"
 
@@ -116,7 +117,8 @@ def plain_data(value: Any) -> Any:
 
 def write_result(folder: Path, result: CellResult) -> None:
     """Write result.json for a cell whose other files are written: with it the cell is finished."""
-    digests = {name: _digest(folder / name) for name in (PER_USER, EXPLANATION) if (folder / name).exists()}
+    files = (PER_USER, PER_PAIR, EXPLANATION)
+    digests = {name: _digest(folder / name) for name in files if (folder / name).exists()}
     write_file(folder / RESULT, sealed({**result.plain(), _FILES: digests}), "--output")
 
 

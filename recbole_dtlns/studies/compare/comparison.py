@@ -170,6 +170,35 @@ class Refitted:
     test: dict[str, OverSeeds]
 
 
+GroupKind = Literal["history", "popularity"]
+
+
+@dataclass(frozen=True)
+class Grouped:
+    """The arms among some users, or some pairs to be found, by a metric.
+
+    Attributes:
+        split: which.
+        by: `history` (users, by their train pairs) or `popularity` (pairs to be found, by the train pairs of the item).
+        least, most: of these counts; `most` is None where there is no bound.
+        metric: by user; of pairs `found@k`, the share of them that is among the first k.
+        users: how many there are.
+        pairs: likewise; None of groups of users.
+        arms: the metric's mean over users, or over pairs, and over seeds.
+        tests: of the arms against the baseline, corrected over all groups of the split.
+    """
+
+    split: str
+    by: GroupKind
+    least: int
+    most: int | None
+    metric: str
+    users: int
+    pairs: int | None
+    arms: dict[str, float]
+    tests: dict[str, Change] = field(default_factory=dict)
+
+
 @dataclass(frozen=True)
 class TestCount:
     """How many tests a split has, and how many sign flips each of them at most."""
@@ -221,6 +250,7 @@ class Comparison:
         pairs: that the experiment names.
         chosen: what validation chose, on test; None where all arms are tested.
         refits: the tested arms, trained anew on train and validation; None where that was not asked for.
+        groups: the arms by groups; None where none were asked for.
     """
 
     folder: Path
@@ -229,14 +259,16 @@ class Comparison:
     pairs: list[NamedPair]
     chosen: list[Chosen] | None = None
     refits: list[Refitted] | None = None
+    groups: list[Grouped] | None = None
 
     def of_split(self, split: str) -> Comparison:
         """The part of it that is about one split."""
         chosen = None if self.chosen is None else [one for one in self.chosen if one.split == split]
         refits = None if self.refits is None else [one for one in self.refits if one.split == split]
+        groups = None if self.groups is None else [one for one in self.groups if one.split == split]
         rows = [row for row in self.rows if row.split == split]
         pairs = [one for one in self.pairs if one.split == split]
-        return Comparison(self.folder, self.experiment, rows, pairs, chosen, refits)
+        return Comparison(self.folder, self.experiment, rows, pairs, chosen, refits, groups)
 
     def plain(self) -> dict[str, Any]:
         """As comparison.json holds it."""
@@ -246,7 +278,7 @@ class Comparison:
             "rows": [row.plain() for row in self.rows],
             "pairs": plain_data(self.pairs),
         }
-        further = {"chosen": self.chosen, "refits": self.refits}
+        further = {"chosen": self.chosen, "refits": self.refits, "groups": self.groups}
         return content | {name: plain_data(value) for name, value in further.items() if value is not None}
 
     def write(self) -> None:

@@ -18,7 +18,7 @@ from recbole_dtlns.llm.chat_model import model_revision
 from recbole_dtlns.methods.table import METHODS
 from recbole_dtlns.settings.renamed import OLD_NAMES
 from recbole_dtlns.studies.compare.cell_result import Part
-from recbole_dtlns.studies.compare.comparison import Varied
+from recbole_dtlns.studies.compare.comparison import GroupKind, Varied
 from recbole_dtlns.version import __version__
 
 # Where files lie, what is printed and kept, and how a server is reached: none of it changes a result.
@@ -189,6 +189,7 @@ class Experiment:
         test_best: how many arms, the best on validation, are tested; the cells look at validation alone then. None:
             all arms are tested.
         refit: whether the arms that are tested are refitted too, for a table of its own.
+        groups: bounds of groups of users (`history`) and of pairs to be found (`popularity`), by train pairs.
         metrics, topk: by user.
         valid_metric, valid_metric_bigger: what chooses the epoch, and whether more of it is better.
         cells: the runs.
@@ -206,6 +207,7 @@ class Experiment:
     against: dict[str, list[str]]
     test_best: int | None
     refit: bool
+    groups: dict[GroupKind, list[int]]
     metrics: tuple[str, ...]
     topk: tuple[int, ...]
     valid_metric: str

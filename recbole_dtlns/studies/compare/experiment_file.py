@@ -29,7 +29,7 @@ from recbole_dtlns.registry import nearest
 from recbole_dtlns.settings.renamed import under_new_names
 from recbole_dtlns.storage.yaml_file import read_yaml
 from recbole_dtlns.studies.compare.cell_result import Part
-from recbole_dtlns.studies.compare.comparison import Varied
+from recbole_dtlns.studies.compare.comparison import GroupKind, Varied
 from recbole_dtlns.studies.compare.experiment import Arm, Cell, Experiment
 from recbole_dtlns.teachers.by_recbole import TrainedConfig
 from recbole_dtlns.teachers.table import TEACHERS
@@ -80,6 +80,7 @@ class _File(BaseModel):
     against: dict[str, list[str]] = Field(default_factory=dict)
     test_best: int | None = Field(None, ge=0, strict=True)
     refit: bool = Field(False, strict=True)
+    groups: dict[GroupKind, list[Annotated[int, Field(ge=1, strict=True)]]] = Field(default_factory=dict)
 
 
 def read_experiment(
@@ -165,6 +166,7 @@ def read_experiment(
         against=_against(file.against, {arm.name: arm for arm in arms}, baseline, dataset, shared, name),
         test_best=file.test_best,
         refit=file.refit,
+        groups=_groups(file, name),
         metrics=metrics,
         topk=tuple(topk),
         valid_metric=base["valid_metric"],
@@ -337,6 +339,13 @@ def _margin(file: _File, metrics: list[str], name: str) -> dict[str, float]:
     if file.margin and file.test != "permutation":
         raise ConfigError(f"{name}: a margin is of means, and the test {file.test} compares ranks: test: permutation")
     return {metric.lower(): margin for metric, margin in file.margin.items()}
+
+
+def _groups(file: _File, name: str) -> dict[GroupKind, list[int]]:
+    for by, bounds in file.groups.items():
+        if not bounds or bounds != sorted(set(bounds)):
+            raise ConfigError(f"{name}: groups: {by} are bounds in ascending order, such as [5, 20], not {bounds}")
+    return file.groups
 
 
 def _against(

@@ -16,11 +16,19 @@ from recbole_dtlns.evaluation.rankings import Spread, equal_groups
 from recbole_dtlns.evaluation.significance import MarginTest, PairedTest, flips_for, holm, margin_test, paired_test
 from recbole_dtlns.storage.whole_files import write_file
 from recbole_dtlns.studies.compare.cell import AUTHORS
-from recbole_dtlns.studies.compare.cell_result import EXPLANATION, PER_USER, CellResult, is_finished, read_result
+from recbole_dtlns.studies.compare.cell_result import (
+    EXPLANATION,
+    PER_PAIR,
+    PER_USER,
+    CellResult,
+    is_finished,
+    read_result,
+)
 from recbole_dtlns.studies.compare.comparison import (
     Change,
     Chosen,
     Comparison,
+    Grouped,
     Head,
     NamedPair,
     OverSeeds,
@@ -31,6 +39,7 @@ from recbole_dtlns.studies.compare.comparison import (
 )
 from recbole_dtlns.studies.compare.experiment import Arm, Cell, Experiment
 from recbole_dtlns.studies.compare.experiment_file import REFERENCES
+from recbole_dtlns.studies.compare.grouped import Wanted, grouped
 from recbole_dtlns.studies.compare.tables import main_metric, markdown
 
 TABLE, USERS = "comparison.md", "per_user.parquet"
@@ -47,17 +56,20 @@ class Result:
         folder: of the cell.
         found: its result.json.
         users: its per_user.parquet, indexed by user token.
+        pairs: its per_pair.parquet; None of runs before there was one.
     """
 
     cell: Cell
     folder: Path
     found: CellResult
     users: pd.DataFrame
+    pairs: pd.DataFrame | None = None
 
     @classmethod
     def read(cls, cell: Cell, folder: Path) -> Result:
         found = read_result(folder, cell.digest)
-        return cls(cell, folder, found, pd.read_parquet(folder / PER_USER).set_index("user_id"))
+        pairs = pd.read_parquet(folder / PER_PAIR) if (folder / PER_PAIR).exists() else None
+        return cls(cell, folder, found, pd.read_parquet(folder / PER_USER).set_index("user_id"), pairs)
 
 
 def collect(
@@ -167,6 +179,8 @@ def summarised(experiment: Experiment, results: Sequence[Result], folder: Path) 
     rows: list[Row] = []
     pairs: list[NamedPair] = []
     tests: dict[str, TestCount] = {}
+    groups: list[Grouped] = []
+    wanted = Wanted(experiment.groups, names, experiment.topk, experiment.baseline, experiment.test)
     for split in experiment.splits:
         here = [result for result in results if result.cell.split == split]
         by_arm = {arm.name: own for arm in experiment.arms if (own := [r for r in here if r.cell.arm == arm.name])}
@@ -175,6 +189,9 @@ def summarised(experiment: Experiment, results: Sequence[Result], folder: Path) 
         of_split, named, tests[split] = _tested(of_split, split, by_arm, names, experiment)
         pairs += named
         rows += of_split
+        if experiment.groups:
+            honest = {arm: own for arm, own in by_arm.items() if not own[0].found.leaking}
+            groups += grouped(split, honest, wanted)
     head = Head(
         name=experiment.name,
         about=experiment.about,
@@ -192,7 +209,7 @@ def summarised(experiment: Experiment, results: Sequence[Result], folder: Path) 
         finished=len(results),
         users={split: _n_users(results, split) for split in experiment.splits},
     )
-    return Comparison(folder, head, rows, pairs)
+    return Comparison(folder, head, rows, pairs, groups=groups if experiment.groups else None)
 
 
 def _metric_names(experiment: Experiment) -> list[str]:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from recbole_dtlns.evaluation.bounded_groups import Bounds
 from recbole_dtlns.studies.compare.comparison import (
     Change,
     Chosen,
     Comparison,
+    Grouped,
+    GroupKind,
     Head,
     NamedPair,
     OverSeeds,
@@ -25,6 +28,18 @@ ABOUT_REFITS = (
 ABOUT_MARGINS = (
     "Change against the baseline with its bootstrap interval over users; p says how likely such a change is where the "
     "true one is at most the margin, and counts among the tests that are corrected together"
+)
+
+GROUPS: dict[GroupKind, tuple[str, str]] = {
+    "history": ("By length of history", "Users by the number of their train pairs"),
+    "popularity": (
+        "By popularity of the item",
+        "Pairs to be found, by the number of train pairs of their item: the share of them that is recommended",
+    ),
+}
+ABOUT_GROUPS = (
+    "In brackets the change against the baseline, tested by user; Holm-corrected over all groups and metrics of the "
+    "split, apart from the tests above"
 )
 
 
@@ -80,6 +95,28 @@ def pairs_table(pairs: list[NamedPair], names: list[str]) -> tuple[list[str], li
 def chosen_table(chosen: list[Chosen], names: list[str]) -> tuple[list[str], list[list[str]]]:
     """Head and rows of the arms that validation chose, on test."""
     return ["arm", *names], [[one.arm, *(_over_seeds(one.test[name]) for name in names)] for one in chosen]
+
+
+def groups_table(found: Comparison, by: GroupKind) -> tuple[list[str], list[list[str]]]:
+    """Head and rows of the arms in every group of one split: main metric, or share of pairs that is found."""
+    main = main_metric(found.experiment.metrics, found.experiment.valid_metric)
+    metric = main if by == "history" else f"found@{main.partition('@')[2]}"
+    groups = [group for group in found.groups or () if group.by == by and group.metric == metric]
+    head = [metric, *(f"{Bounds(group.least, group.most).text} ({_size(group)})" for group in groups)]
+    arms = [row.arm for row in found.rows if any(row.arm in group.arms for group in groups)]
+    return head, [[arm, *(_in_group(group, arm) for group in groups)] for arm in arms]
+
+
+def _size(group: Grouped) -> str:
+    return f"{group.users} users" if group.pairs is None else f"{group.pairs} pairs"
+
+
+def _in_group(group: Grouped, arm: str) -> str:
+    if arm not in group.arms:
+        return ""
+    test = group.tests.get(arm)
+    change = "" if test is None or test.relative is None else f" ({_change(test)})"
+    return f"{group.arms[arm]:.4f}{change}"
 
 
 def refits_table(found: Comparison, names: list[str]) -> tuple[list[str], list[list[str]]]:
@@ -144,6 +181,10 @@ def markdown(found: Comparison) -> str:
             lines += _aligned(margins_table(here.rows))
         if here.pairs:
             lines += ["", "### Named pairs", "", *_aligned(pairs_table(here.pairs, names))]
+        for by, (title, about_groups) in GROUPS.items():
+            if any(group.by == by for group in here.groups or ()):
+                lines += ["", f"### {title}", "", f"{about_groups}. {ABOUT_GROUPS}.", ""]
+                lines += _aligned(groups_table(here, by))
         if here.chosen:
             lines += ["", "### Test, of what validation chose", "", *_aligned(chosen_table(here.chosen, names))]
         if here.refits:
