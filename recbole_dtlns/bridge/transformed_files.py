@@ -16,7 +16,8 @@ from recbole.data.dataset import Dataset
 from recbole.utils import init_seed
 
 from recbole_dtlns.bridge.config import DTLNSConfig
-from recbole_dtlns.bridge.data.dataset import load_splits, read_rows
+from recbole_dtlns.bridge.data.dataset import read_rows
+from recbole_dtlns.bridge.data.splits import load_splits
 from recbole_dtlns.bridge.data.file_rows import DatasetOfRows
 from recbole_dtlns.bridge.run_log import open_log
 from recbole_dtlns.bridge.runner import warn_of_keys

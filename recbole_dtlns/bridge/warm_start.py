@@ -16,7 +16,7 @@ from recbole.data.dataset import Dataset
 from recbole.model.abstract_recommender import AbstractRecommender
 from torch import nn
 
-from recbole_dtlns.bridge.data.dataset import observed_pairs
+from recbole_dtlns.bridge.data.pairs import observed_pairs
 from recbole_dtlns.bridge.models.capabilities import is_closed_form
 from recbole_dtlns.bridge.serving.earlier_pairs import EarlierPairs, TokenPairs
 from recbole_dtlns.bridge.serving.kept_data import TRAIN, VALID, KeptData

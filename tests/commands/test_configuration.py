@@ -12,7 +12,7 @@ import yaml
 from recbole.model.general_recommender import BPR
 
 from recbole_dtlns.bridge.config import DTLNSConfig
-from recbole_dtlns.bridge.models.capabilities import CAPABILITIES
+from recbole_dtlns.bridge.models.general import GENERAL
 from recbole_dtlns.bridge.runner import run_recbole_dtlns
 from recbole_dtlns.errors import ConfigError, DTLNSError, InstallationError, UnknownNameError, UnsupportedModelError
 from recbole_dtlns.numerics.schedule import Schedule
@@ -143,7 +143,7 @@ def test_what_recbole_takes_is_taken(settings: dict[str, Any]) -> None:
     DTLNSConfig("LightGCN", "ml-100k", config_dict=settings)
 
 
-@pytest.mark.parametrize("model", CAPABILITIES)
+@pytest.mark.parametrize("model", GENERAL)
 def test_the_written_configuration_of_every_model_is_read_again(model: str) -> None:
     """With RecBole's own defaults, and with what RecBole has made of them."""
     written = DTLNSConfig(model, "ml-100k").plain()

@@ -15,7 +15,7 @@ from recbole.data.utils import create_samplers, get_dataloader
 from recbole.model.abstract_recommender import AbstractRecommender
 
 from recbole_dtlns.bridge.data.dataloader import DTLNSTrainDataLoader
-from recbole_dtlns.bridge.data.dataset import observed_pairs, with_extra_rows
+from recbole_dtlns.bridge.data.pairs import observed_pairs, target_pairs, with_extra_rows
 from recbole_dtlns.bridge.data.ids import to_recbole_ids
 from recbole_dtlns.bridge.data.sampler import DTLNSSampler
 from recbole_dtlns.bridge.data.user_loader import UserDataLoader
@@ -142,11 +142,13 @@ def check_negative_sampling(config: Any, settings: DTLNSSettings) -> None:
     if not settings.active:
         return
     sampling = config["train_neg_sample_args"]
-    if config["repeatable"]:
+    if config["repeatable"] and not config.kind.ordered:
         raise ConfigError(
             "repeatable: True lets users repeat items, so nothing is a false negative: use dtlns_preset: off"
         )
     if not (settings.selects or settings.relabel_add or settings.relabel_exclude):
+        return
+    if config.by_softmax:
         return
     if sampling["distribution"] != "uniform":
         raise ConfigError(
@@ -217,7 +219,7 @@ def _ranking_many_users(config: Any) -> Iterator[None]:
     """
     given = config["eval_batch_size"]
     at_once = config.model_class.full_sort_predict is not AbstractRecommender.full_sort_predict
-    if config.settings.fast and at_once:
+    if config.settings.fast and at_once and not config.kind.ordered:  # there it is a number of rows
         config["eval_batch_size"] = max(given, _SCORES_AT_ONCE)
     try:
         yield
@@ -228,7 +230,7 @@ def _ranking_many_users(config: Any) -> Iterator[None]:
 def purged_of_evaluation(pairs: Any, parts: list[Dataset]) -> Any:
     """Protocol `authors`: drop the pairs that validation or test hold, as the published files have it. This leaks."""
     width = parts[0].item_num
-    known = np.concatenate([observed.users * width + observed.items for observed in map(observed_pairs, parts)])
+    known = np.concatenate([observed.users * width + observed.items for observed in map(target_pairs, parts)])
     kept = ~np.isin(pairs.users * width + pairs.items, known)
     return pairs.where(kept)
 

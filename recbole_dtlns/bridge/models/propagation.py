@@ -13,7 +13,7 @@ from torch import nn
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
-from recbole_dtlns.bridge.models.capabilities import Layers
+from recbole_dtlns.bridge.models.capability import Layers
 from recbole_dtlns.errors import UnsupportedModelError
 from recbole_dtlns.negatives.vectors.contract import joined_layers
 

@@ -13,7 +13,8 @@ from recbole.data.interaction import Interaction
 from recbole.model.abstract_recommender import AbstractRecommender
 
 from recbole_dtlns.bridge.data.dataloader import DTLNSTrainDataLoader, EpochDataLoader
-from recbole_dtlns.bridge.models.capabilities import Layers, capability
+from recbole_dtlns.bridge.models.capability import Layers
+from recbole_dtlns.bridge.models.kinds import capability
 from recbole_dtlns.bridge.models.propagation import deterministic_layers, propagation_shared, vectors
 from recbole_dtlns.bridge.run_log import warn_once
 from recbole_dtlns.negatives.products import candidate_scores

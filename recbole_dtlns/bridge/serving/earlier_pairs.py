@@ -8,7 +8,7 @@ from typing import Self
 import numpy as np
 from recbole.data.dataset import Dataset
 
-from recbole_dtlns.bridge.data.dataset import observed_pairs
+from recbole_dtlns.bridge.data.pairs import observed_pairs
 
 
 @dataclass(frozen=True)

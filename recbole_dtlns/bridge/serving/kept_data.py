@@ -13,7 +13,8 @@ from recbole.data.dataset import Dataset
 from recbole.data.interaction import Interaction
 from recbole.utils import FeatureSource, FeatureType
 
-from recbole_dtlns.bridge.data.dataset import DTLNSDataset, numbering, observed_pairs
+from recbole_dtlns.bridge.data.dataset import DTLNSDataset
+from recbole_dtlns.bridge.data.pairs import numbering, observed_pairs, target_pairs
 from recbole_dtlns.bridge.serving.earlier_pairs import EarlierPairs, TokenPairs
 from recbole_dtlns.data.item_sets import PairSet
 from recbole_dtlns.errors import ArtefactError, CheckpointError
@@ -119,7 +120,8 @@ class KeptData:
             for field in fields
             if field.name in model_dataset.field2id_token
         }
-        pairs = dict(zip((TRAIN, VALID, TEST), map(observed_pairs, parts), strict=True)) | {HIDDEN: hidden}
+        pairs = {TRAIN: observed_pairs(parts[0]), HIDDEN: hidden}
+        pairs |= {name: target_pairs(part) for name, part in zip((VALID, TEST), parts[1:], strict=True)}
         n_users = model_dataset.user_num
         observed = {name: Histories.of(found, n_users) for name, found in pairs.items()}
         return cls(model, model_dataset.dataset_name, numbering(parts[0]), fields, tokens, tables, observed, earlier)

@@ -14,7 +14,7 @@ from recbole.model.abstract_recommender import AbstractRecommender, GeneralRecom
 from recbole.utils import init_seed
 
 from recbole_dtlns.bridge.config import OF_ONE_RUN, DTLNSConfig
-from recbole_dtlns.bridge.models.capabilities import capability
+from recbole_dtlns.bridge.models.kinds import capability
 from recbole_dtlns.bridge.refit import VALIDATED
 from recbole_dtlns.bridge.serving.kept_data import KeptData, KeptDataset
 from recbole_dtlns.bridge.serving.scores import ModelScores

@@ -10,7 +10,7 @@ from recbole.data.dataset import Dataset
 from recbole.data.interaction import Interaction
 from recbole.model.abstract_recommender import AbstractRecommender
 
-from recbole_dtlns.bridge.models.capabilities import capability
+from recbole_dtlns.bridge.models.kinds import capability
 from recbole_dtlns.bridge.models.propagation import vectors
 from recbole_dtlns.compat import quiet_recbole
 from recbole_dtlns.negatives.products import candidate_scores

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from recbole.model.abstract_recommender import AbstractRecommender
 
-from recbole_dtlns.bridge.models.capabilities import capability
+from recbole_dtlns.bridge.models.kinds import capability
 from recbole_dtlns.bridge.serving.kept_data import TEST, TRAIN, VALID, KeptData
 from recbole_dtlns.bridge.serving.scores import ModelScores, ProductScores, product_scores
 from recbole_dtlns.bridge.training.checkpoint import Provenance

@@ -8,11 +8,11 @@ import numpy as np
 import torch
 from recbole.data.dataset import Dataset
 
-from recbole_dtlns.bridge.data.dataset import observed_pairs
+from recbole_dtlns.bridge.data.pairs import observed_pairs
 from recbole_dtlns.bridge.data.ids import to_recbole_ids, tree_positions, user_positions
 from recbole_dtlns.bridge.data.sampler import DTLNSSampler, MakePool
 from recbole_dtlns.bridge.data.user_loader import UserDataLoader
-from recbole_dtlns.bridge.models.capabilities import capability
+from recbole_dtlns.bridge.models.kinds import capability
 from recbole_dtlns.bridge.models.list_loss import ListObjective
 from recbole_dtlns.bridge.models.ranking_loss import Objective
 from recbole_dtlns.bridge.training.training_step import Sampling

@@ -13,7 +13,8 @@ from recbole.model.abstract_recommender import AbstractRecommender
 from recbole.utils import InputType
 
 from recbole_dtlns.bridge.data.dataloader import CANDIDATES, CHOSEN, UNIFORM, WEIGHT, DTLNSTrainDataLoader
-from recbole_dtlns.bridge.models.capabilities import Layers, capability
+from recbole_dtlns.bridge.models.capability import Layers
+from recbole_dtlns.bridge.models.kinds import capability
 from recbole_dtlns.bridge.models.list_loss import ListObjective
 from recbole_dtlns.bridge.models.propagation import LayerReader, propagation_shared, virtual_items
 from recbole_dtlns.bridge.models.ranking_loss import Objective, RankingLoss, Tables, bpr_term, rows_weighed

@@ -416,7 +416,7 @@ def _random_split(config: DTLNSConfig) -> bool:
 def _check(arm: str, config: DTLNSConfig) -> None:
     for key, advice in config.unallowed_keys().items():
         raise ConfigError(f"arm '{arm}': neither RecBole nor recbole_dtlns knows the key '{key}'.{advice}")
-    check_model(config.model_class, config.settings)
+    check_model(config)
     check_negative_sampling(config, config.settings)
     check_valid_metric(config)
     if config["eval_args"]["mode"] not in ("full", {"valid": "full", "test": "full"}):
