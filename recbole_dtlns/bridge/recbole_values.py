@@ -253,19 +253,19 @@ def check_sequential_values(config: Mapping[str, Any], draws: bool) -> None:
     """
     if config["repeatable"] is not True:
         raise ConfigError(
-            "repeatable: False is not for sequential models, which RecBole evaluates with all items ranked, those of the "
-            "sequence among them: leave it out"
+            "repeatable: False is not for sequential models, which RecBole evaluates with all items ranked, those of "
+            "the sequence among them: leave it out"
         )
     order = config["eval_args"].get("order", "RO")
     if order != "TO":
         raise ConfigError(
-            f"eval_args.order is {order}, and sequences are cut by time: set eval_args to hold order: TO beside the split, "
-            "such as {split: {LS: valid_and_test}, order: TO, mode: full}"
+            f"eval_args.order is {order}, and sequences are cut by time: set eval_args to hold order: TO beside the "
+            "split, such as {split: {LS: valid_and_test}, order: TO, mode: full}"
         )
     if config.get("loss_type") == "CE" and not draws and config["train_neg_sample_args"] is not None:
         raise ConfigError(
-            "loss_type: CE is a softmax over all items, which takes no negatives: leave train_neg_sample_args out, or set "
-            "loss_type: BPR"
+            "loss_type: CE is a softmax over all items, which takes no negatives: leave train_neg_sample_args out, or "
+            "set loss_type: BPR"
         )
 
 

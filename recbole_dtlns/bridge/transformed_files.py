@@ -17,8 +17,8 @@ from recbole.utils import init_seed
 
 from recbole_dtlns.bridge.config import DTLNSConfig
 from recbole_dtlns.bridge.data.dataset import read_rows
-from recbole_dtlns.bridge.data.splits import load_splits
 from recbole_dtlns.bridge.data.file_rows import DatasetOfRows
+from recbole_dtlns.bridge.data.splits import load_splits
 from recbole_dtlns.bridge.run_log import open_log
 from recbole_dtlns.bridge.runner import warn_of_keys
 from recbole_dtlns.bridge.transform import DTLNSTransform

@@ -17,9 +17,7 @@ from recbole_dtlns.errors import UnsupportedModelError
 from recbole_dtlns.negatives.samplers import SAMPLERS
 
 QUICK_MODELS = ("BPR", "LightGCN", "NGCF", "SGL", "GCMC", "LINE")
-SLOW_MODELS = sorted(
-    name for name, able in GENERAL.items() if able.negatives and name not in (*QUICK_MODELS, "NCL")
-)
+SLOW_MODELS = sorted(name for name, able in GENERAL.items() if able.negatives and name not in (*QUICK_MODELS, "NCL"))
 VECTORS = ("mixgcf", "dens")
 SMALL = {
     "dtlns_n_candidates": 3,

@@ -18,8 +18,8 @@ from tiny_runs import PLAIN, QUICK, same_tensors, train
 
 from recbole_dtlns.bridge.config import DTLNSConfig
 from recbole_dtlns.bridge.data.dataloader import WEIGHT
-from recbole_dtlns.bridge.data.splits import load_splits
 from recbole_dtlns.bridge.data.run_data import plain_run_data
+from recbole_dtlns.bridge.data.splits import load_splits
 from recbole_dtlns.bridge.models.capabilities import resolve_model
 from recbole_dtlns.bridge.models.general import GENERAL
 from recbole_dtlns.bridge.runner import run_recbole_dtlns

@@ -25,7 +25,7 @@ def observed_pairs(part: Dataset) -> Observed:
 
 
 def target_pairs(part: Dataset) -> Observed:
-    """The pairs that the rows of one split are there for, in RecBole's ids: of validation and test, what is measured."""
+    """The pairs that the rows of one split are there for, in RecBole's ids; of validation and test, what is asked."""
     feature = part.inter_feat
     return Observed.of(feature[part.uid_field].numpy(), feature[part.iid_field].numpy())
 

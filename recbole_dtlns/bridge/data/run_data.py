@@ -14,9 +14,9 @@ from recbole.data.dataset import Dataset
 from recbole.data.utils import create_samplers, get_dataloader
 from recbole.model.abstract_recommender import AbstractRecommender
 
-from recbole_dtlns.bridge.data.dataloader import DTLNSTrainDataLoader
-from recbole_dtlns.bridge.data.pairs import observed_pairs, target_pairs, with_extra_rows
+from recbole_dtlns.bridge.data.dataloader import DTLNSTrainDataLoader, EpochDataLoader
 from recbole_dtlns.bridge.data.ids import to_recbole_ids
+from recbole_dtlns.bridge.data.pairs import observed_pairs, target_pairs, with_extra_rows
 from recbole_dtlns.bridge.data.sampler import DTLNSSampler
 from recbole_dtlns.bridge.data.user_loader import UserDataLoader
 from recbole_dtlns.bridge.training.sampling import pool_maker
@@ -87,6 +87,10 @@ def dtlns_run_data(
     samplers = create_samplers(config, dataset, _mask_as_authors(parts, forbidden) if settings.leaking else parts)
     if (list_loss := settings.list_loss) is not None:
         train_loader = _user_loader(config, train, canonical, guidance, list_loss)
+    elif config.by_softmax:
+        nothing_forbidden = Forbidden.of(nothing, nothing)
+        sampler = DTLNSSampler(train, nothing_forbidden, config["seed"])
+        train_loader = EpochDataLoader(config, train, sampler, shuffle=config["shuffle"])
     elif settings.relabel_add or settings.relabel_exclude or settings.selects:
         blocked = forbidden if settings.relabel_exclude else Forbidden.of(nothing, nothing)
         make_pool = pool_maker(settings, train, canonical, guidance)
@@ -94,7 +98,7 @@ def dtlns_run_data(
             config,
             train,
             DTLNSSampler(train, leave_one_item(blocked, train), config["seed"], make_pool),
-            positives if settings.relabel_add else PseudoPositives.of(nothing, nothing),
+            positives if settings.relabel_add and not config.adds_targets else PseudoPositives.of(nothing, nothing),
             settings.drawn(canonical.n_items),
             settings.warmup_epochs,
             shuffle=config["shuffle"],

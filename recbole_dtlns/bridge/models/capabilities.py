@@ -94,8 +94,8 @@ def _check_sequential(config: Any, able: Capability) -> None:
     name, form = config.model_class.__name__, config["loss_type"]
     if settings.leaking:
         raise UnsupportedModelError(
-            f"dtlns_protocol: authors masks evaluation, and RecBole masks nothing for sequential models such as {name}: "
-            "set dtlns_protocol: clean"
+            f"dtlns_protocol: authors masks evaluation, and RecBole masks nothing for sequential models such as "
+            f"{name}: set dtlns_protocol: clean"
         )
     if settings.hide_train:
         raise UnsupportedModelError(
@@ -122,8 +122,8 @@ def _check_sequential(config: Any, able: Capability) -> None:
         )
     if settings.loss_class is not None and not settings.takes_lists and pairwise:
         raise UnsupportedModelError(
-            f"dtlns_loss: {settings.loss} takes the place of {name}'s pairwise loss: leave loss_type: {SOFTMAX} out, or "
-            f"set it to {PAIRWISE}"
+            f"dtlns_loss: {settings.loss} takes the place of {name}'s pairwise loss: leave loss_type: {SOFTMAX} out, "
+            f"or set it to {PAIRWISE}"
         )
 
 

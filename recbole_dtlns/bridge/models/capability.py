@@ -39,11 +39,11 @@ class Capability:
         fitted: attributes that hold all that a closed-form model scores by, where checkpoints hold these; a saved model
             is given them, and not fitted again.
         layers: how negatives can be made of its embeddings; None where they cannot.
-        no_layers: why they cannot, and why two vectors do not give its scores where they do not; empty where the model takes
-            no negatives at all.
+        no_layers: why they cannot, and why products of two vectors are not its scores, where they are not; empty where
+            the model takes no negatives at all.
         bpr_term: its loss holds RecBole's `BPRLoss`, which another ranking loss can take the place of.
         sums_rows: its loss is a sum over the rows of a batch, where others take the mean.
-        forms: of a sequential model, the values of RecBole's `loss_type` whose term can be changed or replaced: `BPR`, a
+        forms: of a sequential model, the values of RecBole's `loss_type` whose term can be changed: `BPR`, a
             `BPRLoss`, and `CE`, a `CrossEntropyLoss` over the scores of all items.
         sequence_items: the vectors of all items [n_items, D] whose products with what `forward` makes of a sequence are
             its scores; None where they are none.

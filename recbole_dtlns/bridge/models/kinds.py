@@ -89,6 +89,9 @@ def capability_table(kind: Kind) -> str:
     lines = [f"| model | {' | '.join(kind.columns)} | remark |", "|---" * (len(kind.columns) + 2) + "|"]
     for name, able in sorted(kind.models.items(), key=lambda entry: (not entry[1].negatives, entry[0].lower())):
         marks = ("yes" if has(able) else "no" for has in kind.columns.values())
-        why_none = able.no_layers and not (kind.ordered and able.sequence_items) and f"{kind.no_vectors}{able.no_layers}"
-        lines.append(f"| {name} | {' | '.join(marks)} | {'; '.join(filter(None, (able.why, why_none)))} |")
+        none = able.no_layers and able.sequence_items is None
+        why_none = f"{kind.no_vectors}{able.no_layers}" if none else ""
+        lines.append(
+            f"| {name} | {' | '.join(marks)} | {'; '.join(filter(None, (able.why, why_none)))} |"
+        )
     return "\n".join(lines)

@@ -9,8 +9,9 @@ import torch
 
 from recbole_dtlns.bridge.models.capability import PAIRWISE, SOFTMAX, Capability
 
-_OWN_SOFTMAX = "its softmax is of probabilities that it makes itself, and there is none over scores to change"
-_LABELS = "learns labels, one row for an item that was chosen and one for an item that was not"
+_OWN_SOFTMAX = "makes probabilities of its own, so there is no softmax over scores to change"
+_LABELS = "learns labels, of the row's item and of negatives"
+_NETWORK = "scores by a network, not by the product of two vectors"
 
 
 def _item_embedding(model: Any) -> torch.Tensor:
@@ -55,14 +56,12 @@ SEQUENTIAL: dict[str, Capability] = {
     "BERT4Rec": _none_of_them("learns masked places of a sequence, with a loss that it makes anew in every step"),
     "CORE": Capability(False, False, "has no form with negatives", forms=(SOFTMAX,)),
     "Caser": _both_forms(),
-    "DIEN": Capability(True, False, _LABELS, no_layers="scores by a network, not by the product of two vectors"),
-    "DIN": Capability(True, False, _LABELS, no_layers="scores by a network, not by the product of two vectors"),
+    "DIEN": Capability(True, False, _LABELS, no_layers=_NETWORK),
+    "DIN": Capability(True, False, _LABELS, no_layers=_NETWORK),
     "FDSA": _both_forms(),
     "FEARec": _both_forms(),
     "FOSSIL": _both_forms(),
-    "FPMC": Capability(
-        True, False, no_layers="scores by the sum of two products", bpr_term=True, forms=(PAIRWISE,)
-    ),
+    "FPMC": Capability(True, False, no_layers="scores by the sum of two products", bpr_term=True, forms=(PAIRWISE,)),
     "GCSAN": _both_forms(),
     "GRU4Rec": _both_forms(),
     "GRU4RecCPR": _none_of_them(_OWN_SOFTMAX),
@@ -90,6 +89,10 @@ SEQUENTIAL: dict[str, Capability] = {
     "SRGNN": _both_forms(),
     "STAMP": _both_forms(),
     "TransRec": Capability(
-        True, False, no_layers="scores by a distance, not by the product of two vectors", bpr_term=True, forms=(PAIRWISE,)
+        True,
+        False,
+        no_layers="scores by a distance, not by the product of two vectors",
+        bpr_term=True,
+        forms=(PAIRWISE,),
     ),
 }

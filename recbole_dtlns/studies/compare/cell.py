@@ -21,9 +21,9 @@ from filelock import FileLock
 
 from recbole_dtlns.bridge.config import DTLNSConfig
 from recbole_dtlns.bridge.data.dataset import DTLNSDataset
-from recbole_dtlns.bridge.data.pairs import observed_pairs, target_pairs
 from recbole_dtlns.bridge.data.ids import to_recbole_ids
 from recbole_dtlns.bridge.data.item_fields import described_train
+from recbole_dtlns.bridge.data.pairs import observed_pairs, target_pairs
 from recbole_dtlns.bridge.data.run_data import purged_of_evaluation
 from recbole_dtlns.bridge.models.capabilities import is_closed_form
 from recbole_dtlns.bridge.runner import Run, assemble_run
