@@ -30,7 +30,7 @@ from recbole_dtlns.bridge.models.kinds import Kind, capability, kind_of
 from recbole_dtlns.bridge.presets import preset_values
 from recbole_dtlns.bridge.recbole_values import check_recbole_values, check_sequential_values, cut_by_time
 from recbole_dtlns.components import PREFIX
-from recbole_dtlns.errors import ConfigError
+from recbole_dtlns.errors import ConfigError, UnsupportedModelError
 from recbole_dtlns.judges.language_model.prompt import BUILTIN
 from recbole_dtlns.llm.table import ENGINES
 from recbole_dtlns.registry import nearest
@@ -176,6 +176,9 @@ class DTLNSConfig(Config):
 
         A `dtlns_loss` takes the place of a pairwise loss, so that is the form where none is given. RecBole draws no
         negatives for a softmax, and stops unless its default for them is taken back.
+
+        Raises:
+            UnsupportedModelError: a `dtlns_loss` is given, and the form is none whose place it takes.
         """
         able, given, documented = capability(model_class), self.external_config_dict, self.internal_config_dict
         if not kind_of(model_class).ordered:
@@ -184,6 +187,12 @@ class DTLNSConfig(Config):
         if named and PAIRWISE in able.forms and "loss_type" in documented:
             documented["loss_type"] = PAIRWISE
         form = given.get("loss_type", documented.get("loss_type"))
+        if named and form == SOFTMAX and SOFTMAX in able.forms:
+            raise UnsupportedModelError(
+                f"dtlns_loss: {given[f'{PREFIX}loss']} takes the place of a pairwise loss, and {model_class.__name__} "
+                "is trained by a softmax over all items: "
+                + (f"leave loss_type: {SOFTMAX} out" if PAIRWISE in able.forms else "leave dtlns_loss out")
+            )
         if form == SOFTMAX and not hasattr(model_class, "input_type"):
             documented["train_neg_sample_args"] = None
         return form == SOFTMAX and SOFTMAX in able.forms

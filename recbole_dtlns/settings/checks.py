@@ -200,8 +200,8 @@ def _check_loss(settings: DTLNSSettings) -> None:
     if settings.shares_negatives and (settings.makes_vectors or not settings.pool_class.shareable):
         raise ConfigError(
             f"dtlns_loss: {settings.loss} takes negatives that a batch shares: set dtlns_sampler to rns (uniform "
-            "ones), popularity, or one that chooses an item, such as dns, for a hard one of every row beside them; with "
-            "dtlns_pool: uniform or popularity"
+            "ones), popularity, or one that chooses an item, such as dns, for a hard one of every row beside them; "
+            "with dtlns_pool: uniform or popularity"
         )
     if settings.draws_for_lists and not settings.pool_class.shareable:
         raise ConfigError(

@@ -37,8 +37,10 @@ def walks(n_users: int = 60, seed: int = 0) -> list[list[str]]:
     ]
 
 
-def write_walks(folder: str = "data", sequences: list[list[str]] | None = None) -> dict[str, Any]:
-    """Write them, rows of users mixed; returns the config keys that load it."""
+def write_walks(
+    folder: str = "data", sequences: list[list[str]] | None = None, features: bool = False
+) -> dict[str, Any]:
+    """Write them, rows of users mixed, and features of items; returns the config keys that load it."""
     rows = [
         f"u{user:03d}\t{item}\t{1000 + place * 10}"
         for user, items in enumerate(sequences or walks())
@@ -48,4 +50,9 @@ def write_walks(folder: str = "data", sequences: list[list[str]] | None = None) 
     file = Path(folder) / SEQUENCES / f"{SEQUENCES}.inter"
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text("\n".join(["user_id:token\titem_id:token\ttimestamp:float", *rows, ""]))
-    return {"data_path": folder, "load_col": {"inter": ["user_id", "item_id", "timestamp"]}, **SMALL}
+    columns = {"inter": ["user_id", "item_id", "timestamp"]}
+    if features:
+        classes = [f"i{item:02d}\tkind-{item % 3} {'even' if item % 2 else 'odd'}" for item in range(N_ITEMS)]
+        file.with_suffix(".item").write_text("\n".join(["item_id:token\tclass:token_seq", *classes, ""]))
+        columns["item"] = ["item_id", "class"]
+    return {"data_path": folder, "load_col": columns, **SMALL}

@@ -14,12 +14,14 @@ from recbole.data.interaction import Interaction
 from tiny_runs import PLAIN, Run, as_set, observed, plain_recbole_loaders, relabelled, same_tensors, train, used_pairs
 
 from recbole_dtlns.bridge.data.dataloader import CANDIDATES
+from recbole_dtlns.bridge.data.ids import to_recbole_ids
 from recbole_dtlns.bridge.data.pairs import canonical_train, observed_pairs, target_pairs
 from recbole_dtlns.bridge.models.encoded_sequences import EncodedSequences
 from recbole_dtlns.bridge.training.training_step import TrainingStep
 from recbole_dtlns.errors import ConfigError, DataError, UnsupportedModelError
 
-UNDROPPED = {"hidden_dropout_prob": 0.0, "attn_dropout_prob": 0.0, "dropout_prob": 0.0}
+UNDROPPED: dict[str, Any] = {"hidden_dropout_prob": 0.0, "attn_dropout_prob": 0.0, "dropout_prob": 0.0}
+UNDROPPED |= {"sess_dropout": 0.0, "item_dropout": 0.0, "dropout_probs": [0.0, 0.0]}
 FORMS: dict[str, dict[str, Any]] = {
     "softmax": {},
     "pairwise": {"loss_type": "BPR"},
@@ -120,7 +122,9 @@ def test_artefacts_are_byte_identical_when_every_target_is_changed(form: str) ->
 
 def judged(found: Run) -> tuple[dict[int, dict[int, float]], set[tuple[int, int]]]:
     """Weights of the pseudo-positives of every user, and the forbidden pairs."""
-    positives, forbidden = relabelled(found)
+    assert found.preparation is not None
+    positives = to_recbole_ids(found.preparation.positives, found.preparation.train, found.train)
+    forbidden = relabelled(found)[1]
     weights: dict[int, dict[int, float]] = {}
     for user, item, weight in zip(positives.users, positives.items, positives.weight, strict=True):
         weights.setdefault(int(user), {})[int(item)] = float(weight)
@@ -172,10 +176,7 @@ def test_a_sampled_softmax_nears_the_full_one(model: str, sequences: dict[str, A
         kept = [item for item in range(1, 25) if item not in wanted and (user, item) not in forbidden]
         others = table[row, kept].exp().sum()
         expected += sum(weight * float((1 + others / table[row, item].exp()).log()) for item, weight in wanted.items())
-    regularised = 0.0
-    if model == "NextItNet":
-        regularised = float(trainer.model.reg_loss_rb().detach())
-    assert loss - regularised == pytest.approx(expected / len(batch), rel=0.02)
+    assert loss == pytest.approx(expected / len(batch), rel=0.02)
 
 
 @pytest.mark.parametrize("loss", ["sampled_softmax", "gbce"])
@@ -196,7 +197,7 @@ def test_every_sampler_by_id_trains(sampler: str, sequences: dict[str, Any]) -> 
     assert all(0 <= value <= 1 for value in found.result["test_result"].values())
 
 
-@pytest.mark.parametrize("model", ["SASRec", "GRU4Rec", "FPMC", "TransRec", "SHAN"])
+@pytest.mark.parametrize("model", ["SASRec", "GRU4Rec", "FPMC", "TransRec", "NARM"])
 def test_the_hardest_candidate_is_chosen_by_the_models_own_scores(model: str, sequences: dict[str, Any]) -> None:
     settings = {"loss_type": "BPR", "dtlns_sampler": "dns", "dtlns_n_candidates": 6, **UNDROPPED}
     found = run(sequences, model, **settings)
@@ -270,7 +271,7 @@ def test_two_and_two_epochs_equal_four(form: str, sequences: dict[str, Any]) -> 
 def test_other_validation_targets_are_another_run(sequences: dict[str, Any]) -> None:
     first = run(sequences)
     changed = write_walks("changed", [[*items[:-2], items[-1], items[-2]] for items in walks()])
-    with pytest.raises(Exception, match="set of validation pairs|numbering of users and items"):
+    with pytest.raises(Exception, match=r"set of validation pairs|numbering of users and items"):
         run(changed, epochs=2, resume_from=str(first.folder))
 
 
@@ -280,17 +281,33 @@ def test_other_validation_targets_are_another_run(sequences: dict[str, Any]) -> 
 @pytest.mark.parametrize(
     ("settings", "error", "message"),
     [
-        ({"dtlns_sampler": "dns"}, UnsupportedModelError, "nothing to choose: set dtlns_sampler: recbole, or loss_type"),
+        (
+            {"dtlns_sampler": "dns"},
+            UnsupportedModelError,
+            "nothing to choose: set dtlns_sampler: recbole, or loss_type",
+        ),
         ({"loss_type": "CE", "dtlns_loss": "gbce"}, UnsupportedModelError, "leave loss_type: CE out"),
         ({"dtlns_preset": "authors"}, UnsupportedModelError, "RecBole masks nothing for sequential models"),
         ({"dtlns_hide_train": 0.1}, UnsupportedModelError, "would still meet them in its sequences"),
-        ({"loss_type": "BPR", "dtlns_sampler": "mixgcf"}, UnsupportedModelError, "makes vectors of sequences, and none"),
+        (
+            {"loss_type": "BPR", "dtlns_sampler": "mixgcf"},
+            UnsupportedModelError,
+            "makes vectors of sequences, and none",
+        ),
         ({"dtlns_loss": "listwise"}, UnsupportedModelError, "ranks all items by products of vectors"),
         ({"loss_type": "BPR", "dtlns_relabel_graph": True}, UnsupportedModelError, "dtlns_relabel_graph has no effect"),
-        ({"eval_args": {"split": {"RS": [0.8, 0.1, 0.1]}}}, ConfigError, "eval_args.order is RO, and sequences are cut"),
+        (
+            {"eval_args": {"split": {"RS": [0.8, 0.1, 0.1]}}},
+            ConfigError,
+            "eval_args.order is RO, and sequences are cut",
+        ),
         ({"repeatable": False}, ConfigError, "repeatable: False is not for sequential models"),
-        ({"train_neg_sample_args": {"sample_num": 2}}, ConfigError, "leave train_neg_sample_args out, or set loss_type"),
-        ({"load_col": {"inter": ["user_id", "item_id"]}}, DataError, "leaves out: set load_col to .*timestamp"),
+        (
+            {"train_neg_sample_args": {"sample_num": 2}},
+            ConfigError,
+            "leave train_neg_sample_args out, or set loss_type",
+        ),
+        ({"load_col": {"inter": ["user_id", "item_id"]}}, DataError, r"leaves out: set load_col to .*timestamp"),
         ({"TIME_FIELD": "when"}, DataError, "has no field when; it has user_id:token, item_id:token, timestamp:float"),
         ({"TIME_FIELD": "item_id"}, DataError, "item_id is of the type token"),
     ],
@@ -312,7 +329,7 @@ def test_rows_without_a_time_are_refused(sequences: dict[str, Any]) -> None:
 
 
 def test_a_sequential_model_is_no_teacher(sequences: dict[str, Any]) -> None:
-    with pytest.raises(UnsupportedModelError, match="GRU4Rec is no teacher.*a sequential recommender"):
+    with pytest.raises(UnsupportedModelError, match=r"GRU4Rec is no teacher.*a sequential recommender"):
         run(sequences, dtlns_teacher="GRU4Rec")
 
 

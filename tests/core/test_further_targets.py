@@ -1,4 +1,4 @@
-"""Losses of sequences: a softmax over all items with several targets, and calibrated cross-entropy over shared draws."""
+"""Losses of sequences: a softmax over all items with several targets, and calibrated cross-entropy over draws."""
 
 from __future__ import annotations
 

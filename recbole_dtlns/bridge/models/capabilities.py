@@ -113,17 +113,15 @@ def _check_sequential(config: Any, able: Capability) -> None:
         )
     if not config.by_softmax:
         return
-    pairwise = PAIRWISE in able.forms
     if settings.selects:
         raise UnsupportedModelError(
             f"loss_type: {SOFTMAX} is a softmax over all items, so dtlns_sampler: {settings.sampler} has nothing to "
             "choose: set dtlns_sampler: recbole"
-            + (f", or loss_type: {PAIRWISE}, or dtlns_loss, such as to sampled_softmax or gbce" if pairwise else "")
-        )
-    if settings.loss_class is not None and not settings.takes_lists and pairwise:
-        raise UnsupportedModelError(
-            f"dtlns_loss: {settings.loss} takes the place of {name}'s pairwise loss: leave loss_type: {SOFTMAX} out, "
-            f"or set it to {PAIRWISE}"
+            + (
+                f", or loss_type: {PAIRWISE}, or dtlns_loss, such as to sampled_softmax or gbce"
+                if PAIRWISE in able.forms
+                else ""
+            )
         )
 
 

@@ -91,7 +91,5 @@ def capability_table(kind: Kind) -> str:
         marks = ("yes" if has(able) else "no" for has in kind.columns.values())
         none = able.no_layers and able.sequence_items is None
         why_none = f"{kind.no_vectors}{able.no_layers}" if none else ""
-        lines.append(
-            f"| {name} | {' | '.join(marks)} | {'; '.join(filter(None, (able.why, why_none)))} |"
-        )
+        lines.append(f"| {name} | {' | '.join(marks)} | {'; '.join(filter(None, (able.why, why_none)))} |")
     return "\n".join(lines)
