@@ -64,7 +64,12 @@ WRONG = [
     ({"dtlns_pool": "file"}, "dtlns_pool: file and dtlns_pool_file, a table of user_id and item_id, go together"),
     ({"dtlns_pool_file": "pool.tsv"}, "dtlns_pool: file and dtlns_pool_file"),
     ({"dtlns_pool_depths": []}, "dtlns_pool_depths: .*at least 1 item"),
-    ({"dtlns_loss": "sampled_softmax"}, "takes negatives that a batch shares.*set dtlns_sampler to rns"),
+    (
+        {"dtlns_loss": "sampled_softmax", "dtlns_pool": "tree"},
+        "takes negatives that a batch shares.*dtlns_pool: uniform",
+    ),
+    ({"dtlns_loss": "gbce", "dtlns_mixing": True}, "takes negatives that a batch shares.*set dtlns_sampler to rns"),
+    ({"dtlns_loss": "gbce", "dtlns_loss_calibration": 1.5}, "dtlns_loss_calibration"),
     ({"dtlns_loss": "bprr"}, "unknown loss 'bprr'. Choices: model, auto, bpr, .*Did you mean 'bpr'"),
     ({"dtlns_loss_debiased": True}, "dtlns_loss_debiased weighs negatives one by one: set dtlns_loss to bpr"),
 ]
@@ -320,8 +325,8 @@ def test_an_own_model_gets_the_defaults_of_the_one_it_extends(model: Any) -> Non
         ("LihgtGCN", UnknownNameError, "unknown model 'LihgtGCN'. Did you mean 'LightGCN'"),
         ("lightgcn", UnknownNameError, "Did you mean 'LightGCN'"),
         ("no.such.module:Model", UnknownNameError, "cannot import the model"),
-        ("SASRec", UnsupportedModelError, "not a general recommender"),
-        ("FM", UnsupportedModelError, "not a general recommender"),
+        ("SASrec", UnknownNameError, "Did you mean 'SASRec'"),
+        ("FM", UnsupportedModelError, "no general or sequential recommender"),
         (None, ConfigError, "no model given"),
     ],
 )
