@@ -68,8 +68,8 @@ CAPABILITIES: dict[str, Capability] = {name: able for kind in KINDS.values() for
 
 
 def kind_of(model_class: type) -> Kind:
-    """The kind of a model class that `resolve_model` gave."""
-    return KINDS[model_class.type]  # type: ignore[attr-defined]
+    """The kind of a model class; what says nothing of itself counts as general."""
+    return KINDS.get(getattr(model_class, "type", None), _GENERAL)
 
 
 def capability(model_class: type) -> Capability:
