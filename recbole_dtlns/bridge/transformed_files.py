@@ -25,7 +25,7 @@ from recbole_dtlns.bridge.transform import DTLNSTransform
 from recbole_dtlns.bridge.transformed_notes import readme, settings_file
 from recbole_dtlns.compat import quiet_recbole
 from recbole_dtlns.data.atomic_file import OBSERVED, ORIGIN, RELABELLED, WEIGHT, column_name
-from recbole_dtlns.errors import ArtefactError, ConfigError, DataError
+from recbole_dtlns.errors import ArtefactError, ConfigError, DataError, UnsupportedModelError
 from recbole_dtlns.settings.settings import PREFIX
 from recbole_dtlns.storage.folder import replacing_folder
 
@@ -72,10 +72,16 @@ def transform_files(
 
     Raises:
         ConfigError: wrong settings, or an output that cannot be taken.
+        UnsupportedModelError: the model is a sequential one.
         DataError: data that cannot be used, or that was transformed before.
         ArtefactError: the folder cannot be written.
     """
     config = _Config(model, dataset, config_file_list, config_dict, arguments)
+    if config.kind.ordered:
+        raise UnsupportedModelError(
+            f"what is written are pairs, and RecBole cuts them otherwise for {config['model']}, a sequential model: "
+            "name a general one, such as BPR"
+        )
     transform = DTLNSTransform.of(config.settings)
     folder, source = Path(output), Path(config["data_path"])
     _check_output(folder, source, overwrite)
