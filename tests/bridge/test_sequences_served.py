@@ -7,15 +7,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
-from ordered import SEQUENCES, walks, write_walks
+from ordered import SEQUENCES, all_or_sample, walks, write_walks
 from recbole.data.interaction import Interaction
 from tiny_runs import PLAIN, train
 
 from recbole_dtlns import load_run
+from recbole_dtlns.bridge.models.sequential import SEQUENTIAL
+from recbole_dtlns.commands.command_line import main
 from recbole_dtlns.compat import quiet_recbole
-from recbole_dtlns.errors import UnsupportedModelError
+from recbole_dtlns.errors import DataError, UnsupportedModelError
 
 LONGEST = 6  # of a sequence, in these runs
 MODELS = ["SASRec", "GRU4Rec", "BERT4Rec", "CORE", "FPMC", "FEARec", "SASRecF", "SHAN", "TransRec"]
@@ -76,3 +79,60 @@ def test_the_folder_does_not_grow_with_the_rows() -> None:
     )
     size = [Path(run.folder, "data.safetensors").stat().st_size for run in (few, many)]
     assert size[1] - size[0] < 31 * 45 * 4 + 1000
+
+
+def test_what_follows_a_history_that_is_given() -> None:
+    """The whole sequence of a user gives what the run itself says of it; a new user needs none of its own."""
+    run = load_run(train("GRU4Rec", write_walks(), dataset=SEQUENCES).folder, device="cpu")
+    longer = ["i00", "unheard of", *walks()[4]]  # of which the last six are read
+    given = run.following({"somebody new": longer, "u004": walks()[4][-LONGEST:], "of one": ["i03"]})
+    assert given.users.tolist() == ["somebody new", "u004", "of one"]
+    found = dict(given.recommend(given.users, k=5, exclude=None))
+    ((_, own),) = run.recommend(["u004"], k=5, exclude=None)
+    for user in ("u004", "somebody new"):
+        assert [item for item, _ in found[user]] == [item for item, _ in own]
+        assert [score for _, score in found[user]] == pytest.approx([score for _, score in own], abs=1e-5)
+    found = dict(given.recommend(given.users, k=5))
+    assert "i03" not in dict(found["of one"])
+    assert run.users.tolist() != given.users.tolist() and run.recommend(["u004"], k=5).users.tolist() == ["u004"]
+
+
+@pytest.mark.parametrize(
+    "model", all_or_sample([name for name in SEQUENTIAL if name not in ("GRU4RecKG", "KSR", "DIN", "DIEN")])
+)
+def test_the_table_says_who_reads_users(model: str) -> None:
+    keys = {**write_walks(features=True), "n_layers": 2 if model == "FEARec" else 1, "pretrain_epochs": 1}
+    few = {"epochs": 1, "save_step": 1, "reranker_CAN_NUM": "5"}
+    network = train(model, {**keys, **few}, dataset=SEQUENCES, **PLAIN).trainer.model.eval()
+    row = {"item_id_list": torch.tensor([[1, 2, 3, 0, 0, 0]]), "item_length": torch.tensor([3])}
+    row["item_id"] = torch.tensor([0])
+    row["Inverse_item_id_list"] = row["item_id_list"]
+
+    def scores(user: int) -> torch.Tensor:
+        with torch.no_grad(), quiet_recbole():
+            return network.full_sort_predict(Interaction({**row, "user_id": torch.tensor([user])})).view(-1)
+
+    assert torch.equal(scores(1), scores(2)) is not SEQUENTIAL[model].reads_users
+
+
+def test_histories_that_lead_nowhere_are_refused() -> None:
+    general = train("BPR", write_walks(), dataset=SEQUENCES, **PLAIN)
+    with pytest.raises(UnsupportedModelError, match="BPR knows its users, and asks for no history"):
+        load_run(general.folder, device="cpu").following({"u000": ["i00"]})
+    caser = load_run(train("Caser", write_walks(), dataset=SEQUENCES, **PLAIN).folder, device="cpu")
+    with pytest.raises(UnsupportedModelError, match=r"Caser has vectors of users beside .* 1 of 2 are new"):
+        caser.following({"u000": ["i00"], "new": ["i00"]})
+    with pytest.raises(DataError, match=r"1 of 2 histories \(the first: that of b\) hold no item"):
+        caser.following({"a": ["i00"], "b": ["nothing"]})
+    assert len(caser.following({"u000": ["i00"]}).recommend(["u000"], k=3)) == 1
+
+
+def test_the_command_reads_histories_in_the_order_of_their_times() -> None:
+    run = train("GRU4Rec", write_walks(), dataset=SEQUENCES)
+    Path("histories.tsv").write_text("user_id\titem_id\ttimestamp\nnew\ti05\t30\nnew\ti03\t10\nnew\ti04\t20\n")
+    command = ["recommend", str(run.folder), "--histories=histories.tsv", "--k=4", "--device=cpu"]
+    assert main([*command, "--output=recs.parquet"]) == 0
+    expected = load_run(run.folder, device="cpu").following({"new": ["i03", "i04", "i05"]}).recommend(["new"], k=4)
+    pd.testing.assert_frame_equal(pd.read_parquet("recs.parquet"), expected.table())
+    Path("histories.tsv").write_text("user_id\titem_id\ttimestamp\nnew\ti05\tlater\n")
+    assert main([*command, "--output=others.parquet"]) == 2

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import recbole.model.sequential_recommender as zoo
 import torch
-from ordered import SEQUENCES, write_walks
+from ordered import SEQUENCES, all_or_sample, write_walks
 from recbole.model.abstract_recommender import SequentialRecommender
 from tiny_runs import PLAIN, same_tensors, train
 
@@ -32,12 +32,6 @@ SMALL: dict[str, dict[str, Any]] = {
     "S3Rec": {"pretrain_epochs": 1, "save_step": 1},
     "SASRecCPR": {"reranker_CAN_NUM": "5"},
 }
-SAMPLE = ("SASRec", "GRU4Rec", "BERT4Rec", "CORE", "DIN", "FEARec", "HGN", "SHAN", "TransRec")
-
-
-def all_or_sample(names: list[str]) -> list[Any]:
-    """The sample in every run, the others behind the mark `matrix`."""
-    return [name if name in SAMPLE else pytest.param(name, marks=pytest.mark.matrix) for name in names]
 
 
 @pytest.fixture

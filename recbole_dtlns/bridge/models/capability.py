@@ -47,6 +47,7 @@ class Capability:
             `BPRLoss`, and `CE`, a `CrossEntropyLoss` over the scores of all items.
         sequence_items: the vectors of all items [n_items, D] whose products with what `forward` makes of a sequence are
             its scores; None where they are none.
+        reads_users: of a sequential model: it has vectors of users beside those of sequences.
         stage: a key and the value that it must have for the above to hold.
     """
 
@@ -61,6 +62,7 @@ class Capability:
     sums_rows: bool = False
     forms: tuple[str, ...] = ()
     sequence_items: Callable[[Any], torch.Tensor] | None = None
+    reads_users: bool = False
     stage: tuple[str, str] | None = None
 
     @property

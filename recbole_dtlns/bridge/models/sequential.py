@@ -35,6 +35,7 @@ def _both_forms(
     why: str = "",
     no_layers: str = "makes vectors of sequences, and none of users",
     stage: tuple[str, str] | None = None,
+    reads_users: bool = False,
 ) -> Capability:
     return Capability(
         True,
@@ -45,6 +46,7 @@ def _both_forms(
         forms=(SOFTMAX, PAIRWISE),
         sequence_items=items,
         stage=stage,
+        reads_users=reads_users,
     )
 
 
@@ -55,24 +57,33 @@ def _none_of_them(why: str) -> Capability:
 SEQUENTIAL: dict[str, Capability] = {
     "BERT4Rec": _none_of_them("learns masked places of a sequence, with a loss that it makes anew in every step"),
     "CORE": Capability(False, False, "has no form with negatives", forms=(SOFTMAX,)),
-    "Caser": _both_forms(),
-    "DIEN": Capability(True, False, _LABELS, no_layers=_NETWORK),
-    "DIN": Capability(True, False, _LABELS, no_layers=_NETWORK),
+    "Caser": _both_forms(reads_users=True),
+    "DIEN": Capability(True, False, _LABELS, no_layers=_NETWORK, reads_users=True),
+    "DIN": Capability(True, False, _LABELS, no_layers=_NETWORK, reads_users=True),
     "FDSA": _both_forms(),
     "FEARec": _both_forms(),
-    "FOSSIL": _both_forms(),
-    "FPMC": Capability(True, False, no_layers="scores by the sum of two products", bpr_term=True, forms=(PAIRWISE,)),
+    "FOSSIL": _both_forms(reads_users=True),
+    "FPMC": Capability(
+        True,
+        False,
+        no_layers="scores by the sum of two products",
+        bpr_term=True,
+        forms=(PAIRWISE,),
+        reads_users=True,
+    ),
     "GCSAN": _both_forms(),
     "GRU4Rec": _both_forms(),
     "GRU4RecCPR": _none_of_them(_OWN_SOFTMAX),
     "GRU4RecF": _both_forms(),
     "GRU4RecKG": _both_forms(why="needs vectors of entities (`ent_emb`) beside the data set"),
-    "HGN": _both_forms(_for_prediction, "scores negatives of its pairwise form by other vectors than it ranks by"),
-    "HRM": _both_forms(),
+    "HGN": _both_forms(
+        _for_prediction, "scores negatives of its pairwise form by other vectors than it ranks by", reads_users=True
+    ),
+    "HRM": _both_forms(reads_users=True),
     "KSR": _both_forms(_with_entities, why="needs vectors of entities and relations beside the data set"),
     "LightSANs": _both_forms(),
     "NARM": _both_forms(),
-    "NPE": _both_forms(_rectified),
+    "NPE": _both_forms(_rectified, reads_users=True),
     "NextItNet": _both_forms(),
     "RepeatNet": _none_of_them(_OWN_SOFTMAX),
     "S3Rec": _both_forms(
@@ -84,7 +95,7 @@ SEQUENTIAL: dict[str, Capability] = {
     "SASRec": _both_forms(),
     "SASRecCPR": _none_of_them(_OWN_SOFTMAX),
     "SASRecF": _both_forms(),
-    "SHAN": _both_forms(why="is trained by the inverse of the sequence that RecBole ranks by"),
+    "SHAN": _both_forms(why="is trained by the inverse of the sequence that RecBole ranks by", reads_users=True),
     "SINE": _both_forms(),
     "SRGNN": _both_forms(),
     "STAMP": _both_forms(),
@@ -94,5 +105,6 @@ SEQUENTIAL: dict[str, Capability] = {
         no_layers="scores by a distance, not by the product of two vectors",
         bpr_term=True,
         forms=(PAIRWISE,),
+        reads_users=True,
     ),
 }

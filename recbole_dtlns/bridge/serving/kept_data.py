@@ -158,7 +158,7 @@ class KeptData:
         for name, histories in self.observed.items():
             arrays |= {f"observed/{name}/items": histories.items, f"observed/{name}/ends": histories.ends}
         if self.sequences is not None:
-            arrays |= {f"sequences/{name}": values for name, values in vars(self.sequences).items()}
+            arrays |= {f"sequences/{name}": values for name, values in self.sequences.arrays().items()}
         for name in _EARLIER:
             pairs: TokenPairs = getattr(self.earlier, name)
             if len(pairs):

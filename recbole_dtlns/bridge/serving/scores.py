@@ -39,6 +39,10 @@ class ModelScores:
         self._ranks_all = type(model).full_sort_predict is not AbstractRecommender.full_sort_predict
         self.n_items = dataset.item_num
 
+    def about(self, sequences: Sequences) -> ModelScores:
+        """The same model, asked about other sequences."""
+        return ModelScores(self._model, self._dataset, self._pairs_at_once, sequences)
+
     @torch.no_grad()
     def block(self, users: np.ndarray, items: np.ndarray | None) -> torch.Tensor:
         """Scores [B, n] of some items (None: of all ids) for users [B]."""

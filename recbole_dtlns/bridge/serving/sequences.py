@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -19,10 +20,27 @@ class Sequences:
     Attributes:
         items: int32 [n_users, MAX_ITEM_LIST_LENGTH], zeros behind a sequence.
         lengths: int32 [n_users]; 0 for users of whom RecBole makes no row, which have one item or none.
+        owners: the model's id of every user, where they are not the model's own; 0 for users that it does not know.
     """
 
     items: np.ndarray
     lengths: np.ndarray
+    owners: np.ndarray | None = None
+
+    @classmethod
+    def given(cls, histories: Sequence[np.ndarray], owners: np.ndarray, longest: int) -> Self:
+        """Of histories that somebody has: the latest items of each.
+
+        Args:
+            histories: ids of items in their order, one array for every user; the first is of the padding's user.
+            owners: as for the class.
+            longest: length of a sequence.
+        """
+        latest = [history[-longest:] for history in histories]
+        items = np.zeros((len(latest), longest), np.int32)
+        for row, history in enumerate(latest):
+            items[row, : len(history)] = history
+        return cls(items, np.array([len(history) for history in latest], np.int32), owners)
 
     @classmethod
     def of(cls, parts: list[SequentialDataset]) -> Self:
@@ -45,6 +63,10 @@ class Sequences:
             found.items[there], found.lengths[there] = before, place + 1
         return found
 
+    def arrays(self) -> dict[str, np.ndarray]:
+        """What a run folder keeps."""
+        return {"items": self.items, "lengths": self.lengths}
+
     def rows(self, users: np.ndarray, dataset: SequentialDataset) -> Interaction:
         """What the model reads of the sequences of users [B], as RecBole's evaluation gives it.
 
@@ -52,7 +74,8 @@ class Sequences:
         """
         config: Any = dataset.config
         asked = {
-            dataset.uid_field: users,
+            dataset.iid_field: np.zeros(len(users), dtype=np.int64),  # some models look at it, and use none of it
+            dataset.uid_field: users if self.owners is None else self.owners[users],
             dataset.iid_field + config["LIST_SUFFIX"]: self.items[users].astype(np.int64),
             dataset.item_list_length_field: np.maximum(self.lengths[users], 1).astype(np.int64),
         }
