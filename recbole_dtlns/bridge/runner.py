@@ -420,7 +420,7 @@ def load_data(config: DTLNSConfig) -> tuple[Dataset, list[Dataset], Observed]:
     logger.info(config.changed())
     dataset, parts = load_splits(config)
     logger.info(dataset)
-    if config.settings.active or not config["repeatable"]:
+    if not config["repeatable"] or config.settings.active:  # else nothing is drawn
         check_users_have_negatives(parts)
     _check_topk(config, dataset.item_num)
     check_embeddings_fit(config, dataset)

@@ -10,6 +10,7 @@ import yaml
 from ordered import SEQUENCES, walks, write_walks
 
 from recbole_dtlns import run_recbole_dtlns
+from recbole_dtlns.errors import ConfigError
 from recbole_dtlns.studies.compare.compare import compare
 
 CUT = {"split": {"LS": "valid_and_test"}, "order": "TO", "mode": "full"}
@@ -41,3 +42,21 @@ def test_sequential_arms_are_compared_with_a_reference_on_the_same_targets(tmp_p
     measured = users[users["arm"] == "plain RecBole"]
     for name in ("recall@10", "ndcg@10", "mrr@10"):
         assert measured[name].mean() == pytest.approx(result["test_result"][name], abs=5.1e-5)
+
+
+def test_several_rows_of_a_user_are_refused(tmp_path: Path) -> None:
+    """Tests pair users, and metrics would be of other lists than RecBole's."""
+    cut = {"split": {"RS": [0.6, 0.2, 0.2]}, "order": "TO", "mode": "full"}
+    content = {
+        "about": "who wins?",
+        "model": "SASRec",
+        "dataset": SEQUENCES,
+        "seeds": [2020],
+        "settings": {**write_walks(str(tmp_path / "data")), "valid_metric": "NDCG@10", "eval_args": cut},
+        "arms": {"plain RecBole": {"dtlns_preset": "off"}, "guided": {}},
+    }
+    path = tmp_path / "sequences.yaml"
+    path.write_text(yaml.safe_dump(content, sort_keys=False))
+    with pytest.raises(ConfigError, match=r"measures users.*set eval_args.split to \{LS: valid_and_test\}"):
+        compare(path, output=tmp_path / "out", say=lambda _: None)
+    assert not (tmp_path / "out").exists()

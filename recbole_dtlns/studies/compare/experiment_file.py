@@ -419,6 +419,12 @@ def _check(arm: str, config: DTLNSConfig) -> None:
     check_model(config)
     check_negative_sampling(config, config.settings)
     check_valid_metric(config)
+    split = config["eval_args"]["split"]
+    if config.kind.ordered and config["benchmark_filename"] is None and "LS" not in split:
+        raise ConfigError(
+            f"arm '{arm}': a comparison measures users, and RecBole asks a sequential model for every row of a "
+            f"user: set eval_args.split to {{LS: valid_and_test}}, which leaves one, not {split}"
+        )
     if config["eval_args"]["mode"] not in ("full", {"valid": "full", "test": "full"}):
         raise ConfigError(
             f"arm '{arm}': a comparison ranks all items: set eval_args.mode to full, not {config['eval_args']['mode']}"
