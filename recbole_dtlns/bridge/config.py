@@ -24,15 +24,18 @@ from recbole_dtlns.bridge.known_keys import (
     meant,
 )
 from recbole_dtlns.bridge.models.capabilities import check_teacher, resolve_model
+from recbole_dtlns.bridge.models.capability import PAIRWISE, SOFTMAX
 from recbole_dtlns.bridge.models.council import UNTRAINED, Council
+from recbole_dtlns.bridge.models.kinds import Kind, capability, kind_of
 from recbole_dtlns.bridge.presets import preset_values
-from recbole_dtlns.bridge.recbole_values import check_recbole_values, cut_by_time
+from recbole_dtlns.bridge.recbole_values import check_recbole_values, check_sequential_values, cut_by_time
 from recbole_dtlns.components import PREFIX
-from recbole_dtlns.errors import ConfigError
+from recbole_dtlns.errors import ConfigError, UnsupportedModelError
 from recbole_dtlns.generation.language_model.prompts import LLM_PROMPTS
 from recbole_dtlns.judges.language_model.prompt import BUILTIN
 from recbole_dtlns.llm.table import ENGINES
 from recbole_dtlns.registry import nearest
+from recbole_dtlns.settings.groups import AUTO_LOSS, MODEL_LOSS
 from recbole_dtlns.settings.judge_and_engine import engine_apart
 from recbole_dtlns.settings.owners import text_keys
 from recbole_dtlns.settings.renamed import under_new_names
@@ -164,9 +167,36 @@ class DTLNSConfig(Config):
             self.external_config_dict[f"{PREFIX}preset"] = "off"
         preset = self.external_config_dict.get(f"{PREFIX}preset", "clean")
         self._overlay(properties / "dtlns.yaml")
-        self._of_preset = preset_values(preset, model_class)
+        self.by_softmax = self._choose_form(model_class)
+        self._of_preset = preset_values(preset, model_class, self.by_softmax)
         self.internal_config_dict.update(self._of_preset)
         self.internal_config_dict[f"{PREFIX}preset"] = preset
+
+    def _choose_form(self, model_class: type) -> bool:
+        """Settle which form of loss a sequential model has; whether it is a softmax over all items.
+
+        A `dtlns_loss` takes the place of a pairwise loss, so that is the form where none is given. RecBole draws no
+        negatives for a softmax, and stops unless its default for them is taken back.
+
+        Raises:
+            UnsupportedModelError: a `dtlns_loss` is given, and the form is none whose place it takes.
+        """
+        able, given, documented = capability(model_class), self.external_config_dict, self.internal_config_dict
+        if not kind_of(model_class).ordered:
+            return False
+        named = given.get(f"{PREFIX}loss", MODEL_LOSS) not in (MODEL_LOSS, AUTO_LOSS)
+        if named and PAIRWISE in able.forms and "loss_type" in documented:
+            documented["loss_type"] = PAIRWISE
+        form = given.get("loss_type", documented.get("loss_type"))
+        if named and form == SOFTMAX and SOFTMAX in able.forms:
+            raise UnsupportedModelError(
+                f"dtlns_loss: {given[f'{PREFIX}loss']} takes the place of a pairwise loss, and {model_class.__name__} "
+                "is trained by a softmax over all items: "
+                + (f"leave loss_type: {SOFTMAX} out" if PAIRWISE in able.forms else "leave dtlns_loss out")
+            )
+        if form == SOFTMAX and not hasattr(model_class, "input_type"):
+            documented["train_neg_sample_args"] = None
+        return form == SOFTMAX and SOFTMAX in able.forms
 
     def _get_final_config_dict(self) -> dict[str, Any]:
         self._defaults = copy.deepcopy(self.internal_config_dict)  # RecBole changes some of them in place
@@ -174,6 +204,8 @@ class DTLNSConfig(Config):
         documented = {key: value for key, value in self.internal_config_dict.items() if not key.startswith(PREFIX)}
         self._refuse_mistyped_keys(final[_ALLOW_UNKNOWN])
         check_recbole_values(final, documented)
+        if self.kind.ordered:
+            check_sequential_values(final, draws=hasattr(self.model_class, "input_type"))
         return final
 
     def _refuse_other_names_of_config_files(self) -> None:
@@ -261,6 +293,16 @@ class DTLNSConfig(Config):
             return "Run"
         names = {"General": "Run", "Training": "Training", "Evaluation": "Evaluation", "Dataset": "Data"}
         return next((names[group] for group, keys in self.parameters.items() if key in keys), "Model, other")
+
+    @property
+    def kind(self) -> Kind:
+        """The kind of model that is trained."""
+        return kind_of(self.model_class)
+
+    @property
+    def adds_targets(self) -> bool:
+        """Whether pseudo-positives are further targets of a user's sequences, and no rows of their own."""
+        return self.kind.ordered and (self.by_softmax or self.settings.shares_negatives)
 
     @property
     def prepares(self) -> bool:

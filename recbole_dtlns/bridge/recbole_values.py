@@ -241,6 +241,34 @@ def check_recbole_values(config: dict[str, Any], defaults: Mapping[str, Any]) ->
         raise InstallationError("log_wandb: True needs the package wandb: pip install wandb, or leave it out")
 
 
+def check_sequential_values(config: Mapping[str, Any], draws: bool) -> None:
+    """Refuse what RecBole does not take for sequential models.
+
+    Args:
+        config: all keys and values.
+        draws: whether the model's rows have negatives, whatever its `loss_type`.
+
+    Raises:
+        ConfigError: the message says what to set.
+    """
+    if config["repeatable"] is not True:
+        raise ConfigError(
+            "repeatable: False is not for sequential models, which RecBole evaluates with all items ranked, those of "
+            "the sequence among them: leave it out"
+        )
+    order = config["eval_args"].get("order", "RO")
+    if order != "TO":
+        raise ConfigError(
+            f"eval_args.order is {order}, and sequences are cut by time: set eval_args to hold order: TO beside the "
+            "split, such as {split: {LS: valid_and_test}, order: TO, mode: full}"
+        )
+    if config.get("loss_type") == "CE" and not draws and config["train_neg_sample_args"] is not None:
+        raise ConfigError(
+            "loss_type: CE is a softmax over all items, which takes no negatives: leave train_neg_sample_args out, or "
+            "set loss_type: BPR"
+        )
+
+
 def _check_metrics_together(config: Mapping[str, Any]) -> None:
     names = [config["metrics"]] if isinstance(config["metrics"], str) else config["metrics"]
     kinds = {metric_types[name.lower()] for name in names}

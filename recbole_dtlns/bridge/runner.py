@@ -18,8 +18,9 @@ from recbole.data.dataset import Dataset
 from recbole.utils import dict2str, get_local_time, init_seed
 
 from recbole_dtlns.bridge.config import DTLNSConfig
-from recbole_dtlns.bridge.data.dataset import check_data_set, hide_train_pairs, load_splits, numbering, observed_pairs
+from recbole_dtlns.bridge.data.dataset import check_data_set
 from recbole_dtlns.bridge.data.item_fields import check_item_fields, described_train
+from recbole_dtlns.bridge.data.pairs import hide_train_pairs, numbering, target_pairs
 from recbole_dtlns.bridge.data.run_data import (
     RunData,
     check_negative_sampling,
@@ -27,6 +28,8 @@ from recbole_dtlns.bridge.data.run_data import (
     dtlns_run_data,
     plain_run_data,
 )
+from recbole_dtlns.bridge.data.sequences import check_sequence_fields
+from recbole_dtlns.bridge.data.splits import load_splits
 from recbole_dtlns.bridge.models.capabilities import check_model
 from recbole_dtlns.bridge.models.council import Council
 from recbole_dtlns.bridge.models.memory import check_embeddings_fit, check_scores_fit
@@ -80,7 +83,7 @@ def run_recbole_dtlns(
     """Train a model with DTL-NS and evaluate it on test once.
 
     Args:
-        model: name of a RecBole general recommender, `package.module:Class`, or a model class.
+        model: name of one of RecBole's general or sequential recommenders, `package.module:Class`, or a model class.
         dataset: name of the data set.
         config_file_list: RecBole config files, which may hold `dtlns_*` keys.
         config_dict: values that win over the files.
@@ -289,7 +292,7 @@ def _assembled(
         refit=chosen is not None,
         learnt_more=len(earlier.learnt) > 0,
         began_with="" if start is None else start.digest,
-        valid_fingerprint=observed_pairs(splits.parts[1]).digest,
+        valid_fingerprint=target_pairs(splits.parts[1]).digest,
     )
     sampling = make_sampling(config, parts[0], data.train_loader, guidance)
     trainer = build_trainer(config, network, folder, sampling, provenance, chosen.epochs if chosen else None)
@@ -337,10 +340,11 @@ def check_settings(config: DTLNSConfig) -> None:
     settings = config.settings
     if not config["single_spec"] or (config["nproc"] or 1) > 1:
         raise ConfigError("training on several processes (nproc) is not supported: run on one device")
-    check_model(config.model_class, settings)
+    check_model(config)
     check_negative_sampling(config, settings)
     check_valid_metric(config)
     check_data_set(config)
+    check_sequence_fields(config)
     check_item_fields(config)
     check_refit(config)
     if config.settings.active or config.prepares:
@@ -416,7 +420,8 @@ def load_data(config: DTLNSConfig) -> tuple[Dataset, list[Dataset], Observed]:
     logger.info(config.changed())
     dataset, parts = load_splits(config)
     logger.info(dataset)
-    check_users_have_negatives(parts)
+    if not config["repeatable"] or config.settings.active:  # else nothing is drawn
+        check_users_have_negatives(parts)
     _check_topk(config, dataset.item_num)
     check_embeddings_fit(config, dataset)
     check_scores_fit(config, dataset)

@@ -22,7 +22,8 @@ from recbole.trainer import trainer as recbole_trainer
 from recbole.utils import get_trainer, init_seed
 
 from recbole_dtlns.bridge.config import OF_ONE_RUN, DTLNSConfig
-from recbole_dtlns.bridge.data.dataset import DTLNSDataset, numbering
+from recbole_dtlns.bridge.data.dataset import DTLNSDataset
+from recbole_dtlns.bridge.data.pairs import numbering
 from recbole_dtlns.bridge.models.memory import check_embeddings_fit
 from recbole_dtlns.bridge.repairs.reproducibility import reproducible_training
 from recbole_dtlns.bridge.training.checkpoint import Checkpoint

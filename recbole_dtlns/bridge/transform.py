@@ -13,9 +13,9 @@ from recbole.data.dataset import Dataset
 from recbole.data.interaction import Interaction
 from recbole.utils import FeatureSource, FeatureType
 
-from recbole_dtlns.bridge.data.dataset import canonical_train, with_extra_rows
 from recbole_dtlns.bridge.data.ids import to_recbole_ids
 from recbole_dtlns.bridge.data.item_fields import described_train
+from recbole_dtlns.bridge.data.pairs import canonical_train, with_extra_rows
 from recbole_dtlns.bridge.data.run_data import leave_one_item
 from recbole_dtlns.bridge.data.sampler import DTLNSSampler
 from recbole_dtlns.bridge.presets import preset_values

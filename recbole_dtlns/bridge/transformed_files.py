@@ -16,15 +16,16 @@ from recbole.data.dataset import Dataset
 from recbole.utils import init_seed
 
 from recbole_dtlns.bridge.config import DTLNSConfig
-from recbole_dtlns.bridge.data.dataset import load_splits, read_rows
+from recbole_dtlns.bridge.data.dataset import read_rows
 from recbole_dtlns.bridge.data.file_rows import DatasetOfRows
+from recbole_dtlns.bridge.data.splits import load_splits
 from recbole_dtlns.bridge.run_log import open_log
 from recbole_dtlns.bridge.runner import warn_of_keys
 from recbole_dtlns.bridge.transform import DTLNSTransform
 from recbole_dtlns.bridge.transformed_notes import readme, settings_file
 from recbole_dtlns.compat import quiet_recbole
 from recbole_dtlns.data.atomic_file import OBSERVED, ORIGIN, RELABELLED, WEIGHT, column_name
-from recbole_dtlns.errors import ArtefactError, ConfigError, DataError
+from recbole_dtlns.errors import ArtefactError, ConfigError, DataError, UnsupportedModelError
 from recbole_dtlns.settings.settings import PREFIX
 from recbole_dtlns.storage.folder import replacing_folder
 
@@ -71,10 +72,16 @@ def transform_files(
 
     Raises:
         ConfigError: wrong settings, or an output that cannot be taken.
+        UnsupportedModelError: the model is a sequential one.
         DataError: data that cannot be used, or that was transformed before.
         ArtefactError: the folder cannot be written.
     """
     config = _Config(model, dataset, config_file_list, config_dict, arguments)
+    if config.kind.ordered:
+        raise UnsupportedModelError(
+            f"what is written are pairs, and RecBole cuts them otherwise for {config['model']}, a sequential model: "
+            "name a general one, such as BPR"
+        )
     transform = DTLNSTransform.of(config.settings)
     folder, source = Path(output), Path(config["data_path"])
     _check_output(folder, source, overwrite)

@@ -16,7 +16,7 @@ from recbole.data.dataset import Dataset
 from recbole.model.abstract_recommender import AbstractRecommender
 from torch import nn
 
-from recbole_dtlns.bridge.data.dataset import observed_pairs
+from recbole_dtlns.bridge.data.pairs import observed_pairs, target_pairs
 from recbole_dtlns.bridge.models.capabilities import is_closed_form
 from recbole_dtlns.bridge.serving.earlier_pairs import EarlierPairs, TokenPairs
 from recbole_dtlns.bridge.serving.kept_data import TRAIN, VALID, KeptData
@@ -167,7 +167,7 @@ class WarmStart:
             self._places(config.model_class(config, parts[0]), parts[0])
 
     def _refuse(self, pairs: TokenPairs, part: Dataset, name: str, how: str) -> None:
-        common = pairs.where(pairs.in_part(part))
+        common = pairs.where(pairs.among(target_pairs(part), part))
         if len(common):
             raise CheckpointError(
                 f"init_from: {self.folder} {how} {len(common)} pairs that are this run's {name} pairs (user "
@@ -191,7 +191,7 @@ class WarmStart:
     def earlier(self, train: Dataset) -> EarlierPairs:
         """What a run that begins with it must remember, beside its train part."""
         learnt = self.learnt()
-        return EarlierPairs(learnt.where(~learnt.in_part(train)), self.chosen())
+        return EarlierPairs(learnt.where(~learnt.among(observed_pairs(train), train)), self.chosen())
 
     @property
     def digest(self) -> str:

@@ -105,10 +105,10 @@ def _keys_of_recbole() -> list[str]:
 
 
 def _models() -> list[str]:
-    """The general recommenders, as RecBole's files of defaults name them."""
+    """The general and sequential recommenders, as RecBole's files of defaults name them."""
     properties = _properties_of_recbole()
-    general = properties.parent / "model" / "general_recommender" if properties else Path()
-    modules = {path.stem for path in general.glob("*.py")} if properties else set()
+    folder = properties.parent / "model" if properties else Path()
+    modules = {path.stem for kind in ("general", "sequential") for path in folder.glob(f"{kind}_recommender/*.py")}
     names = [path.stem for path in sorted((properties / "model").glob("*.yaml"))] if properties else []
     return [name for name in names if name.lower() in modules]
 

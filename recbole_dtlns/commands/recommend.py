@@ -28,6 +28,12 @@ def add_run(parser: argparse.ArgumentParser) -> None:
 def _add_options(parser: argparse.ArgumentParser) -> None:
     add_run(parser)
     parser.add_argument("--k", type=int, default=20, help="items per user (default 20)")
+    parser.add_argument(
+        "--histories",
+        metavar="FILE",
+        help="for sequential models: what follows these items, a table with the columns of users and items, in order "
+        "or with that of times (.tsv, .parquet); the users are those of the table",
+    )
     parser.add_argument("--users", metavar="FILE", help="tokens, one a line (default: all users of the run)")
     parser.add_argument(
         "--exclude",
@@ -43,10 +49,13 @@ def _run(given: argparse.Namespace) -> int:
     from recbole_dtlns.bridge.serving.load_run import load_run
     from recbole_dtlns.bridge.training.checkpoint import BEST
     from recbole_dtlns.errors import DataError
+    from recbole_dtlns.serving.given_histories import read_histories
     from recbole_dtlns.serving.recommendation_file import RecommendationFile, read_tokens
 
     file = RecommendationFile(given.output)
     run = load_run(given.run, allow_leaking=given.allow_leaking, device=given.device)
+    if given.histories:
+        run = run.following(read_histories(given.histories, run.columns, str(run.config["TIME_FIELD"])))
     users, unknown = run.parted(read_tokens(given.users)) if given.users else (run.users.tolist(), "")
     if not users:
         raise DataError(f"{given.users} names no user of the run: {unknown or 'it is empty'}")
@@ -62,6 +71,7 @@ def _run(given: argparse.Namespace) -> int:
         "model": _digest(run.folder / BEST),
         "k": given.k,
         "users": _digest(given.users),
+        "histories": _digest(given.histories),
         "exclude": given.exclude,
         "excluded": _digest(given.exclude if Path(given.exclude).is_file() else None),
         "candidates": _digest(given.candidates),

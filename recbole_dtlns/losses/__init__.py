@@ -1,4 +1,4 @@
-"""What training minimises: ranking losses over negatives or whole lists, shared negatives, weights of doubtful ones."""
+"""What training minimises: ranking losses over negatives or whole lists, shared negatives, further targets, weights."""
 
 from recbole_dtlns.losses.contract import ListConfig, Listed, ListLoss, Others, RowLoss, SharedLoss
 

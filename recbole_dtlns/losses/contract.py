@@ -47,7 +47,10 @@ class RowLoss(Loss):
 
 
 class SharedLoss(Loss):
-    """A loss over negatives that all rows of a batch share."""
+    """A loss over negatives that all rows of a batch share. Subclass it and write `against` and `of`.
+
+    What a row's negatives come to is computed once, and a row may have several positives.
+    """
 
     shares_negatives = True
 
@@ -56,18 +59,40 @@ class SharedLoss(Loss):
         """How many negatives are drawn per batch."""
         raise NotImplementedError
 
-    def rows(self, positive: torch.Tensor, negatives: torch.Tensor, log_weights: torch.Tensor) -> torch.Tensor:
-        """The loss of every row.
+    def begin(self, n_items: int) -> None:
+        """Learn of how many items negatives are drawn, once before training."""
+
+    def against(
+        self, negatives: torch.Tensor, log_weights: torch.Tensor, own: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """What the negatives of every row come to.
 
         Args:
-            positive: scores [B].
             negatives: scores [B, S].
-            log_weights: of the negatives, importance correction included [B, S]; -inf leaves one out.
+            log_weights: such that the weighted sum of any function of the negatives has the sum over all items that
+                could be drawn as its expectation [B, S]; -inf leaves one out.
+            own: scores of negatives that a row does not share, each of which counts once [B, K]; None for none.
 
         Returns:
             [B].
         """
         raise NotImplementedError
+
+    def of(self, positive: torch.Tensor, against: torch.Tensor) -> torch.Tensor:
+        """The loss of positives.
+
+        Args:
+            positive: scores [n].
+            against: what `against` gave for their rows [n].
+
+        Returns:
+            [n].
+        """
+        raise NotImplementedError
+
+    def rows(self, positive: torch.Tensor, negatives: torch.Tensor, log_weights: torch.Tensor) -> torch.Tensor:
+        """The loss of every row with one positive [B]."""
+        return self.of(positive, self.against(negatives, log_weights))
 
 
 @dataclass(frozen=True, eq=False)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import torch
-from pydantic import Field
+from torch.nn import functional
 
 from recbole_dtlns.components import ComponentConfig
 from recbole_dtlns.losses.contract import SharedLoss
-from recbole_dtlns.losses.ranking import cross_entropy
 from recbole_dtlns.losses.row_losses import Temperature
+from recbole_dtlns.losses.shared_negatives import SharedDraws
 
 
 class SampledSoftmax(SharedLoss):
@@ -20,9 +20,7 @@ class SampledSoftmax(SharedLoss):
         prefix = "loss_"
 
         temperature: Temperature = 1.0
-        shared: int = Field(1024, ge=1)
-        """sampled_softmax: negatives drawn per batch, from dtlns_pool (uniform or popularity), with importance
-        correction."""
+        shared: SharedDraws = 1024
 
     config: Config
 
@@ -31,6 +29,17 @@ class SampledSoftmax(SharedLoss):
         """As `SharedLoss.draws`."""
         return self.config.shared
 
-    def rows(self, positive: torch.Tensor, negatives: torch.Tensor, log_weights: torch.Tensor) -> torch.Tensor:
-        """As `ranking.cross_entropy`."""
-        return cross_entropy(positive, negatives, log_weights, self.config.temperature)
+    def against(
+        self, negatives: torch.Tensor, log_weights: torch.Tensor, own: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """log sum weight exp(score / temperature) [B]."""
+        # -inf itself would make the gradient of a row in which all are left out NaN instead of zero.
+        least = torch.finfo(negatives.dtype).min
+        values = (negatives / self.config.temperature + log_weights).masked_fill(torch.isneginf(log_weights), least)
+        if own is not None:
+            values = torch.cat([values, own / self.config.temperature], dim=1)
+        return values.logsumexp(dim=1)
+
+    def of(self, positive: torch.Tensor, against: torch.Tensor) -> torch.Tensor:
+        """log(1 + exp(against - score / temperature)) [n]."""
+        return functional.softplus(against - positive / self.config.temperature)

@@ -3,11 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
+from pydantic import Field
 
 from recbole_dtlns.data.item_sets import PairSet
 from recbole_dtlns.numerics.groups import expanded
+
+SharedDraws = Annotated[
+    int,
+    Field(
+        ge=1,
+        description="sampled_softmax, gbce: negatives drawn per batch, from dtlns_pool (uniform or popularity), with "
+        "importance correction.",
+    ),
+]
 
 
 @dataclass(frozen=True)

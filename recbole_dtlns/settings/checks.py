@@ -217,10 +217,11 @@ def _check_pool(settings: DTLNSSettings) -> None:
 def _check_loss(settings: DTLNSSettings) -> None:
     if settings.loss_class is not None and not (settings.selects or settings.takes_lists):
         raise ConfigError(f"dtlns_loss: {settings.loss} needs a dtlns_sampler other than recbole")
-    if settings.shares_negatives and not (settings.drawn_once and settings.pool_class.shareable):
+    if settings.shares_negatives and (settings.makes_vectors or not settings.pool_class.shareable):
         raise ConfigError(
-            f"dtlns_loss: {settings.loss} takes negatives that a batch shares, so there is none to choose: set "
-            "dtlns_sampler to rns (uniform ones) or popularity, with dtlns_pool: uniform or popularity"
+            f"dtlns_loss: {settings.loss} takes negatives that a batch shares: set dtlns_sampler to rns (uniform "
+            "ones), popularity, or one that chooses an item, such as dns, for a hard one of every row beside them; "
+            "with dtlns_pool: uniform or popularity"
         )
     if settings.draws_for_lists and not settings.pool_class.shareable:
         raise ConfigError(

@@ -44,7 +44,8 @@ class RelabelKeys(RowWeights):
     relabel_exclude: bool = True
     """Never draw the pair as a negative."""
     relabel_add: bool = True
-    """Add the pair as a training row."""
+    """Add the pair as a training row; of a sequential model whose loss is over all items, or over negatives that a
+    batch shares, as a further target of the user's sequences."""
     relabel_graph: bool = False
     """Put the pair into the interactions that the model's constructor sees (graph, history, matrix)."""
 
@@ -84,9 +85,10 @@ class LossKeys(ComponentConfig):
 
     loss: str = MODEL_LOSS
     """model: the model's own. auto: bpr where the model has a BPR term (rows of many weights then cost one pass), else
-    model. In place of its BPR term: bpr, hinge, sum_exp, softmax (over a row's negatives), sampled_softmax (over
-    negatives that the batch shares), listwise (over a user's whole list, to the judge's probabilities; no sampler
-    chooses, and relabel_add and relabel_exclude have nothing to act on)."""
+    model. In place of its BPR term: bpr, hinge, sum_exp, softmax (over a row's negatives), sampled_softmax and
+    gbce (over negatives that the batch shares, and one of a row's own where the sampler chooses), listwise (over a
+    user's whole list, to the judge's probabilities; no sampler chooses, and relabel_add and relabel_exclude have
+    nothing to act on)."""
     loss_debiased: bool = False
     """Weigh each negative by 1 - the judge's probability that it is a false one; not with model, nor listwise."""
 

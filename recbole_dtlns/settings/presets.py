@@ -12,8 +12,12 @@ from recbole_dtlns.errors import UnknownNameError
 from recbole_dtlns.registry import nearest
 from recbole_dtlns.storage.yaml_file import read_yaml
 
-LISTS, ROWS = "lists", "rows"  # sections of a preset
-_OF_SECTION = {LISTS: " for models that take whole lists", ROWS: " for other models"}
+LISTS, ROWS, SOFTMAX = "lists", "rows", "softmax"  # sections of a preset
+_OF_SECTION = {
+    LISTS: " for models that take whole lists",
+    ROWS: " for other models",
+    SOFTMAX: " for sequential models with loss_type: CE",
+}
 
 
 @dataclass(frozen=True)
@@ -22,8 +26,8 @@ class Preset:
 
     Attributes:
         for_all: its values by key, `dtlns_` ones and RecBole's.
-        for_some: further ones, for models that a loss over whole lists can be given to (`lists`) and all others
-            (`rows`).
+        for_some: further ones, for models that a loss over whole lists can be given to (`lists`), for sequential ones
+            that are trained by a softmax over all items (`softmax`), and for all others (`rows`).
     """
 
     for_all: Mapping[str, Any]
@@ -33,7 +37,7 @@ class Preset:
     def read(cls, file: Traversable) -> Preset:
         """What a preset's YAML file holds."""
         values = read_yaml(file.read_text(encoding="utf-8"), file.name, "key: value", words_are_booleans=True)
-        return cls(values, {name: values.pop(name, {}) for name in (LISTS, ROWS)})
+        return cls(values, {name: values.pop(name, {}) for name in _OF_SECTION})
 
 
 def preset_names() -> list[str]:

@@ -17,7 +17,7 @@ from test_zoo import SMALL
 from tiny_runs import PLAIN, RELABEL_ALL, Run, observed, train
 
 from recbole_dtlns import load_run
-from recbole_dtlns.bridge.models.capabilities import CAPABILITIES
+from recbole_dtlns.bridge.models.general import GENERAL
 from recbole_dtlns.bridge.serving.kept_data import DATA
 from recbole_dtlns.bridge.training.checkpoint import BEST
 from recbole_dtlns.compat import quiet_recbole
@@ -26,8 +26,8 @@ from recbole_dtlns.storage.sealed_arrays import load_arrays, save_arrays
 
 K = 10
 # Random draws its scores anew, and ADMMSLIM adds noise to them whenever it is asked.
-ALIKE = [name for name in CAPABILITIES if name not in ("Random", "ADMMSLIM")]
-OF_PRODUCTS = [name for name, able in CAPABILITIES.items() if able.layers is not None]
+ALIKE = [name for name in GENERAL if name not in ("Random", "ADMMSLIM")]
+OF_PRODUCTS = [name for name, able in GENERAL.items() if able.layers is not None]
 POPULARITY = "recbole_dtlns.bridge.models.popularity:Popularity"
 
 

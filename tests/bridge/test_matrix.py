@@ -12,14 +12,12 @@ from typing import Any
 import pytest
 from tiny_runs import train
 
-from recbole_dtlns.bridge.models.capabilities import CAPABILITIES
+from recbole_dtlns.bridge.models.general import GENERAL
 from recbole_dtlns.errors import UnsupportedModelError
 from recbole_dtlns.negatives.samplers import SAMPLERS
 
 QUICK_MODELS = ("BPR", "LightGCN", "NGCF", "SGL", "GCMC", "LINE")
-SLOW_MODELS = sorted(
-    name for name, able in CAPABILITIES.items() if able.negatives and name not in (*QUICK_MODELS, "NCL")
-)
+SLOW_MODELS = sorted(name for name, able in GENERAL.items() if able.negatives and name not in (*QUICK_MODELS, "NCL"))
 VECTORS = ("mixgcf", "dens")
 SMALL = {
     "dtlns_n_candidates": 3,
@@ -61,7 +59,7 @@ def test_every_pair_trains_or_says_why_not(model: str, sampler: str, prepared: P
     settings: dict[str, Any] = {**SMALL, "dtlns_cache_dir": str(prepared), "dtlns_sampler": sampler}
     if model in SLOW_MODELS:
         settings["user_inter_num_interval"] = "[0,60]"
-    if sampler in VECTORS and CAPABILITIES[model].layers is None:
+    if sampler in VECTORS and GENERAL[model].layers is None:
         with pytest.raises(UnsupportedModelError, match=f"{model} takes no negatives that are vectors: it "):
             train(model, settings, dataset="ml-100k")
         return

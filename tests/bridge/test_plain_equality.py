@@ -22,14 +22,22 @@ sys.modules["ray"].tune = types.ModuleType("tune")
 import recbole_dtlns.compat
 recbole_dtlns.compat.apply()
 from recbole.quick_start import run_recbole
+from recbole.trainer import Trainer
+epoch, losses = Trainer._train_epoch, []
+def watched(*arguments, **named):
+    losses.append(epoch(*arguments, **named))
+    return losses[-1]
+Trainer._train_epoch = watched
 cases = json.loads(sys.argv.pop())
 results = {}
 for name, settings in cases.items():
+    losses.clear()
     result = run_recbole(config_dict=settings, saved=False)
-    results[name] = {key: result[key] for key in ("best_valid_result", "test_result")}
+    results[name] = {key: result[key] for key in ("best_valid_result", "test_result")} | {"losses": list(losses)}
 print("RESULT" + json.dumps(results))
 """
 
+SMALL_SEQUENCES = {"MAX_ITEM_LIST_LENGTH": 8, "hidden_size": 16, "n_layers": 1, "inner_size": 16}
 CASES: dict[str, dict[str, Any]] = {
     "BPR": {"model": "BPR"},
     "NeuMF": {"model": "NeuMF", "mlp_hidden_size": [16], "embedding_size": 8},
@@ -38,6 +46,9 @@ CASES: dict[str, dict[str, Any]] = {
     "EASE": {"model": "EASE"},
     "popularity": {"model": "BPR", "train_neg_sample_args": {"distribution": "popularity", "sample_num": 2}},
     "dynamic": {"model": "BPR", "train_neg_sample_args": {"dynamic": True, "candidate_num": 3}},
+    "SASRec, softmax": {"model": "SASRec", "train_neg_sample_args": None, **SMALL_SEQUENCES},
+    "SASRec, pairwise": {"model": "SASRec", "loss_type": "BPR", **SMALL_SEQUENCES},
+    "GRU4Rec": {"model": "GRU4Rec", "train_neg_sample_args": None, **SMALL_SEQUENCES},
     "sampled evaluation": {"model": "BPR", "eval_args": {"mode": {"valid": "uni20", "test": "pop20"}}},
 }
 COMMON = {**QUICK, "dataset": "ml-100k", "epochs": 2, "train_batch_size": 4096, "eval_batch_size": 400_000}
@@ -73,7 +84,9 @@ def one_thread() -> Iterator[None]:
 @pytest.mark.parametrize("case", CASES)
 def test_preset_off_is_recbole(case: str, recboles_results: dict[str, Any]) -> None:
     settings = {**COMMON, **CASES[case], **PLAIN}
-    ours = train(settings["model"], settings, dataset="ml-100k", saved=False).result
+    run = train(settings["model"], settings, dataset="ml-100k", saved=False)
+    ours = run.result
+    assert list(run.trainer.train_loss_dict.values()) == recboles_results[case]["losses"]
     for key in ("best_valid_result", "test_result"):
         assert {name: float(value) for name, value in ours[key].items()} == recboles_results[case][key]
         assert ours[key]["recall@10"] > 0

@@ -8,7 +8,7 @@ import pytest
 from tiny_runs import train
 
 from recbole_dtlns.bridge.config import DTLNSConfig
-from recbole_dtlns.bridge.models.capabilities import CAPABILITIES
+from recbole_dtlns.bridge.models.general import GENERAL
 from recbole_dtlns.bridge.presets import preset_values
 
 BEST = {"dtlns_preset": "best", "dtlns_judge_rehearsals": 1}
@@ -16,7 +16,7 @@ BEST = {"dtlns_preset": "best", "dtlns_judge_rehearsals": 1}
 
 @pytest.mark.parametrize("model", ["BPR", "LightGCN", "DGCF"])
 def test_best_teaches_whole_lists_where_a_model_takes_them(model: str, tiny: dict[str, Any]) -> None:
-    assert CAPABILITIES[model].takes_lists
+    assert GENERAL[model].takes_lists
     config = DTLNSConfig(model, "tiny", config_dict={**tiny, **BEST})
     settings = config.settings
     assert settings.takes_lists and not settings.relabel_add and not settings.selects
@@ -25,7 +25,7 @@ def test_best_teaches_whole_lists_where_a_model_takes_them(model: str, tiny: dic
 
 @pytest.mark.parametrize("model", ["NeuMF", "FISM", "SGL"])
 def test_best_gives_weighed_rows_and_hard_negatives_to_the_others(model: str, tiny: dict[str, Any]) -> None:
-    assert not CAPABILITIES[model].takes_lists
+    assert not GENERAL[model].takes_lists
     config = DTLNSConfig(model, "tiny", config_dict={**tiny, **BEST})
     settings = config.settings
     assert not settings.takes_lists and settings.relabel_add and settings.selects

@@ -17,7 +17,7 @@ from tiny_runs import PLAIN, Run, as_set, observed, relabelled, same_tensors, tr
 
 from recbole_dtlns import registry
 from recbole_dtlns.bridge.data.dataloader import CANDIDATES, CHOSEN
-from recbole_dtlns.bridge.models.capabilities import CAPABILITIES
+from recbole_dtlns.bridge.models.general import GENERAL
 from recbole_dtlns.data.item_sets import PairSet
 from recbole_dtlns.errors import ConfigError, UnsupportedModelError
 from recbole_dtlns.negatives.choosing.contract import Choice, ItemSampler
@@ -36,7 +36,7 @@ NO_RELABELLING = {"dtlns_relabel_add": False, "dtlns_relabel_exclude": False}
 @pytest.mark.parametrize("sampler", SAMPLERS.names())
 def test_every_sampler_trains_every_kind_of_model(sampler: str, model: str, tiny: dict[str, Any]) -> None:
     settings = {**tiny, **OTHER_DEFAULTS, **SAME_LAYERS, "dtlns_sampler": sampler}
-    if sampler in VECTORS and CAPABILITIES[model].layers is None:
+    if sampler in VECTORS and GENERAL[model].layers is None:
         with pytest.raises(UnsupportedModelError, match=f"{model} takes no negatives that are vectors: it .*dns"):
             train(model, settings)
         return

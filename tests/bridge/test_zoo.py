@@ -18,18 +18,19 @@ from tiny_runs import PLAIN, QUICK, same_tensors, train
 
 from recbole_dtlns.bridge.config import DTLNSConfig
 from recbole_dtlns.bridge.data.dataloader import WEIGHT
-from recbole_dtlns.bridge.data.dataset import load_splits
 from recbole_dtlns.bridge.data.run_data import plain_run_data
-from recbole_dtlns.bridge.models.capabilities import CAPABILITIES, resolve_model
+from recbole_dtlns.bridge.data.splits import load_splits
+from recbole_dtlns.bridge.models.capabilities import resolve_model
+from recbole_dtlns.bridge.models.general import GENERAL
 from recbole_dtlns.bridge.runner import run_recbole_dtlns
 from recbole_dtlns.bridge.training.training_step import TrainingStep
 from recbole_dtlns.compat import quiet_recbole
 from recbole_dtlns.errors import UnsupportedModelError
 
-WITH_NEGATIVES = sorted(name for name, able in CAPABILITIES.items() if able.negatives)
-GRAPH_ONLY = sorted(name for name, able in CAPABILITIES.items() if able.graph and not able.negatives)
-WITHOUT_NEGATIVES = sorted(name for name, able in CAPABILITIES.items() if not able.negatives)
-CLOSED_FORM = [name for name in CAPABILITIES if resolve_model(name).type == ModelType.TRADITIONAL]
+WITH_NEGATIVES = sorted(name for name, able in GENERAL.items() if able.negatives)
+GRAPH_ONLY = sorted(name for name, able in GENERAL.items() if able.graph and not able.negatives)
+WITHOUT_NEGATIVES = sorted(name for name, able in GENERAL.items() if not able.negatives)
+CLOSED_FORM = [name for name in GENERAL if resolve_model(name).type == ModelType.TRADITIONAL]
 
 # What keeps an epoch short, and what a model cannot do without.
 SMALL: dict[str, dict[str, Any]] = {
@@ -55,7 +56,7 @@ def test_the_table_names_every_model_of_the_zoo() -> None:
             own = inspect.isclass(member) and member.__module__ == f"{zoo.__name__}.{module.name}"
             if own and issubclass(member, GeneralRecommender):
                 found.add(name)
-    assert found == set(CAPABILITIES)
+    assert found == set(GENERAL)
 
 
 class Watched:
@@ -81,21 +82,21 @@ def untrained(model: str, tiny: dict[str, Any]) -> tuple[torch.nn.Module, Watche
         return config.model_class(config, dataset), dataset, data.train_loader
 
 
-@pytest.mark.parametrize("model", CAPABILITIES)
+@pytest.mark.parametrize("model", GENERAL)
 def test_the_table_is_right_about_who_reads_interactions(model: str, untrained: Any) -> None:
     """`graph` promises that `dtlns_relabel_graph` reaches the model; where it is False it could not."""
     _, dataset, _ = untrained
-    assert dataset.interactions_read == CAPABILITIES[model].graph
+    assert dataset.interactions_read == GENERAL[model].graph
 
 
-@pytest.mark.parametrize("model", [name for name in CAPABILITIES if name != "Pop"])  # Pop counts them, hence refused
+@pytest.mark.parametrize("model", [name for name in GENERAL if name != "Pop"])  # Pop counts them, hence refused
 def test_the_table_is_right_about_who_reads_negatives(model: str, untrained: Any) -> None:
     """Another negative gives another loss where `negatives` is True, and the same one where it is False."""
     network, _, loader = untrained
     batch = next(iter(loader))
     column = "neg_item_id" if "neg_item_id" in batch else "item_id"
     if column not in batch:
-        assert not CAPABILITIES[model].negatives, "the loader gives users only"
+        assert not GENERAL[model].negatives, "the loader gives users only"
         return
 
     def loss_with(negative: int) -> list[float]:
@@ -109,7 +110,7 @@ def test_the_table_is_right_about_who_reads_negatives(model: str, untrained: Any
     with quiet_recbole():
         network.train()  # SGL draws its graphs here
         getattr(network, "e_step", lambda: None)()  # NCL: its trainer clusters before an epoch
-        assert (loss_with(1) != loss_with(2)) == CAPABILITIES[model].negatives
+        assert (loss_with(1) != loss_with(2)) == GENERAL[model].negatives
 
 
 @pytest.mark.parametrize("model", WITH_NEGATIVES)
@@ -118,7 +119,7 @@ def test_an_epoch_with_chosen_negatives(model: str, tiny: dict[str, Any]) -> Non
     if model == "NCL":
         pytest.importorskip("faiss")
     settings = {**tiny, **SMALL.get(model, {})}
-    graph = CAPABILITIES[model].graph
+    graph = GENERAL[model].graph
     run = train(model, settings, dtlns_relabel_graph=graph)
     assert all(0 <= value <= 1 for value in run.result["test_result"].values())
     uniform = train(model, settings, dtlns_relabel_graph=graph, dtlns_sampler="recbole")
@@ -181,13 +182,13 @@ def test_the_table_says_whose_loss_is_a_sum_over_rows(model: str, tiny: dict[str
             found = network.calculate_loss(Interaction(repeated))
         return float(sum(found) if isinstance(found, tuple) else found)
 
-    assert loss(2) / loss(1) == pytest.approx(2.0 if CAPABILITIES[model].sums_rows else 1.0, rel=0.02)
+    assert loss(2) / loss(1) == pytest.approx(2.0 if GENERAL[model].sums_rows else 1.0, rel=0.02)
 
 
-@pytest.mark.parametrize("model", [name for name in CAPABILITIES if name not in ("Pop", "Random")])
+@pytest.mark.parametrize("model", [name for name in GENERAL if name not in ("Pop", "Random")])
 def test_two_and_two_epochs_equal_four(model: str, tiny: dict[str, Any]) -> None:
     """Annealing steps, second optimizers, shuffled lists: what RecBole's own checkpoints forget."""
-    preset = {} if CAPABILITIES[model].negatives else PLAIN
+    preset = {} if GENERAL[model].negatives else PLAIN
     settings = {**tiny, **SMALL.get(model, {}), **preset}
     epochs = "pretrain_epochs" if model == "RaCT" else "epochs"
     first = train(model, {**settings, epochs: 2})

@@ -12,7 +12,7 @@ import yaml
 from recbole.model.general_recommender import BPR
 
 from recbole_dtlns.bridge.config import DTLNSConfig
-from recbole_dtlns.bridge.models.capabilities import CAPABILITIES
+from recbole_dtlns.bridge.models.general import GENERAL
 from recbole_dtlns.bridge.runner import run_recbole_dtlns
 from recbole_dtlns.errors import ConfigError, DTLNSError, InstallationError, UnknownNameError, UnsupportedModelError
 from recbole_dtlns.numerics.schedule import Schedule
@@ -64,7 +64,12 @@ WRONG = [
     ({"dtlns_pool": "file"}, "dtlns_pool: file and dtlns_pool_file, a table of user_id and item_id, go together"),
     ({"dtlns_pool_file": "pool.tsv"}, "dtlns_pool: file and dtlns_pool_file"),
     ({"dtlns_pool_depths": []}, "dtlns_pool_depths: .*at least 1 item"),
-    ({"dtlns_loss": "sampled_softmax"}, "takes negatives that a batch shares.*set dtlns_sampler to rns"),
+    (
+        {"dtlns_loss": "sampled_softmax", "dtlns_pool": "tree"},
+        "takes negatives that a batch shares.*dtlns_pool: uniform",
+    ),
+    ({"dtlns_loss": "gbce", "dtlns_mixing": True}, "takes negatives that a batch shares.*set dtlns_sampler to rns"),
+    ({"dtlns_loss": "gbce", "dtlns_loss_calibration": 1.5}, "dtlns_loss_calibration"),
     ({"dtlns_loss": "bprr"}, "unknown loss 'bprr'. Choices: model, auto, bpr, .*Did you mean 'bpr'"),
     ({"dtlns_loss_debiased": True}, "dtlns_loss_debiased weighs negatives one by one: set dtlns_loss to bpr"),
 ]
@@ -143,7 +148,7 @@ def test_what_recbole_takes_is_taken(settings: dict[str, Any]) -> None:
     DTLNSConfig("LightGCN", "ml-100k", config_dict=settings)
 
 
-@pytest.mark.parametrize("model", CAPABILITIES)
+@pytest.mark.parametrize("model", GENERAL)
 def test_the_written_configuration_of_every_model_is_read_again(model: str) -> None:
     """With RecBole's own defaults, and with what RecBole has made of them."""
     written = DTLNSConfig(model, "ml-100k").plain()
@@ -320,8 +325,8 @@ def test_an_own_model_gets_the_defaults_of_the_one_it_extends(model: Any) -> Non
         ("LihgtGCN", UnknownNameError, "unknown model 'LihgtGCN'. Did you mean 'LightGCN'"),
         ("lightgcn", UnknownNameError, "Did you mean 'LightGCN'"),
         ("no.such.module:Model", UnknownNameError, "cannot import the model"),
-        ("SASRec", UnsupportedModelError, "not a general recommender"),
-        ("FM", UnsupportedModelError, "not a general recommender"),
+        ("SASrec", UnknownNameError, "Did you mean 'SASRec'"),
+        ("FM", UnsupportedModelError, "no general or sequential recommender"),
         (None, ConfigError, "no model given"),
     ],
 )

@@ -9,7 +9,7 @@ import pytest
 import yaml
 from recbole.model.general_recommender import BPR, NeuMF
 
-from recbole_dtlns.bridge.models.capabilities import capability_table
+from recbole_dtlns.bridge.models.kinds import KINDS, capability_table
 from recbole_dtlns.bridge.presets import preset_values
 from recbole_dtlns.components import PREFIX
 from recbole_dtlns.settings.reference import yaml_reference
@@ -51,8 +51,10 @@ def test_presets_are_valid_and_documented(preset: str) -> None:
         assert settings.active == (preset != "off")
 
 
-def test_the_guide_holds_the_table_of_models() -> None:
-    assert capability_table() in (ROOT / "docs" / "reference" / "models.md").read_text()
+def test_the_guide_holds_the_tables_of_models() -> None:
+    page = (ROOT / "docs" / "reference" / "models.md").read_text()
+    for kind in KINDS.values():
+        assert capability_table(kind) in page, kind.name
 
 
 def test_the_config_file_of_the_guide_states_the_defaults() -> None:

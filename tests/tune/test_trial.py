@@ -15,7 +15,7 @@ import pytest
 from block_data import block_pairs, split_pairs, write_splits
 
 from recbole_dtlns.bridge.config import DTLNSConfig
-from recbole_dtlns.bridge.data.dataset import canonical_train
+from recbole_dtlns.bridge.data.pairs import canonical_train
 from recbole_dtlns.bridge.runner import load_data
 from recbole_dtlns.bridge.teacher import make_teacher
 from recbole_dtlns.bridge.training.checkpoint import Checkpoint as SavedRun

@@ -12,7 +12,7 @@ from recbole.data.dataset import Dataset
 from recbole.data.interaction import Interaction
 from recbole.utils import InputType
 
-from recbole_dtlns.bridge.data.dataset import with_extra_rows
+from recbole_dtlns.bridge.data.pairs import with_extra_rows
 from recbole_dtlns.bridge.data.sampler import DTLNSSampler
 from recbole_dtlns.data.atomic_file import WEIGHT
 from recbole_dtlns.data.item_sets import PseudoPositives

@@ -10,7 +10,7 @@ from typing import Any
 
 from recbole.data.dataset import Dataset
 
-from recbole_dtlns.bridge.data.dataset import canonical_train
+from recbole_dtlns.bridge.data.pairs import canonical_train
 from recbole_dtlns.data.atomic_file import read_columns, read_header
 from recbole_dtlns.data.interactions import TrainInteractions
 from recbole_dtlns.data.item_content import ItemFields

@@ -14,9 +14,9 @@ from recbole.data.dataset import Dataset
 from recbole.data.utils import create_samplers, get_dataloader
 from recbole.model.abstract_recommender import AbstractRecommender
 
-from recbole_dtlns.bridge.data.dataloader import DTLNSTrainDataLoader
-from recbole_dtlns.bridge.data.dataset import observed_pairs, with_extra_rows
+from recbole_dtlns.bridge.data.dataloader import DTLNSTrainDataLoader, EpochDataLoader
 from recbole_dtlns.bridge.data.ids import to_recbole_ids
+from recbole_dtlns.bridge.data.pairs import observed_pairs, target_pairs, with_extra_rows
 from recbole_dtlns.bridge.data.sampler import DTLNSSampler
 from recbole_dtlns.bridge.data.user_loader import UserDataLoader
 from recbole_dtlns.bridge.training.sampling import pool_maker
@@ -87,6 +87,10 @@ def dtlns_run_data(
     samplers = create_samplers(config, dataset, _mask_as_authors(parts, forbidden) if settings.leaking else parts)
     if (list_loss := settings.list_loss) is not None:
         train_loader = _user_loader(config, train, canonical, guidance, list_loss)
+    elif config.by_softmax:
+        nothing_forbidden = Forbidden.of(nothing, nothing)
+        sampler = DTLNSSampler(train, nothing_forbidden, config["seed"])
+        train_loader = EpochDataLoader(config, train, sampler, shuffle=config["shuffle"])
     elif settings.relabel_add or settings.relabel_exclude or settings.selects:
         blocked = forbidden if settings.relabel_exclude else Forbidden.of(nothing, nothing)
         make_pool = pool_maker(settings, train, canonical, guidance)
@@ -94,7 +98,7 @@ def dtlns_run_data(
             config,
             train,
             DTLNSSampler(train, leave_one_item(blocked, train), config["seed"], make_pool),
-            positives if settings.relabel_add else PseudoPositives.of(nothing, nothing),
+            positives if settings.relabel_add and not config.adds_targets else PseudoPositives.of(nothing, nothing),
             settings.drawn(canonical.n_items),
             settings.warmup_epochs,
             shuffle=config["shuffle"],
@@ -142,11 +146,13 @@ def check_negative_sampling(config: Any, settings: DTLNSSettings) -> None:
     if not settings.active:
         return
     sampling = config["train_neg_sample_args"]
-    if config["repeatable"]:
+    if config["repeatable"] and not config.kind.ordered:
         raise ConfigError(
             "repeatable: True lets users repeat items, so nothing is a false negative: use dtlns_preset: off"
         )
     if not (settings.selects or settings.relabel_add or settings.relabel_exclude):
+        return
+    if config.by_softmax:
         return
     if sampling["distribution"] != "uniform":
         raise ConfigError(
@@ -217,7 +223,7 @@ def _ranking_many_users(config: Any) -> Iterator[None]:
     """
     given = config["eval_batch_size"]
     at_once = config.model_class.full_sort_predict is not AbstractRecommender.full_sort_predict
-    if config.settings.fast and at_once:
+    if config.settings.fast and at_once and not config.kind.ordered:  # there it is a number of rows
         config["eval_batch_size"] = max(given, _SCORES_AT_ONCE)
     try:
         yield
@@ -228,7 +234,7 @@ def _ranking_many_users(config: Any) -> Iterator[None]:
 def purged_of_evaluation(pairs: Any, parts: list[Dataset]) -> Any:
     """Protocol `authors`: drop the pairs that validation or test hold, as the published files have it. This leaks."""
     width = parts[0].item_num
-    known = np.concatenate([observed.users * width + observed.items for observed in map(observed_pairs, parts)])
+    known = np.concatenate([observed.users * width + observed.items for observed in map(target_pairs, parts)])
     kept = ~np.isin(pairs.users * width + pairs.items, known)
     return pairs.where(kept)
 

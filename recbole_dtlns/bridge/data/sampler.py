@@ -10,7 +10,7 @@ import torch
 from recbole.data.dataset import Dataset
 from recbole.sampler import Sampler
 
-from recbole_dtlns.bridge.data.dataset import observed_pairs
+from recbole_dtlns.bridge.data.pairs import observed_pairs
 from recbole_dtlns.data.item_sets import Forbidden, PairSet
 from recbole_dtlns.negatives.pools.contract import CandidatePool, PoolContext
 from recbole_dtlns.negatives.pools.uniform import UniformPool

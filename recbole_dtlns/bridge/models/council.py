@@ -10,8 +10,8 @@ from recbole.data.dataset import Dataset
 from recbole.model.abstract_recommender import GeneralRecommender
 from recbole.utils import InputType, ModelType
 
-from recbole_dtlns.bridge.data.dataset import observed_pairs
 from recbole_dtlns.bridge.data.ids import to_recbole_ids
+from recbole_dtlns.bridge.data.pairs import observed_pairs
 from recbole_dtlns.guidance.contract import Guidance
 
 # What the settings say of training has no part in it.

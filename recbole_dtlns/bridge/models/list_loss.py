@@ -12,7 +12,7 @@ from recbole.data.interaction import Interaction
 from recbole.model.abstract_recommender import AbstractRecommender
 
 from recbole_dtlns.bridge.data.user_loader import UserDataLoader
-from recbole_dtlns.bridge.models.capabilities import Layers
+from recbole_dtlns.bridge.models.capability import Layers
 from recbole_dtlns.bridge.models.propagation import propagation_shared, vectors
 from recbole_dtlns.bridge.models.ranking_loss import bpr_term, term_replaced
 from recbole_dtlns.bridge.models.scoring import Scorer

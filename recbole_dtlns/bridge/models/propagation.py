@@ -13,7 +13,7 @@ from torch import nn
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
-from recbole_dtlns.bridge.models.capabilities import Layers
+from recbole_dtlns.bridge.models.capability import Layers
 from recbole_dtlns.errors import UnsupportedModelError
 from recbole_dtlns.negatives.vectors.contract import joined_layers
 
@@ -34,14 +34,14 @@ def propagation_shared(model: nn.Module, with_gradient: bool = True) -> Iterator
         key = tuple(id(argument) for argument in arguments)
         if key not in results:
             if with_gradient:
-                with torch.enable_grad(), _training_layers(model):
+                with torch.enable_grad(), training_layers(model):
                     results[key] = arguments, original(*arguments)
             else:
                 with torch.no_grad():
                     results[key] = arguments, original(*arguments)
         return results[key][1]
 
-    with _forward_replaced(model, shared):
+    with forward_replaced(model, shared):
         yield
 
 
@@ -156,14 +156,14 @@ def virtual_items(
 
     table = torch.cat([model.item_embedding.weight, embedded])
     with (
-        _forward_replaced(model, with_new_items),
-        _forward_replaced(model.item_embedding, lambda original, ids: functional.embedding(ids, table)),
+        forward_replaced(model, with_new_items),
+        forward_replaced(model.item_embedding, lambda original, ids: functional.embedding(ids, table)),
     ):
         yield
 
 
 @contextmanager
-def _forward_replaced(module: nn.Module, replacement: Callable[..., Any]) -> Iterator[None]:
+def forward_replaced(module: nn.Module, replacement: Callable[..., Any]) -> Iterator[None]:
     """`module.forward` calls `replacement(forward, ...)` within the context; contexts may be nested."""
     outer = vars(module).get("forward")
     original = module.forward
@@ -192,7 +192,8 @@ def deterministic_layers(model: nn.Module) -> Iterator[None]:
 
 
 @contextmanager
-def _training_layers(model: nn.Module) -> Iterator[None]:
+def training_layers(model: nn.Module) -> Iterator[None]:
+    """Switch dropout and batch norm to training, as a loss has them."""
     with _layers_in_mode(model, training=True):
         yield
 

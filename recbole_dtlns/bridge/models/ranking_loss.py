@@ -16,11 +16,12 @@ from torch import nn
 from recbole_dtlns.bridge.data.dataloader import CHOSEN, WEIGHT, DTLNSTrainDataLoader
 from recbole_dtlns.errors import ContractError, UnsupportedModelError
 from recbole_dtlns.losses.contract import RowLoss, SharedLoss
+from recbole_dtlns.losses.further_targets import ItemsOfUsers
 from recbole_dtlns.losses.negative_weights import NegativeWeights
 from recbole_dtlns.losses.shared_negatives import SharedNegatives
-from recbole_dtlns.negatives.vectors.contract import LayerJoin, joined_layers
 
 Tables = tuple[Sequence[torch.Tensor], Sequence[torch.Tensor]]
+Vectors = Callable[[], tuple[torch.Tensor, torch.Tensor]]
 
 
 @dataclass(frozen=True)
@@ -31,11 +32,13 @@ class Objective:
         loss: over a row's own negatives, or over such as a batch shares.
         shared: the negatives that a batch shares; None where each row has its own.
         negative_weights: of negatives that may be false ones; None for ones.
+        further: targets of a user's sequences beside those of the rows; None for none.
     """
 
     loss: RowLoss | SharedLoss
     shared: SharedNegatives | None = None
     negative_weights: NegativeWeights | None = None
+    further: ItemsOfUsers | None = None
 
 
 class RankingLoss:
@@ -45,14 +48,18 @@ class RankingLoss:
         model: the model; it holds one `BPRLoss`.
         loader: of its batches.
         objective: what is computed instead.
-        join: how the model joins its layers; only losses over shared negatives read them.
+        own_negatives: whether a row's negative was chosen for it, so that it stands beside those that are shared.
 
     Raises:
         UnsupportedModelError: the model has no `BPRLoss`, or several.
     """
 
     def __init__(
-        self, model: AbstractRecommender, loader: DTLNSTrainDataLoader, objective: Objective, join: LayerJoin = "mean"
+        self,
+        model: AbstractRecommender,
+        loader: DTLNSTrainDataLoader,
+        objective: Objective,
+        own_negatives: bool = False,
     ) -> None:
         term = bpr_term(model)
         if term is None:
@@ -60,19 +67,20 @@ class RankingLoss:
                 f"{type(model).__name__} holds no BPRLoss, or several, so dtlns_loss cannot take its place: set "
                 "dtlns_loss to model"
             )
-        self._term = term
+        self._term, self._name = term, type(model).__name__
         self._loader = loader
         self._objective = objective
-        self._join = join
+        self._own_negatives = own_negatives
         self._batches = 0
 
-    def __call__(self, interaction: Interaction, loss_function: Callable[[Interaction], Any], tables: Tables) -> Any:
+    def __call__(self, interaction: Interaction, loss_function: Callable[[Interaction], Any], vectors: Vectors) -> Any:
         """The loss of one batch.
 
         Args:
             interaction: K blocks of B rows, negatives chosen.
             loss_function: the model's own.
-            tables: embeddings of all users and items by layer; only losses over shared negatives read them.
+            vectors: gives those of the rows' users, or sequences [B, D], and of all items [n_items, D]; only losses
+                over shared negatives ask, when the model has scored its rows.
         """
         self._batches += 1
         n_rows = len(interaction) // self._loader.neg_sample_num
@@ -81,7 +89,7 @@ class RankingLoss:
         def mean_loss(positive: torch.Tensor, negative: torch.Tensor) -> torch.Tensor:
             loss = self._objective.loss
             if isinstance(loss, SharedLoss):
-                losses = self._over_shared(loss, interaction, positive, tables)
+                losses = self._over_shared(loss, interaction, positive, negative, *vectors())
             else:
                 columns = negative.view(-1, n_rows).T
                 losses = loss.rows(positive[:n_rows], columns, self._weights(interaction, n_rows))
@@ -103,13 +111,26 @@ class RankingLoss:
         return found.view(-1, n_rows).T
 
     def _over_shared(
-        self, loss: SharedLoss, interaction: Interaction, positive: torch.Tensor, tables: Tables
+        self,
+        loss: SharedLoss,
+        interaction: Interaction,
+        positive: torch.Tensor,
+        negative: torch.Tensor,
+        row_vectors: torch.Tensor,
+        item_vectors: torch.Tensor,
     ) -> torch.Tensor:
-        """The cross-entropy of each positive among negatives that the batch shares, corrected for their draw [B]."""
+        """The loss of each row's targets against negatives that the batch shares, corrected for their draw [B]."""
         objective, loader = self._objective, self._loader
         if objective.shared is None:
             raise ContractError(f"{type(loss).__name__} is a loss over shared negatives, and there are none to share")
         users, items = interaction[loader.uid_field], interaction[loader.iid_field]
+        if self._batches == 1:
+            products = (row_vectors * item_vectors[items]).sum(dim=1)
+            if not torch.allclose(products, positive.reshape(-1), rtol=1e-3, atol=1e-5):
+                raise UnsupportedModelError(
+                    f"{self._name} gives other scores than the product of two vectors, which a loss over shared "
+                    "negatives multiplies: set dtlns_loss to bpr"
+                )
         uniform = loader.negatives.batch_uniform(self._batches, loss.draws)
         shared = objective.shared.draw(users.cpu().numpy(), items.cpu().numpy(), uniform)
         drawn, rows, columns, log_weight = (
@@ -120,9 +141,14 @@ class RankingLoss:
         log_weights[rows, columns] = -torch.inf
         if objective.negative_weights is not None:
             log_weights = log_weights + objective.negative_weights.of(users[:, None], drawn).log()
-        user_vectors, item_vectors = (joined_layers(layers, self._join) for layers in tables)
-        scores = user_vectors[users] @ item_vectors[drawn].T
-        return loss.rows(positive, scores, log_weights)
+        own = negative.view(-1, 1) if self._own_negatives else None
+        against = loss.against(row_vectors @ item_vectors[drawn].T, log_weights, own)
+        losses = loss.of(positive.reshape(-1), against)
+        if objective.further is None:
+            return losses
+        further = objective.further.of(users)
+        scores = (row_vectors[further.rows] * item_vectors[further.items]).sum(dim=1)
+        return losses.index_add(0, further.rows, further.weight * loss.of(scores, against[further.rows]))
 
 
 def bpr_term(model: nn.Module) -> BPRLoss | None:
@@ -154,8 +180,9 @@ def rows_weighed(term: BPRLoss, weights: torch.Tensor) -> Iterator[None]:
 
 
 @contextmanager
-def term_replaced(term: BPRLoss, loss: Callable[[torch.Tensor, torch.Tensor], torch.Tensor]) -> Iterator[None]:
-    """Within the context, a model's BPR term is this function of the scores of positives and negatives."""
+def term_replaced(term: nn.Module, loss: Callable[[torch.Tensor, torch.Tensor], torch.Tensor]) -> Iterator[None]:
+    """Within the context, a term of a model's loss is this function: of the scores of positives and negatives (BPR), or
+    of all scores and the targets (cross-entropy)."""
     term.forward = loss
     try:
         yield

@@ -13,7 +13,9 @@ from recbole.data.interaction import Interaction
 from recbole.model.abstract_recommender import AbstractRecommender
 
 from recbole_dtlns.bridge.data.dataloader import DTLNSTrainDataLoader, EpochDataLoader
-from recbole_dtlns.bridge.models.capabilities import Layers, capability
+from recbole_dtlns.bridge.models.capability import Layers
+from recbole_dtlns.bridge.models.encoded_sequences import EncodedSequences
+from recbole_dtlns.bridge.models.kinds import capability, kind_of
 from recbole_dtlns.bridge.models.propagation import deterministic_layers, propagation_shared, vectors
 from recbole_dtlns.bridge.run_log import warn_once
 from recbole_dtlns.negatives.products import candidate_scores
@@ -29,17 +31,26 @@ class Scorer:
     Args:
         model: the RecBole model.
         loader: knows the fields of users and items, and the items' features.
+        sequences: encodes those of a sequential model for the step; None where no loss follows, and for others.
     """
 
-    def __init__(self, model: AbstractRecommender, loader: EpochDataLoader) -> None:
+    def __init__(
+        self, model: AbstractRecommender, loader: EpochDataLoader, sequences: EncodedSequences | None = None
+    ) -> None:
         self.model = model
         self._loader = loader
+        self._sequences = sequences
+        self._ordered = kind_of(type(model)).ordered
         self._layers = capability(type(model)).layers
         self._checked = False
 
     @torch.no_grad()
-    def scores(self, users: torch.Tensor, items: torch.Tensor) -> torch.Tensor:
-        """The model's scores of items [B, n] for users [B], without dropout beyond the shared propagation."""
+    def scores(self, rows: Interaction, items: torch.Tensor) -> torch.Tensor:
+        """The model's scores of items [B, n] for the users, or sequences, of rows, without dropout beyond the shared
+        propagation."""
+        if self._ordered:
+            return self._of_sequences(rows, items)
+        users = rows[self._loader.uid_field]
         if self._layers is None:
             return self._predicted(users, items)
         if not self._checked:
@@ -75,6 +86,22 @@ class Scorer:
         with deterministic_layers(self.model):
             scores = self.model.predict(batch)
         return scores.reshape(-1, n).detach()
+
+    def _of_sequences(self, rows: Interaction, items: torch.Tensor) -> torch.Tensor:
+        """By `predict`, an item of every row at a time: the sequences are the same tensors, and encoded once."""
+        with ExitStack() as once:
+            sequences = self._sequences
+            if sequences is None:
+                sequences = EncodedSequences(self.model, with_gradient=False)
+                once.enter_context(sequences.of_a_batch())
+            once.enter_context(sequences.scoring())
+            once.enter_context(deterministic_layers(self.model))
+            columns = []
+            for column in items.unbind(dim=1):
+                asked = Interaction(dict(rows.interaction))
+                asked.update(self.item_features(column))
+                columns.append(self.model.predict(asked).reshape(-1))
+        return torch.stack(columns, dim=1).detach()
 
     def item_features(self, items: torch.Tensor) -> Interaction:
         """The item column, and the item's features where the data set loads some."""
@@ -122,11 +149,11 @@ class PastModels:
         if len(self._kept) > self._epochs:
             self._kept.popleft()[1].close()
 
-    def scores(self, users: torch.Tensor, items: torch.Tensor) -> torch.Tensor:
-        """Scores [epochs kept, B, n] of items [B, n] for users [B], the oldest epoch first."""
+    def scores(self, rows: Interaction, items: torch.Tensor) -> torch.Tensor:
+        """Scores [epochs kept, B, n] of items [B, n] for the users, or sequences, of rows, the oldest epoch first."""
         if not self._kept:
             return torch.zeros(0, *items.shape, device=items.device)
-        return torch.stack([scorer.scores(users, items) for scorer, _ in self._kept])
+        return torch.stack([scorer.scores(rows, items) for scorer, _ in self._kept])
 
     def state(self) -> list[dict[str, Any]]:
         """The weights of each kept epoch, for checkpoints."""

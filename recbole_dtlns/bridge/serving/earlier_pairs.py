@@ -8,7 +8,7 @@ from typing import Self
 import numpy as np
 from recbole.data.dataset import Dataset
 
-from recbole_dtlns.bridge.data.dataset import observed_pairs
+from recbole_dtlns.data.item_sets import PairSet
 
 
 @dataclass(frozen=True)
@@ -33,13 +33,12 @@ class TokenPairs:
     def _listed(self) -> list[tuple[str, str]]:
         return list(zip(self.users.tolist(), self.items.tolist(), strict=True))
 
-    def in_part(self, part: Dataset) -> np.ndarray:
-        """Which of them a part of a data set holds, bool [n]."""
+    def among(self, there: PairSet, part: Dataset) -> np.ndarray:
+        """Which of them are among pairs in the ids of a part of a data set, bool [n]."""
         users, items = (
             np.array([part.field2token_id[name].get(token, -1) for token in tokens.tolist()], dtype=np.int64)
             for name, tokens in ((part.uid_field, self.users), (part.iid_field, self.items))
         )
-        there = observed_pairs(part)
         known = np.isin(users * part.item_num + items, there.users * part.item_num + there.items)
         return known & (users >= 0) & (items >= 0)
 

@@ -216,6 +216,9 @@ class Explainer:
         pairs = kept.observed[TRAIN].pairs()
         if run.refit:
             pairs = pairs.union(kept.observed[VALID].pairs())
+        if kept.sequences is not None:  # no table of rows is kept, nor any times
+            ids = zip(run.columns, (pairs.users, pairs.items), strict=True)
+            return self._described(TrainInteractions.from_tokens(*(kept.tokens[name][places] for name, places in ids)))
         table = {name: values.numpy() for name, values in kept.tables["inter"].items()}
         users, items = (table[column] for column in run.columns)
         width = len(kept.tokens[run.columns[1]])
@@ -225,7 +228,11 @@ class Explainer:
         of_users, of_items = (
             kept.tokens[field][ids[observed]] for field, ids in zip(run.columns, (users, items), strict=True)
         )
-        train = TrainInteractions.from_tokens(of_users, of_items, times)
+        return self._described(TrainInteractions.from_tokens(of_users, of_items, times))
+
+    def _described(self, train: TrainInteractions) -> TrainInteractions:
+        """With what the items say, where the settings read it."""
+        run = self.run
         if train.fingerprint != run.train_fingerprint:
             raise DataError("the folder does not hold the pairs that the model was trained on")
         fields = ItemFields.from_flat(self._settings.flat)

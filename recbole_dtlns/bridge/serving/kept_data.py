@@ -9,12 +9,14 @@ from typing import Any, Self
 
 import numpy as np
 import torch
-from recbole.data.dataset import Dataset
+from recbole.data.dataset import Dataset, SequentialDataset
 from recbole.data.interaction import Interaction
 from recbole.utils import FeatureSource, FeatureType
 
-from recbole_dtlns.bridge.data.dataset import DTLNSDataset, numbering, observed_pairs
+from recbole_dtlns.bridge.data.dataset import DTLNSDataset
+from recbole_dtlns.bridge.data.pairs import numbering, observed_pairs, target_pairs
 from recbole_dtlns.bridge.serving.earlier_pairs import EarlierPairs, TokenPairs
+from recbole_dtlns.bridge.serving.sequences import Sequences
 from recbole_dtlns.data.item_sets import PairSet
 from recbole_dtlns.errors import ArtefactError, CheckpointError
 from recbole_dtlns.serving.histories import Histories
@@ -72,6 +74,7 @@ class KeptData:
         observed: the items of every user in each part of the data set: `train`, `hidden` (train pairs that
             `dtlns_hide_train` kept from the run), `valid` and `test`.
         earlier: what the models knew that this one began with.
+        sequences: the latest of every user, for a sequential model; None for others.
     """
 
     model: str
@@ -82,6 +85,7 @@ class KeptData:
     tables: dict[str, dict[str, torch.Tensor]]
     observed: dict[str, Histories]
     earlier: EarlierPairs
+    sequences: Sequences | None = None
 
     @classmethod
     def of(
@@ -119,10 +123,17 @@ class KeptData:
             for field in fields
             if field.name in model_dataset.field2id_token
         }
-        pairs = dict(zip((TRAIN, VALID, TEST), map(observed_pairs, parts), strict=True)) | {HIDDEN: hidden}
+        pairs = {TRAIN: observed_pairs(parts[0]), HIDDEN: hidden}
+        pairs |= {name: target_pairs(part) for name, part in zip((VALID, TEST), parts[1:], strict=True)}
+        sequences = None
+        if isinstance(model_dataset, SequentialDataset):  # whose constructor reads no row's sequence: they are large
+            lists = [column for column in tables["inter"] if column.endswith(model_dataset.config["LIST_SUFFIX"])]
+            tables["inter"] = {name: values for name, values in tables["inter"].items() if name not in lists}
+            sequences = Sequences.of(parts)
         n_users = model_dataset.user_num
         observed = {name: Histories.of(found, n_users) for name, found in pairs.items()}
-        return cls(model, model_dataset.dataset_name, numbering(parts[0]), fields, tokens, tables, observed, earlier)
+        facts = (model, model_dataset.dataset_name, numbering(parts[0]))
+        return cls(*facts, fields, tokens, tables, observed, earlier, sequences)
 
     def pairs(self, part: str) -> TokenPairs:
         """Those of one part of the data set, by token."""
@@ -146,6 +157,8 @@ class KeptData:
             arrays |= {f"{name}/{column}": _narrow(values.numpy()) for column, values in table.items()}
         for name, histories in self.observed.items():
             arrays |= {f"observed/{name}/items": histories.items, f"observed/{name}/ends": histories.ends}
+        if self.sequences is not None:
+            arrays |= {f"sequences/{name}": values for name, values in self.sequences.arrays().items()}
         for name in _EARLIER:
             pairs: TokenPairs = getattr(self.earlier, name)
             if len(pairs):
@@ -189,9 +202,13 @@ class KeptData:
             tables = {name: _columns(arrays, f"{name}/") for name in known.tables}
             observed = {name: _histories(arrays, name) for name in (TRAIN, HIDDEN, VALID, TEST)}
             earlier = EarlierPairs(*(_earlier(arrays, f"earlier/{name}") for name in _EARLIER))
+            sequences = None
+            if "sequences/items" in arrays:
+                sequences = Sequences(arrays["sequences/items"], arrays["sequences/lengths"])
         except ArtefactError as error:
             raise CheckpointError(f"{error}: take the run folder from a copy, or train again") from error
-        return cls(known.model, known.dataset, known.numbering, known.fields, tokens, tables, observed, earlier)
+        said = (known.model, known.dataset, known.numbering, known.fields)
+        return cls(*said, tokens, tables, observed, earlier, sequences)
 
 
 class KeptDataset(DTLNSDataset):

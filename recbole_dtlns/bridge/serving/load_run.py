@@ -14,7 +14,8 @@ from recbole.model.abstract_recommender import AbstractRecommender, GeneralRecom
 from recbole.utils import init_seed
 
 from recbole_dtlns.bridge.config import OF_ONE_RUN, DTLNSConfig
-from recbole_dtlns.bridge.models.capabilities import capability
+from recbole_dtlns.bridge.data.sequences import dataset_class
+from recbole_dtlns.bridge.models.kinds import capability
 from recbole_dtlns.bridge.refit import VALIDATED
 from recbole_dtlns.bridge.serving.kept_data import KeptData, KeptDataset
 from recbole_dtlns.bridge.serving.scores import ModelScores
@@ -24,7 +25,7 @@ from recbole_dtlns.bridge.training.trainer import LEARNT_BY_SAMPLER
 from recbole_dtlns.compat import quiet_recbole
 from recbole_dtlns.errors import CheckpointError, ConfigError
 
-_NOT_OF_THE_MODEL = ("gpu_id", "use_gpu", "resume_from", *OF_ONE_RUN)
+_NOT_OF_THE_MODEL = ("gpu_id", "use_gpu", "resume_from", "benchmark_filename", *OF_ONE_RUN)
 
 
 def load_run(folder: str | Path, *, allow_leaking: bool = False, device: str | None = None) -> TrainedRun:
@@ -63,9 +64,9 @@ def load_run(folder: str | Path, *, allow_leaking: bool = False, device: str | N
             "allow_leaking=True)"
         )
     config = _config(kept, saved, place)
-    dataset = KeptDataset(config, kept)
+    dataset = dataset_class(config, KeptDataset)(config, kept)
     model = _model(config, dataset, saved, path)
-    scores = ModelScores(model, dataset, int(config["eval_batch_size"]))
+    scores = ModelScores(model, dataset, int(config["eval_batch_size"]), kept.sequences)
     return TrainedRun(path, saved.config, _metrics(path, saved), saved.provenance, model, scores, kept)
 
 

@@ -10,8 +10,9 @@ from recbole.data.dataset import Dataset
 from recbole.data.interaction import Interaction
 from recbole.model.abstract_recommender import AbstractRecommender
 
-from recbole_dtlns.bridge.models.capabilities import capability
+from recbole_dtlns.bridge.models.kinds import capability
 from recbole_dtlns.bridge.models.propagation import vectors
+from recbole_dtlns.bridge.serving.sequences import Sequences
 from recbole_dtlns.compat import quiet_recbole
 from recbole_dtlns.negatives.products import candidate_scores
 
@@ -25,14 +26,22 @@ class ModelScores:
         model: in evaluation mode.
         dataset: of its ids and features.
         pairs_at_once: for models that score pair by pair.
+        sequences: of a sequential model's users; None for others.
     """
 
     scores_at_once = 2**21  # several numbers per score are in use within some models
 
-    def __init__(self, model: AbstractRecommender, dataset: Dataset, pairs_at_once: int) -> None:
+    def __init__(
+        self, model: AbstractRecommender, dataset: Dataset, pairs_at_once: int, sequences: Sequences | None = None
+    ) -> None:
+        self._sequences = sequences
         self._model, self._dataset, self._pairs_at_once = model, dataset, pairs_at_once
         self._ranks_all = type(model).full_sort_predict is not AbstractRecommender.full_sort_predict
         self.n_items = dataset.item_num
+
+    def about(self, sequences: Sequences) -> ModelScores:
+        """The same model, asked about other sequences."""
+        return ModelScores(self._model, self._dataset, self._pairs_at_once, sequences)
 
     @torch.no_grad()
     def block(self, users: np.ndarray, items: np.ndarray | None) -> torch.Tensor:
@@ -44,7 +53,7 @@ class ModelScores:
         return self.pairs(np.repeat(users, len(wanted)), np.tile(wanted, len(users))).view(len(users), -1)
 
     def _of_all_items(self, users: np.ndarray) -> torch.Tensor | None:
-        asked = self._dataset.join(Interaction({self._dataset.uid_field: torch.as_tensor(users)}))
+        asked = self._rows(users)
         try:
             with quiet_recbole():
                 return self._model.full_sort_predict(asked.to(self._model.device)).view(-1, self.n_items)
@@ -52,14 +61,20 @@ class ModelScores:
             self._ranks_all = False
             return None
 
+    def _rows(self, users: np.ndarray) -> Interaction:
+        """What the model reads of users [B]."""
+        if self._sequences is not None:
+            return self._sequences.rows(users, self._dataset)
+        return self._dataset.join(Interaction({self._dataset.uid_field: torch.as_tensor(users)}))
+
     @torch.no_grad()
     def pairs(self, users: np.ndarray, items: np.ndarray) -> torch.Tensor:
         """Scores [n] of pairs."""
         found = []
         for start in range(0, len(users), self._pairs_at_once):
             part = slice(start, start + self._pairs_at_once)
-            ids = {self._dataset.uid_field: users[part], self._dataset.iid_field: items[part]}
-            asked = self._dataset.join(Interaction({name: torch.as_tensor(values) for name, values in ids.items()}))
+            asked = self._rows(users[part])
+            asked.update(self._dataset.join(Interaction({self._dataset.iid_field: torch.as_tensor(items[part])})))
             with quiet_recbole():
                 found.append(self._model.predict(asked.to(self._model.device)).view(-1))
         return torch.cat(found) if found else torch.zeros(0)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import logging
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -11,9 +13,10 @@ import numpy as np
 import pandas as pd
 from recbole.model.abstract_recommender import AbstractRecommender
 
-from recbole_dtlns.bridge.models.capabilities import capability
+from recbole_dtlns.bridge.models.kinds import capability
 from recbole_dtlns.bridge.serving.kept_data import TEST, TRAIN, VALID, KeptData
 from recbole_dtlns.bridge.serving.scores import ModelScores, ProductScores, product_scores
+from recbole_dtlns.bridge.serving.sequences import Sequences
 from recbole_dtlns.bridge.training.checkpoint import Provenance
 from recbole_dtlns.data.item_sets import PairSet
 from recbole_dtlns.errors import ConfigError, DataError, UnsupportedModelError
@@ -22,6 +25,8 @@ from recbole_dtlns.serving.ranking import Excluded, Scores, rank
 from recbole_dtlns.serving.recommendations import Recommendations
 from recbole_dtlns.serving.tokens import Tokens
 from recbole_dtlns.serving.vector_files import Vectors
+
+logger = logging.getLogger("recbole_dtlns")
 
 Exclusion = str | None | Mapping[str, Iterable[str]] | Sequence[str]
 OBSERVED, EVALUATION = "observed", "evaluation"
@@ -107,6 +112,53 @@ class TrainedRun:
         tokens[items < 0] = None
         scores = np.concatenate([block.scores for block in blocks])
         return Recommendations(self._users.by_id[ids], tokens, scores, self.columns)
+
+    def following(self, histories: Mapping[str, Sequence[str]]) -> TrainedRun:
+        """The same model, asked what follows sequences that are given; its users are theirs.
+
+        Args:
+            histories: items of every user in their order, the latest last, by token. Items that the model does not know
+                are passed over, and of longer ones the last MAX_ITEM_LIST_LENGTH are read.
+
+        Raises:
+            UnsupportedModelError: the model reads no sequences, or knows users, and some of these are new.
+            DataError: there is no history, or one holds no item that the model knows.
+        """
+        kept, name = self.kept.sequences, type(self.model).__name__
+        if kept is None:
+            raise UnsupportedModelError(
+                f"{name} knows its users, and asks for no history: recommend to users of the run, or train a "
+                "sequential model, such as SASRec"
+            )
+        if not histories:
+            raise DataError("no history is given")
+        items = [self._items.ids(history) for history in histories.values()]
+        known = [ids[ids > 0] for ids in items]
+        if empty := [user for user, ids in zip(histories, known, strict=True) if not len(ids)]:
+            raise DataError(
+                f"{len(empty)} of {len(histories)} histories (the first: that of {empty[0]}) hold no item that the "
+                "model knows: leave them out"
+            )
+        owners = np.append(0, np.maximum(self._users.ids(histories), 0))
+        if capability(type(self.model)).reads_users and (new := int((owners[1:] == 0).sum())):
+            raise UnsupportedModelError(
+                f"{name} has vectors of users beside those of sequences, and {new} of {len(histories)} are new to it: "
+                "leave them out, or train a model without, such as SASRec"
+            )
+        if passed := sum(map(len, items)) - sum(map(len, known)):
+            logger.warning("%d items in the histories are unknown to the model, and passed over", passed)
+        other = copy.copy(self)
+        for cached in ("_products", "vectors", "_evaluation_mask"):
+            vars(other).pop(cached, None)
+        other._users = Tokens("users", np.array(["[PAD]", *histories], dtype=object))
+        rows = np.repeat(np.arange(1, len(known) + 1), [len(ids) for ids in known])
+        pairs, nothing = PairSet.of(rows, np.concatenate(known)), PairSet.none()
+        other._observed = {
+            part: Histories.of(pairs if part == TRAIN else nothing, len(owners)) for part in self._observed
+        }
+        first = np.array([], dtype=np.int64)
+        other._asked = self._asked.about(Sequences.given([first, *known], owners, kept.items.shape[1]))
+        return other
 
     def _candidates(self, tokens: Iterable[str] | None) -> np.ndarray | None:
         if tokens is None:

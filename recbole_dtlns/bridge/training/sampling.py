@@ -8,21 +8,23 @@ import numpy as np
 import torch
 from recbole.data.dataset import Dataset
 
-from recbole_dtlns.bridge.data.dataset import observed_pairs
 from recbole_dtlns.bridge.data.ids import to_recbole_ids, tree_positions, user_positions
+from recbole_dtlns.bridge.data.pairs import observed_pairs
 from recbole_dtlns.bridge.data.sampler import DTLNSSampler, MakePool
 from recbole_dtlns.bridge.data.user_loader import UserDataLoader
-from recbole_dtlns.bridge.models.capabilities import capability
+from recbole_dtlns.bridge.models.kinds import capability
 from recbole_dtlns.bridge.models.list_loss import ListObjective
 from recbole_dtlns.bridge.models.ranking_loss import Objective
+from recbole_dtlns.bridge.models.softmax_loss import SoftmaxObjective
 from recbole_dtlns.bridge.training.training_step import Sampling
 from recbole_dtlns.data.interactions import TrainInteractions
-from recbole_dtlns.data.item_sets import PairSet
+from recbole_dtlns.data.item_sets import Forbidden, PairSet, PseudoPositives
 from recbole_dtlns.data.pair_table import PairTable
 from recbole_dtlns.errors import ContractError
 from recbole_dtlns.guidance.contract import Guidance
 from recbole_dtlns.guidance.generated import GeneratedNegatives
 from recbole_dtlns.losses.contract import RowLoss, SharedLoss
+from recbole_dtlns.losses.further_targets import ItemsOfUsers
 from recbole_dtlns.losses.negative_weights import NegativeWeights
 from recbole_dtlns.losses.shared_negatives import SharedNegatives
 from recbole_dtlns.losses.table import LOSSES
@@ -105,6 +107,8 @@ def make_sampling(config: Any, train: Dataset, train_loader: Any, guidance: Guid
     settings: DTLNSSettings = config.settings
     if settings.takes_lists:
         return Sampling(objective=_list_objective(config, train, train_loader))
+    if config.by_softmax:
+        return Sampling(objective=_softmax_objective(settings, train, guidance)) if settings.relabels else Sampling()
     if not settings.selects:
         return Sampling()
     views, vectors, generated = {}, None, None
@@ -125,12 +129,29 @@ def make_sampling(config: Any, train: Dataset, train_loader: Any, guidance: Guid
             train.user_num, train.item_num, config["device"], views, config["embedding_size"], vectors, generated
         )
     )
-    reads_layers = isinstance(sampler, VectorSampler) or settings.shares_negatives
+    reads_layers = isinstance(sampler, VectorSampler) or (settings.shares_negatives and layers is not None)
     return Sampling(
         sampler,
         _objective(config, train, train_loader.negatives, guidance),
         layers if reads_layers else None,
     )
+
+
+def _softmax_objective(settings: DTLNSSettings, train: Dataset, guidance: Guidance | None) -> SoftmaxObjective:
+    added, forbidden = _relabelled(settings, train, guidance)
+    return SoftmaxObjective(ItemsOfUsers(added, train.user_num), ItemsOfUsers(forbidden, train.user_num))
+
+
+def _relabelled(
+    settings: DTLNSSettings, train: Dataset, guidance: Guidance | None
+) -> tuple[PseudoPositives, Forbidden]:
+    """The pairs that become targets, and those that are no negatives, in RecBole's ids."""
+    added, forbidden = PseudoPositives.none(), Forbidden.none()
+    if guidance is not None and settings.relabel_add:
+        added = to_recbole_ids(guidance.positives, guidance.train, train)
+    if guidance is not None and settings.relabel_exclude:
+        forbidden = to_recbole_ids(guidance.forbidden, guidance.train, train)
+    return added, forbidden
 
 
 def _list_objective(config: Any, train: Dataset, loader: UserDataLoader) -> ListObjective:
@@ -162,7 +183,13 @@ def _objective(config: Any, train: Dataset, sampler: DTLNSSampler, guidance: Gui
         weights = NegativeWeights(judged, train.item_num, config["device"])
     loss = LOSSES.make(name, settings.flat)
     if isinstance(loss, SharedLoss):
-        return Objective(loss, _shared(settings, sampler, sampler.blocked, train), negative_weights=weights)
+        loss.begin(train.item_num - 1)
+        if not config.adds_targets:
+            return Objective(loss, _shared(settings, sampler, sampler.blocked, train), negative_weights=weights)
+        # RecBole ranks what stands in a sequence with all other items, so it is a negative; the row's target is none.
+        added, forbidden = _relabelled(settings, train, guidance)
+        shared = _shared(settings, sampler, added.union(forbidden), train)
+        return Objective(loss, shared, weights, ItemsOfUsers(added, train.user_num) if len(added) else None)
     if isinstance(loss, RowLoss):
         return Objective(loss, negative_weights=weights)
     raise ContractError(f"the loss '{name}' is no subclass of RowLoss: {loss!r}")

@@ -16,9 +16,10 @@ from recbole.utils import get_trainer
 
 from recbole_dtlns.bridge.data.dataloader import DTLNSTrainDataLoader, EpochDataLoader
 from recbole_dtlns.bridge.data.user_loader import UserDataLoader
-from recbole_dtlns.bridge.models.capabilities import capability
+from recbole_dtlns.bridge.models.kinds import capability
 from recbole_dtlns.bridge.models.list_loss import ListObjective, ListStep
 from recbole_dtlns.bridge.models.scoring import PastModels
+from recbole_dtlns.bridge.models.softmax_loss import SoftmaxObjective, SoftmaxStep
 from recbole_dtlns.bridge.repairs.reproducibility import reproducible_training
 from recbole_dtlns.bridge.repairs.sparse_products import FastSparseProducts, holds_sparse_matrices
 from recbole_dtlns.bridge.training.averaged_weights import AveragedWeights, restore_weights
@@ -167,6 +168,8 @@ class DTLNSTrainerMixin(StopsWhenDiverged):
         sampler, objective = self.sampling.sampler, self.sampling.objective
         if isinstance(train_data, UserDataLoader) and isinstance(objective, ListObjective):
             return ListStep(self.model, train_data, objective, loss_function)
+        if isinstance(objective, SoftmaxObjective):
+            return SoftmaxStep(self.model, train_data, objective, loss_function)
         if not isinstance(train_data, DTLNSTrainDataLoader):
             raise ContractError(f"nothing is minimised over the batches of a {type(train_data).__name__}")
         if sampler is not None and sampler.past_epochs and self._past is None:
@@ -335,6 +338,7 @@ def build_trainer(
     base = get_trainer(config["MODEL_TYPE"], config["model"])
     # RecBole's own list of what a checkpoint keeps beside the weights; several of its models leave it short.
     kept = [*getattr(model, "other_parameter_name", ()), *capability(type(model)).state]
-    model.other_parameter_name = list(dict.fromkeys(kept))
+    modules = {name for name, _ in model.named_children()}  # DIN lists one, whose weights are among the model's
+    model.other_parameter_name = [name for name in dict.fromkeys(kept) if name not in modules]
     kind = type(f"DTLNS{base.__name__}", (DTLNSTrainerMixin, base), {})
     return kind(config, model, run_folder, sampling, provenance, stop_after)

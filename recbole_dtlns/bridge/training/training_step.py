@@ -13,11 +13,14 @@ from recbole.model.abstract_recommender import AbstractRecommender
 from recbole.utils import InputType
 
 from recbole_dtlns.bridge.data.dataloader import CANDIDATES, CHOSEN, UNIFORM, WEIGHT, DTLNSTrainDataLoader
-from recbole_dtlns.bridge.models.capabilities import Layers, capability
+from recbole_dtlns.bridge.models.capability import Layers
+from recbole_dtlns.bridge.models.encoded_sequences import EncodedSequences
+from recbole_dtlns.bridge.models.kinds import capability, kind_of
 from recbole_dtlns.bridge.models.list_loss import ListObjective
 from recbole_dtlns.bridge.models.propagation import LayerReader, propagation_shared, virtual_items
 from recbole_dtlns.bridge.models.ranking_loss import Objective, RankingLoss, Tables, bpr_term, rows_weighed
 from recbole_dtlns.bridge.models.scoring import PastModels, Scorer
+from recbole_dtlns.bridge.models.softmax_loss import SoftmaxObjective
 from recbole_dtlns.errors import ContractError
 from recbole_dtlns.negatives.choosing.contract import Choice, ItemSampler
 from recbole_dtlns.negatives.contract import PastScores
@@ -38,7 +41,7 @@ class Sampling:
     """
 
     sampler: ItemSampler | VectorSampler | None = None
-    objective: Objective | ListObjective | None = None
+    objective: Objective | ListObjective | SoftmaxObjective | None = None
     layers: Layers | None = None
 
 
@@ -70,14 +73,16 @@ class TrainingStep:
         at_work = None if loader.warming_up or sampling.sampler is None else sampling.sampler.in_epoch(loader.epoch)
         self.sampler = at_work if isinstance(at_work, (ItemSampler, VectorSampler)) else None
         self.loss_function = loss_function
-        self._scorer = Scorer(model, loader)
+        self._capability = capability(type(model))
+        self._sequences = EncodedSequences(model) if kind_of(type(model)).ordered else None
+        self._scorer = Scorer(model, loader, self._sequences)
         self._past = past
         self._bpr_term = bpr_term(model)
         self._layers = sampling.layers
         self._reader = LayerReader(model, sampling.layers) if sampling.layers else None
-        join = sampling.layers.join if sampling.layers else "mean"
         objective = sampling.objective
-        self._ranking = RankingLoss(model, loader, objective, join) if isinstance(objective, Objective) else None
+        chosen = self.sampler is not None and not self.sampler.draws_once
+        self._ranking = RankingLoss(model, loader, objective, chosen) if isinstance(objective, Objective) else None
 
     def __call__(self, interaction: Interaction) -> Losses:
         """The loss of one batch, as the loader made it."""
@@ -86,6 +91,8 @@ class TrainingStep:
         interaction.drop(UNIFORM)
         with ExitStack() as step:
             step.enter_context(propagation_shared(self.model))
+            if self._sequences is not None:
+                step.enter_context(self._sequences.of_a_batch())
             tables: Tables = self._reader.read() if self._reader else ((), ())
             auxiliary = None
             if isinstance(self.sampler, VectorSampler):
@@ -95,23 +102,35 @@ class TrainingStep:
             if self._ranking is None:
                 loss = self._weighted_loss(interaction)
             else:
-                loss = self._ranking(interaction, self.loss_function, tables)
+                loss = self._ranking(interaction, self.loss_function, lambda: self._vectors(interaction, tables))
             return loss if auxiliary is None else _with_another(loss, auxiliary)
+
+    def _vectors(self, interaction: Interaction, tables: Tables) -> tuple[torch.Tensor, torch.Tensor]:
+        """Those of the rows [B, D], and of all items."""
+        if self._layers is not None:
+            users, items = (joined_layers(layers, self._layers.join) for layers in tables)
+            return users[interaction[self.loader.uid_field]], items
+        encoded = None if self._sequences is None else self._sequences.latest
+        if encoded is None or self._capability.sequence_items is None:
+            raise ContractError(f"{type(self.model).__name__} has no vectors whose products are its scores")
+        return encoded, self._capability.sequence_items(self.model)
 
     def _choose_negatives(
         self, sampler: ItemSampler, interaction: Interaction, drawn: torch.Tensor, uniform: torch.Tensor
     ) -> None:
         loader = self.loader
         users, items = interaction[loader.uid_field], interaction[loader.iid_field]
+        rows = interaction
         pointwise = loader.dl_format == InputType.POINTWISE
         if pointwise:  # rows are the positives, then k blocks of negatives for them
             n_positives = len(users) // loader.times
             positives = items[:n_positives].repeat(loader.times - 1)
             users, drawn, uniform = users[n_positives:], drawn[n_positives:], uniform[n_positives:]
+            rows = Interaction({field: values[n_positives:] for field, values in interaction.interaction.items()})
         else:
             positives = items
         candidates = sampler.propose(users, drawn)
-        column = sampler.select(self._choice(sampler, users, positives, candidates, uniform))
+        column = sampler.select(self._choice(sampler, rows, positives, candidates, uniform))
         chosen = candidates.gather(1, column[:, None]).squeeze(1)
         if pointwise:
             features = self._scorer.item_features(torch.cat([items[:n_positives], chosen]))
@@ -123,28 +142,29 @@ class TrainingStep:
     def _choice(
         self,
         sampler: ItemSampler,
-        users: torch.Tensor,
+        rows: Interaction,
         positives: torch.Tensor,
         candidates: torch.Tensor,
         uniform: torch.Tensor,
     ) -> Choice:
+        users = rows[self.loader.uid_field]
         positive_scores = None
         if not sampler.reads_scores:
             scores = torch.zeros(candidates.shape, device=candidates.device)
         elif not sampler.reads_positive_scores:
-            scores = self._scorer.scores(users, candidates)
+            scores = self._scorer.scores(rows, candidates)
         else:
-            both = self._scorer.scores(users, torch.cat([positives[:, None], candidates], dim=1))
+            both = self._scorer.scores(rows, torch.cat([positives[:, None], candidates], dim=1))
             scores, positive_scores = both[:, 1:], both[:, 0]
-        past = self._past_scores(users, positives)
+        past = self._past_scores(rows, positives)
         return Choice(users, positives, candidates, scores, positive_scores, uniform, self.loader.epoch, past)
 
-    def _past_scores(self, users: torch.Tensor, positives: torch.Tensor) -> PastScores | None:
+    def _past_scores(self, rows: Interaction, positives: torch.Tensor) -> PastScores | None:
         if (models := self._past) is None:
             return None
 
         def past(items: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-            scores = models.scores(users, torch.cat([positives[:, None], items], dim=1))
+            scores = models.scores(rows, torch.cat([positives[:, None], items], dim=1))
             return scores[:, :, 1:], scores[:, :, 0]
 
         return past
@@ -169,7 +189,7 @@ class TrainingStep:
             )
         loader, join = self.loader, self._layers.join
         users, positives = interaction[loader.uid_field], interaction[loader.iid_field]
-        candidates, past = sampler.propose(users, drawn), self._past_scores(users, positives)
+        candidates, past = sampler.propose(users, drawn), self._past_scores(interaction, positives)
         mixing = torch.rand(len(users), len(tables[1]), device=users.device)
         made = sampler.negatives(
             LayerChoice(users, positives, candidates, *tables, join, mixing, uniform, loader.epoch, past)
@@ -196,7 +216,7 @@ class TrainingStep:
         if self._bpr_term is not None:
             with rows_weighed(self._bpr_term, weights):
                 return self.loss_function(interaction)
-        sums = capability(type(self.model)).sums_rows
+        sums = self._capability.sums_rows
         total: Losses = None
         for weight in weights.unique().tolist():
             rows = weights == weight

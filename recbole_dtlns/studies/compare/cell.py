@@ -20,9 +20,10 @@ import pandas as pd
 from filelock import FileLock
 
 from recbole_dtlns.bridge.config import DTLNSConfig
-from recbole_dtlns.bridge.data.dataset import DTLNSDataset, observed_pairs
+from recbole_dtlns.bridge.data.dataset import DTLNSDataset
 from recbole_dtlns.bridge.data.ids import to_recbole_ids
 from recbole_dtlns.bridge.data.item_fields import described_train
+from recbole_dtlns.bridge.data.pairs import observed_pairs, target_pairs
 from recbole_dtlns.bridge.data.run_data import purged_of_evaluation
 from recbole_dtlns.bridge.models.capabilities import is_closed_form
 from recbole_dtlns.bridge.runner import Run, assemble_run
@@ -96,7 +97,7 @@ def run_cell(cell: Cell, folder: Path) -> None:
     _write_run_file(folder / RUN_FILE, kept, part, cell.arm)
     _write_qrels(folder / QRELS, part)
     if run.preparation is not None and run.chosen is None:
-        explain(run.preparation, run.parts[0], observed_pairs(run.parts[1])).write(folder / EXPLANATION)
+        explain(run.preparation, run.parts[0], target_pairs(run.parts[1])).write(folder / EXPLANATION)
     curve, best_epoch = run.trainer.curve, _best_epoch(run)
     result = CellResult(
         arm=cell.arm,
@@ -174,7 +175,7 @@ def _per_pair(train: DTLNSDataset, rankings: Rankings, part: DTLNSDataset) -> pd
 
 def _metrics(run: Run, rankings: Rankings, part: DTLNSDataset) -> dict[str, np.ndarray]:
     names = [name for name in run.config["metrics"] if name.lower() in METRICS]
-    return rankings.metrics(observed_pairs(part), names, run.config["topk"])
+    return rankings.metrics(target_pairs(part), names, run.config["topk"])
 
 
 def _means(table: pd.DataFrame, names: list[str]) -> dict[str, float]:
@@ -198,7 +199,7 @@ def _spread(rankings: Rankings, train: DTLNSDataset) -> Spread:
 
 def _item_groups(rankings: Rankings, train: DTLNSDataset, part: DTLNSDataset) -> list[ItemGroup]:
     """Share of a part's pairs that are recommended, by how often the item occurs in train."""
-    truth = observed_pairs(part)
+    truth = target_pairs(part)
     counts = np.bincount(observed_pairs(train).items, minlength=train.item_num)[truth.items]
     found = rankings.found(truth)
     groups = equal_groups(counts, _GROUPS)
@@ -247,7 +248,7 @@ def _write_run_file(path: Path, rankings: Rankings, part: DTLNSDataset, tag: str
 
 
 def _write_qrels(path: Path, part: DTLNSDataset) -> None:
-    truth = observed_pairs(part)
+    truth = target_pairs(part)
     users, items = part.id2token(part.uid_field, truth.users), part.id2token(part.iid_field, truth.items)
     lines = [f"{user} 0 {item} 1\n" for user, item in zip(users, items, strict=True)]
     write_file(path, "".join(lines), "--output")

@@ -425,9 +425,15 @@ def _random_split(config: DTLNSConfig) -> bool:
 def _check(arm: str, config: DTLNSConfig) -> None:
     for key, advice in config.unallowed_keys().items():
         raise ConfigError(f"arm '{arm}': neither RecBole nor recbole_dtlns knows the key '{key}'.{advice}")
-    check_model(config.model_class, config.settings)
+    check_model(config)
     check_negative_sampling(config, config.settings)
     check_valid_metric(config)
+    split = config["eval_args"]["split"]
+    if config.kind.ordered and config["benchmark_filename"] is None and "LS" not in split:
+        raise ConfigError(
+            f"arm '{arm}': a comparison measures users, and RecBole asks a sequential model for every row of a "
+            f"user: set eval_args.split to {{LS: valid_and_test}}, which leaves one, not {split}"
+        )
     if config["eval_args"]["mode"] not in ("full", {"valid": "full", "test": "full"}):
         raise ConfigError(
             f"arm '{arm}': a comparison ranks all items: set eval_args.mode to full, not {config['eval_args']['mode']}"

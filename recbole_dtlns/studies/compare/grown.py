@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from recbole_dtlns.bridge.config import DTLNSConfig
-from recbole_dtlns.bridge.data.dataset import canonical_train
+from recbole_dtlns.bridge.data.pairs import canonical_train
 from recbole_dtlns.bridge.runner import assemble_run, load_seeded
 from recbole_dtlns.bridge.training.checkpoint import BEST
 from recbole_dtlns.errors import DataError

@@ -150,5 +150,5 @@ def check_plan(plan: Plan) -> None:
     check_valid_metric(config)
     for sampled in plan.examples:
         config = plan.config(sampled)
-        check_model(config.model_class, config.settings)
+        check_model(config)
         check_negative_sampling(config, config.settings)
