@@ -70,6 +70,24 @@ def test_what_a_user_observed_is_the_train_sequence_and_no_target(sequences: dic
     }
 
 
+def test_of_one_time_the_files_order_is_that_of_the_sequence(sequences: dict[str, Any]) -> None:
+    """The item that stands in front of all rows of its user, and is the target of none, too."""
+    file = Path("data") / SEQUENCES / f"{SEQUENCES}.inter"
+    header, *rows = [line.split("\t") for line in file.read_text().splitlines()]
+    file.write_text("\n".join(["\t".join(header), *(f"{user}\t{item}\t1000" for user, item, _ in rows), ""]))
+    canonical = canonical_train(run(sequences, **PLAIN).data.train_loader._dataset)
+    users, items = canonical.histories()
+    found: dict[str, dict[int, str]] = {}
+    for user, item, age in zip(users, items, canonical.ages, strict=True):
+        found.setdefault(str(canonical.user_tokens[user]), {})[-int(age)] = str(canonical.item_tokens[item])
+    expected: dict[str, list[str]] = {}
+    for user, item, _ in rows:
+        expected.setdefault(user, []).append(item)
+    assert {user: [row[place] for place in sorted(row)] for user, row in found.items()} == {
+        user: row[:-2] for user, row in expected.items()
+    }
+
+
 def test_evaluation_is_that_of_plain_recbole_whatever_is_relabelled(sequences: dict[str, Any]) -> None:
     found = run(sequences, loss_type="BPR")
     assert len(relabelled(found)[0]) > 100

@@ -46,7 +46,8 @@ def _observations(part: Dataset) -> tuple[np.ndarray, np.ndarray, np.ndarray | N
     columns = [feature[name].numpy() for name in names]
     if isinstance(part, SequentialDataset):
         before = _of_sequences(part, names)
-        columns = [np.concatenate(both) for both in zip(columns, before, strict=False)]
+        # In front: of one time, what came first in the rows' sequences comes first here too.
+        columns = [np.concatenate(both) for both in zip(before, columns, strict=False)]
     users, items, *times = columns
     return users, items, times[0] if times else None
 
