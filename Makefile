@@ -5,7 +5,7 @@
 # make test-vectordb the recipes with Qdrant and pgvector, on servers of this machine (.venv-vectordb)
 # make dist          wheel and sdist in dist/, checked, and the wheel installed and started elsewhere (1 minute)
 # make test-matrix   every sampler with the slow models too, one epoch each on ml-100k
-# make test-mutants  small changes to judges, negatives and evaluation that no quick test notices (30 minutes)
+# make test-mutants  small changes to judges, negatives and evaluation that no quick test notices (1 hour)
 # make test-vllm     tests of the vLLM judge, in an environment of their own (.venv-llm)
 # make test-tune     searches on real Ray, with nodes and drivers killed
 # make test-ray      tests of the Ray judge, on a cluster of two nodes on this machine (.venv-llm)
@@ -51,7 +51,7 @@ test-matrix: $(VENV)/.test-tools
 # The code that decides most; MUTANTS='*' takes all that pyproject.toml names (2 hours).
 MUTANTS ?= recbole_dtlns.guidance.relabelling.* recbole_dtlns.evaluation.* \
 	recbole_dtlns.losses.* recbole_dtlns.data.hiding.* \
-	$(addprefix recbole_dtlns.negatives.,choosing.* pools.listed.*) \
+	$(addprefix recbole_dtlns.negatives.,choosing.* pools.listed.*) recbole_dtlns.trees.* \
 	$(addprefix recbole_dtlns.judges.,structural.* calibrated.* audit.* features.* controls.* contract.*)
 
 # Changes that survived are shown by: .venv/bin/mutmut show NAME

@@ -42,6 +42,38 @@ _LOOKED_AT = {
         "refused long before",
     ),
     "negatives.pools.listed": (3, "other numbers for pairs, still distinct; positives, which a uniform draw ignores"),
+    "negatives.choosing.hardest": (
+        2,
+        "the last dimension, which is the default; a place behind the last, which no number below 1 reaches",
+    ),
+    "negatives.choosing.remembered": (
+        6,
+        "the last dimension, which is the default; on which device memory and rows lie, of which a quick test has one",
+    ),
+    "trees.build": (
+        25,
+        "wider numbers for children and vectors; threads, which change the last bits only; what stands below a leaf, "
+        "-2 in place of -1 or overwritten; a digit more of a share; a leaf without items, which there is not; another "
+        "name of a stable sort, or one that is stable here; a balance that is looked at once more and found right; how "
+        "many moves are needed where the bounds stop them as well",
+    ),
+    "trees.item_tree": (
+        12,
+        "wider numbers for digits; -2 in place of -1 for 'none'; a column that is always empty; the table of leaves, "
+        "which saves time alone; an encoding in capitals",
+    ),
+    "trees.kmeans": (
+        15,
+        "subscripts in capitals, a result in the same place or a new one; a centre that is moved to the overall mean "
+        "where its cluster is empty; vectors less one number, not less their mean; how many candidates a first centre "
+        "is drawn from and with which rounding, which the tightness of clusters does not show",
+    ),
+    "trees.structure": (
+        17,
+        "which of two solvers takes a graph of 512 items, or of as many as are wanted; by how much the trivial vector "
+        "is lowered; where the iteration starts; another name of a stable sort, or one that is stable here; warnings "
+        "and checks of PyTorch",
+    ),
     "guidance.relabelling": (2, "the name of the default order, which is whatever is not 'probability'"),
 }
 

@@ -70,7 +70,9 @@ def least(teacher: str, name: str, threads: int, rounds: int) -> dict[str, Any]:
     return found
 
 
-def cell(found: dict[str, Any]) -> str:
+def cell(found: dict[str, Any] | None) -> str:
+    if found is None:
+        return "not measured"
     if "refused" in found:
         return "refused: needs about " + found["refused"].partition("needs about ")[2].partition(" for")[0]
     return f"{found['seconds']:.1f} s, {found['processor']:.1f} s, {found['peak']:.1f} GiB"
@@ -79,6 +81,9 @@ def cell(found: dict[str, Any]) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--sizes", default=",".join([*SIZES, *FILES]), help=f"of {', '.join([*SIZES, *FILES])}")
+    parser.add_argument(
+        "--dense-sizes", default="1e5,Sports", help="those on which EASE is fitted too; its time grows with items ** 3"
+    )
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--one", nargs=2, help="measure one teacher on one size (used by the script itself)")
@@ -87,12 +92,22 @@ def main() -> None:
         print(json.dumps(measure(*given.one, given.threads)))
         return
     names = [name for name in given.sizes.split(",") if name in SIZES or FILES[name].exists()]
+    dense = given.dense_sizes.split(",")
     found = {
-        teacher: {name: least(teacher, name, given.threads, given.rounds) for name in names} for teacher in TEACHERS
+        teacher: {
+            name: least(teacher, name, given.threads, given.rounds)
+            for name in names
+            if teacher == "NeighbourRidge" or name in dense
+        }
+        for teacher in TEACHERS
     }
     ridge = found["NeighbourRidge"]
     rows = [
-        [name, f"{one['users']} x {one['items']}, {one['pairs']} pairs", *(cell(found[by][name]) for by in TEACHERS)]
+        [
+            name,
+            f"{one['users']} x {one['items']}, {one['pairs']} pairs",
+            *(cell(found[by].get(name)) for by in TEACHERS),
+        ]
         for name, one in ridge.items()
     ]
     growing = [ridge[name] for name in GROWING if name in ridge]

@@ -144,6 +144,7 @@ def test_malformed_path_is_refused(path: str) -> None:
     [
         ("item_id\tpath\na\t0-1\nb\t0-x\n", r"paths\.tsv, line 3: '0-x' is not a tree path"),
         ("item_id\tpath\na\t0-1\nb 0-1\n", r"paths\.tsv, line 3: expected an item and its path separated by a tab"),
+        ("item_id\tpath\na\t0-1\nb\tc\t0-1\n", r"paths\.tsv, line 3: 'c\\t0-1' is not a tree path"),
         ("item_id\tpath\na\t0-1\n\nb\t0\n", r"paths\.tsv, line 3: expected an item and its path"),
         ("item_id\tpath\na\t0-1\nb\t0\na\t0-1\n", r"paths\.tsv, line 4: item 'a' has a path already"),
         ("item_id\tpath\nz\t0-1\nz\t0\n", r"paths\.tsv, line 3: item 'z' has a path already"),
@@ -151,7 +152,17 @@ def test_malformed_path_is_refused(path: str) -> None:
         ("item_id path\na\t0-1\n", r"paths\.tsv, line 1: expected the header 'item_id<TAB>path', found 'item_id path'"),
         ("", r"paths\.tsv, line 1: expected the header"),
     ],
-    ids=["bad path", "no tab", "empty line", "item twice", "unknown twice", "no header", "header apart", "empty file"],
+    ids=[
+        "bad path",
+        "no tab",
+        "two tabs",
+        "empty line",
+        "item twice",
+        "unknown twice",
+        "no header",
+        "header apart",
+        "empty file",
+    ],
 )
 def test_malformed_file_is_refused_by_line(content: str, message: str) -> None:
     """The error names file and line; a file without header must not lose its first item."""

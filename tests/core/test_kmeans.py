@@ -7,7 +7,7 @@ import pytest
 from sklearn.cluster import KMeans
 from sklearn.metrics import adjusted_rand_score
 
-from recbole_dtlns.trees.kmeans import kmeans_distances
+from recbole_dtlns.trees.kmeans import distances_to_means, kmeans_distances
 
 
 def blobs(n: int, k: int, spread: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -50,3 +50,14 @@ def test_fewer_different_vectors_than_clusters() -> None:
     assert np.isfinite(distances).all()
     labels = distances.argmin(axis=1)
     assert len(set(labels[:40])) == len(set(labels[40:])) == 1 and labels[0] != labels[-1]
+
+
+def test_distances_to_the_means_of_given_clusters() -> None:
+    """Far from the origin, with a cluster of one item, whose mean it is, and an empty one, which is infinitely far."""
+    vectors = (1000 + np.random.default_rng(3).standard_normal((9, 5))).astype(np.float32)
+    labels = np.array([0, 0, 0, 0, 1, 3, 3, 3, 3])
+    distances = distances_to_means(vectors, labels, 4)
+    means = np.stack([vectors[labels == cluster].astype(np.float64).mean(axis=0) for cluster in (0, 1, 3)])
+    expected = np.linalg.norm(vectors[:, None].astype(np.float64) - means, axis=2)
+    np.testing.assert_allclose(distances[:, [0, 1, 3]], expected, atol=2e-3)
+    assert distances.dtype == np.float32 and np.isposinf(distances[:, 2]).all()

@@ -10,10 +10,11 @@ import pytest
 import torch
 from plain_python import path_similarity, random_paths
 
-from recbole_dtlns.errors import ContractError
+from recbole_dtlns.errors import ConfigError, ContractError
 from recbole_dtlns.negatives.choosing.adaptive import AHNS
 from recbole_dtlns.negatives.choosing.contract import Choice, ItemSampler
 from recbole_dtlns.negatives.choosing.hardest import DNS, DNSMN, MultiView
+from recbole_dtlns.negatives.choosing.remembered import SRNS
 from recbole_dtlns.negatives.contract import SamplerContext
 from recbole_dtlns.negatives.samplers import make_sampler
 from recbole_dtlns.negatives.tree_views import TreeView
@@ -205,6 +206,41 @@ def test_tree_terms_may_grow_with_the_epoch() -> None:
     assert torch.equal(
         by_epoch[2], named("dtlns", alpha_structure=growing, alpha_semantic=growing).select(replace(choice, epoch=10))
     )
+
+
+def test_the_text_tree_counts_by_its_own_weight() -> None:
+    """Item 4 says what the positive says, and no other tree knows it."""
+    sampler = MultiView(alpha_structure=0.0, alpha_semantic=0.0, alpha_text=0.3)
+    trees = {"structure": view(STRUCTURE), "semantic": view(SEMANTIC), "text": view(["", "0-0", "1", "2", "0-0", "3"])}
+    sampler.begin(SamplerContext(40, 40, "cpu", trees))
+    one, scores = torch.tensor([1]), torch.tensor([[5.0, 0.0, 4.0, 0.0]])
+    assert int(sampler.select(Choice(one, one, torch.tensor([[2, 3, 4, 5]]), scores))) == 2
+
+
+def test_dns_mn_may_take_the_best_of_as_many_as_there_are() -> None:
+    sampler = DNSMN(top=5)
+    sampler.check_candidates(5)
+    with pytest.raises(ConfigError, match=r"dtlns_dns_top \(5\) must not exceed dtlns_n_candidates \(4\)"):
+        sampler.check_candidates(4)
+
+
+@pytest.mark.parametrize(("epoch", "share"), [(0, 0.0), (5, 0.5), (10, 1.0), (40, 1.0)])
+def test_srns_weighs_the_variation_over_epochs_by_a_ramp(epoch: int, share: float) -> None:
+    """P_j plus alpha * min(1, epoch / ramp) * the deviation of P_j over the past epochs."""
+    scores, positive = torch.tensor([[0.5, -1.0, 2.0]]), torch.tensor([0.25])
+    past = torch.randn(3, 1, 3, generator=torch.Generator().manual_seed(0)), torch.tensor([[0.1], [0.2], [0.3]])
+    choice = Choice(
+        torch.tensor([1]),
+        torch.tensor([1]),
+        torch.tensor([[2, 3, 4]]),
+        scores,
+        positive,
+        epoch=epoch,
+        past=lambda _: past,
+    )
+    of_past = torch.sigmoid(past[0] - past[1][:, :, None])
+    expected = torch.sigmoid(scores - 0.25) + 4.0 * share * of_past.std(dim=0)
+    torch.testing.assert_close(SRNS(alpha=4.0, ramp=10).hardness(choice), expected)
 
 
 def test_the_share_of_changed_choices_is_counted() -> None:

@@ -46,6 +46,13 @@ def test_item_graph_is_the_jaccard_of_the_items_users() -> None:
     np.testing.assert_allclose(item_graph(train).toarray(), expected, rtol=1e-6)
 
 
+def test_long_histories_are_sampled_in_the_item_graph() -> None:
+    """One user has twenty items: where five of them count, their pairs alone have an edge."""
+    train = block_interactions(blocks=1, users=1, items=20, missing=0)
+    assert item_graph(train).nnz == item_graph(train, max_history=20).nnz == 20 * 19
+    assert item_graph(train, max_history=5).nnz == 5 * 4
+
+
 GRAPHS = {
     "one component": random_interactions(40, 30, 0.15, seed=1),
     "some components, isolated items": random_interactions(25, 60, 0.02, seed=2),

@@ -89,6 +89,32 @@ def test_regret_balancing_leaves_a_balanced_split_alone() -> None:
     assert children.tolist() == [0, 0, 1, 1]
 
 
+@pytest.mark.parametrize(
+    ("min_share", "max_share", "sizes"),
+    [
+        (0.2, 1.8, [90, 10]),  # a tenth of the items each lies in its own cluster: inside the bounds, k-means is kept
+        (0.5, 1.8, [75, 25]),  # the small child lacks items: half of a fair share
+        (0.2, 1.3, [65, 35]),  # the large child has too many: 1.3 fair shares
+    ],
+)
+def test_children_may_be_as_uneven_as_their_shares_allow(min_share: float, max_share: float, sizes: list[int]) -> None:
+    vectors = np.repeat(np.float32([[0, 0], [9, 9]]), [90, 10], axis=0)
+    vectors += np.random.default_rng(0).normal(size=vectors.shape).astype(np.float32) / 10
+    shape = TreeShape(branching=2, leaf_size=95, min_share=min_share, max_share=max_share)
+    tree, facts = build_tree(vectors, shape)
+    assert sorted(np.bincount(tree.digits[:, 0]), reverse=True) == sizes
+    assert facts["moved_share"] == round((90 - sizes[0]) / 100, 4)
+
+
+def test_the_share_of_moved_items_is_over_all_nodes() -> None:
+    """Two nodes of a hundred items each are split evenly by k-means, and each of them then has to part 90 to 10."""
+    corners = np.float32([[0, 0], [9, 9], [1000, 0], [1009, 9]])
+    vectors = np.repeat(corners, [90, 10, 90, 10], axis=0)
+    vectors += np.random.default_rng(0).normal(size=vectors.shape).astype(np.float32) / 10
+    _, facts = build_tree(vectors, TreeShape(branching=2, leaf_size=95, min_share=1.0, max_share=1.0))
+    assert facts["moved_share"] == (40 + 40) / 400
+
+
 few_values = st.sampled_from([0.0, 1.0, -1.0])  # many equal vectors
 any_value = st.floats(-1e6, 1e6, width=32)
 

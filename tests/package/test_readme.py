@@ -43,6 +43,13 @@ def test_tables_of_tuning_are_those_of_the_runs(monkeypatch: pytest.MonkeyPatch)
         assert file.with_suffix(".md").read_text() == benchmark["tuning_table"](file)
 
 
+def test_the_table_of_rare_items_is_that_of_the_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    benchmark = runpy.run_path(str(ROOT / "benchmarks" / "rare_items.py"))
+    table = (benchmark["EVIDENCE"] / "rare_items.md").read_text()
+    assert table == f"{benchmark['rare_items_table']()}\n" and len(table.splitlines()) == 12
+
+
 def test_the_tokens_of_judges_are_the_measured_ones() -> None:
     measured = json.loads((ROOT / "benchmarks" / "results" / "judge_tokens.json").read_text())
     shapes, distilled = measured["per pair"], measured["distilled"]
