@@ -32,6 +32,8 @@ def test_sequential_arms_are_compared_with_a_reference_on_the_same_targets(tmp_p
     path.write_text(yaml.safe_dump(content, sort_keys=False))
     found = compare(path, output=tmp_path / "out", say=lambda _: None)
 
+    warned = {row.arm: [text for text in row.warnings if "masked for this arm" in text] for row in found.rows}
+    assert {arm: len(texts) for arm, texts in warned.items()} == {"plain RecBole": 0, "guided": 0, "EASE": 1}
     users = pd.read_parquet(found.folder / "per_user.parquet")
     assert {arm: len(rows) for arm, rows in users.groupby("arm")} == dict.fromkeys(
         ("EASE", "plain RecBole", "guided"), len(walks())

@@ -11,6 +11,8 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
+from recbole_dtlns.bridge.models.capabilities import resolve_model
+from recbole_dtlns.bridge.models.kinds import kind_of
 from recbole_dtlns.errors import TrialError
 from recbole_dtlns.evaluation.rankings import Spread, equal_groups
 from recbole_dtlns.evaluation.significance import MarginTest, PairedTest, flips_for, holm, margin_test, paired_test
@@ -294,9 +296,15 @@ def _user_groups(users: pd.DataFrame, names: list[str]) -> list[UserGroup]:
 def _warned(rows: list[Row], metric: str) -> list[Row]:
     """The rows, saying what makes their numbers a poor measure of their arms."""
     popular = next((row for row in rows if row.model == _POPULARITY), None)
+    ordered = [kind_of(resolve_model(row.model)).ordered for row in rows]
     found = []
-    for row in rows:
+    for row, of_sequences in zip(rows, ordered, strict=True):
         warnings = []
+        if any(ordered) and not of_sequences:
+            warnings.append(
+                "as RecBole has it, what users have is masked for this arm and not for sequential ones, whose task is "
+                "the harder for it"
+            )
         if row.undertrained:
             warnings.append(
                 f"the best epoch is the last that epochs allows ({len(row.undertrained)} of {len(row.seeds)} "
