@@ -11,7 +11,7 @@ from recbole.data.interaction import cat_interactions
 
 from recbole_dtlns.bridge.models.capabilities import is_closed_form
 from recbole_dtlns.bridge.training.checkpoint import BEST, LAST, Checkpoint
-from recbole_dtlns.errors import ConfigError
+from recbole_dtlns.errors import CheckpointError, ConfigError
 from recbole_dtlns.storage.whole_files import write_file
 
 VALIDATED = "validated"  # in the folder of a run that refits: the run folder of the model that validation chose
@@ -135,8 +135,37 @@ def stages_begun(config: Any) -> tuple[Path | None, Path | None]:
     folder = path if path.is_dir() else path.parent
     latest = next((file for file in (path, folder / LAST, folder / BEST) if file.is_file()), None)
     if latest is not None and Checkpoint.read(latest).provenance.refit:
+        _check_chosen(folder)
         return folder / VALIDATED, path
     return (folder / VALIDATED if path.is_dir() and (folder / VALIDATED).is_dir() else path), None
+
+
+def _check_chosen(folder: Path) -> None:
+    """Refuse to go on with a refit whose number of epochs cannot be read, before any work."""
+    try:
+        Checkpoint.read(folder / VALIDATED / BEST)
+    except CheckpointError as error:
+        raise CheckpointError(
+            f"the refit in {folder} cannot go on, as for how many epochs it trains cannot be read ({error}): take "
+            f"{folder / VALIDATED} from a copy, or set refit to the number of epochs"
+        ) from error
+
+
+def check_chosen_by_something(config: Any, parts: list[Dataset]) -> None:
+    """Refuse a refit for as many epochs as validation chose, where validation holds nothing to choose by.
+
+    Args:
+        config: of the run.
+        parts: train, validation and test part.
+
+    Raises:
+        ConfigError: the message says what to do.
+    """
+    if config.validates_first and not len(parts[1]):
+        raise ConfigError(
+            "refit: True trains for as many epochs as validation chose, and the validation part is empty: leave refit "
+            "out, as a run on train alone learns from all the same pairs, or change eval_args"
+        )
 
 
 def carry_validated(begun: Path, folder: Path) -> None:
@@ -147,7 +176,18 @@ def carry_validated(begun: Path, folder: Path) -> None:
     Args:
         begun: the run folder within the former.
         folder: of the latter.
+
+    Raises:
+        CheckpointError: a file cannot be read.
     """
     for file in sorted(begun.iterdir()):
-        if not file.name.startswith("."):
-            write_file(folder / VALIDATED / file.name, file.read_bytes(), "checkpoint_dir")
+        if file.name.startswith(".") or file.is_dir():
+            continue
+        try:
+            content = file.read_bytes()
+        except OSError as error:
+            raise CheckpointError(
+                f"cannot read {file} ({error.strerror}), which the run that goes on takes along: mend that, or take it "
+                "from a copy"
+            ) from error
+        write_file(folder / VALIDATED / file.name, content, "checkpoint_dir")

@@ -32,11 +32,13 @@ from recbole_dtlns.bridge.data.sequences import check_sequence_fields
 from recbole_dtlns.bridge.data.splits import load_splits
 from recbole_dtlns.bridge.models.capabilities import check_model
 from recbole_dtlns.bridge.models.council import Council
+from recbole_dtlns.bridge.models.making import make_model
 from recbole_dtlns.bridge.models.memory import check_embeddings_fit, check_scores_fit
 from recbole_dtlns.bridge.refit import (
     VALIDATED,
     Chosen,
     carry_validated,
+    check_chosen_by_something,
     check_refit,
     stages_begun,
     train_and_validation,
@@ -232,6 +234,7 @@ def assemble_run(config: DTLNSConfig) -> Run:
     start = WarmStart.of(config)
     folder = _open_run_folder(config)
     splits = Splits(*load_data(config))
+    check_chosen_by_something(config, splits.parts)
     if start is not None:
         start.check(config, splits.parts)
     if config["refit"] is False:
@@ -276,7 +279,7 @@ def _assembled(
         data = plain_run_data(config, splits.whole, parts)
     # RecBole seeds again here, so the model starts equal whatever was drawn before.
     init_seed(config["seed"] + config["local_rank"], config["reproducibility"])
-    network = config.model_class(config, data.model_dataset).to(config["device"])
+    network = make_model(config, data.model_dataset)
     earlier = EarlierPairs() if start is None else start.earlier(parts[0])
     if start is not None:
         start.give(network, parts[0])

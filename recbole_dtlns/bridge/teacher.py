@@ -24,6 +24,7 @@ from recbole.utils import get_trainer, init_seed
 from recbole_dtlns.bridge.config import OF_ONE_RUN, DTLNSConfig
 from recbole_dtlns.bridge.data.dataset import DTLNSDataset
 from recbole_dtlns.bridge.data.pairs import numbering
+from recbole_dtlns.bridge.models.making import make_model
 from recbole_dtlns.bridge.models.memory import check_embeddings_fit
 from recbole_dtlns.bridge.repairs.reproducibility import reproducible_training
 from recbole_dtlns.bridge.training.checkpoint import Checkpoint
@@ -139,7 +140,7 @@ class RecBoleTeacher(Teacher):
             distribution = config["train_neg_sample_args"]["distribution"]
             sampler = Sampler("train", [dataset], distribution if distribution != "none" else "uniform")
             loader = get_dataloader(config, "train")(config, dataset, sampler.set_phase("train"), shuffle=True)
-            model = config.model_class(config, dataset).to(config["device"])
+            model = make_model(config, dataset)
             base = get_trainer(config["MODEL_TYPE"], config["model"])
             trainer = type(f"Teacher{base.__name__}", (_StopsWhenDiverged, base), {})(config, model)
             logger.info("training the teacher %s for %d epochs", config["model"], config["epochs"])
@@ -243,7 +244,7 @@ class CheckpointTeacher(Teacher):
         own_keys |= {"dtlns_preset": "off", "data_path": ".", "checkpoint_dir": tempfile.gettempdir()}
         with _no_tensorboard(), quiet_recbole():
             config = DTLNSConfig(saved.model, "teacher", config_dict=own_keys)
-            model = config.model_class(config, self.dataset).to(config["device"])
+            model = make_model(config, self.dataset)
             # What a sampler learnt with the model is no part of the model.
             weights = {key: value for key, value in saved.state_dict.items() if not key.startswith("dtlns_")}
             model.load_state_dict(weights)

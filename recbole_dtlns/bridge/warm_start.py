@@ -18,6 +18,7 @@ from torch import nn
 
 from recbole_dtlns.bridge.data.pairs import observed_pairs, target_pairs
 from recbole_dtlns.bridge.models.capabilities import is_closed_form
+from recbole_dtlns.bridge.models.making import make_model
 from recbole_dtlns.bridge.serving.earlier_pairs import EarlierPairs, TokenPairs
 from recbole_dtlns.bridge.serving.kept_data import TRAIN, VALID, KeptData
 from recbole_dtlns.bridge.training.checkpoint import BEST, Checkpoint
@@ -115,6 +116,10 @@ class WarmStart:
         if not config["init_from"]:
             return None
         folder = Path(config["init_from"])
+        if folder.is_file() and (folder.parent / BEST).is_file():
+            raise CheckpointError(
+                f"init_from: {folder} is a file of a run: its parent, {folder.parent}, is the run folder"
+            )
         if not (folder / BEST).is_file():
             raise CheckpointError(
                 f"init_from: {folder} holds no {BEST}: give the run folder of a finished run (looked from {Path.cwd()})"
@@ -164,7 +169,7 @@ class WarmStart:
             self._refuse(self.learnt(), part, name, "learnt from")
         self._refuse(self.chosen(), parts[2], "test", "had its epoch chosen by")
         with quiet_recbole():
-            self._places(config.model_class(config, parts[0]), parts[0])
+            self._places(make_model(config, parts[0]), parts[0])
 
     def _refuse(self, pairs: TokenPairs, part: Dataset, name: str, how: str) -> None:
         common = pairs.where(pairs.among(target_pairs(part), part))
@@ -240,6 +245,13 @@ class WarmStart:
             if any(field in fields for fields in places.values())
         ]
         logger.info("init_from %s: %d parameters. %s", self.folder, len(places), ". ".join(said))
+        users_and_items = [vocabularies[field] for field in (train.uid_field, train.iid_field) if field in vocabularies]
+        if all(len(vocabulary.now) < 2 for vocabulary in users_and_items):  # the padding is always matched
+            logger.warning(
+                "init_from %s has no user and no item of this run, so none of their vectors begins with it: are the "
+                "tokens written as they were?",
+                self.folder,
+            )
 
     def _vocabularies(self, train: Dataset) -> dict[str, Vocabulary]:
         """Users and items first, then other fields of tokens that both data sets have."""

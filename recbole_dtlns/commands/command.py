@@ -7,6 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypedDict
 
+from recbole_dtlns.errors import ConfigError
+
 
 def _no_options(parser: argparse.ArgumentParser) -> None: ...
 
@@ -50,3 +52,17 @@ def run_arguments(given: argparse.Namespace) -> RunArguments:
         "config_file_list": given.config_files.split(),
         "arguments": given.settings,
     }
+
+
+def check_probe(given: argparse.Namespace) -> None:
+    """Refuse a probe that is none: whoever asks for one means not to pay for all requests.
+
+    Raises:
+        ConfigError: `--probe` stands without `--dry-run`, or its number is below 0.
+    """
+    if given.probe is None:
+        return
+    if not given.dry_run:
+        raise ConfigError("--probe measures for --dry-run, and without that all requests are asked: say --dry-run too")
+    if given.probe < 0:
+        raise ConfigError(f"--probe={given.probe}: it must be a number of requests, from 0")

@@ -20,7 +20,10 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
 def _run(given: argparse.Namespace) -> int:
     from recbole_dtlns.bridge.serving.explain import Explainer
     from recbole_dtlns.bridge.serving.load_run import load_run
+    from recbole_dtlns.errors import ConfigError
 
+    if given.html == "":
+        raise ConfigError("--html= names no file: name one, or leave the option out")
     run = load_run(given.run, allow_leaking=given.allow_leaking, device=given.device)
     found = Explainer(run).explain(given.user, given.item, given.k)
     print(found.text())

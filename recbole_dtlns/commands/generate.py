@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from recbole_dtlns.commands.command import Command, run_arguments
+from recbole_dtlns.commands.command import Command, check_probe, run_arguments
 
 
 def _add_options(parser: argparse.ArgumentParser) -> None:
@@ -16,6 +16,7 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
 def _run(given: argparse.Namespace) -> int:
     from recbole_dtlns.studies import generating
 
+    check_probe(given)
     run = run_arguments(given)
     if given.dry_run:
         print(generating.estimate_generating(**run, probe=given.probe).text())

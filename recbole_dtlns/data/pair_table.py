@@ -90,11 +90,19 @@ def _read(name: str) -> pd.DataFrame:
             frame = pd.read_csv(
                 name, sep="\t", dtype=str, keep_default_na=False, quoting=csv.QUOTE_NONE, encoding="utf-8-sig"
             )
+            if not isinstance(frame.index, pd.RangeIndex):  # pandas takes the first column for names of the rows
+                raise DataError(
+                    f"the rows of {name} hold more columns than its header names ({', '.join(frame.columns)}): name "
+                    "all of them"
+                )
     except ImportError as error:
         raise InstallationError(f"reading {name} needs pyarrow; install it with: pip install pyarrow") from error
     except (OSError, ValueError) as error:  # pandas' and pyarrow's own errors are ValueErrors
         raise DataError(f"cannot read {name}: {error}") from error
-    return frame.rename(columns=lambda column: str(column).partition(":")[0])
+    frame = frame.rename(columns=lambda column: str(column).partition(":")[0])
+    if repeated := sorted(set(frame.columns[frame.columns.duplicated()])):
+        raise DataError(f"{name} has the column {repeated[0]} twice: leave one of the two out")
+    return frame
 
 
 def positions(tokens: np.ndarray, wanted: pd.Series) -> np.ndarray:

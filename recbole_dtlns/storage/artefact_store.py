@@ -116,14 +116,16 @@ class ArtefactStore:
             if digest != header["checksum"]:
                 raise ValueError("its content does not match its checksum")
         except (SafetensorError, AttributeError, KeyError, TypeError, ValueError) as error:
-            message = f"artefact {path} is damaged or was edited ({error})"
-            if self.refuse_damaged:
-                raise ArtefactError(f"{message}: delete the file to have it rebuilt") from error
-            logger.warning("%s: it is not used and will be rebuilt", message)
+            self._meet_damage(f"artefact {path} is damaged or was edited ({error})", error)
             return None
         except OSError as error:
             raise ArtefactError(_reason(error, path, "read")) from error
         return Artefact(arrays, header["facts"], digest, path)
+
+    def _meet_damage(self, message: str, error: Exception) -> None:
+        if self.refuse_damaged:
+            raise ArtefactError(f"{message}: delete the file to have it rebuilt") from error
+        logger.warning("%s: it is not used and will be rebuilt", message)
 
     def _write(self, path: Path, key_inputs: dict[str, Any], arrays: Arrays, facts: Facts) -> Artefact:
         contiguous = {name: np.ascontiguousarray(arrays[name]) for name in sorted(arrays)}
@@ -161,8 +163,11 @@ class KeptArtefacts(ArtefactStore):
         key_inputs, path = self._place(stage, version, inputs)
         found = self._load(path, key_inputs)
         if found is None:
-            raise ArtefactError(f"{self.root} holds no {stage} of these pairs and settings, or a damaged one")
+            raise ArtefactError(f"{self.root} holds no {stage} of these pairs and settings")
         return found
+
+    def _meet_damage(self, message: str, error: Exception) -> None:
+        raise ArtefactError(message) from error
 
 
 def _checksum(key_inputs: dict[str, Any], arrays: Arrays, facts: Facts) -> str:

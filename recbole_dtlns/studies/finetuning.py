@@ -110,9 +110,7 @@ def finetune(
         DTLNSError: as the stages of the preparation, `FineTuning.train` and `LocalNetwork.load` raise it.
     """
     config = DTLNSConfig(model, dataset, config_file_list, config_dict, arguments)
-    flat, folder, name = config.settings.flat, Path(output), local_model(base)
-    if (below := adapter_base(name)) is not None:
-        raise ConfigError(f"--base names {name}, an adapter of {below}: name a whole model")
+    flat, folder, name = config.settings.flat, Path(output), _whole_model(base)
     tuning, generator, pooling = _parts(flat)
     bench, done = _prepared(config)
     work, prompt = generator.work(bench.train), str(flat["text_prompt"])
@@ -151,7 +149,7 @@ def estimate_finetuning(
     arguments: Sequence[str] = (),
 ) -> FineTuningCost:
     """Count pairs, steps and tokens; only the tokenizer is loaded. Arguments as for `finetune`."""
-    config = DTLNSConfig(model, dataset, config_file_list, config_dict, arguments)
+    config, name = DTLNSConfig(model, dataset, config_file_list, config_dict, arguments), _whole_model(base)
     tuning, generator, _ = _parts(config.settings.flat)
     check_settings(config)
     train = described_train(load_data(config)[1][0], config.settings.flat)
@@ -159,8 +157,24 @@ def estimate_finetuning(
     work = generator.work(train)
     queries, count = work.queries(work.profiles([])), train.matrix.nnz
     some = [queries(place) for place in range(0, count, max(1, count // _MEASURED))]
-    tokens = counter_of(load_tokenizer(local_model(base), None, "transformers"), "")(some)
+    tokens = counter_of(load_tokenizer(name, None, "transformers"), "")(some)
     return FineTuningCost(count, tuning.steps(count), round(tokens * count / len(some)), some[0])
+
+
+def _whole_model(base: str) -> str:
+    """The model to fine-tune, as it is loaded: the whole path of a folder, or a name.
+
+    Raises:
+        ConfigError: it is an adapter, or a path where no model lies.
+    """
+    name, path = local_model(base), Path(base)
+    if (below := adapter_base(name)) is not None:
+        raise ConfigError(f"--base names {name}, an adapter of {below}: name a whole model")
+    if path.is_dir() and not (path / "config.json").is_file():
+        raise ConfigError(f"--base={base}: the folder {name} holds no config.json, so no model: name another")
+    if path.is_file() or (not path.is_dir() and base.startswith((".", "/", "~"))):
+        raise ConfigError(f"--base={base} is no folder (looked from {Path.cwd()}): name the folder of a causal model")
+    return name
 
 
 def _parts(flat: dict[str, Any]) -> tuple[FineTuning, LLMGenerator, Pooling]:

@@ -6,6 +6,7 @@ The first tests are about the rule above all others: what validation holds enter
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -267,6 +268,38 @@ def test_the_finished_stage_is_carried_over_with_its_latest_checkpoint(empty_fol
         (begun / name).write_text(name)
     carry_validated(begun, empty_folder / "next")
     assert {file.name for file in (empty_folder / "next" / VALIDATED).iterdir()} == {BEST, LAST, "config.yaml"}
+
+
+def test_a_folder_among_what_is_carried_over_stays_and_what_cannot_be_read_is_named(empty_folder: Path) -> None:
+    begun = empty_folder / "begun"
+    (begun / "notes").mkdir(parents=True)
+    carry_validated(begun, empty_folder / "next")
+    (begun / LAST).symlink_to("nowhere")
+    with pytest.raises(CheckpointError, match=rf"cannot read {begun / LAST} \(No such file.*take it from a copy"):
+        carry_validated(begun, empty_folder / "next")
+
+
+@pytest.mark.parametrize("damage", [lambda file: file.unlink(), lambda file: file.write_bytes(bytes(1000))])
+def test_a_refit_without_the_epoch_that_was_chosen_says_so_before_any_work(
+    damage: Callable[[Path], Any], tiny: dict[str, Any]
+) -> None:
+    folder = train("BPR", tiny, **REFIT).folder
+    damage(folder / VALIDATED / BEST)
+    message = rf"refit in {folder} cannot go on.*{folder / VALIDATED / BEST}.*set refit to the number of epochs"
+    with pytest.raises(CheckpointError, match=message):
+        train("BPR", tiny, **REFIT, resume_from=str(folder))
+    assert list(Path("saved").iterdir()) == [folder]
+    assert train("BPR", tiny, refit=1, resume_from=str(folder)).result["refit"]["epochs"] == 1
+
+
+@pytest.mark.parametrize("model", ["BPR", "EASE"])
+def test_a_refit_by_an_empty_validation_part_is_refused(model: str) -> None:
+    """It would train on the same pairs twice, and for as many epochs as nothing chose."""
+    train_part, _, test = split_pairs(*block_pairs())
+    keys = write_tiny("data", (train_part, (test[0][:0], test[1][:0]), test))
+    with pytest.raises(ConfigError, match="the validation part is empty: leave refit out"):
+        train(model, keys, **PLAIN, **REFIT)
+    assert train(model, keys, **PLAIN, refit=1).result["refit"]["epochs"] == 1
 
 
 def test_a_finished_run_can_be_refitted_later(tiny: dict[str, Any]) -> None:

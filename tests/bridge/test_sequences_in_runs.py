@@ -357,3 +357,15 @@ def test_features_that_a_model_reads_must_be_there(sequences: dict[str, Any]) ->
     (Path("data") / SEQUENCES / f"{SEQUENCES}.item").write_text("item_id:token\tprice:float\ni00\t1\n")
     with pytest.raises(DataError, match="has no field class, which SASRecF reads; it has item_id:token, price:float"):
         run(sequences, "SASRecF")
+
+
+def test_what_the_constructor_refuses_is_an_error_of_the_settings(sequences: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match=r"SASRec cannot be made with these settings: .*\(7\) is not a multiple"):
+        run(sequences, hidden_size=7, n_heads=2)
+
+
+@pytest.mark.parametrize("preset", ["clean", "off"])
+def test_a_loss_that_recbole_has_not_is_refused_before_any_work(preset: str, sequences: dict[str, Any]) -> None:
+    with pytest.raises(UnsupportedModelError, match="SASRec has no loss_type: FOO: set it to CE or BPR"):
+        run(sequences, loss_type="FOO", dtlns_preset=preset)
+    assert not Path("saved").exists()

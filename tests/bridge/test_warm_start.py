@@ -196,7 +196,7 @@ def test_a_run_goes_on_with_the_model_that_it_began_with(then: Path) -> None:
     begun = warm(then)
     keys = {key: value for key, value in begun.config.external_config_dict.items() if key != "init_from"}
     for more in ({}, {"refit": True}):
-        with pytest.raises(CheckpointError, match=r"another model to begin with \(init_from\)"):
+        with pytest.raises(CheckpointError, match=r"\(init_from\) than this run: give init_from as it was given then"):
             train("BPR", keys, **more, resume_from=str(begun.folder))
     alone = train("BPR", keys)
     with pytest.raises(CheckpointError, match=r"another model to begin with \(init_from\)"):
@@ -242,11 +242,22 @@ def test_another_shape_is_named_before_anything_is_prepared(monkeypatch: pytest.
 def test_a_folder_that_is_no_run_or_is_damaged_is_named(then: Path) -> None:
     with pytest.raises(CheckpointError, match=r"init_from: nowhere holds no best\.pth"):
         warm(Path("nowhere"))
+    with pytest.raises(CheckpointError, match=rf"is a file of a run: its parent, {then}, is the run folder"):
+        warm(then / BEST)
     content = bytearray((then / BEST).read_bytes())
     content[len(content) // 2] ^= 1
     (then / BEST).write_bytes(content)
     with pytest.raises(CheckpointError, match=r"best\.pth is damaged"):
         warm(then)
+
+
+def test_tokens_that_were_written_otherwise_are_warned_of(then: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.WARNING, "recbole_dtlns"):
+        warm(then)
+        assert "no user and no item" not in caplog.text
+        others = [(np.char.add("new-", users), np.char.add("new-", items)) for users, items in grown_parts()[1]]
+        warm(then, parts=others)
+    assert "no user and no item of this run" in caplog.text
 
 
 def test_nothing_in_common_is_all_new() -> None:

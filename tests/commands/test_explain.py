@@ -97,6 +97,22 @@ def test_what_is_gone_is_said_and_the_rest_explained(taught: Any, capsys: pytest
     assert not Path("cache").exists(), "nothing is prepared"
 
 
+def test_a_damaged_artefact_is_named_and_nothing_is_promised(taught: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    for file in Path("cache").rglob("*.safetensors"):
+        file.write_bytes(bytes(100))
+    before = {file: file.read_bytes() for file in Path("cache").rglob("*") if file.is_file()}
+    assert main(["explain", str(taught.folder), "--user=u0-00", "--k=1"]) == 0
+    said = capsys.readouterr()
+    assert "is damaged or was edited" in said.out and "recbole-dtlns prepare" in said.out
+    assert "rebuilt" not in said.out + said.err
+    assert {file: file.read_bytes() for file in Path("cache").rglob("*") if file.is_file()} == before
+
+
+def test_a_page_without_a_name_is_refused(taught: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["explain", str(taught.folder), "--user=u0-00", "--html="]) == 2
+    assert "--html= names no file" in capsys.readouterr().err
+
+
 def test_the_page_shows_what_the_data_hold_as_it_is_written(taught: Any) -> None:
     page = reasons_page(Explainer(load_run(taught.folder)).explain("u0-00"))
     assert "<b>Film</b>" not in page and "&lt;b&gt;Film&lt;/b&gt; &amp; &quot;i" in page

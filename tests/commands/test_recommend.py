@@ -202,3 +202,29 @@ def test_a_disk_that_is_full_is_named_where_numpy_says_no_reason(
     assert main(["embeddings", str(trained), "--output=vectors"]) == 2
     assert "cannot write vectors (512 requested and 100 written)" in capsys.readouterr().err
     assert not list(Path().iterdir())
+
+
+@pytest.mark.parametrize("option", ["users", "histories", "candidates"])
+def test_an_option_that_names_no_file_is_refused(
+    option: str, trained: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["recommend", str(trained), f"--{option}=", "--output=recs.tsv"]) == 2
+    assert f"--{option}= names no file" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("table", "message"),
+    [
+        ("user_id\titem_id\nu\ti\t3\n", "hold more columns than its header names (user_id, item_id)"),
+        ("user_id\titem_id\nu\ti\t\n", "hold more columns than its header names (user_id, item_id)"),
+        ("user_id\titem_id:token\titem_id:float\nu\ti\t3\n", "has the column item_id twice"),
+    ],
+)
+def test_a_table_whose_columns_cannot_be_told_is_refused(
+    table: str, message: str, trained: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """pandas would take users for names of rows, and items for users: nothing would be left out."""
+    Path("bought.tsv").write_text(table)
+    assert main(["recommend", str(trained), "--exclude=bought.tsv", "--output=recs.tsv"]) == 2
+    assert message in capsys.readouterr().err
+    assert not Path("recs.tsv").exists()

@@ -216,6 +216,12 @@ def test_encoding_is_priced_before_it_is_done(llama: str, capsys: pytest.Capture
             "it has age: set dtlns_user_text_fields",
         ),
         (["generate", "--dtlns_hnlmrec_llm_model=m", "--dtlns_hnlmrec_llm_prompt=query"], "query"),
+        (["generate", "--dtlns_hnlmrec_llm_model=m", "--probe=2"], "say --dry-run too"),
+        (["judge", "--probe=2"], "say --dry-run too"),
+        (["generate", "--dry-run", "--dtlns_hnlmrec_llm_model=m", "--probe=-1"], "a number of requests, from 0"),
+        (["finetune", "--base=/no/model"], "--base=/no/model is no folder"),
+        (["finetune", "--dry-run", "--base=/no/model"], "--base=/no/model is no folder"),
+        (["finetune", "--dry-run", "--base=data"], "holds no config.json, so no model"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )

@@ -43,6 +43,8 @@ def check_model(config: Any) -> None:
         raise UnsupportedModelError(
             f"{name} ranks by a judge's verdicts, and dtlns_method: {settings.method} judges nothing: set dtlns_method"
         )
+    if kind_of(model_class).ordered and config["MODEL_INPUT_TYPE"] is None and config["loss_type"]:
+        raise UnsupportedModelError(f"{name} has no loss_type: {config['loss_type']}: set it to CE or BPR")
     if not settings.active:
         return
     if not able.negatives and not able.graph and not able.forms:

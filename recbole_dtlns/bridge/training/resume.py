@@ -15,6 +15,10 @@ from recbole_dtlns.storage.whole_files import remove_leftovers
 
 logger = logging.getLogger("recbole_dtlns")
 
+_BEGUN_WITH = "model to begin with (init_from)"
+_OF_DATA = "check data, split and seed"
+_ADVICE = {_BEGUN_WITH: "give init_from as it was given then, so that what that model had learnt is checked"}
+
 
 @dataclass(frozen=True)
 class Interrupted:
@@ -83,7 +87,7 @@ def check_same_run(found: Interrupted, config: Any, provenance: Provenance) -> N
         raise CheckpointError(f"{path} holds a {state.model}, this run trains {config['model']}")
     if differing := _differing(state.provenance, provenance):
         raise CheckpointError(
-            f"{path} was trained with another {differing[0]} than this run: check data, split and seed"
+            f"{path} was trained with another {differing[0]} than this run: {_ADVICE.get(differing[0], _OF_DATA)}"
         )
     # The optimizer continues as it was saved: another kind cannot, other rates would go unnoticed.
     if state.config["learner"] != config["learner"]:
@@ -104,9 +108,7 @@ def _differing(first: Provenance, second: Provenance) -> list[str]:
             first.numbering == second.numbering
         ),
         "evaluation protocol": first.leaking == second.leaking,
-        "model to begin with (init_from), so that what that had learnt is checked": (
-            first.began_with == second.began_with
-        ),
+        _BEGUN_WITH: first.began_with == second.began_with,
         "set of validation pairs": (
             not (first.valid_fingerprint and second.valid_fingerprint)
             or first.valid_fingerprint == second.valid_fingerprint

@@ -1,0 +1,27 @@
+"""A model, made by its own constructor."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from recbole.data.dataset import Dataset
+from recbole.model.abstract_recommender import AbstractRecommender
+
+from recbole_dtlns.errors import ConfigError
+
+
+def make_model(config: Any, dataset: Dataset) -> AbstractRecommender:
+    """A run's model, on its device.
+
+    Args:
+        config: of the run.
+        dataset: what the constructor is given.
+
+    Raises:
+        ConfigError: the constructor refuses the settings, in its own words.
+    """
+    try:
+        network: AbstractRecommender = config.model_class(config, dataset)
+    except (ValueError, NotImplementedError) as error:  # what RecBole's models raise for values that they cannot take
+        raise ConfigError(f"{config['model']} cannot be made with these settings: {error}") from error
+    return network.to(config["device"])
