@@ -147,8 +147,8 @@ def _check_chosen(folder: Path) -> None:
         Checkpoint.read(file)
     except CheckpointError as error:
         raise CheckpointError(
-            f"the refit in {folder} cannot go on: {file}, by which it knows for how many epochs, is missing or damaged. "
-            "Take it from a copy, or set refit to the number of epochs"
+            f"the refit in {folder} cannot go on: {file}, by which it knows for how many epochs, is missing or "
+            "damaged. Take it from a copy, or set refit to the number of epochs"
         ) from error
 
 
