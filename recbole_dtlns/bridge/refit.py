@@ -142,12 +142,13 @@ def stages_begun(config: Any) -> tuple[Path | None, Path | None]:
 
 def _check_chosen(folder: Path) -> None:
     """Refuse to go on with a refit whose number of epochs cannot be read, before any work."""
+    file = folder / VALIDATED / BEST
     try:
-        Checkpoint.read(folder / VALIDATED / BEST)
+        Checkpoint.read(file)
     except CheckpointError as error:
         raise CheckpointError(
-            f"the refit in {folder} cannot go on, as for how many epochs it trains cannot be read ({error}): take "
-            f"{folder / VALIDATED} from a copy, or set refit to the number of epochs"
+            f"the refit in {folder} cannot go on: {file}, by which it knows for how many epochs, is missing or "
+            "damaged. Take it from a copy, or set refit to the number of epochs"
         ) from error
 
 

@@ -229,6 +229,7 @@ def assemble_run(config: DTLNSConfig) -> Run:
     Raises:
         DTLNSError: wrong settings, data or installation.
     """
+    _check_resumed_run_exists(config)
     check_settings(config)
     validated, begun = stages_begun(config)
     start = WarmStart.of(config)
@@ -352,7 +353,6 @@ def check_settings(config: DTLNSConfig) -> None:
     check_refit(config)
     if config.settings.active or config.prepares:
         check_given_files(config.settings)
-    _check_resumed_run_exists(config)
     init_seed(config["seed"], config["reproducibility"])
     open_log(config)
     if settings.leaking:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TypedDict
 
 from recbole_dtlns.errors import ConfigError
@@ -66,3 +67,15 @@ def check_probe(given: argparse.Namespace) -> None:
         raise ConfigError("--probe measures for --dry-run, and without that all requests are asked: say --dry-run too")
     if given.probe < 0:
         raise ConfigError(f"--probe={given.probe}: it must be a number of requests, from 0")
+
+
+def check_output_folder(output: str) -> None:
+    """Refuse a place where no folder can be written, before the work that fills it.
+
+    Raises:
+        ConfigError: it is a file, or empty.
+    """
+    if not output:
+        raise ConfigError("--output= names no folder: name one, or leave the option out")
+    if Path(output).exists() and not Path(output).is_dir():
+        raise ConfigError(f"--output={output} is a file: name a folder")

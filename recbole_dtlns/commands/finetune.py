@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from recbole_dtlns.commands.command import Command, run_arguments
+from recbole_dtlns.commands.command import Command, check_output_folder, run_arguments
 
 
 def _add_options(parser: argparse.ArgumentParser) -> None:
@@ -20,6 +20,7 @@ def _run(given: argparse.Namespace) -> int:
     if given.dry_run:
         print(finetuning.estimate_finetuning(given.base, **run).text())
     else:
+        check_output_folder(given.output)
         print(finetuning.finetune(given.base, given.output, **run).text())
     return 0
 

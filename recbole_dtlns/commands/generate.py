@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from recbole_dtlns.commands.command import Command, check_probe, run_arguments
+from recbole_dtlns.commands.command import Command, check_output_folder, check_probe, run_arguments
 
 
 def _add_options(parser: argparse.ArgumentParser) -> None:
@@ -21,6 +21,7 @@ def _run(given: argparse.Namespace) -> int:
     if given.dry_run:
         print(generating.estimate_generating(**run, probe=given.probe).text())
         return 0
+    check_output_folder(given.output)
     made = generating.generate_negatives(**run)
     pairs = made.preparation.train.matrix.nnz
     print(f"vectors of {made.write(given.output)} of {pairs} train pairs in {given.output}")

@@ -12,7 +12,7 @@ import numpy as np
 
 from recbole_dtlns.components import ComponentConfig
 from recbole_dtlns.data.pair_table import PairTable
-from recbole_dtlns.errors import ConfigError, DataError
+from recbole_dtlns.errors import ArtefactError, ConfigError, DataError
 from recbole_dtlns.generation.contract import GenerationTask, Generator
 from recbole_dtlns.guidance.generated import GeneratedNegatives, VectorsByPair
 from recbole_dtlns.storage.sealed_arrays import Arrays
@@ -111,12 +111,18 @@ def write_pair_vectors(folder: str | Path, generated: GeneratedNegatives, about:
     chunks = [slice(at, at + _ROWS_AT_ONCE) for at in range(0, len(users), _ROWS_AT_ONCE)]
     known = np.concatenate([_of(generated, users[chunk], items[chunk])[1] for chunk in chunks])
     shape = (int(known.sum()), generated.dimension)
-    with replacing(path / VECTORS) as file:
-        header = {"shape": shape, "fortran_order": False, "descr": "<f2"}
-        np.lib.format.write_array_header_2_0(file, header)
-        for chunk in chunks:
-            vectors, has = _of(generated, users[chunk], items[chunk])
-            file.write(vectors[has].astype("<f2").tobytes())
+    try:
+        with replacing(path / VECTORS) as file:
+            header = {"shape": shape, "fortran_order": False, "descr": "<f2"}
+            np.lib.format.write_array_header_2_0(file, header)
+            for chunk in chunks:
+                vectors, has = _of(generated, users[chunk], items[chunk])
+                file.write(vectors[has].astype("<f2").tobytes())
+    except OSError as error:
+        raise ArtefactError(
+            f"cannot write {path / VECTORS} ({error.strerror}): free space or permissions there, or name another place "
+            "with --output"
+        ) from error
     lines = zip(train.user_tokens[users[known]].tolist(), train.item_tokens[items[known]].tolist(), strict=True)
     write_file(path / PAIRS, "user_id\titem_id\n" + "".join(f"{user}\t{item}\n" for user, item in lines), "--output")
     stated = {**about, "shape": list(shape), "dtype": "float16", "train": train.fingerprint}

@@ -108,6 +108,18 @@ def test_a_damaged_artefact_is_named_and_nothing_is_promised(taught: Any, capsys
     assert {file: file.read_bytes() for file in Path("cache").rglob("*") if file.is_file()} == before
 
 
+def test_what_is_gone_can_be_made_again_though_the_run_that_went_on_is_gone_too(
+    taught: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    later = train("BPR", shop(), **COUNCIL, epochs=2, resume_from=str(taught.folder))
+    shutil.rmtree(taught.folder)
+    shutil.rmtree("cache")
+    assert main(["prepare", f"--config_files={later.folder / 'config.yaml'}"]) == 0
+    capsys.readouterr()
+    assert main(["explain", str(later.folder), "--user=u0-00", "--k=1"]) == 0
+    assert "note:" not in capsys.readouterr().out
+
+
 def test_a_page_without_a_name_is_refused(taught: Any, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["explain", str(taught.folder), "--user=u0-00", "--html="]) == 2
     assert "--html= names no file" in capsys.readouterr().err

@@ -217,6 +217,13 @@ def test_encoding_is_priced_before_it_is_done(llama: str, capsys: pytest.Capture
         ),
         (["generate", "--dtlns_hnlmrec_llm_model=m", "--dtlns_hnlmrec_llm_prompt=query"], "query"),
         (["generate", "--dtlns_hnlmrec_llm_model=m", "--probe=2"], "say --dry-run too"),
+        (["generate", "--dtlns_hnlmrec_generator=rule", "--output=run.yaml"], "--output=run.yaml is a file"),
+        (
+            ["generate", "--dtlns_hnlmrec_generator=rule", "--output=run.yaml/sub"],
+            "cannot write run.yaml/sub/vectors.npy",
+        ),
+        (["generate", "--dtlns_hnlmrec_generator=rule", "--output="], "--output= names no folder"),
+        (["finetune", "--base=any", "--output=run.yaml"], "--output=run.yaml is a file"),
         (["judge", "--probe=2"], "say --dry-run too"),
         (["generate", "--dry-run", "--dtlns_hnlmrec_llm_model=m", "--probe=-1"], "a number of requests, from 0"),
         (["finetune", "--base=/no/model"], "--base=/no/model is no folder"),
