@@ -378,7 +378,7 @@ REFUSED: dict[str, tuple[str, dict[str, Any], type[Exception], str]] = {
     "no text": ("BPR", {"dtlns_text_fields": []}, ConfigError, "dtlns_hnlmrec_space: teacher"),
     "no sampler": ("BPR", {"dtlns_sampler": "recbole"}, ConfigError, "set dtlns_sampler to rns"),
     "whole lists": ("BPR", {"dtlns_loss": "listwise"}, ConfigError, "dtlns_loss: listwise has none of a row's own"),
-    "shared negatives": ("BPR", {"dtlns_loss": "sampled_softmax"}, ConfigError, "has none of a row's own"),
+    "shared negatives": ("BPR", {"dtlns_loss": "sampled_softmax"}, ConfigError, "takes negatives that a batch shares"),
     "a head that nothing trains": ("BPR", {"dtlns_hnlmrec_align": 0}, ConfigError, "the head would not be trained"),
     "a share above 1": ("BPR", {"dtlns_hnlmrec_share": 1.5}, ConfigError, "dtlns_hnlmrec_share: must be at most 1"),
     "an unknown generator": ("BPR", {"dtlns_hnlmrec_generator": "rul"}, Exception, "Did you mean 'rule'"),

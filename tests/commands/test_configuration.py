@@ -49,7 +49,7 @@ WRONG = [
     ({"dtlns_teacher_dim": 10**9}, "dtlns_teacher_dim: input should be less than or equal to 4096"),
     ({"dtlns_tree_balance": "best"}, "dtlns_tree_balance: .*'regret', 'none' or 'authors'"),
     ({"dtlns_preset": "cleen"}, "unknown preset 'cleen'.*authors, best, clean, off, rows.*'clean'"),
-    ({"dtlns_teacher": "EASY"}, "unknown teacher 'EASY'.*NeighbourRidge, EASE.*ContentKNN, checkpoint.*'EASE'"),
+    ({"dtlns_teacher": "EASY"}, "unknown teacher 'EASY'.*NeighbourRidge, EASE.*ContentKNN.*, checkpoint.*'EASE'"),
     ({"dtlns_judge": "structual"}, "unknown judge 'structual'.*structural.*Did you mean 'structural'"),
     ({"dtlns_sampler": "dtnls"}, "unknown sampler 'dtnls'.*recbole.*'dtlns'"),
     ({"dtlns_teacher": "checkpoint"}, "needs dtlns_teacher_checkpoint"),

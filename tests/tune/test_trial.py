@@ -141,6 +141,9 @@ def test_all_that_the_preparation_reads_counts_as_its_settings(keys: dict[str, A
     prepare(flat, canonical_train(parts[0]), make_teacher(flat, parts[0]))
     read -= {"dtlns_cache_dir", "dtlns_refuse_damaged", "dtlns_preset"}  # where it is kept, and what the log says
     read -= {"dtlns_loss"}  # whether its scores fit the memory
+    if keys["dtlns_judge"] != "calibrated":
+        read -= {"dtlns_judge_reads_order"}  # whether data without times will do
+    read -= {"dtlns_teachers"}  # likewise, where one teacher is named
     assert {"dtlns_tree_control", "dtlns_hide_train"} < read
     if keys["dtlns_judge"] != "calibrated":
         # of a rehearsal that nobody needs
