@@ -46,7 +46,7 @@ test-faults: $(VENV)/.test-tools
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadscope tests/faults -m "not tune and not ray"
 
 test-matrix: $(VENV)/.test-tools
-	$(BIN)/python -m pytest -m matrix
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile -m matrix
 
 # The code that decides most; MUTANTS='*' takes all that pyproject.toml names (2 hours).
 MUTANTS ?= recbole_dtlns.guidance.relabelling.* recbole_dtlns.evaluation.* \

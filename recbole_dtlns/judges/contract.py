@@ -185,6 +185,14 @@ class Judge(Component):
         """Answer for every candidate pair."""
         raise NotImplementedError
 
+    def known(self, question: Question) -> Verdicts | None:
+        """What a judge that keeps its verdicts has of the question's, the others as abstentions; nobody is asked.
+
+        Returns:
+            None where it has none, or cannot tell without judging.
+        """
+        return None
+
     def remark(self, facts: Mapping[str, Any]) -> str:
         """How the answers were got, in some words for the summary; empty where there is nothing to say.
 

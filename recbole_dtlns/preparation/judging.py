@@ -75,20 +75,21 @@ class Judging(Stage):
         asked = replace(question, rehearsal=rehearse()) if self.judge.rehearses else question
         return check_verdicts(self.judge.judge(asked), len(question.candidates), self.config.judge)
 
-    def run(self, bench: Workbench, asking: Asking, question: Question) -> Verdicts:
+    def run(self, bench: Workbench, asking: Asking, question: Question, known: Verdicts | None = None) -> Verdicts:
         """Verdicts for all candidates.
 
         Args:
             bench: the workbench.
             asking: the stages that put the question.
             question: as they put it.
+            known: what a judge that keeps its verdicts has of them, where it is not to be asked.
         """
         candidates = question.candidates
 
         def ask() -> Verdicts:
             return self.ask(question, lambda: self.rehearsing.run(bench, asking, question))
 
-        kept = ask() if self.judge.keeps_verdicts else None
+        kept = known or (ask() if self.judge.keeps_verdicts else None)
 
         def compute() -> tuple[Arrays, Facts]:
             found = kept or ask()

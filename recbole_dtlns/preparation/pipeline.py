@@ -153,11 +153,12 @@ def recall(flat: Mapping[str, Any], train: TrainInteractions, teacher: Teacher) 
         for name, one in bench.done.items()
         if "item_vectors" in one.artefact.arrays
     }
-    if judging.judge.keeps_verdicts:
-        why = f"the judge '{flat['judge']}' keeps its verdicts by itself, and they are not looked up here"
+    known = judging.judge.known(question) if judging.judge.keeps_verdicts else None
+    if judging.judge.keeps_verdicts and known is None:
+        why = f"the judge '{flat['judge']}' keeps its verdicts by itself, and has none of these pairs to look up"
         return Recalled(question, vectors, None, None, (why,))
     try:
-        verdicts = judging.run(bench, asking, question)
+        verdicts = judging.run(bench, asking, question, known)
         relabelled = Relabelled.from_flat(flat).run(bench, question.candidates, verdicts)
     except ArtefactError as error:
         return Recalled(question, vectors, None, None, (str(error),))

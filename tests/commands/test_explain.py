@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 import pytest
+from tiny_model import save_random_llama
 from tiny_runs import PLAIN, train, write_tiny
 
 from recbole_dtlns import load_run
@@ -16,6 +17,7 @@ from recbole_dtlns.bridge.serving.explain import Explainer
 from recbole_dtlns.bridge.serving.kept_data import DATA
 from recbole_dtlns.commands.command_line import main
 from recbole_dtlns.errors import DataError
+from recbole_dtlns.llm.transformers_engine import TransformersEngine
 from recbole_dtlns.reports.reasons import reasons_page
 
 COUNCIL = {"dtlns_teachers": ["EASE", "ItemKNN"], "dtlns_judge": "calibrated", "dtlns_relabel_decay": 1.0}
@@ -47,6 +49,24 @@ def test_a_recommendation_is_explained_from_the_run_folder_alone(capsys: pytest.
     assert main(["explain", str(folder), f"--user={user}", "--k=2"]) == 0
     said = capsys.readouterr().out
     assert f"user {user}, LightGCN on tiny" in said and "number 1 of the recommendations" in said
+
+
+def test_verdicts_of_a_language_model_are_looked_up_and_nobody_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = save_random_llama("llama", layers=1)
+    judge = {"dtlns_judge": "transformers", "dtlns_judge_model": str(model), "dtlns_judge_max_history": 5}
+    trained = train("BPR", shop(), **judge, epochs=1, dtlns_candidates=2)
+    prepared, run = trained.preparation, load_run(trained.folder)
+    monkeypatch.setattr(TransformersEngine, "start", lambda self: pytest.fail("the model is asked"))
+    candidates, users = prepared.candidates, prepared.train.user_tokens
+    for row in (0, len(candidates) - 1):
+        user, item = str(users[candidates.users[row]]), str(prepared.train.item_tokens[candidates.items[row]])
+        judged = Explainer(run).explain(user, item).items[0].judged
+        assert judged is not None and judged.judge == "llm"
+        assert judged.probability == pytest.approx(float(prepared.verdicts.probability[row]))
+    (model / "config.json").write_text("{}")  # another state of the model has verdicts of its own
+    found = Explainer(run).explain(user, item)
+    assert found.items[0].judged is not None and found.items[0].judged.probability is None
+    assert any("has none of these pairs to look up" in why for why in found.missing)
 
 
 @pytest.fixture

@@ -125,6 +125,11 @@ class LLMJudge(Judge):
         """
         return self.verdicts(question, self.ask(question))
 
+    def known(self, question: Question) -> Verdicts | None:
+        """As `Judge.known`: what the verdict set holds."""
+        asked = Asked(self.plan(question), self.store(), abstain_limit=1.0)
+        return self.verdicts(question, asked) if (asked.place >= 0).any() else None
+
     @contextmanager
     def session(self) -> Iterator[None]:
         """Keep the engine, once started, for several rounds of asking."""
