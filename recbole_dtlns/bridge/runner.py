@@ -339,6 +339,17 @@ def prepare_run(config: DTLNSConfig) -> Guidance | None:
     return _guide_if_asked(config, described_train(parts[0], config.settings.flat), parts[0])
 
 
+def train_split(config: DTLNSConfig) -> tuple[TrainInteractions, Dataset]:
+    """What is looked at without training: the train pairs, with what is said of them, and the part that holds them.
+
+    Settings are checked and data loaded, as for a run.
+    """
+    check_settings(config)
+    _, parts, _ = load_data(config)
+    warn_of_keys(config)
+    return described_train(parts[0], config.settings.flat), parts[0]
+
+
 def check_settings(config: DTLNSConfig) -> None:
     """Refuse what cannot work before any work is done, then seed and open the log as RecBole does."""
     settings = config.settings

@@ -40,21 +40,41 @@ class VLLMEngine(Engine):
         library = optional_import("vllm", self.name, INSTALL)
         chat = ChatTokenizer.load(self.model, self.config.revision, self.name, self._template_arguments)
         arguments = {"enable_prefix_caching": True, "disable_log_stats": True, **self._arguments}
-        try:
-            llm = library.LLM(model=self.model, revision=self.config.revision, **arguments)
-        except (OSError, ValueError, TypeError, RuntimeError) as error:
-            raise EngineError(
-                f"vLLM cannot load the model '{self.model}': {error}. Check dtlns_judge_model, dtlns_judge_engine_args "
-                "(such as {max_model_len: 4096, gpu_memory_utilization: 0.8}) and the log above"
-            ) from error
-        try:
+        example = "dtlns_judge_engine_args (such as {max_model_len: 4096, gpu_memory_utilization: 0.8})"
+        what = f"dtlns_judge_model, {example}"
+        with loaded_model(library, self.model, self.config.revision, arguments, what) as llm:
             requests = VLLMRequests(library, chat.within(llm.llm_engine.model_config.max_model_len))
             yield _Running(library, llm, requests)
-        finally:
-            llm.llm_engine.engine_core.shutdown()  # its process would live on
 
     def encoder(self) -> Callable[[Request], list[int]] | None:
         return ChatTokenizer.load(self.model, self.config.revision, self.name, self._template_arguments).ids
+
+
+@contextmanager
+def loaded_model(
+    library: Any, model: str, revision: str | None, arguments: Mapping[str, Any], settings: str
+) -> Iterator[Any]:
+    """A running `vllm.LLM`, whose process ends with the block.
+
+    Args:
+        library: the module `vllm`.
+        model, revision: as users name them.
+        arguments: further ones of `LLM`.
+        settings: what to check where it cannot be loaded.
+
+    Raises:
+        EngineError: it cannot be loaded.
+    """
+    try:
+        llm = library.LLM(model=model, revision=revision, **arguments)
+    except (OSError, ValueError, TypeError, RuntimeError) as error:
+        raise EngineError(
+            f"vLLM cannot load the model '{model}': {error}. Check {settings} and the log above"
+        ) from error
+    try:
+        yield llm
+    finally:
+        llm.llm_engine.engine_core.shutdown()  # its process would live on
 
 
 class VLLMRequests:

@@ -12,8 +12,7 @@ import numpy as np
 from tqdm import tqdm
 
 from recbole_dtlns.bridge.config import DTLNSConfig
-from recbole_dtlns.bridge.data.item_fields import described_train
-from recbole_dtlns.bridge.runner import check_settings, load_data, warn_of_keys
+from recbole_dtlns.bridge.runner import train_split
 from recbole_dtlns.bridge.teacher import make_teacher
 from recbole_dtlns.compat import quiet_recbole
 from recbole_dtlns.errors import ConfigError
@@ -151,9 +150,7 @@ def estimate_finetuning(
     """Count pairs, steps and tokens; only the tokenizer is loaded. Arguments as for `finetune`."""
     config, name = DTLNSConfig(model, dataset, config_file_list, config_dict, arguments), _whole_model(base)
     tuning, generator, _ = _parts(config.settings.flat)
-    check_settings(config)
-    train = described_train(load_data(config)[1][0], config.settings.flat)
-    warn_of_keys(config)
+    train, _ = train_split(config)
     work = generator.work(train)
     queries, count = work.queries(work.profiles([])), train.matrix.nnz
     some = [queries(place) for place in range(0, count, max(1, count // _MEASURED))]
@@ -188,10 +185,7 @@ def _parts(flat: dict[str, Any]) -> tuple[FineTuning, LLMGenerator, Pooling]:
 
 
 def _prepared(config: DTLNSConfig) -> tuple[Workbench, Preparation]:
-    check_settings(config)
-    flat, part = config.settings.flat, load_data(config)[1][0]
-    warn_of_keys(config)
-    train = described_train(part, flat)
+    flat, (train, part) = config.settings.flat, train_split(config)
     bench = workbench(flat, train, config["show_progress"])
     done = prepare_on(bench, flat, train, make_teacher(flat, part))
     logger.info(done.summary())

@@ -8,10 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from recbole_dtlns.bridge.config import DTLNSConfig
-from recbole_dtlns.bridge.data.item_fields import described_train
-from recbole_dtlns.bridge.runner import check_settings, load_data, prepare_run, warn_of_keys
+from recbole_dtlns.bridge.runner import prepare_run, train_split
 from recbole_dtlns.compat import quiet_recbole
-from recbole_dtlns.data.interactions import TrainInteractions
 from recbole_dtlns.errors import ConfigError
 from recbole_dtlns.generation.given import write_pair_vectors
 from recbole_dtlns.generation.language_model.estimate import GenerationCost, generation_cost, pending_steps
@@ -89,7 +87,7 @@ def estimate_generating(
     """
     config = DTLNSConfig(model, dataset, config_file_list, config_dict, arguments)
     stage = _generator(config)
-    return generation_cost(_asking(stage), _train(config), stage.encoder, probe)
+    return generation_cost(_asking(stage), train_split(config)[0], stage.encoder, probe)
 
 
 @quiet_recbole()
@@ -114,7 +112,7 @@ def export_generating(
     flat = {**config.settings.flat, "hnlmrec_llm_engine": RecordedReplies.name}
     _generator(config)
     generator = _asking(Generating.from_flat(flat))
-    steps = pending_steps(generator, _train(config))
+    steps = pending_steps(generator, train_split(config)[0])
     requests = (request for _, those in steps for request in those)
     write_requests(Path(file), requests, generator.engine.model, generator.engine.config.engine_args)
     return {step.name: len(those) for step, those in steps}
@@ -135,18 +133,11 @@ def estimate_encoding(
         ConfigError: the items say nothing.
     """
     config = DTLNSConfig(model, dataset, config_file_list, config_dict, arguments)
-    train = _train(config)
+    train, _ = train_split(config)
     if train.content is None:
         raise ConfigError("there is nothing to encode: set dtlns_text_fields to fields of the .item file")
     encoder: Encoder = Encoding.from_flat(config.settings.flat).encoder
     return encoding_cost("texts of items", encoder, train.content.texts, cache_folder(config.settings.cache_dir))
-
-
-def _train(config: DTLNSConfig) -> TrainInteractions:
-    check_settings(config)
-    _, parts, _ = load_data(config)
-    warn_of_keys(config)
-    return described_train(parts[0], config.settings.flat)
 
 
 def _generator(config: DTLNSConfig) -> Generating:

@@ -11,8 +11,7 @@ import numpy as np
 import pandas as pd
 
 from recbole_dtlns.bridge.config import DTLNSConfig
-from recbole_dtlns.bridge.data.item_fields import described_train
-from recbole_dtlns.bridge.runner import check_settings, load_data, warn_of_keys
+from recbole_dtlns.bridge.runner import train_split
 from recbole_dtlns.bridge.teacher import make_teacher
 from recbole_dtlns.compat import quiet_recbole
 from recbole_dtlns.data.interactions import TrainInteractions
@@ -172,10 +171,8 @@ def _question(config: DTLNSConfig) -> Question:
 
 
 def _train_and_teacher(config: DTLNSConfig) -> tuple[TrainInteractions, Teacher]:
-    check_settings(config)
-    _, parts, _ = load_data(config)
-    warn_of_keys(config)
-    return described_train(parts[0], config.settings.flat), make_teacher(config.settings.flat, parts[0])
+    train, part = train_split(config)
+    return train, make_teacher(config.settings.flat, part)
 
 
 def _llm_judge(settings: DTLNSSettings) -> LLMJudge:

@@ -12,7 +12,7 @@ from recbole_dtlns.components import ComponentConfig
 from recbole_dtlns.errors import ConfigError, EngineError
 from recbole_dtlns.llm.chat_model import local_model, model_revision
 from recbole_dtlns.llm.engine import optional_import
-from recbole_dtlns.llm.vllm_engine import INSTALL
+from recbole_dtlns.llm.vllm_engine import INSTALL, loaded_model
 from recbole_dtlns.text.local_network import Pooling, adapter_base, cut_ids
 from recbole_dtlns.text.model_config import ModelConfig, ModelEncoder, counter_of, load_tokenizer
 
@@ -70,17 +70,10 @@ class VLLMEncoder(ModelEncoder):
         raw = "use_activation" if "use_activation" in kind.__dataclass_fields__ else "normalize"
         pooler = kind(pooling_type=own.pooling.upper(), **{raw: False})
         told = {"runner": "pooling", "convert": "embed", "pooler_config": pooler, "disable_log_stats": True}
-        try:
-            llm = library.LLM(model=self.model, revision=own.revision, **{**told, **own.engine_args})
-        except (OSError, ValueError, TypeError, RuntimeError) as error:
-            raise EngineError(
-                f"vLLM cannot load the model '{self.model}': {error}. Check dtlns_text_model, dtlns_text_engine_args "
-                "(such as {max_model_len: 512, gpu_memory_utilization: 0.8}) and the log above"
-            ) from error
-        try:
+        example = "dtlns_text_engine_args (such as {max_model_len: 512, gpu_memory_utilization: 0.8})"
+        what = f"dtlns_text_model, {example}"
+        with loaded_model(library, self.model, own.revision, {**told, **own.engine_args}, what) as llm:
             yield _Running(llm, tokenizer, own.prompt)
-        finally:
-            llm.llm_engine.engine_core.shutdown()  # its process would live on
 
 
 class _Running:

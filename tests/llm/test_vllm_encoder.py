@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -24,16 +22,6 @@ def test_an_adapter_is_refused() -> None:
     Path("adapter/adapter_config.json").write_text('{"base_model_name_or_path": "base"}')
     with pytest.raises(ConfigError, match=r"takes whole models, and .*adapter is an adapter"):
         VLLMEncoder(model="adapter")
-
-
-@pytest.fixture
-def needs_vllm() -> Iterator[None]:
-    pytest.importorskip("vllm", reason="vLLM is not installed; make test-vllm installs it in .venv-llm")
-    before = os.environ.copy()
-    os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", "1")
-    yield
-    os.environ.clear()
-    os.environ.update(before)
 
 
 @pytest.mark.vllm

@@ -29,20 +29,11 @@ from recbole_dtlns.llm.request import Request
 from recbole_dtlns.llm.transformers_engine import TransformersEngine
 from recbole_dtlns.llm.vllm_engine import VLLMEngine
 
-pytestmark = [pytest.mark.vllm, pytest.mark.filterwarnings("ignore")]  # vLLM's own warnings are not ours
+# vLLM's own warnings are not ours.
+pytestmark = [pytest.mark.vllm, pytest.mark.usefixtures("needs_vllm"), pytest.mark.filterwarnings("ignore")]
 
 SMALL = {"enforce_eager": True, "max_model_len": 512, "dtype": "float32", "max_num_seqs": 64}
 QUESTION = random_question(n_users=20, candidates=5, history=8)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def needs_vllm() -> Iterator[None]:
-    pytest.importorskip("vllm", reason="vLLM is not installed; make test-vllm installs it in .venv-llm")
-    before = os.environ.copy()
-    os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", "1")
-    yield
-    os.environ.clear()
-    os.environ.update(before)
 
 
 @pytest.fixture(scope="module")
