@@ -10,9 +10,9 @@ from recbole.data.dataset import Dataset
 from recbole.data.interaction import cat_interactions
 
 from recbole_dtlns.bridge.models.capabilities import is_closed_form
-from recbole_dtlns.bridge.training.checkpoint import BEST, LAST, Checkpoint
 from recbole_dtlns.errors import CheckpointError, ConfigError
 from recbole_dtlns.storage.whole_files import write_file
+from recbole_dtlns.training.checkpoint import BEST, LAST, Checkpoint
 
 VALIDATED = "validated"  # in the folder of a run that refits: the run folder of the model that validation chose
 _CHECKPOINT_TEACHER = "checkpoint"

@@ -47,7 +47,6 @@ from recbole_dtlns.bridge.run_log import open_log, shows_bars
 from recbole_dtlns.bridge.serving.earlier_pairs import EarlierPairs
 from recbole_dtlns.bridge.serving.kept_data import KeptData
 from recbole_dtlns.bridge.teacher import make_teacher
-from recbole_dtlns.bridge.training.checkpoint import SETTINGS, Provenance
 from recbole_dtlns.bridge.training.sampling import make_sampling
 from recbole_dtlns.bridge.training.trainer import DTLNSTrainerMixin, build_trainer
 from recbole_dtlns.bridge.warm_start import WarmStart
@@ -61,6 +60,7 @@ from recbole_dtlns.methods.table import guide
 from recbole_dtlns.preparation import Preparation
 from recbole_dtlns.settings.checks import check_given_files
 from recbole_dtlns.storage.whole_files import write_file
+from recbole_dtlns.training.checkpoint import SETTINGS, Provenance
 
 logger = logging.getLogger("recbole_dtlns")
 

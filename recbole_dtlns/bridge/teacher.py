@@ -26,8 +26,6 @@ from recbole_dtlns.bridge.data.dataset import DTLNSDataset
 from recbole_dtlns.bridge.data.pairs import numbering
 from recbole_dtlns.bridge.models.making import make_model
 from recbole_dtlns.bridge.models.memory import check_embeddings_fit
-from recbole_dtlns.bridge.repairs.reproducibility import reproducible_training
-from recbole_dtlns.bridge.training.checkpoint import Checkpoint
 from recbole_dtlns.bridge.training.divergence import StopsWhenDiverged
 from recbole_dtlns.compat import quiet_recbole
 from recbole_dtlns.components import PREFIX
@@ -39,6 +37,8 @@ from recbole_dtlns.teachers.by_recbole import SavedConfig, TrainedConfig
 from recbole_dtlns.teachers.contract import FittedTeacher, Teacher
 from recbole_dtlns.teachers.council import Council
 from recbole_dtlns.teachers.table import TEACHERS
+from recbole_dtlns.training.checkpoint import Checkpoint
+from recbole_dtlns.training.reproducibility import reproducible_training
 
 logger = logging.getLogger("recbole_dtlns")
 

@@ -21,9 +21,9 @@ from recbole_dtlns.bridge.models.capabilities import is_closed_form
 from recbole_dtlns.bridge.models.making import make_model
 from recbole_dtlns.bridge.serving.earlier_pairs import EarlierPairs, TokenPairs
 from recbole_dtlns.bridge.serving.kept_data import TRAIN, VALID, KeptData
-from recbole_dtlns.bridge.training.checkpoint import BEST, Checkpoint
 from recbole_dtlns.compat import quiet_recbole
 from recbole_dtlns.errors import CheckpointError, ConfigError, UnsupportedModelError
+from recbole_dtlns.training.checkpoint import BEST, Checkpoint
 
 logger = logging.getLogger("recbole_dtlns")
 

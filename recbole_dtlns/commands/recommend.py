@@ -47,10 +47,10 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
 
 def _run(given: argparse.Namespace) -> int:
     from recbole_dtlns.bridge.serving.load_run import load_run
-    from recbole_dtlns.bridge.training.checkpoint import BEST
     from recbole_dtlns.errors import ConfigError, DataError
     from recbole_dtlns.serving.given_histories import read_histories
     from recbole_dtlns.serving.recommendation_file import RecommendationFile, read_tokens
+    from recbole_dtlns.training.checkpoint import BEST
 
     for option in ("users", "histories", "candidates"):
         if getattr(given, option) == "":

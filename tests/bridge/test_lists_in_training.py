@@ -23,13 +23,13 @@ from recbole_dtlns.bridge.models import memory
 from recbole_dtlns.bridge.models.capabilities import resolve_model
 from recbole_dtlns.bridge.models.list_loss import ListStep
 from recbole_dtlns.bridge.models.ranking_loss import bpr_term, term_replaced
-from recbole_dtlns.bridge.training.tensor_file import load_tensors
 from recbole_dtlns.bridge.training.trainer import DTLNSTrainerMixin
 from recbole_dtlns.components import Component
 from recbole_dtlns.errors import ConfigError, ContractError, UnsupportedModelError
 from recbole_dtlns.losses.contract import ListConfig, Listed, ListLoss, Others
 from recbole_dtlns.losses.listwise import Listwise
 from recbole_dtlns.losses.table import LOSSES
+from recbole_dtlns.training.tensor_file import load_tensors
 
 LISTWISE: dict[str, Any] = {"dtlns_preset": "rows", "dtlns_loss": "listwise", "dtlns_loss_users": 32}
 SETTINGS = {"dtlns_loss_temperature": 0.5, "dtlns_loss_target_temperature": 2.0, "dtlns_loss_observed": 0.7}

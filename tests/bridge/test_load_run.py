@@ -19,10 +19,10 @@ from tiny_runs import PLAIN, RELABEL_ALL, Run, observed, train
 from recbole_dtlns import load_run
 from recbole_dtlns.bridge.models.general import GENERAL
 from recbole_dtlns.bridge.serving.kept_data import DATA
-from recbole_dtlns.bridge.training.checkpoint import BEST
 from recbole_dtlns.compat import quiet_recbole
 from recbole_dtlns.errors import CheckpointError, ConfigError, DataError, UnsupportedModelError
 from recbole_dtlns.storage.sealed_arrays import load_arrays, save_arrays
+from recbole_dtlns.training.checkpoint import BEST
 
 K = 10
 # Random draws its scores anew, and ADMMSLIM adds noise to them whenever it is asked.

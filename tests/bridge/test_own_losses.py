@@ -18,11 +18,11 @@ from recbole_dtlns.bridge.data.dataloader import WEIGHT
 from recbole_dtlns.bridge.data.ids import to_recbole_ids
 from recbole_dtlns.bridge.models.capabilities import resolve_model
 from recbole_dtlns.bridge.models.ranking_loss import Objective
-from recbole_dtlns.bridge.repairs.sparse_products import FastSparseProducts
 from recbole_dtlns.bridge.training.training_step import TrainingStep
 from recbole_dtlns.errors import UnsupportedModelError
 from recbole_dtlns.losses.row_losses import BPR
 from recbole_dtlns.negatives.vectors.contract import LayerChoice, LayerNegatives, VectorSampler
+from recbole_dtlns.training.sparse_products import FastSparseProducts
 
 NO_RELABELLING = {"dtlns_relabel_add": False, "dtlns_relabel_exclude": False}
 LAYERED = {"BPR": {}, "LightGCN": {"n_layers": 2}, "NGCF": {"hidden_size_list": [8, 4], "message_dropout": 0.0}}

@@ -32,9 +32,9 @@ from tiny_runs import (
 
 from recbole_dtlns import load_run, prepare_only
 from recbole_dtlns.bridge.refit import VALIDATED, carry_validated
-from recbole_dtlns.bridge.training.checkpoint import BEST, LAST, Checkpoint
 from recbole_dtlns.bridge.training.trainer import DTLNSTrainerMixin
 from recbole_dtlns.errors import CheckpointError, ConfigError
+from recbole_dtlns.training.checkpoint import BEST, LAST, Checkpoint
 
 REFIT = {"refit": True}
 

@@ -14,10 +14,10 @@ import torch
 from recbole.trainer import Trainer
 from tiny_runs import FORKS, PLAIN, same_tensors, train
 
-from recbole_dtlns.bridge.training.checkpoint import Checkpoint
-from recbole_dtlns.bridge.training.tensor_file import from_plain, load_tensors, save_tensors, to_plain
 from recbole_dtlns.errors import CheckpointError
 from recbole_dtlns.storage.whole_files import replacing
+from recbole_dtlns.training.checkpoint import Checkpoint
+from recbole_dtlns.training.tensor_file import from_plain, load_tensors, save_tensors, to_plain
 
 # NGCF draws dropout masks, so it shows whether the random state continues too.
 MODELS = {"BPR": {}, "NGCF": {"hidden_size_list": [16], "node_dropout": 0.1, "message_dropout": 0.1}, "NeuMF": {}}

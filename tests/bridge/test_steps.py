@@ -10,12 +10,12 @@ import torch
 from test_resume import weights
 from tiny_runs import PLAIN, same_tensors, train
 
-from recbole_dtlns.bridge.training.averaged_weights import AveragedWeights
-from recbole_dtlns.bridge.training.checkpoint import Checkpoint
-from recbole_dtlns.bridge.training.learning_rate import set_learning_rates
-from recbole_dtlns.bridge.training.tensor_file import load_tensors
 from recbole_dtlns.bridge.training.trainer import DTLNSTrainerMixin
 from recbole_dtlns.errors import ConfigError
+from recbole_dtlns.training.averaged_weights import AveragedWeights
+from recbole_dtlns.training.checkpoint import Checkpoint
+from recbole_dtlns.training.learning_rate import set_learning_rates
+from recbole_dtlns.training.tensor_file import load_tensors
 
 LINEAR = {"dtlns_learning_rate_decay": "linear"}
 AVERAGED = {"dtlns_average_weights": 0.9}

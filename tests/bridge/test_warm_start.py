@@ -14,8 +14,8 @@ from tiny_runs import PLAIN, Run, observed, same_tensors, train, write_tiny
 
 from recbole_dtlns import load_run
 from recbole_dtlns.bridge import warm_start
-from recbole_dtlns.bridge.training.checkpoint import BEST, Checkpoint
 from recbole_dtlns.errors import CheckpointError, ConfigError, UnsupportedModelError
+from recbole_dtlns.training.checkpoint import BEST, Checkpoint
 
 Part = tuple[np.ndarray, np.ndarray]
 

@@ -14,9 +14,9 @@ import pytest
 from block_data import block_pairs, split_pairs, write_splits
 from processes import PATIENCE, Children, wait_for
 
-from recbole_dtlns.bridge.training.checkpoint import Checkpoint
 from recbole_dtlns.commands.command_line import main
 from recbole_dtlns.commands.train import _result_table
+from recbole_dtlns.training.checkpoint import Checkpoint
 
 QUICK = ["--dataset=ml-100k", "--epochs=1", "--eval_batch_size=400000", "--show_progress=False"]
 MISTAKES = [

@@ -14,7 +14,6 @@ import pytest
 from block_data import block_pairs, split_pairs, write_splits
 from test_experiment import experiment
 
-from recbole_dtlns.bridge.training.checkpoint import Epoch
 from recbole_dtlns.errors import ConfigError
 from recbole_dtlns.evaluation.rankings import Spread
 from recbole_dtlns.evaluation.significance import flips_for, holm, margin_test, paired_test
@@ -25,6 +24,7 @@ from recbole_dtlns.studies.compare.comparison import Chosen, Comparison, Row, Te
 from recbole_dtlns.studies.compare.experiment import Cell, Experiment
 from recbole_dtlns.studies.compare.results import Result, chosen_on_validation, summarised
 from recbole_dtlns.studies.compare.tables import markdown
+from recbole_dtlns.training.checkpoint import Epoch
 
 USERS = 400
 ARMS = {"plain": {"dtlns_preset": "off"}, "a": {"learning_rate": 0.1}, "b": {"learning_rate": 0.2}}

@@ -18,7 +18,6 @@ from recbole_dtlns.bridge.config import DTLNSConfig
 from recbole_dtlns.bridge.data.pairs import canonical_train
 from recbole_dtlns.bridge.runner import load_data
 from recbole_dtlns.bridge.teacher import make_teacher
-from recbole_dtlns.bridge.training.checkpoint import Checkpoint as SavedRun
 from recbole_dtlns.components import PREFIX
 from recbole_dtlns.errors import TrialError
 from recbole_dtlns.preparation import prepare
@@ -27,6 +26,7 @@ from recbole_dtlns.studies.tune.plan import Plan
 from recbole_dtlns.studies.tune.results import Trial, _keep_best
 from recbole_dtlns.studies.tune.space import Parameter
 from recbole_dtlns.studies.tune.trial import train_trial
+from recbole_dtlns.training.checkpoint import Checkpoint as SavedRun
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 

@@ -20,10 +20,10 @@ from recbole_dtlns.bridge.refit import VALIDATED
 from recbole_dtlns.bridge.serving.kept_data import KeptData, KeptDataset
 from recbole_dtlns.bridge.serving.scores import ModelScores
 from recbole_dtlns.bridge.serving.trained_run import TrainedRun
-from recbole_dtlns.bridge.training.checkpoint import BEST, Checkpoint, RandomState
 from recbole_dtlns.bridge.training.trainer import LEARNT_BY_SAMPLER
 from recbole_dtlns.compat import quiet_recbole
 from recbole_dtlns.errors import CheckpointError, ConfigError
+from recbole_dtlns.training.checkpoint import BEST, Checkpoint, RandomState
 
 _NOT_OF_THE_MODEL = ("gpu_id", "use_gpu", "resume_from", "benchmark_filename", *OF_ONE_RUN)
 

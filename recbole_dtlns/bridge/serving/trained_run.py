@@ -17,7 +17,6 @@ from recbole_dtlns.bridge.models.kinds import capability
 from recbole_dtlns.bridge.serving.kept_data import TEST, TRAIN, VALID, KeptData
 from recbole_dtlns.bridge.serving.scores import ModelScores, ProductScores, product_scores
 from recbole_dtlns.bridge.serving.sequences import Sequences
-from recbole_dtlns.bridge.training.checkpoint import Provenance
 from recbole_dtlns.data.item_sets import PairSet
 from recbole_dtlns.errors import ConfigError, DataError, UnsupportedModelError
 from recbole_dtlns.serving.histories import Histories
@@ -25,6 +24,7 @@ from recbole_dtlns.serving.ranking import Excluded, Scores, rank
 from recbole_dtlns.serving.recommendations import Recommendations
 from recbole_dtlns.serving.tokens import Tokens
 from recbole_dtlns.serving.vector_files import Vectors
+from recbole_dtlns.training.checkpoint import Provenance
 
 logger = logging.getLogger("recbole_dtlns")
 

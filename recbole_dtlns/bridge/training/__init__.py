@@ -1,1 +1,1 @@
-"""RecBole's trainers with chosen negatives and checkpoints that resume exactly."""
+"""RecBole's trainers with chosen negatives."""

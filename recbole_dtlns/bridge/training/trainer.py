@@ -20,18 +20,18 @@ from recbole_dtlns.bridge.models.kinds import capability
 from recbole_dtlns.bridge.models.list_loss import ListObjective, ListStep
 from recbole_dtlns.bridge.models.scoring import PastModels
 from recbole_dtlns.bridge.models.softmax_loss import SoftmaxObjective, SoftmaxStep
-from recbole_dtlns.bridge.repairs.reproducibility import reproducible_training
-from recbole_dtlns.bridge.repairs.sparse_products import FastSparseProducts, holds_sparse_matrices
-from recbole_dtlns.bridge.training.averaged_weights import AveragedWeights, restore_weights
-from recbole_dtlns.bridge.training.checkpoint import BEST, LAST, Checkpoint, Epoch, Provenance, RandomState
 from recbole_dtlns.bridge.training.divergence import StopsWhenDiverged
-from recbole_dtlns.bridge.training.learning_rate import set_learning_rates
 from recbole_dtlns.bridge.training.ranked_lists import RankingCollector
-from recbole_dtlns.bridge.training.resume import check_same_run, find_interrupted
 from recbole_dtlns.bridge.training.training_step import LossFunction, Sampling, TrainingStep
 from recbole_dtlns.compat import quiet_recbole
 from recbole_dtlns.errors import CheckpointError, ContractError
 from recbole_dtlns.evaluation.rankings import Rankings
+from recbole_dtlns.training.averaged_weights import AveragedWeights, restore_weights
+from recbole_dtlns.training.checkpoint import BEST, LAST, Checkpoint, Epoch, Provenance, RandomState
+from recbole_dtlns.training.learning_rate import set_learning_rates
+from recbole_dtlns.training.reproducibility import reproducible_training
+from recbole_dtlns.training.resume import check_same_run, find_interrupted
+from recbole_dtlns.training.sparse_products import FastSparseProducts, holds_sparse_matrices
 
 logger = logging.getLogger("recbole_dtlns")
 

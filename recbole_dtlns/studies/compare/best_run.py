@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from recbole_dtlns.bridge.training.checkpoint import BEST
 from recbole_dtlns.errors import ArtefactError
 from recbole_dtlns.studies.compare.cell_result import RESULT, read_result
 from recbole_dtlns.studies.compare.comparison import Comparison, Row
+from recbole_dtlns.training.checkpoint import BEST
 
 
 def best_run(found: Comparison) -> tuple[Row, Path]:

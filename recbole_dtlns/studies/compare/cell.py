@@ -28,7 +28,6 @@ from recbole_dtlns.bridge.data.run_data import purged_of_evaluation
 from recbole_dtlns.bridge.models.capabilities import is_closed_form
 from recbole_dtlns.bridge.runner import Run, assemble_run
 from recbole_dtlns.bridge.teacher import make_teacher
-from recbole_dtlns.bridge.training.checkpoint import BEST, LAST, Checkpoint
 from recbole_dtlns.data.item_sets import Forbidden, PairSet
 from recbole_dtlns.errors import CheckpointError, DTLNSError
 from recbole_dtlns.evaluation.rankings import METRICS, Rankings, Spread, equal_groups
@@ -50,6 +49,7 @@ from recbole_dtlns.studies.compare.experiment import Cell
 from recbole_dtlns.studies.compare.explain import explain
 from recbole_dtlns.studies.compare.grouped import COUNT, PLACE
 from recbole_dtlns.studies.compare.grown import earlier_run
+from recbole_dtlns.training.checkpoint import BEST, LAST, Checkpoint
 
 logger = logging.getLogger("recbole_dtlns")
 

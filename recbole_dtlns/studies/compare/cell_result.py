@@ -7,12 +7,12 @@ from dataclasses import dataclass, is_dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from recbole_dtlns.bridge.training.checkpoint import Epoch
 from recbole_dtlns.errors import ArtefactError
 from recbole_dtlns.evaluation.rankings import Spread
 from recbole_dtlns.storage.sealed_json import read_sealed, sealed
 from recbole_dtlns.storage.typed_json import read_as
 from recbole_dtlns.storage.whole_files import write_file
+from recbole_dtlns.training.checkpoint import Epoch
 
 RESULT, EXPLANATION = "result.json", "explanation.json"
 PER_USER, PER_PAIR = "per_user.parquet", "per_pair.parquet"

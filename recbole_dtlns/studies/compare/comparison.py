@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from recbole_dtlns.bridge.training.checkpoint import Epoch
 from recbole_dtlns.errors import ArtefactError, ConfigError
 from recbole_dtlns.evaluation.rankings import Spread
 from recbole_dtlns.evaluation.significance import MarginTest, PairedTest
@@ -16,6 +15,7 @@ from recbole_dtlns.storage.sealed_json import read_sealed, sealed
 from recbole_dtlns.storage.typed_json import read_as
 from recbole_dtlns.storage.whole_files import write_file
 from recbole_dtlns.studies.compare.cell_result import ItemGroup, Part, plain_data
+from recbole_dtlns.training.checkpoint import Epoch
 
 JSON = "comparison.json"
 FORMAT = 2

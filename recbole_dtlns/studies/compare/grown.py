@@ -12,10 +12,10 @@ import pandas as pd
 from recbole_dtlns.bridge.config import DTLNSConfig
 from recbole_dtlns.bridge.data.pairs import canonical_train
 from recbole_dtlns.bridge.runner import assemble_run, load_seeded
-from recbole_dtlns.bridge.training.checkpoint import BEST
 from recbole_dtlns.errors import DataError
 from recbole_dtlns.storage.whole_files import write_file
 from recbole_dtlns.studies.compare.experiment import Cell
+from recbole_dtlns.training.checkpoint import BEST
 
 logger = logging.getLogger("recbole_dtlns")
 

@@ -16,11 +16,11 @@ import yaml
 
 from recbole_dtlns.bridge.config import DTLNSConfig
 from recbole_dtlns.bridge.runner import assemble_run
-from recbole_dtlns.bridge.training.checkpoint import BEST, Checkpoint
 from recbole_dtlns.errors import TrialError
 from recbole_dtlns.storage.whole_files import write_file
 from recbole_dtlns.studies.tune.plan import Plan
 from recbole_dtlns.studies.tune.trial import SCORE, reason_of
+from recbole_dtlns.training.checkpoint import BEST, Checkpoint
 
 
 @dataclass(frozen=True)

@@ -12,9 +12,9 @@ import torch
 from pydantic import ConfigDict
 from torch import Tensor
 
-from recbole_dtlns.bridge.training.tensor_file import from_plain, load_tensors, save_tensors, to_plain
 from recbole_dtlns.errors import ArtefactError, CheckpointError
 from recbole_dtlns.storage.typed_json import read_as
+from recbole_dtlns.training.tensor_file import from_plain, load_tensors, save_tensors, to_plain
 
 BEST, LAST, SETTINGS = "best.pth", "last.pth", "config.yaml"  # files of a run folder
 _SINCE_0_1 = (

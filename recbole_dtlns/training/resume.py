@@ -9,9 +9,9 @@ from typing import Any
 
 import torch
 
-from recbole_dtlns.bridge.training.checkpoint import BEST, LAST, SETTINGS, Checkpoint, Provenance
 from recbole_dtlns.errors import CheckpointError
 from recbole_dtlns.storage.whole_files import remove_leftovers
+from recbole_dtlns.training.checkpoint import BEST, LAST, SETTINGS, Checkpoint, Provenance
 
 logger = logging.getLogger("recbole_dtlns")
 
