@@ -64,3 +64,19 @@ def write_walks(
         file.with_suffix(".item").write_text("\n".join(["item_id:token\tclass:token_seq", *classes, ""]))
         columns["item"] = ["item_id", "class"]
     return {"data_path": folder, "load_col": columns, **SMALL}
+
+
+def write_split_walks(folder: str = "data", sequences: list[list[str]] | None = None) -> dict[str, Any]:
+    """Write them split in advance, every row with the items before it; returns the config keys that load them."""
+    parts: dict[str, list[str]] = {"train": [], "valid": [], "test": []}
+    for user, items in enumerate(sequences or walks()):
+        for place in range(1, len(items)):
+            part = {len(items) - 1: "test", len(items) - 2: "valid"}.get(place, "train")
+            parts[part].append(f"u{user:03d}\t{' '.join(items[:place])}\t{items[place]}")
+    for part, rows in parts.items():
+        file = Path(folder) / SEQUENCES / f"{SEQUENCES}.{part}.inter"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text("\n".join(["user_id:token\titem_id_list:token_seq\titem_id:token", *rows, ""]))
+    columns = {"inter": ["user_id", "item_id_list", "item_id"]}
+    split = {"benchmark_filename": list(parts), "alias_of_item_id": ["item_id_list"]}
+    return {"data_path": folder, "load_col": columns, **split, **SMALL}

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from ordered import SEQUENCES, walks, write_walks
+from ordered import SEQUENCES, walks, write_split_walks, write_walks
 from recbole.data.interaction import Interaction
 from tiny_runs import PLAIN, Run, as_set, observed, plain_recbole_loaders, relabelled, same_tensors, train, used_pairs
 
@@ -112,6 +112,25 @@ def test_the_sampler_holds_what_was_observed_and_nothing_else(sequences: dict[st
         for item in row
     }
     assert drawn.isdisjoint(as_set(observed_pairs(part)) | forbidden)
+
+
+@pytest.mark.parametrize("longest", [5, 20], ids=["cut", "whole"])
+def test_sequences_that_are_split_in_advance_are_observed_as_far_as_their_train_rows_go(longest: int) -> None:
+    keys = {**write_split_walks(), "MAX_ITEM_LIST_LENGTH": longest}
+    found = run(keys, loss_type="BPR", dtlns_sampler="dns")
+    parts = [found.data.train_loader._dataset, found.data.valid_loader._dataset, found.data.test_loader._dataset]
+    before = {(f"u{user:03d}", item) for user, items in enumerate(walks()) for item in items[:-2]}
+    assert tokens(as_set(observed_pairs(parts[0])), parts[0]) == before
+    for part, place in zip(parts[1:], (-2, -1), strict=True):
+        asked = {(f"u{user:03d}", items[place]) for user, items in enumerate(walks())}
+        assert tokens(as_set(target_pairs(part)), part) == asked
+        read = {
+            str(part.id2token("user_id", user)): [str(item) for item in part.id2token("item_id", row[:length])]
+            for user, row, length in zip(
+                *(part.inter_feat[name].numpy() for name in ("user_id", "item_id_list", "item_length")), strict=True
+            )
+        }
+        assert read == {f"u{user:03d}": items[:place][-longest:] for user, items in enumerate(walks())}
 
 
 def artefact_files(cache: str) -> dict[str, bytes]:

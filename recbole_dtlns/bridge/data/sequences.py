@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,8 @@ from recbole_dtlns.bridge.data.dataset import DTLNSDataset
 from recbole_dtlns.bridge.repairs.features import OWN_TIME
 from recbole_dtlns.data.atomic_file import read_header
 from recbole_dtlns.errors import DataError
+
+logger = logging.getLogger("recbole_dtlns")
 
 _OF_ITEMS = ("selected_features", "item_attribute")  # keys of models that read features of items
 _MADE: dict[str, type[DTLNSDataset]] = {}
@@ -38,7 +41,19 @@ class DTLNSSequentialDataset(DTLNSDataset, SequentialDataset):
     def _benchmark_presets(self) -> None:
         super()._benchmark_presets()
         # RecBole's `agg(len)` is the length of the whole column under pandas 3.
-        self.inter_feat[self.item_list_length_field] = self.inter_feat[self.item_id_list_field].map(len)
+        lengths = self.inter_feat[self.item_id_list_field].map(len)
+        longest = self.max_item_list_len
+        if longer := int((lengths > longest).sum()):
+            logger.info(
+                "%d of %d sequences are longer than MAX_ITEM_LIST_LENGTH: the latest %d items of each are read",
+                *(longer, len(lengths), longest),
+            )
+            suffix = self.config["LIST_SUFFIX"]
+            for field in self.inter_feat:
+                if str(field).endswith(suffix):
+                    self.inter_feat[field] = [values[-longest:] for values in self.inter_feat[field]]
+                    self.field2seqlen[field] = longest
+        self.inter_feat[self.item_list_length_field] = lengths.clip(upper=longest)
 
 
 def dataset_class(config: Any, ours: type[DTLNSDataset] = DTLNSDataset) -> type[DTLNSDataset]:

@@ -54,7 +54,9 @@ class Sequences:
             last[users] = np.arange(len(users))
             there = np.unique(users)
             rows = last[there]
-            before = part.inter_feat[part.item_id_list_field].numpy()[rows]
+            lists = part.inter_feat[part.item_id_list_field].numpy()[rows]
+            before = np.zeros((len(rows), longest), lists.dtype)
+            before[:, : lists.shape[1]] = lists  # of files that were split in advance, as long as the longest there
             lengths = part.inter_feat[part.item_list_length_field].numpy()[rows]
             full = lengths == longest
             before[full, :-1] = before[full, 1:]
