@@ -4,7 +4,7 @@
 # make test-lowest   the core tests with the lowest versions that setup.cfg allows (.venv-lowest, 20 minutes)
 # make test-vectordb the recipes with Qdrant and pgvector, on servers of this machine (.venv-vectordb)
 # make dist          wheel and sdist in dist/, checked, and the wheel installed and started elsewhere (1 minute)
-# make test-matrix   every sampler with the slow models too, one epoch each on ml-100k
+# make test-matrix   every model with every sampler that it takes, an epoch each; make test has a sample (10 minutes)
 # make test-mutants  small changes to judges, negatives and evaluation that no quick test notices (1 hour)
 # make test-vllm     tests of the vLLM judge, in an environment of their own (.venv-llm)
 # make test-tune     searches on real Ray, with nodes and drivers killed
