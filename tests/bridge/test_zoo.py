@@ -32,6 +32,9 @@ GRAPH_ONLY = sorted(name for name, able in GENERAL.items() if able.graph and not
 WITHOUT_NEGATIVES = sorted(name for name, able in GENERAL.items() if not able.negatives)
 CLOSED_FORM = [name for name in GENERAL if resolve_model(name).type == ModelType.TRADITIONAL]
 
+# Slow ones, of whose training nothing is kept beside the weights and one optimizer, as of others that every run takes.
+LIKE_OTHERS = ("ConvNCF", "DGCF", "DMF", "FISM", "GCMC", "NAIS", "NGCF", "NNCF", "SimpleX", "SpectralCF")
+
 # What keeps an epoch short, and what a model cannot do without.
 SMALL: dict[str, dict[str, Any]] = {
     "ConvNCF": {"cnn_channels": [1, 4, 4], "cnn_kernels": [4, 4], "cnn_strides": [4, 4], "embedding_size": 16},
@@ -185,7 +188,14 @@ def test_the_table_says_whose_loss_is_a_sum_over_rows(model: str, tiny: dict[str
     assert loss(2) / loss(1) == pytest.approx(2.0 if GENERAL[model].sums_rows else 1.0, rel=0.02)
 
 
-@pytest.mark.parametrize("model", [name for name in GENERAL if name not in ("Pop", "Random")])
+@pytest.mark.parametrize(
+    "model",
+    [
+        pytest.param(name, marks=pytest.mark.matrix) if name in LIKE_OTHERS else name
+        for name in GENERAL
+        if name not in ("Pop", "Random")
+    ],
+)
 def test_two_and_two_epochs_equal_four(model: str, tiny: dict[str, Any]) -> None:
     """Annealing steps, second optimizers, shuffled lists: what RecBole's own checkpoints forget."""
     preset = {} if GENERAL[model].negatives else PLAIN
