@@ -69,7 +69,9 @@ def write_rated(
         head = "user_id:token\titem_id:token\trating:float\ttimestamp:float"
         (home / f"{RATED}.{name}.inter").write_text("\n".join([head, *lines, ""]))
     items = [f"i{town}-{item:02d}" for town in range(TOWNS) for item in range(ITEMS)]
-    rows_of_items = [f"{item}\ttown-{item[1]} kind-{int(item[-1]) % 2}\t{1990 + int(item[-1])}\t{item[-1]}.5" for item in items]
+    rows_of_items = [
+        f"{item}\ttown-{item[1]} kind-{int(item[-1]) % 2}\t{1990 + int(item[-1])}\t{item[-1]}.5" for item in items
+    ]
     (home / f"{RATED}.item").write_text(
         "\n".join(["item_id:token\tclass:token_seq\tyear:token\tprice:float", *rows_of_items, ""])
     )

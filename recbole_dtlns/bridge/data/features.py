@@ -14,12 +14,30 @@ _FULL = "full"  # of RecBole's `eval_args.mode`
 
 
 def check_features(config: Any) -> None:
-    """Refuse features of rows where whole lists are ranked, for items that nobody has met have no row.
+    """Refuse features that a model would stop at later, before any work.
+
+    Those of rows have no value where whole lists are ranked, for items that nobody has met. And a model of two towers
+    counts numbers among its inputs that it then does not read.
 
     Raises:
         DataError: the message names the features, and the settings that do with or without them.
     """
-    of_rows = list(_read(config, "inter")) if config.kind.featured else []
+    if not config.kind.featured:
+        return
+    numbers = config["numerical_features"] or ()
+    for suffix in ("user", "item") if config["double_tower"] else ():
+        found = FileColumns.of(config, suffix)
+        unread = (
+            [field for field, kind in found.loaded.items() if _is_number(kind) and field not in numbers]
+            if found
+            else []
+        )
+        if unread:
+            raise DataError(
+                f"{config['model']} reads the numbers that numerical_features names, and stops at others: add "
+                f"{', '.join(unread)}, or leave them out of load_col.{suffix}"
+            )
+    of_rows = list(_read(config, "inter"))
     if of_rows and _FULL in config["eval_args"]["mode"].values():
         raise DataError(
             f"{config['model']} reads {', '.join(of_rows)} of its rows, and eval_args.mode: {_FULL} ranks items that "
@@ -43,6 +61,11 @@ def tell_of_missing_features(config: Any) -> None:
     )
 
 
+def _is_number(kind: str) -> bool:
+    """Whether a column's type is one of numbers: models read such by name alone."""
+    return kind.startswith("float")
+
+
 def _read(config: Any, suffix: str) -> dict[str, str]:
     """The columns of a file, beside ids, that a context-aware model of RecBole's reads."""
     found = FileColumns.of(config, suffix)
@@ -53,5 +76,5 @@ def _read(config: Any, suffix: str) -> dict[str, str]:
     return {
         field: kind
         for field, kind in found.loaded.items()
-        if field not in ids and (kind.startswith("token") or field in numbers)
+        if field not in ids and (not _is_number(kind) or field in numbers)
     }
