@@ -273,7 +273,7 @@ def test_two_and_two_epochs_equal_four(settings: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("model", ["DeepFM", "DSSM"])
 def test_a_run_recommends_and_explains_where_its_data_set_is_not(model: str) -> None:
-    keys = {**write_rated(), "numerical_features": ["price"], "dtlns_candidates": 40, "eval_batch_size": 50}
+    keys = {**write_rated(), "numerical_features": ["price"], "dtlns_cache_dir": "cache", "eval_batch_size": 50}
     found = run(keys, model, epochs=2)
     network, part = found.trainer.model.eval(), found.train
     shutil.rmtree("data")
@@ -287,9 +287,13 @@ def test_a_run_recommends_and_explains_where_its_data_set_is_not(model: str) -> 
     assert dict(best) == pytest.approx(expected, abs=1e-6)
     with pytest.raises(UnsupportedModelError, match=f"{model} has no vectors .* it scores by features together"):
         _ = loaded.vectors
-    reasons = Explainer(loaded).explain("u1-03")
-    assert reasons.items and reasons.items[0].judged is not None
-    assert all("cannot be looked up" not in text for text in reasons.missing)
+    assert found.preparation is not None
+    canonical, candidates = found.preparation.train, found.preparation.candidates
+    mine = canonical.user_tokens[candidates.users] == "u1-03"
+    best = canonical.item_tokens[candidates.items[mine]][0]
+    (reasons,) = Explainer(loaded).explain("u1-03", best).items
+    assert reasons.judged is not None
+    assert reasons.judged.verdict == "false negative"
 
 
 # --- refusals and warnings ---
