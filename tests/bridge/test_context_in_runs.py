@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import logging
 import shutil
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from ordered import SEQUENCES, walks, write_walks
 from rated import BY_LABEL, RANKED, RATED, Rows, parts_of, ratings, write_rated
 from recbole.data.interaction import Interaction
 from tiny_runs import (
@@ -169,6 +171,27 @@ def test_added_rows_are_weighed_in_the_cross_entropy() -> None:
     labels = chosen[0]["label"]
     losses = -torch.where(labels > 0, probability, 1 - probability).log()
     assert float(loss) == pytest.approx(float((weights * losses).mean()), rel=1e-4)
+
+
+@pytest.mark.parametrize("model", ["DIN", "DIEN"])
+def test_labelled_rows_of_sequences_keep_their_labels(model: str) -> None:
+    """What stands before a row is the user's, liked or not; what is liked counts where likes are asked for."""
+    keys = {**write_walks(rated=True), "threshold": {"rating": 4}, "valid_metric": "AUC"}
+    found = train(model, keys, dataset=SEQUENCES, dtlns_relabel_add=False)
+    part = found.train
+    kinds = Counter[tuple[bool, float]]()
+    for batch in found.data.train_loader:
+        drawn = (batch[CANDIDATES][:, 0] > 0).tolist()
+        numbers = [int(item[1:]) for item in part.field2id_token["item_id"][batch["item_id"].numpy()]]
+        expected = [float(not one and number % 2 == 0) for one, number in zip(drawn, numbers, strict=True)]
+        assert batch["label"].tolist() == expected
+        kinds.update(zip(drawn, expected, strict=True))
+    assert kinds[True, 0.0] == kinds[False, 1.0] > 0 < kinds[False, 0.0]
+    canonical = canonical_train(part)
+    before = {(f"u{user:03d}", item) for user, items in enumerate(walks()) for item in items[:-2]}
+    users, items = canonical.histories()
+    liked = set(zip(canonical.user_tokens[users], canonical.item_tokens[items], strict=True))
+    assert liked == {(user, item) for user, item in before if int(item[1:]) % 2 == 0}
 
 
 # --- features ---
