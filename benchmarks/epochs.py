@@ -60,14 +60,14 @@ SAMPLERS: dict[str, dict[str, Any]] = {
 }
 
 
-def plain_arm(model: str, keys: dict[str, Any]) -> Callable[[int], None]:
+def plain_arm(model: str, keys: dict[str, Any], dataset: str = "made") -> Callable[[int], None]:
     """One epoch of RecBole's own trainer."""
     from recbole.config import Config
     from recbole.data import create_dataset, data_preparation
     from recbole.utils import get_model, get_trainer, init_seed
 
     with quiet_recbole(), mock.patch.object(sys, "argv", ["benchmark"]):
-        config = Config(model, "made", config_dict=keys)
+        config = Config(model, dataset, config_dict=keys)
         init_seed(config["seed"], config["reproducibility"])
         train, _, _ = data_preparation(config, create_dataset(config))
         network = get_model(model)(config, train.dataset).to(config["device"])
@@ -77,9 +77,9 @@ def plain_arm(model: str, keys: dict[str, Any]) -> Callable[[int], None]:
     return lambda epoch: trainer._train_epoch(train, epoch)
 
 
-def our_arm(model: str, keys: dict[str, Any]) -> Callable[[int], None]:
+def our_arm(model: str, keys: dict[str, Any], dataset: str = "made") -> Callable[[int], None]:
     """One epoch of ours, assembled as a run is."""
-    run = assemble_run(DTLNSConfig(model, "made", config_dict=keys))
+    run = assemble_run(DTLNSConfig(model, dataset, config_dict=keys))
     run.trainer._train_data = run.data.train_loader
     return lambda epoch: run.trainer._train_epoch(run.data.train_loader, epoch)
 
