@@ -66,6 +66,9 @@ _ALLOW_UNKNOWN = "allow_unknown_keys"
 OF_ONE_RUN: dict[str, Any] = {"refit": False, "init_from": None, "init_new": "neighbours"}
 _OF_THE_RUN = (_ALLOW_UNKNOWN, "resume_from", *OF_ONE_RUN)  # keys of this package that have no prefix
 _HIDE_LAST = f"{PREFIX}judge_hide_last"
+# RecBole draws nothing for context-aware models by default, and overwrites the labels of the data where it does.
+_DRAWS = "train_neg_sample_args"
+_ONE_UNIFORM = {"distribution": "uniform", "sample_num": 1, "alpha": 1.0, "dynamic": False, "candidate_num": 0}
 _FILES = ("_file", "_files", "_paths", "_checkpoint", "_labels", "_dir", "_ids")
 
 
@@ -104,6 +107,8 @@ class DTLNSConfig(Config):
         if self.final_config_dict[_HIDE_LAST] == "auto":
             self.final_config_dict[_HIDE_LAST] = cut_by_time(self)
         self.settings = DTLNSSettings.from_config(self.final_config_dict)
+        if self.kind.featured and self.settings.makes_rows and _DRAWS not in self.external_config_dict:
+            self.final_config_dict[_DRAWS] = dict(_ONE_UNIFORM)
         for teacher in self.settings.flat["teachers"] or [self.settings.teacher]:
             check_teacher(teacher)
         for name, value in self.settings.of_chosen.items():  # of other packages, which dtlns.yaml does not know

@@ -280,7 +280,8 @@ def _check_metrics_together(config: Mapping[str, Any]) -> None:
     modes = mode.values() if isinstance(mode, dict) else [mode]
     if kinds == {EvaluatorType.VALUE} and "full" in modes:
         raise ConfigError(
-            f"metrics: {', '.join(names)} cannot be computed with eval_args.mode: full; set it to labeled"
+            f"metrics: {', '.join(names)} cannot be computed with eval_args.mode: full; set it to labeled, or "
+            "metrics to those of rankings, such as [Recall, NDCG], and valid_metric to NDCG@10"
         )
 
 

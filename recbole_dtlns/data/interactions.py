@@ -35,6 +35,8 @@ class TrainInteractions:
             fingerprint.
         content: what is said of the items; None where nothing is. It is no part of the fingerprint either: what looks
             at it is kept by what it saw.
+        disliked: the pairs that the data label as not liked, binary as `matrix`, and none of its; None where there are
+            none. They are nobody's positives, and no candidates either, for nothing about them is unknown.
         user_texts: what is said of the users, one line each in canonical order, empty for one of whom nothing is said;
             empty where no field of the .user file is read. No part of the fingerprint, as `content`.
     """
@@ -46,15 +48,30 @@ class TrainInteractions:
     times: np.ndarray | None = None
     rows: np.ndarray | None = None
     content: ItemContent | None = None
+    disliked: sp.csr_array | None = None
     user_texts: tuple[str, ...] = ()
 
     @classmethod
-    def from_tokens(cls, users: np.ndarray, items: np.ndarray, times: np.ndarray | None = None) -> TrainInteractions:
+    def from_tokens(
+        cls,
+        users: np.ndarray,
+        items: np.ndarray,
+        times: np.ndarray | None = None,
+        liked: np.ndarray | None = None,
+    ) -> TrainInteractions:
         """Build from one token per pair (two arrays of strings of the same length) and, if known, its time.
 
+        Args:
+            users, items: tokens [n].
+            times: float [n].
+            liked: whether the user liked the item, bool [n]; None where the data do not label pairs. Of a pair with
+                both labels, that it was liked counts.
+
         Raises:
-            DataError: there is no pair at all.
+            DataError: there is no pair at all, or none that is liked.
         """
+        if liked is not None and not liked.all():
+            return cls._labelled(np.asarray(users, dtype=str), np.asarray(items, dtype=str), times, liked)
         users, items = np.asarray(users, dtype=str), np.asarray(items, dtype=str)
         if len(users) != len(items):
             raise DataError(f"{len(users)} user tokens but {len(items)} item tokens: one of each per pair is needed")
@@ -78,6 +95,28 @@ class TrainInteractions:
         last[:-1] = (np.diff(rows[order]) != 0) | (np.diff(columns[order]) != 0)
         kept = order[last]
         return cls(user_tokens, item_tokens, matrix, duplicates, np.asarray(times, dtype=np.float64)[kept], kept)
+
+    @classmethod
+    def _labelled(
+        cls, users: np.ndarray, items: np.ndarray, times: np.ndarray | None, liked: np.ndarray
+    ) -> TrainInteractions:
+        if len(liked) and not liked.any():
+            raise DataError(
+                f"all {len(liked)} rows of train are labelled 0, so nobody likes anything: check threshold, or the "
+                "column of labels"
+            )
+        found = cls.from_tokens(users[liked], items[liked], None if times is None else times[liked])
+        if found.rows is not None:
+            found = replace(found, rows=np.flatnonzero(liked)[found.rows])
+        known = ~liked & np.isin(users, found.user_tokens) & np.isin(items, found.item_tokens)
+        rows, columns = (
+            np.searchsorted(tokens, names[known])
+            for tokens, names in ((found.user_tokens, users), (found.item_tokens, items))
+        )
+        keys = np.setdiff1d(rows * found.n_items + columns, found.pair_keys)
+        ones = np.ones(len(keys), dtype=np.float32)
+        disliked = sp.csr_array((ones, (keys // found.n_items, keys % found.n_items)), shape=found.matrix.shape)
+        return replace(found, disliked=disliked if len(keys) else None)
 
     @property
     def n_users(self) -> int:
@@ -125,6 +164,11 @@ class TrainInteractions:
         return sp.csr_array(parts, shape=self.matrix.shape)
 
     @cached_property
+    def labelled(self) -> sp.csr_array:
+        """The pairs of which it is known whether they are liked, binary as `matrix`: no candidates."""
+        return self.matrix if self.disliked is None else sp.csr_array(self.matrix + self.disliked)
+
+    @cached_property
     def fingerprint(self) -> str:
         """SHA-256 over tokens and pairs: equal if and only if the train splits are equal."""
         digest = hashlib.sha256()
@@ -133,8 +177,9 @@ class TrainInteractions:
                 encoded = token.encode()
                 digest.update(len(encoded).to_bytes(4, "little") + encoded)
             digest.update(b"|")
-        digest.update(self.matrix.indptr.astype("<i8").tobytes())
-        digest.update(self.matrix.indices.astype("<i8").tobytes())
+        for pairs in [self.matrix] if self.disliked is None else [self.matrix, self.disliked]:
+            digest.update(pairs.indptr.astype("<i8").tobytes())
+            digest.update(pairs.indices.astype("<i8").tobytes())
         return digest.hexdigest()
 
     def without(self, hidden: np.ndarray) -> TrainInteractions:

@@ -117,6 +117,11 @@ class DTLNSSettings(
         return self.sampler != RECBOLE_SAMPLER
 
     @property
+    def makes_rows(self) -> bool:
+        """Whether training rows are made here: negatives chosen or kept from being drawn, or positives added."""
+        return self.active and (self.selects or self.relabel_add or self.relabel_exclude)
+
+    @property
     def sampler_class(self) -> type[ItemSampler] | type[VectorSampler] | None:
         """What chooses or makes the negatives, where it is not RecBole.
 

@@ -37,7 +37,7 @@ def read_candidates(file: str | Path, train: TrainInteractions) -> tuple[Candida
     order = "rank" if "rank" in frame else "place"
     if order == "place" and "score" in frame:
         frame["place"] = -frame["score"]
-    seen = np.asarray(train.matrix[frame["user"].to_numpy(), frame["item"].to_numpy()]).ravel() > 0
+    seen = np.asarray(train.labelled[frame["user"].to_numpy(), frame["item"].to_numpy()]).ravel() > 0
     frame = frame[~seen].sort_values(["user", order], kind="stable")
     repeated = frame.duplicated(["user", "item"])
     frame = frame[~repeated]

@@ -99,7 +99,7 @@ def top_candidates(
 
     Args:
         fitted: a teacher fitted on `train`.
-        train: the train interactions; its pairs are never candidates.
+        train: the train interactions; its pairs, and those labelled as not liked, are never candidates.
         k: candidates per user.
         progress: called with the number of users just done.
 
@@ -122,7 +122,7 @@ def top_candidates(
         held = scores.nnz if isinstance(scores, sp.csr_array) else scores.size
         _refuse_diverged(scores, train.user_tokens[chunk])
         best = _best_stored if isinstance(scores, sp.csr_array) else top_of_dense
-        rows, items, values = best(scores, train.matrix[chunk], k)
+        rows, items, values = best(scores, train.labelled[chunk], k)
         found.append((chunk[rows], items, values))
         start += len(chunk)
         # Sparse scores take less room than all items would; how much less is known from the users before.

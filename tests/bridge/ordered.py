@@ -46,19 +46,23 @@ def walks(n_users: int = 60, seed: int = 0) -> list[list[str]]:
 
 
 def write_walks(
-    folder: str = "data", sequences: list[list[str]] | None = None, features: bool = False
+    folder: str = "data", sequences: list[list[str]] | None = None, features: bool = False, rated: bool = False
 ) -> dict[str, Any]:
-    """Write them, rows of users mixed, and features of items; returns the config keys that load it."""
+    """Write them, rows of users mixed, and features of items; returns the config keys that load it.
+
+    Where they are rated, items of even numbers have 5, and others 1.
+    """
     rows = [
-        f"u{user:03d}\t{item}\t{1000 + place * 10}"
+        f"u{user:03d}\t{item}\t{1000 + place * 10}" + (f"\t{1 if int(item[1:]) % 2 else 5}" if rated else "")
         for user, items in enumerate(sequences or walks())
         for place, item in enumerate(items)
     ]
     np.random.default_rng(1).shuffle(rows)
     file = Path(folder) / SEQUENCES / f"{SEQUENCES}.inter"
     file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text("\n".join(["user_id:token\titem_id:token\ttimestamp:float", *rows, ""]))
-    columns = {"inter": ["user_id", "item_id", "timestamp"]}
+    head = "user_id:token\titem_id:token\ttimestamp:float" + ("\trating:float" if rated else "")
+    file.write_text("\n".join([head, *rows, ""]))
+    columns = {"inter": ["user_id", "item_id", "timestamp", *(["rating"] if rated else [])]}
     if features:
         classes = [f"i{item:02d}\tkind-{item % 3} {'even' if item % 2 else 'odd'}" for item in range(N_ITEMS)]
         file.with_suffix(".item").write_text("\n".join(["item_id:token\tclass:token_seq", *classes, ""]))

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from recbole_dtlns.data.interactions import TrainInteractions
 from recbole_dtlns.errors import DataError
+from recbole_dtlns.teachers.contract import top_candidates
 
 token = st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1, max_size=3)
 pair_lists = st.lists(st.tuples(token, token), min_size=1, max_size=15)
@@ -78,3 +79,46 @@ def test_numeric_tokens_are_text() -> None:
     as_text = TrainInteractions.from_tokens(["10", "9", "9"], ["2", "11", "2"])
     assert as_numbers.item_tokens.tolist() == ["11", "2"]
     assert as_numbers.fingerprint == as_text.fingerprint
+
+
+@given(st.lists(st.tuples(token, token, st.booleans()), min_size=1, max_size=15))
+def test_what_is_not_liked_is_no_pair_and_known(rows: list[tuple[str, str, bool]]) -> None:
+    """Of a pair with both labels, that it was liked counts; tokens are those of liked pairs."""
+    users, items, liked = ([row[place] for row in rows] for place in range(3))
+    if not any(liked):
+        with pytest.raises(DataError, match="are labelled 0, so nobody likes anything"):
+            TrainInteractions.from_tokens(users, items, liked=np.array(liked))
+        return
+    train = TrainInteractions.from_tokens(users, items, np.arange(len(rows)), np.array(liked))
+    wanted = {(user, item) for user, item, one in rows if one}
+    assert tokens_of(train) == sorted(wanted)
+    others = {(user, item) for user, item, one in rows if not one} - wanted
+    reachable = {
+        pair for pair in others if pair[0] in train.user_tokens.tolist() and pair[1] in train.item_tokens.tolist()
+    }
+    found = (
+        set()
+        if train.disliked is None
+        else set(zip(*(axis.tolist() for axis in train.disliked.nonzero()), strict=True))
+    )
+    assert {(train.user_tokens[user], train.item_tokens[item]) for user, item in found} == reachable
+    assert train.labelled.nnz == len(wanted) + len(reachable)
+    alone = from_pairs(sorted(wanted))
+    assert (train.fingerprint == alone.fingerprint) == (not reachable)
+    assert train.rows is not None
+    assert [(users[row], items[row]) for row in train.rows] == tokens_of(train)
+    assert all(liked[row] for row in train.rows)
+
+
+def test_what_is_not_liked_is_no_candidate() -> None:
+    users, items = ["a", "a", "b", "b", "b"], ["1", "2", "1", "2", "3"]
+    train = TrainInteractions.from_tokens(users, items, liked=np.array([True, False, True, True, True]))
+
+    class Fitted:
+        item_vectors = np.zeros((3, 1), np.float32)
+
+        def scores(self, asked: np.ndarray) -> np.ndarray:
+            return np.ones((len(asked), 3), np.float32)
+
+    found = top_candidates(Fitted(), train, 3)
+    assert (found.users.tolist(), train.item_tokens[found.items].tolist()) == ([0], ["3"])

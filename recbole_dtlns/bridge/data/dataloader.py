@@ -9,10 +9,10 @@ import numpy as np
 import torch
 from recbole.data.dataloader import TrainDataLoader
 from recbole.data.dataset import Dataset
-from recbole.data.interaction import Interaction
+from recbole.data.interaction import Interaction, cat_interactions
 from recbole.utils import InputType
 
-from recbole_dtlns.bridge.data.pairs import with_extra_rows
+from recbole_dtlns.bridge.data.pairs import label_column, with_extra_rows
 from recbole_dtlns.bridge.data.sampler import DTLNSSampler
 from recbole_dtlns.data.atomic_file import WEIGHT
 from recbole_dtlns.data.item_sets import PseudoPositives
@@ -57,7 +57,9 @@ class DTLNSTrainDataLoader(EpochDataLoader):
 
     A batch has RecBole's layout (k negatives are k blocks of the batch; pointwise rows start with the positives)
     and more columns. `dtlns_candidates`, int64 [rows, n], holds the items that the row's negative is to be
-    chosen from: zeros for pointwise positives; the first one is the negative until a sampler decides. `dtlns_uniform`,
+    chosen from: zeros for pointwise positives; the first one is the negative until a sampler decides. Where the data
+    label their rows, each keeps its label (RecBole would call all of them positive), those that are not liked stand at
+    the end of the batch, and negatives are drawn for the others alone. `dtlns_uniform`,
     float32 [rows], is a random number for the sampler's own use. When there are pseudo-positives, `dtlns_weight`,
     float32 [rows], weighs the rows. `_dataset` stays the clean train split.
 
@@ -87,6 +89,7 @@ class DTLNSTrainDataLoader(EpochDataLoader):
         self._weights = torch.ones(len(self._rows))
         self._weights[len(dataset) :] = torch.as_tensor(positives.weight, dtype=torch.float32)
         self._has_positives = len(positives) > 0
+        self._label = label_column(dataset)
         self._set_neg_sample_args(config, dataset, config["MODEL_INPUT_TYPE"], config["train_neg_sample_args"])
         self.sample_size = len(self._rows)
         # TrainDataLoader's own constructor would count the observed rows only.
@@ -116,15 +119,47 @@ class DTLNSTrainDataLoader(EpochDataLoader):
             data.update(Interaction({WEIGHT: self._weights[places]}))
         return data
 
+    def negative_rows(self, candidates: torch.Tensor) -> slice:
+        """Where the negatives of a pointwise batch stand, k blocks of them, behind as many positives as a block has.
+
+        Args:
+            candidates: of the batch [rows, n].
+        """
+        of_negatives = len(candidates) - len(candidates) // self.times
+        if self._label is not None:
+            of_negatives = int((candidates[:, 0] > 0).sum())
+        first = of_negatives // self.neg_sample_num
+        return slice(first, first + of_negatives)
+
     def _with_candidates(self, data: Interaction, rows: np.ndarray) -> Interaction:
+        if self._label is None:
+            return self._drawn(data, rows)
+        liked = data[self._label] > 0
+        others = _rows_of(data, ~liked)
+        others.update(self._nothing_drawn(len(others)))
+        if not liked.any():
+            return others
+        wanted = _rows_of(data, liked)
+        batch = self._drawn(wanted, rows[liked.numpy()])
+        batch[self._label][: len(wanted)] = wanted[self._label]
+        return cat_interactions([batch, others]) if len(others) else batch
+
+    def _nothing_drawn(self, n_rows: int) -> Interaction:
+        none = torch.zeros(n_rows, self.n_candidates, dtype=torch.long)
+        return Interaction({CANDIDATES: none, UNIFORM: torch.zeros(n_rows)})
+
+    def _drawn(self, data: Interaction, rows: np.ndarray) -> Interaction:
         blocks = self.neg_sample_num
         users, positives = (np.tile(data[field].numpy(), blocks) for field in (self.uid_field, self.iid_field))
         identities = np.concatenate([rows + block * self.sample_size for block in range(blocks)])
         candidates = self._sampler.candidates(users, positives, identities, self.n_candidates, self.warming_up)
         batch = self.sampling_func(data, candidates[:, 0].contiguous())
-        uniform = self._sampler.row_uniform(identities)
+        drawn = Interaction({CANDIDATES: candidates, UNIFORM: self._sampler.row_uniform(identities)})
         if self.dl_format == InputType.POINTWISE:
-            candidates = torch.cat([torch.zeros(len(rows), self.n_candidates, dtype=torch.long), candidates])
-            uniform = torch.cat([torch.zeros(len(rows)), uniform])
-        batch.update(Interaction({CANDIDATES: candidates, UNIFORM: uniform}))
+            drawn = cat_interactions([self._nothing_drawn(len(rows)), drawn])
+        batch.update(drawn)
         return batch
+
+
+def _rows_of(data: Interaction, which: torch.Tensor) -> Interaction:
+    return Interaction({column: values[which] for column, values in data.interaction.items()})

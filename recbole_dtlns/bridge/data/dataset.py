@@ -89,6 +89,14 @@ class DTLNSDataset(Dataset):
             )
         return rows[origin != RELABELLED].reset_index(drop=True)
 
+    def join(self, df: Interaction) -> Interaction:
+        """As RecBole does, with the ids as they are, where it makes a list of numbers of them for every column."""
+        for features, field in ((self.user_feat, self.uid_field), (self.item_feat, self.iid_field)):
+            if features is not None and field in df:
+                ids = df[field]
+                df.update(Interaction({name: values[ids] for name, values in features.interaction.items()}))
+        return df
+
     def _fill_nan(self) -> None:
         fill_missing(self)
 

@@ -9,10 +9,12 @@ import torch
 from recbole.data.dataset import Dataset, SequentialDataset
 from recbole.data.interaction import Interaction, cat_interactions
 
+from recbole_dtlns.bridge.models.kinds import capability
 from recbole_dtlns.bridge.repairs.features import OWN_TIME
 from recbole_dtlns.data.hiding import hide_positives
 from recbole_dtlns.data.interactions import TrainInteractions
 from recbole_dtlns.data.item_sets import Observed, PairSet
+from recbole_dtlns.errors import DataError
 
 
 def observed_pairs(part: Dataset) -> Observed:
@@ -31,25 +33,45 @@ def target_pairs(part: Dataset) -> Observed:
 
 
 def canonical_train(part: Dataset) -> TrainInteractions:
-    """The train split in canonical ids; it depends on its token pairs alone, and their times as the file has them."""
-    users, items, times = _observations(part)
+    """The train split in canonical ids; it depends on its token pairs alone, and their times as the file has them.
+
+    Rows that a model's labels say are not liked are nobody's positives.
+    """
+    users, items, found = _observations(part)
+    label = label_column(part)
     return TrainInteractions.from_tokens(
-        part.field2id_token[part.uid_field][users], part.field2id_token[part.iid_field][items], times
+        part.field2id_token[part.uid_field][users],
+        part.field2id_token[part.iid_field][items],
+        next((found[name] for name in (OWN_TIME, part.time_field) if name in found), None),
+        None if label is None else found[label] > 0,
     )
 
 
-def _observations(part: Dataset) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
-    """User, item and time [n] of all that the rows hold; no times where the part has none."""
+def label_column(part: Dataset) -> str | None:
+    """The column that labels the rows of a split, where the model of its run learns labels and the data have some."""
+    named = part.label_field if capability(part.config.model_class).labels else None
+    return named if named in part.inter_feat.columns else None
+
+
+def _observations(part: Dataset) -> tuple[np.ndarray, np.ndarray, dict[str, np.ndarray]]:
+    """User and item [n] of all that the rows hold, and of the same rows the times and labels that there are."""
     feature = part.inter_feat
     time = OWN_TIME if OWN_TIME in feature.columns else part.time_field
-    names = [part.uid_field, part.iid_field, *([time] if time in feature.columns else [])]
+    label = label_column(part)
+    further = [name for name in (time, label) if name is not None and name in feature.columns]
+    names = [part.uid_field, part.iid_field, *further]
     columns = [feature[name].numpy() for name in names]
     if isinstance(part, SequentialDataset):
         before = _of_sequences(part, names)
+        if label is not None and len(before) < len(names):
+            raise DataError(
+                f"'{part.dataset_name}' labels its rows ({label}), and not the items before them: add a column "
+                f"{label}{part.config['LIST_SUFFIX']}, or leave {label} out"
+            )
         # In front: of one time, what came first in the rows' sequences comes first here too.
         columns = [np.concatenate(both) for both in zip(before, columns, strict=False)]
-    users, items, *times = columns
-    return users, items, times[0] if times else None
+    users, items, *others = columns
+    return users, items, dict(zip(further, others, strict=False))
 
 
 def _of_sequences(part: SequentialDataset, names: list[str]) -> list[np.ndarray]:

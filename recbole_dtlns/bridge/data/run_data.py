@@ -91,7 +91,7 @@ def dtlns_run_data(
         nothing_forbidden = Forbidden.of(nothing, nothing)
         sampler = DTLNSSampler(train, nothing_forbidden, config["seed"])
         train_loader = EpochDataLoader(config, train, sampler, shuffle=config["shuffle"])
-    elif settings.relabel_add or settings.relabel_exclude or settings.selects:
+    elif settings.makes_rows:
         blocked = forbidden if settings.relabel_exclude else Forbidden.of(nothing, nothing)
         make_pool = pool_maker(settings, train, canonical, guidance)
         train_loader = DTLNSTrainDataLoader(
@@ -150,10 +150,13 @@ def check_negative_sampling(config: Any, settings: DTLNSSettings) -> None:
         raise ConfigError(
             "repeatable: True lets users repeat items, so nothing is a false negative: use dtlns_preset: off"
         )
-    if not (settings.selects or settings.relabel_add or settings.relabel_exclude):
+    if not settings.makes_rows or config.by_softmax:
         return
-    if config.by_softmax:
-        return
+    if sampling["distribution"] == "none":
+        raise ConfigError(
+            "train_neg_sample_args draws no negatives, so nothing can be chosen or kept from being drawn: leave it "
+            "out, or use dtlns_preset: off"
+        )
     if sampling["distribution"] != "uniform":
         raise ConfigError(
             f"train_neg_sample_args.distribution is '{sampling['distribution']}', and DTL-NS draws its candidates from "

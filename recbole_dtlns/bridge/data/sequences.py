@@ -11,8 +11,8 @@ from recbole.data.dataset import Dataset, SequentialDataset
 from recbole.utils import FeatureSource, FeatureType
 
 from recbole_dtlns.bridge.data.dataset import DTLNSDataset
+from recbole_dtlns.bridge.data.file_columns import FileColumns
 from recbole_dtlns.bridge.repairs.features import OWN_TIME
-from recbole_dtlns.data.atomic_file import read_header
 from recbole_dtlns.errors import DataError
 
 logger = logging.getLogger("recbole_dtlns")
@@ -92,26 +92,25 @@ def check_sequence_fields(config: Any) -> None:
 
 
 def _check_order(config: Any) -> None:
-    name, folder, time = config["dataset"], Path(config["data_path"]), config["TIME_FIELD"]
-    parts, model = config["benchmark_filename"], config["model"]
-    file = folder / (f"{name}.{parts[0]}.inter" if parts else f"{name}.inter")
-    if not file.is_file():
+    time, parts, model = config["TIME_FIELD"], config["benchmark_filename"], config["model"]
+    found = FileColumns.of(config, "inter")
+    if found is None:
         return
-    header = read_header(file, config["field_separator"], config["encoding"])
+    file, header = found.file, found.header
     if parts:
         wanted = config["ITEM_ID_FIELD"] + config["LIST_SUFFIX"]
         if wanted not in header:
             raise DataError(
                 f"{file} has no column {wanted}:token_seq, the items before that of the row, which {model} needs where "
-                f"the data are split in advance; {_there(header)}. Add it, or leave benchmark_filename out"
+                f"the data are split in advance; it has {found}. Add it, or leave benchmark_filename out"
             )
     elif header.get(time) != "float":
         wrong = f"{time} is of the type {header[time]}" if time in header else f"has no field {time}"
         raise DataError(
-            f"{model} learns sequences, ordered by {time}:float, and {file}: {wrong}; {_there(header)}. Set TIME_FIELD "
+            f"{model} learns sequences, ordered by {time}:float, and {file}: {wrong}; it has {found}. Set TIME_FIELD "
             "to the field that says when, or use a general recommender"
         )
-    elif not _is_loaded(config, "inter", time):
+    elif time not in found.loaded:
         loaded = [config["USER_ID_FIELD"], config["ITEM_ID_FIELD"], time]
         raise DataError(
             f"{model} learns sequences, ordered by {time}, which {file} has and load_col, unload_col or unused_col "
@@ -125,27 +124,15 @@ def _check_item_features(config: Any) -> None:
     if key is None or not folder.is_dir():
         return
     wanted = config[key] if isinstance(config[key], list) else [config[key]]
-    file, model = folder / f"{config['dataset']}.item", config["model"]
-    if not file.is_file():
+    model, found = config["model"], FileColumns.of(config, "item")
+    if found is None:
+        file = folder / f"{config['dataset']}.item"
         raise DataError(f"{model} reads {', '.join(wanted)} of items ({key}), and {file} does not exist")
-    header = read_header(file, config["field_separator"], config["encoding"])
     for field in wanted:
-        if field not in header:
-            raise DataError(f"{file} has no field {field}, which {model} reads; {_there(header)}: set {key}")
-        if not _is_loaded(config, "item", field):
+        if field not in found.header:
+            raise DataError(f"{found.file} has no field {field}, which {model} reads; it has {found}: set {key}")
+        if field not in found.loaded:
             raise DataError(
-                f"{model} reads {field} of items, which {file} has and load_col leaves out: let load_col hold "
+                f"{model} reads {field} of items, which {found.file} has and load_col leaves out: let load_col hold "
                 f"item: [{config['ITEM_ID_FIELD']}, {', '.join(wanted)}]"
             )
-
-
-def _there(header: dict[str, str]) -> str:
-    return f"it has {', '.join(f'{field}:{kind}' for field, kind in header.items())}"
-
-
-def _is_loaded(config: Any, suffix: str, field: str) -> bool:
-    """Whether RecBole gives the field of a file to the model."""
-    wanted = config["load_col"]
-    if wanted and wanted.get(suffix) != "*" and field not in (wanted.get(suffix) or ()):
-        return False
-    return not any(config[key] and field in (config[key].get(suffix) or ()) for key in ("unload_col", "unused_col"))

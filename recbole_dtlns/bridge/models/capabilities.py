@@ -10,6 +10,7 @@ import recbole
 from recbole.utils import ModelType, get_model
 
 from recbole_dtlns.bridge.models.capability import PAIRWISE, SOFTMAX, Capability
+from recbole_dtlns.bridge.models.context import DECISION_TREES
 from recbole_dtlns.bridge.models.council import Council
 from recbole_dtlns.bridge.models.general import GENERAL
 from recbole_dtlns.bridge.models.kinds import CAPABILITIES, KINDS, capability, kind_of
@@ -167,6 +168,10 @@ def resolve_model(model: str | type) -> type:
         found = model
     elif model == Council.__name__:
         found = Council
+    elif model in DECISION_TREES:
+        raise UnsupportedModelError(
+            f"{model} cannot be trained here: it {DECISION_TREES[model].why}. For its features and labels, DeepFM or LR"
+        )
     elif ":" in model:
         module, _, name = model.partition(":")
         try:

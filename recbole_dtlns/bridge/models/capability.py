@@ -49,6 +49,7 @@ class Capability:
             its scores; None where they are none.
         reads_users: of a sequential model: it has vectors of users beside those of sequences.
         stage: a key and the value that it must have for the above to hold.
+        labels: its loss is the cross-entropy of the rows' labels, so rows that the data label keep their own.
     """
 
     negatives: bool
@@ -64,6 +65,7 @@ class Capability:
     sequence_items: Callable[[Any], torch.Tensor] | None = None
     reads_users: bool = False
     stage: tuple[str, str] | None = None
+    labels: bool = False
 
     @property
     def takes_lists(self) -> bool:

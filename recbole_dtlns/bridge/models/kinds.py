@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from recbole.utils import ModelType
 
 from recbole_dtlns.bridge.models.capability import PAIRWISE, SOFTMAX, Capability
+from recbole_dtlns.bridge.models.context import CONTEXT
 from recbole_dtlns.bridge.models.general import GENERAL
 from recbole_dtlns.bridge.models.sequential import SEQUENTIAL
 
@@ -21,8 +22,9 @@ class Kind:
         models: RecBole's own, with what each can take.
         otherwise: what a model of somebody else's is taken to take, which inherits from none of these.
         columns: of the guide's table, whether a model has what they say.
-        no_vectors: how the table begins the reason why a model has none.
+        no_vectors: how the table begins the reason why a model has none; empty where that is so for the whole kind.
         ordered: whether a row is a step of a user's sequence: an item, and those before it.
+        featured: whether its models read the features of users, items and rows.
     """
 
     name: str
@@ -31,6 +33,7 @@ class Kind:
     columns: Mapping[str, Callable[[Capability], bool]]
     no_vectors: str
     ordered: bool = False
+    featured: bool = False
 
 
 _NOT_RECBOLES = "inherits from none of RecBole's"
@@ -59,10 +62,22 @@ _SEQUENTIAL = Kind(
     "no products: ",
     ordered=True,
 )
+_CONTEXT = Kind(
+    "context-aware",
+    CONTEXT,
+    Capability(negatives=True, graph=False, no_layers=_NOT_RECBOLES, labels=True),
+    {
+        "negatives by id, rows": lambda able: able.negatives,
+        "labels of rows": lambda able: able.labels,
+    },
+    "",
+    featured=True,
+)
 KINDS: dict[ModelType, Kind] = {
     ModelType.GENERAL: _GENERAL,
     ModelType.TRADITIONAL: _GENERAL,
     ModelType.SEQUENTIAL: _SEQUENTIAL,
+    ModelType.CONTEXT: _CONTEXT,
 }
 CAPABILITIES: dict[str, Capability] = {name: able for kind in KINDS.values() for name, able in kind.models.items()}
 
@@ -89,7 +104,7 @@ def capability_table(kind: Kind) -> str:
     lines = [f"| model | {' | '.join(kind.columns)} | remark |", "|---" * (len(kind.columns) + 2) + "|"]
     for name, able in sorted(kind.models.items(), key=lambda entry: (not entry[1].negatives, entry[0].lower())):
         marks = ("yes" if has(able) else "no" for has in kind.columns.values())
-        none = able.no_layers and able.sequence_items is None
+        none = kind.no_vectors and able.no_layers and able.sequence_items is None
         why_none = f"{kind.no_vectors}{able.no_layers}" if none else ""
         lines.append(f"| {name} | {' | '.join(marks)} | {'; '.join(filter(None, (able.why, why_none)))} |")
     return "\n".join(lines)

@@ -12,6 +12,7 @@ from recbole.data.interaction import Interaction
 from recbole.model.abstract_recommender import AbstractRecommender
 from recbole.model.loss import BPRLoss
 from torch import nn
+from torch.nn import functional
 
 from recbole_dtlns.bridge.data.dataloader import CHOSEN, WEIGHT, DTLNSTrainDataLoader
 from recbole_dtlns.errors import ContractError, UnsupportedModelError
@@ -22,6 +23,7 @@ from recbole_dtlns.losses.shared_negatives import SharedNegatives
 
 Tables = tuple[Sequence[torch.Tensor], Sequence[torch.Tensor]]
 Vectors = Callable[[], tuple[torch.Tensor, torch.Tensor]]
+LabelTerm = nn.BCEWithLogitsLoss | nn.BCELoss
 
 
 @dataclass(frozen=True)
@@ -157,21 +159,34 @@ def bpr_term(model: nn.Module) -> BPRLoss | None:
     return found[0] if len(found) == 1 else None
 
 
+def label_term(model: nn.Module) -> LabelTerm | None:
+    """The one cross-entropy of labels that a model holds; None where it holds none, or several."""
+    found = [module for module in model.modules() if isinstance(module, LabelTerm)]
+    return found[0] if len(found) == 1 else None
+
+
 @contextmanager
-def rows_weighed(term: BPRLoss, weights: torch.Tensor) -> Iterator[None]:
-    """Within the context, a model's BPR term is the mean over rows of weight times loss.
+def rows_weighed(term: BPRLoss | LabelTerm, weights: torch.Tensor) -> Iterator[None]:
+    """Within the context, a model's ranking term is the mean over rows of weight times loss.
 
     Args:
-        term: the model's own.
+        term: the model's own: of positives' and negatives' scores (BPR), or of scores or probabilities and labels.
         weights: of the rows of the batch, float [B].
     """
 
-    def mean_loss(positive: torch.Tensor, negative: torch.Tensor) -> torch.Tensor:
-        losses = -torch.log(term.gamma + torch.sigmoid(positive - negative))
+    def losses_of(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
+        if isinstance(term, BPRLoss):
+            return -torch.log(term.gamma + torch.sigmoid(first - second))
+        if isinstance(term, nn.BCELoss):
+            return functional.binary_cross_entropy(first, second, reduction="none")
+        return functional.binary_cross_entropy_with_logits(first, second, reduction="none")
+
+    def mean_loss(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
+        losses = losses_of(first, second)
         if losses.numel() != len(weights):
             raise UnsupportedModelError(
-                f"a BPRLoss was given {losses.numel()} scores for {len(weights)} rows, so the rows of added positives "
-                "cannot be weighed: set dtlns_relabel_add to False"
+                f"a {type(term).__name__} was given {losses.numel()} scores for {len(weights)} rows, so the rows of "
+                "added positives cannot be weighed: set dtlns_relabel_add to False"
             )
         return (weights * losses.reshape(-1)).mean()
 

@@ -15,6 +15,7 @@ from recbole.model.abstract_recommender import AbstractRecommender
 from recbole_dtlns.bridge.data.dataloader import DTLNSTrainDataLoader, EpochDataLoader
 from recbole_dtlns.bridge.models.capability import Layers
 from recbole_dtlns.bridge.models.encoded_sequences import EncodedSequences
+from recbole_dtlns.bridge.models.item_features import ItemFeatures
 from recbole_dtlns.bridge.models.kinds import capability, kind_of
 from recbole_dtlns.bridge.models.propagation import deterministic_layers, propagation_shared, vectors
 from recbole_dtlns.bridge.run_log import warn_once
@@ -42,6 +43,7 @@ class Scorer:
         self._sequences = sequences
         self._ordered = kind_of(type(model)).ordered
         self._layers = capability(type(model)).layers
+        self._features: ItemFeatures | None = None
         self._checked = False
 
     @torch.no_grad()
@@ -52,10 +54,10 @@ class Scorer:
             return self._of_sequences(rows, items)
         users = rows[self._loader.uid_field]
         if self._layers is None:
-            return self._predicted(users, items)
+            return self._predicted(rows, items)
         if not self._checked:
             self._checked = True
-            expected = self._predicted(users, items)
+            expected = self._predicted(rows, items)
             if not self._multiplies(self._layers, users, items, expected):
                 self._layers = None
                 name = type(self.model).__name__
@@ -69,8 +71,10 @@ class Scorer:
     @torch.no_grad()
     def multiplies(self, users: torch.Tensor, items: torch.Tensor) -> bool:
         """Whether the model's scores of items [B, n] for users [B] are products of its vectors."""
-        layers = self._layers
-        return layers is not None and self._multiplies(layers, users, items, self._predicted(users, items))
+        if self._layers is None:
+            return False
+        rows = Interaction({self._loader.uid_field: users})
+        return self._multiplies(self._layers, users, items, self._predicted(rows, items))
 
     def _multiplies(self, layers: Layers, users: torch.Tensor, items: torch.Tensor, expected: torch.Tensor) -> bool:
         return torch.allclose(self._multiplied(layers, users, items), expected, rtol=1e-3, atol=1e-5)
@@ -79,10 +83,11 @@ class Scorer:
         user_table, item_table = vectors(self.model, layers)
         return candidate_scores(user_table[users], item_table, items)
 
-    def _predicted(self, users: torch.Tensor, items: torch.Tensor) -> torch.Tensor:
+    def _predicted(self, rows: Interaction, items: torch.Tensor) -> torch.Tensor:
+        """By `predict`, all pairs at once: the rows' users, with what else stands in the rows, and every item."""
         n = items.shape[1]
-        batch = self.item_features(items.reshape(-1))
-        batch.update(Interaction({self._loader.uid_field: users.repeat_interleave(n)}))
+        batch = Interaction({field: values.repeat_interleave(n, dim=0) for field, values in rows.interaction.items()})
+        batch.update(self.item_features(items.reshape(-1)))
         with deterministic_layers(self.model):
             scores = self.model.predict(batch)
         return scores.reshape(-1, n).detach()
@@ -104,11 +109,10 @@ class Scorer:
         return torch.stack(columns, dim=1).detach()
 
     def item_features(self, items: torch.Tensor) -> Interaction:
-        """The item column, and the item's features where the data set loads some."""
-        ids = Interaction({self._loader.iid_field: items})
-        if self._loader._dataset.item_feat is None:
-            return ids
-        return self._loader._dataset.join(ids.cpu()).to(items.device)
+        """The item column, and the item's features where the data set loads some, joined where the ids are."""
+        if self._features is None or self._features.device != items.device:
+            self._features = ItemFeatures(self._loader._dataset, items.device)
+        return self._features.of(items)
 
 
 class PastModels:

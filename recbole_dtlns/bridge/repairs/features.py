@@ -39,7 +39,7 @@ def mend_recbole() -> None:
     mended_from_scratch.mended = True  # type: ignore[attr-defined]
     Dataset._from_scratch = mended_from_scratch
     Dataset._fill_nan = fill_missing
-    Dataset._dataframe_to_interaction = lambda self, data: own_tensors(to_tensors(self, data), times_of(self, data))
+    Dataset._dataframe_to_interaction = lambda self, data: own_tensors(to_tensors(self, data))
 
 
 def fill_missing(dataset: Any) -> None:

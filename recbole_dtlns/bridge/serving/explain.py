@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from recbole_dtlns.bridge.models.kinds import capability
 from recbole_dtlns.bridge.repairs.features import OWN_TIME
 from recbole_dtlns.bridge.serving.kept_data import TRAIN, VALID
 from recbole_dtlns.bridge.serving.trained_run import TrainedRun
@@ -225,10 +226,13 @@ class Explainer:
         observed = np.isin(users * width + items, pairs.users * width + pairs.items)  # others were relabelled
         column = OWN_TIME if OWN_TIME in table else run.config["TIME_FIELD"]
         times = table[column][observed] if column in table else None
+        label = run.config["LABEL_FIELD"]
+        labelled = capability(type(run.model)).labels and label in table
+        liked = table[label][observed] > 0 if labelled else None
         of_users, of_items = (
             kept.tokens[field][ids[observed]] for field, ids in zip(run.columns, (users, items), strict=True)
         )
-        return self._described(TrainInteractions.from_tokens(of_users, of_items, times))
+        return self._described(TrainInteractions.from_tokens(of_users, of_items, times, liked))
 
     def _described(self, train: TrainInteractions) -> TrainInteractions:
         """With what the items say, where the settings read it."""

@@ -106,7 +106,7 @@ class KeptData:
             if (feature := getattr(model_dataset, f"{name}_feat")) is not None
         }
         ids = (model_dataset.uid_field, model_dataset.iid_field)
-        columns = sorted({*ids, *(column for table in tables.values() for column in table)})
+        held = {*ids, *(column for table in tables.values() for column in table)}
         fields = [
             Field(
                 column,
@@ -115,8 +115,8 @@ class KeptData:
                 int(model_dataset.field2seqlen[column]),
                 model_dataset.field2bucketnum.get(column),
             )
-            for column in columns
-            if column in model_dataset.field2type
+            for column in model_dataset.field2type  # in its order, in which models embed them
+            if column in held
         ]
         tokens = {
             field.name: model_dataset.field2id_token[field.name]

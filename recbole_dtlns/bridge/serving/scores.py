@@ -8,14 +8,17 @@ import numpy as np
 import torch
 from recbole.data.dataset import Dataset
 from recbole.data.interaction import Interaction
-from recbole.model.abstract_recommender import AbstractRecommender
+from recbole.model.abstract_recommender import AbstractRecommender, ContextRecommender
+from recbole.utils import FeatureSource
 
 from recbole_dtlns.bridge.models.kinds import capability
 from recbole_dtlns.bridge.models.propagation import vectors
 from recbole_dtlns.bridge.serving.sequences import Sequences
 from recbole_dtlns.compat import quiet_recbole
+from recbole_dtlns.errors import UnsupportedModelError
 from recbole_dtlns.negatives.products import candidate_scores
 
+_READ = ("token", "float", "token_seq", "float_seq")  # types of columns
 _CHECKED = 64  # pairs whose product is compared with the model's own score
 
 
@@ -36,6 +39,7 @@ class ModelScores:
     ) -> None:
         self._sequences = sequences
         self._model, self._dataset, self._pairs_at_once = model, dataset, pairs_at_once
+        self._of_rows = [field for field in _read_by(model) if dataset.field2source[field] == FeatureSource.INTERACTION]
         self._ranks_all = type(model).full_sort_predict is not AbstractRecommender.full_sort_predict
         self.n_items = dataset.item_num
 
@@ -62,7 +66,16 @@ class ModelScores:
             return None
 
     def _rows(self, users: np.ndarray) -> Interaction:
-        """What the model reads of users [B]."""
+        """What the model reads of users [B].
+
+        Raises:
+            UnsupportedModelError: it reads features of rows, too, such as the hour, and a question has none.
+        """
+        if self._of_rows:
+            raise UnsupportedModelError(
+                f"{type(self._model).__name__} reads {', '.join(self._of_rows)} of its rows, and what is asked about "
+                "has no row: train it without these columns (load_col)"
+            )
         if self._sequences is not None:
             return self._sequences.rows(users, self._dataset)
         return self._dataset.join(Interaction({self._dataset.uid_field: torch.as_tensor(users)}))
@@ -78,6 +91,13 @@ class ModelScores:
             with quiet_recbole():
                 found.append(self._model.predict(asked.to(self._model.device)).view(-1))
         return torch.cat(found) if found else torch.zeros(0)
+
+
+def _read_by(model: AbstractRecommender) -> list[str]:
+    """The columns that a context-aware model reads; none of another's."""
+    if not isinstance(model, ContextRecommender):
+        return []
+    return [field for kind in _READ for field in getattr(model, f"{kind}_field_names")]
 
 
 class ProductScores:

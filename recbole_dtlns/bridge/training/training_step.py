@@ -18,7 +18,7 @@ from recbole_dtlns.bridge.models.encoded_sequences import EncodedSequences
 from recbole_dtlns.bridge.models.kinds import capability, kind_of
 from recbole_dtlns.bridge.models.list_loss import ListObjective
 from recbole_dtlns.bridge.models.propagation import LayerReader, propagation_shared, virtual_items
-from recbole_dtlns.bridge.models.ranking_loss import Objective, RankingLoss, Tables, bpr_term, rows_weighed
+from recbole_dtlns.bridge.models.ranking_loss import Objective, RankingLoss, Tables, bpr_term, label_term, rows_weighed
 from recbole_dtlns.bridge.models.scoring import PastModels, Scorer
 from recbole_dtlns.bridge.models.softmax_loss import SoftmaxObjective
 from recbole_dtlns.errors import ContractError
@@ -77,7 +77,7 @@ class TrainingStep:
         self._sequences = EncodedSequences(model) if kind_of(type(model)).ordered else None
         self._scorer = Scorer(model, loader, self._sequences)
         self._past = past
-        self._bpr_term = bpr_term(model)
+        self._weighed_term = label_term(model) if self._capability.labels else bpr_term(model)
         self._layers = sampling.layers
         self._reader = LayerReader(model, sampling.layers) if sampling.layers else None
         objective = sampling.objective
@@ -118,26 +118,32 @@ class TrainingStep:
     def _choose_negatives(
         self, sampler: ItemSampler, interaction: Interaction, drawn: torch.Tensor, uniform: torch.Tensor
     ) -> None:
-        loader = self.loader
-        users, items = interaction[loader.uid_field], interaction[loader.iid_field]
-        rows = interaction
-        pointwise = loader.dl_format == InputType.POINTWISE
-        if pointwise:  # rows are the positives, then k blocks of negatives for them
-            n_positives = len(users) // loader.times
-            positives = items[:n_positives].repeat(loader.times - 1)
-            users, drawn, uniform = users[n_positives:], drawn[n_positives:], uniform[n_positives:]
-            rows = Interaction({field: values[n_positives:] for field, values in interaction.interaction.items()})
+        loader, items = self.loader, interaction[self.loader.iid_field]
+        if loader.dl_format == InputType.POINTWISE:
+            place = loader.negative_rows(drawn)
+            if place.start == place.stop:  # a batch without a row that is liked
+                return
+            rows = Interaction({field: values[place] for field, values in interaction.interaction.items()})
+            positives = items[: place.start].repeat(loader.neg_sample_num)
+            chosen = self._chosen(sampler, rows, positives, drawn[place], uniform[place])
+            features = self._scorer.item_features(torch.cat([items[: place.start], chosen, items[place.stop :]]))
         else:
-            positives = items
-        candidates = sampler.propose(users, drawn)
-        column = sampler.select(self._choice(sampler, rows, positives, candidates, uniform))
-        chosen = candidates.gather(1, column[:, None]).squeeze(1)
-        if pointwise:
-            features = self._scorer.item_features(torch.cat([items[:n_positives], chosen]))
-        else:
-            features = self._scorer.item_features(chosen)
+            features = self._scorer.item_features(self._chosen(sampler, interaction, items, drawn, uniform))
             features.add_prefix(loader.neg_prefix)
         interaction.update(features)
+
+    def _chosen(
+        self,
+        sampler: ItemSampler,
+        rows: Interaction,
+        positives: torch.Tensor,
+        drawn: torch.Tensor,
+        uniform: torch.Tensor,
+    ) -> torch.Tensor:
+        """The negative of every row [B]."""
+        candidates = sampler.propose(rows[self.loader.uid_field], drawn)
+        column = sampler.select(self._choice(sampler, rows, positives, candidates, uniform))
+        return candidates.gather(1, column[:, None]).squeeze(1)
 
     def _choice(
         self,
@@ -205,7 +211,7 @@ class TrainingStep:
         """The model's own loss, with rows weighed.
 
         A row's weight belongs to its ranking loss: what a model adds for the whole batch (regularisation, contrastive
-        terms) counts as without weights, as under every other `dtlns_loss`. Models without a BPR term give one number
+        terms) counts as without weights, as under every other `dtlns_loss`. Models without such a term give one number
         for all, so their rows are grouped by weight: a group of n of N rows contributes weight * n / N times its own
         loss (weight times, where the model sums over rows), and what is added is taken within each group.
         """
@@ -213,8 +219,8 @@ class TrainingStep:
             return self.loss_function(interaction)
         weights = interaction[WEIGHT]
         interaction.drop(WEIGHT)
-        if self._bpr_term is not None:
-            with rows_weighed(self._bpr_term, weights):
+        if self._weighed_term is not None:
+            with rows_weighed(self._weighed_term, weights):
                 return self.loss_function(interaction)
         sums = self._capability.sums_rows
         total: Losses = None

@@ -1,0 +1,80 @@
+"""Rows that say whether they are liked, for models that learn it."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from recbole.data.dataset import Dataset
+
+from recbole_dtlns.bridge.data.file_columns import FileColumns
+from recbole_dtlns.bridge.data.pairs import label_column
+from recbole_dtlns.bridge.models.kinds import capability
+from recbole_dtlns.errors import DataError
+
+logger = logging.getLogger("recbole_dtlns")
+
+_LABELED = "labeled"  # of RecBole's `eval_args.mode`
+_MAKE_LABELS = "to make labels of a number, set threshold, such as {rating: 4}, and let load_col hold it"
+
+
+def check_labels(config: Any) -> None:
+    """Refuse to learn, or to evaluate by, labels that the data do not hold, before any work.
+
+    A data set that RecBole would download passes.
+
+    Raises:
+        DataError: the message names the columns that there are, and the settings that do without.
+    """
+    found = FileColumns.of(config, "inter") if capability(config.model_class).labels else None
+    if found is None:
+        return
+    model, threshold = config["model"], config["threshold"]
+    source = next(iter(threshold or [config["LABEL_FIELD"]]))
+    if source in found.loaded:
+        return
+    what = f"{found.file} has the columns {found}"
+    if threshold:
+        raise DataError(
+            f"threshold makes labels of {source}, which is not loaded; {what}: name one of them in load_col"
+        )
+    if config["train_neg_sample_args"]["distribution"] == "none":
+        raise DataError(
+            f"{model} learns labels, and there are none: no column {source} is loaded, and train_neg_sample_args draws "
+            f"no negatives; {what}: set train_neg_sample_args to {{sample_num: 1}}; or, {_MAKE_LABELS}"
+        )
+    if _LABELED in config["eval_args"]["mode"].values():
+        raise DataError(
+            f"eval_args.mode is {_LABELED}, RecBole's default for models such as {model}, and no column {source} is "
+            f"loaded; {what}: rank items instead, with eval_args to hold mode: full, metrics: [Recall, NDCG] and "
+            f"valid_metric: NDCG@10; or, {_MAKE_LABELS}"
+        )
+
+
+def tell_of_labels(config: Any, parts: list[Dataset]) -> None:
+    """Say what becomes of rows that are labelled as not liked, and where RecBole does not look at labels.
+
+    Args:
+        config: of the run.
+        parts: train, validation and test part.
+    """
+    label = label_column(parts[0])
+    disliked = 0 if label is None else int((parts[0].inter_feat[label] <= 0).sum())
+    if not disliked:
+        return
+    logger.info(
+        "labels: %d of %d train rows are not liked (%s is 0); they are learnt as such, and are nobody's positives; "
+        "negatives are drawn from pairs without a label",
+        *(disliked, len(parts[0]), label),
+    )
+    if config["train_neg_sample_args"]["distribution"] != "none" and not config.settings.makes_rows:
+        logger.warning(
+            "RecBole, where it draws negatives, trains every row as liked, whatever its label: leave "
+            "train_neg_sample_args out, or use a preset of DTL-NS"
+        )
+    if set(config["eval_args"]["mode"].values()) != {_LABELED}:
+        logger.warning(
+            "eval_args.mode is not %s: rows of validation and test count as what is sought, whatever their label, as "
+            "RecBole has it. To leave some out, filter them (val_interval) in place of threshold",
+            _LABELED,
+        )
