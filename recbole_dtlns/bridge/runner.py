@@ -20,6 +20,7 @@ from recbole.utils import dict2str, get_local_time, init_seed
 from recbole_dtlns.bridge.config import DTLNSConfig
 from recbole_dtlns.bridge.data.dataset import check_data_set
 from recbole_dtlns.bridge.data.item_fields import check_item_fields, described_train
+from recbole_dtlns.bridge.data.knowledge import check_knowledge_files
 from recbole_dtlns.bridge.data.pairs import hide_train_pairs, numbering, target_pairs
 from recbole_dtlns.bridge.data.run_data import (
     RunData,
@@ -360,6 +361,7 @@ def check_settings(config: DTLNSConfig) -> None:
     check_valid_metric(config)
     check_data_set(config)
     check_sequence_fields(config)
+    check_knowledge_files(config)
     check_item_fields(config)
     check_refit(config)
     if config.settings.active or config.prepares:

@@ -5,17 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import recbole.data.dataset as recbole_datasets
-from recbole.data.dataset import Dataset, SequentialDataset
+from recbole.data.dataset import SequentialDataset
 from recbole.utils import FeatureSource, FeatureType
 
 from recbole_dtlns.bridge.data.dataset import DTLNSDataset
+from recbole_dtlns.bridge.data.loaded_columns import is_loaded, there
 from recbole_dtlns.bridge.repairs.features import OWN_TIME
 from recbole_dtlns.data.atomic_file import read_header
 from recbole_dtlns.errors import DataError
 
 _OF_ITEMS = ("selected_features", "item_attribute")  # keys of models that read features of items
-_MADE: dict[str, type[DTLNSDataset]] = {}
 
 
 class DTLNSSequentialDataset(DTLNSDataset, SequentialDataset):
@@ -39,28 +38,6 @@ class DTLNSSequentialDataset(DTLNSDataset, SequentialDataset):
         super()._benchmark_presets()
         # RecBole's `agg(len)` is the length of the whole column under pandas 3.
         self.inter_feat[self.item_list_length_field] = self.inter_feat[self.item_id_list_field].map(len)
-
-
-def dataset_class(config: Any, ours: type[DTLNSDataset] = DTLNSDataset) -> type[DTLNSDataset]:
-    """The class of a run's data set: ours, in front of the one that RecBole has for the model.
-
-    Args:
-        config: of the run.
-        ours: what is asked of the data set beside.
-    """
-    if not config.kind.ordered:
-        return ours
-    names = [f"{base.__name__}Dataset" for base in config.model_class.__mro__]
-    of_model = next((getattr(recbole_datasets, name) for name in names if hasattr(recbole_datasets, name)), None)
-    return _in_front(ours, of_model or SequentialDataset)
-
-
-def _in_front(ours: type[DTLNSDataset], recboles: type[Dataset]) -> type[DTLNSDataset]:
-    name = f"{ours.__name__}Of{recboles.__name__}"
-    if name not in _MADE:
-        further = [] if ours is DTLNSDataset else [ours]
-        _MADE[name] = type(name, (*further, DTLNSSequentialDataset, recboles), {})
-    return _MADE[name]
 
 
 def check_sequence_fields(config: Any) -> None:
@@ -88,15 +65,15 @@ def _check_order(config: Any) -> None:
         if wanted not in header:
             raise DataError(
                 f"{file} has no column {wanted}:token_seq, the items before that of the row, which {model} needs where "
-                f"the data are split in advance; {_there(header)}. Add it, or leave benchmark_filename out"
+                f"the data are split in advance; {there(header)}. Add it, or leave benchmark_filename out"
             )
     elif header.get(time) != "float":
         wrong = f"{time} is of the type {header[time]}" if time in header else f"has no field {time}"
         raise DataError(
-            f"{model} learns sequences, ordered by {time}:float, and {file}: {wrong}; {_there(header)}. Set TIME_FIELD "
+            f"{model} learns sequences, ordered by {time}:float, and {file}: {wrong}; {there(header)}. Set TIME_FIELD "
             "to the field that says when, or use a general recommender"
         )
-    elif not _is_loaded(config, "inter", time):
+    elif not is_loaded(config, "inter", time):
         loaded = [config["USER_ID_FIELD"], config["ITEM_ID_FIELD"], time]
         raise DataError(
             f"{model} learns sequences, ordered by {time}, which {file} has and load_col, unload_col or unused_col "
@@ -116,21 +93,9 @@ def _check_item_features(config: Any) -> None:
     header = read_header(file, config["field_separator"], config["encoding"])
     for field in wanted:
         if field not in header:
-            raise DataError(f"{file} has no field {field}, which {model} reads; {_there(header)}: set {key}")
-        if not _is_loaded(config, "item", field):
+            raise DataError(f"{file} has no field {field}, which {model} reads; {there(header)}: set {key}")
+        if not is_loaded(config, "item", field):
             raise DataError(
                 f"{model} reads {field} of items, which {file} has and load_col leaves out: let load_col hold "
                 f"item: [{config['ITEM_ID_FIELD']}, {', '.join(wanted)}]"
             )
-
-
-def _there(header: dict[str, str]) -> str:
-    return f"it has {', '.join(f'{field}:{kind}' for field, kind in header.items())}"
-
-
-def _is_loaded(config: Any, suffix: str, field: str) -> bool:
-    """Whether RecBole gives the field of a file to the model."""
-    wanted = config["load_col"]
-    if wanted and wanted.get(suffix) != "*" and field not in (wanted.get(suffix) or ()):
-        return False
-    return not any(config[key] and field in (config[key].get(suffix) or ()) for key in ("unload_col", "unused_col"))

@@ -49,6 +49,11 @@ def check_model(config: Any) -> None:
         return
     if not able.negatives and not able.graph and not able.forms:
         raise UnsupportedModelError(f"DTL-NS cannot help {name}: it {able.why}. Run it with --dtlns_preset=off")
+    if able.stage is not None and config[able.stage[0]] != able.stage[1]:
+        key, value = able.stage
+        raise UnsupportedModelError(
+            f"DTL-NS cannot help {name} while {key} is {config[key]}: set it to {value}, or use dtlns_preset: off"
+        )
     if kind_of(model_class).ordered:
         _check_sequential(config, able)
     through_rows = settings.selects or settings.relabel_add or settings.relabel_exclude
@@ -102,11 +107,6 @@ def _check_sequential(config: Any, able: Capability) -> None:
     if settings.hide_train:
         raise UnsupportedModelError(
             f"dtlns_hide_train hides pairs, and {name} would still meet them in its sequences: set it to 0"
-        )
-    if able.stage is not None and config[able.stage[0]] != able.stage[1]:
-        key, value = able.stage
-        raise UnsupportedModelError(
-            f"DTL-NS cannot help {name} while {key} is {config[key]}: set it to {value}, or use dtlns_preset: off"
         )
     if able.forms and form is not None and form not in able.forms:
         raise UnsupportedModelError(

@@ -9,6 +9,7 @@ from recbole.utils import ModelType
 
 from recbole_dtlns.bridge.models.capability import PAIRWISE, SOFTMAX, Capability
 from recbole_dtlns.bridge.models.general import GENERAL
+from recbole_dtlns.bridge.models.knowledge import KNOWLEDGE
 from recbole_dtlns.bridge.models.sequential import SEQUENTIAL
 
 
@@ -23,6 +24,7 @@ class Kind:
         columns: of the guide's table, whether a model has what they say.
         no_vectors: how the table begins the reason why a model has none.
         ordered: whether a row is a step of a user's sequence: an item, and those before it.
+        reads_facts: whether it learns from a graph of facts about items, too.
     """
 
     name: str
@@ -31,6 +33,7 @@ class Kind:
     columns: Mapping[str, Callable[[Capability], bool]]
     no_vectors: str
     ordered: bool = False
+    reads_facts: bool = False
 
 
 _NOT_RECBOLES = "inherits from none of RecBole's"
@@ -59,10 +62,19 @@ _SEQUENTIAL = Kind(
     "no products: ",
     ordered=True,
 )
+_KNOWLEDGE = Kind(
+    "knowledge-aware",
+    KNOWLEDGE,
+    _GENERAL.otherwise,
+    _GENERAL.columns,
+    _GENERAL.no_vectors,
+    reads_facts=True,
+)
 KINDS: dict[ModelType, Kind] = {
     ModelType.GENERAL: _GENERAL,
     ModelType.TRADITIONAL: _GENERAL,
     ModelType.SEQUENTIAL: _SEQUENTIAL,
+    ModelType.KNOWLEDGE: _KNOWLEDGE,
 }
 CAPABILITIES: dict[str, Capability] = {name: able for kind in KINDS.values() for name, able in kind.models.items()}
 

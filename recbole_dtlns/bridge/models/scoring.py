@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import copy
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from typing import Any
 
 import torch
 from recbole.data.interaction import Interaction
 from recbole.model.abstract_recommender import AbstractRecommender
+from torch import nn
 
 from recbole_dtlns.bridge.data.dataloader import DTLNSTrainDataLoader, EpochDataLoader
 from recbole_dtlns.bridge.models.capability import Layers
@@ -132,10 +133,11 @@ class PastModels:
 
     def _keep(self, weights: dict[str, torch.Tensor]) -> None:
         constant = [
-            value
+            tensor
             for module in self._model.modules()
-            for value in vars(module).values()
-            if isinstance(value, torch.Tensor)
+            for name, value in vars(module).items()
+            if not name.startswith("_")  # where torch has parameters, buffers and modules
+            for tensor in _tensors(value)
         ]
         past = copy.deepcopy(self._model, {id(value): value for value in constant})
         past.load_state_dict(weights)
@@ -163,3 +165,15 @@ class PastModels:
         """Continue from a checkpoint."""
         for weights in state:
             self._keep(weights)
+
+
+def _tensors(value: Any) -> Iterator[torch.Tensor]:
+    """The tensors that attributes hold, also within lists and dictionaries; parameters are none of them."""
+    if isinstance(value, torch.Tensor) and not isinstance(value, nn.Parameter):
+        yield value
+    elif isinstance(value, (list, tuple)):
+        for entry in value:
+            yield from _tensors(entry)
+    elif isinstance(value, dict):
+        for entry in value.values():
+            yield from _tensors(entry)
