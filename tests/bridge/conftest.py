@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from tiny_runs import write_tiny
 
 HERE = Path(__file__).parent
@@ -22,3 +24,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def tiny() -> dict[str, Any]:
     """Config keys of the block data, written into the test's folder."""
     return write_tiny()
+
+
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """On several threads RecBole adds gradients up in varying order, so its own results differ from run to run."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)

@@ -18,6 +18,7 @@ SMALL: dict[str, Any] = {
     "train_rec_step": None,
     "train_kg_step": None,
     "k": 5,
+    "n_memory": 4,
     "dtlns_candidates": 5,
     "dtlns_judge": "always",
     "dtlns_tree_leaf_size": 6,
@@ -57,7 +58,7 @@ def write_facts(folder: str = "data", *, in_advance: bool = False, parts: Any = 
         for name, lines in zip(names, rows, strict=True):
             (home / f"{FACTS}.{name}.inter").write_text("\n".join([head, *lines, ""]))
     else:
-        (home / f"{FACTS}.inter").write_text("\n".join([head, *sum(rows, []), ""]))
+        (home / f"{FACTS}.inter").write_text("\n".join([head, *rows[0], *rows[1], *rows[2], ""]))
     write_graph(home, items)
     keys: dict[str, Any] = {"data_path": folder, "load_col": load_col(), **SMALL}
     return {**keys, "benchmark_filename": list(names)} if in_advance else keys

@@ -2,40 +2,11 @@
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
-import torch
+from real_recbole import results_of_recbole
 from tiny_runs import PLAIN, QUICK, train
-
-# RecBole's quick start imports Ray for a function that is not called here; an empty module stands in for it.
-REAL_RECBOLE = """
-import json, sys, types, warnings
-warnings.simplefilter("ignore")
-sys.modules["ray"] = types.ModuleType("ray")
-sys.modules["ray"].tune = types.ModuleType("tune")
-import recbole_dtlns.compat
-recbole_dtlns.compat.apply()
-from recbole.quick_start import run_recbole
-from recbole.trainer import Trainer
-epoch, losses = Trainer._train_epoch, []
-def watched(*arguments, **named):
-    losses.append(epoch(*arguments, **named))
-    return losses[-1]
-Trainer._train_epoch = watched
-cases = json.loads(sys.argv.pop())
-results = {}
-for name, settings in cases.items():
-    losses.clear()
-    result = run_recbole(config_dict=settings, saved=False)
-    results[name] = {key: result[key] for key in ("best_valid_result", "test_result")} | {"losses": list(losses)}
-print("RESULT" + json.dumps(results))
-"""
 
 SMALL_SEQUENCES = {"MAX_ITEM_LIST_LENGTH": 8, "hidden_size": 16, "n_layers": 1, "inner_size": 16}
 CASES: dict[str, dict[str, Any]] = {
@@ -59,25 +30,7 @@ COMMON |= {"user_inter_num_interval": "[50,inf)", "item_inter_num_interval": "[5
 def recboles_results(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """What RecBole's own entry point returns, from a process in which nothing of this package but its repairs runs."""
     settings = {name: {**COMMON, **extra} for name, extra in CASES.items()}
-    done = subprocess.run(
-        [sys.executable, "-c", REAL_RECBOLE, json.dumps(settings)],
-        capture_output=True,
-        text=True,
-        check=False,
-        cwd=tmp_path_factory.mktemp("recbole"),
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout.split("RESULT")[-1])
-
-
-@pytest.fixture
-def one_thread() -> Iterator[None]:
-    """On several threads RecBole adds gradients up in varying order, so its own results differ from run to run."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+    return results_of_recbole(settings, tmp_path_factory.mktemp("recbole"))
 
 
 @pytest.mark.usefixtures("one_thread")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import Any
 
+import numpy as np
 from recbole.data.dataset import Dataset
 from recbole.model.abstract_recommender import AbstractRecommender
 
@@ -31,5 +33,7 @@ def constructed(config: Any, dataset: Dataset) -> AbstractRecommender:
     """The same, with the errors of the constructor as they are."""
     if config.kind.reads_facts:
         mend_graph_models()
-    network: AbstractRecommender = config.model_class(config, dataset)
+    # KGIN and MCCLK divide by the degrees of all nodes, the padding's among them, and then set what is infinite to 0.
+    with np.errstate(divide="ignore") if config.kind.reads_facts else nullcontext():
+        network: AbstractRecommender = config.model_class(config, dataset)
     return network.to(config["device"])

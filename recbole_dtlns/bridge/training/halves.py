@@ -35,7 +35,7 @@ class StepsOfRows(Trainer):
 
 
 class StepBesideFacts:
-    """Keeps a batch's facts, of which there are as many as there happen to be, out of the step and gives them to the loss.
+    """Keeps a batch's facts, which are not as many as its rows, out of the step, and gives them to the model's loss.
 
     Args:
         make_step: makes the step of the rows out of a loss.

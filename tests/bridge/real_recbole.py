@@ -1,0 +1,56 @@
+"""RecBole's own `run_recbole`, in a process in which nothing of this package but its repairs runs."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+# RecBole's quick start imports Ray for a function that is not called here; an empty module stands in for it.
+REAL_RECBOLE = """
+import json, sys, types, warnings
+warnings.simplefilter("ignore")
+sys.modules["ray"] = types.ModuleType("ray")
+sys.modules["ray"].tune = types.ModuleType("tune")
+import recbole_dtlns.compat
+recbole_dtlns.compat.apply()
+from recbole.quick_start import run_recbole
+from recbole.trainer import Trainer
+epoch, losses = Trainer._train_epoch, []
+def watched(*arguments, **named):
+    losses.append(epoch(*arguments, **named))
+    return losses[-1]
+Trainer._train_epoch = watched
+cases = json.loads(sys.argv.pop())
+exec(sys.argv.pop())
+results = {}
+for name, settings in cases.items():
+    losses.clear()
+    result = run_recbole(config_dict=settings, saved=False)
+    results[name] = {key: result[key] for key in ("best_valid_result", "test_result")} | {"losses": list(losses)}
+print("RESULT" + json.dumps(results))
+"""
+
+
+def results_of_recbole(cases: dict[str, dict[str, Any]], folder: Path, before: str = "") -> dict[str, Any]:
+    """What it returns for each case, with the loss of every epoch as `losses`.
+
+    Args:
+        cases: its settings, by name.
+        folder: that it works in.
+        before: code that is run before.
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", REAL_RECBOLE, before, json.dumps(cases)],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=folder,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+    assert done.returncode == 0, done.stderr
+    results: dict[str, Any] = json.loads(done.stdout.split("RESULT")[-1])
+    return results
