@@ -25,6 +25,7 @@ from recbole_dtlns.bridge.data.pairs import hide_train_pairs, numbering, target_
 from recbole_dtlns.bridge.data.run_data import (
     RunData,
     check_negative_sampling,
+    check_users_have_histories,
     check_users_have_negatives,
     dtlns_run_data,
     plain_run_data,
@@ -86,7 +87,8 @@ def run_recbole_dtlns(
     """Train a model with DTL-NS and evaluate it on test once.
 
     Args:
-        model: name of one of RecBole's general or sequential recommenders, `package.module:Class`, or a model class.
+        model: name of one of RecBole's general, sequential or knowledge-aware recommenders, `package.module:Class`, or
+            a model class.
         dataset: name of the data set.
         config_file_list: RecBole config files, which may hold `dtlns_*` keys.
         config_dict: values that win over the files.
@@ -438,6 +440,7 @@ def load_data(config: DTLNSConfig) -> tuple[Dataset, list[Dataset], Observed]:
     logger.info(dataset)
     if not config["repeatable"] or config.settings.active:  # else nothing is drawn
         check_users_have_negatives(parts)
+    check_users_have_histories(config, parts)
     _check_topk(config, dataset.item_num)
     check_embeddings_fit(config, dataset)
     check_scores_fit(config, dataset)

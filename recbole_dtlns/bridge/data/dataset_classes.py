@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import cache
 from typing import Any
 
 import recbole.data.dataset as recbole_datasets
@@ -11,6 +10,8 @@ from recbole.data.dataset import Dataset, SequentialDataset
 from recbole_dtlns.bridge.data.dataset import DTLNSDataset
 from recbole_dtlns.bridge.data.knowledge import DTLNSKnowledgeDataset
 from recbole_dtlns.bridge.data.sequences import DTLNSSequentialDataset
+
+_MADE: dict[str, type[DTLNSDataset]] = {}
 
 
 def dataset_class(config: Any, ours: type[DTLNSDataset] = DTLNSDataset) -> type[DTLNSDataset]:
@@ -29,7 +30,9 @@ def dataset_class(config: Any, ours: type[DTLNSDataset] = DTLNSDataset) -> type[
     return _in_front(ours, DTLNSSequentialDataset, of_model or SequentialDataset)
 
 
-@cache
 def _in_front(ours: type[DTLNSDataset], *others: type[Dataset]) -> type[DTLNSDataset]:
-    further = [] if ours is DTLNSDataset else [ours]
-    return type(f"{ours.__name__}Of{others[-1].__name__}", (*further, *others), {})
+    name = f"{ours.__name__}Of{others[-1].__name__}"
+    if name not in _MADE:
+        further = [] if ours is DTLNSDataset else [ours]
+        _MADE[name] = type(name, (*further, *others), {})
+    return _MADE[name]

@@ -201,6 +201,21 @@ def check_users_have_negatives(parts: list[Dataset]) -> None:
         )
 
 
+def check_users_have_histories(config: Any, parts: list[Dataset]) -> None:
+    """Raise `DataError` where a model makes users of their train items, and some that are asked about have none."""
+    if not capability(config.model_class).needs_history:
+        return
+    asked = np.concatenate([target_pairs(part).users for part in parts[1:]])
+    without = np.setdiff1d(asked, observed_pairs(parts[0]).users)
+    if len(without):
+        token = parts[0].id2token(parts[0].uid_field, int(without[0]))
+        raise DataError(
+            f"{len(without)} users of validation or test (the first: '{token}') have no train pair, of which "
+            f"{config['model']} makes its users: leave them out, split so that every user has some, or choose another "
+            "model"
+        )
+
+
 def _columns(part: Dataset) -> tuple[np.ndarray, np.ndarray]:
     pairs: Observed = observed_pairs(part)
     return pairs.users, pairs.items

@@ -61,6 +61,7 @@ class Capability:
         remade: attributes that RecBole's checkpoints hold, and that the constructor makes the same again.
         one_mean: its loss is one mean over rows and facts, so that rows are weighed apart from these.
         heavy_ranking: ranking all items takes many numbers for every score.
+        needs_history: it has no scores for users without train pairs.
     """
 
     negatives: bool
@@ -80,6 +81,7 @@ class Capability:
     remade: tuple[str, ...] = ()
     one_mean: bool = False
     heavy_ranking: bool = False
+    needs_history: bool = False
 
     @property
     def takes_lists(self) -> bool:

@@ -67,5 +67,6 @@ KNOWLEDGE: dict[str, Capability] = {
         no_layers="makes a user's vector anew for every item",
         remade=("ripple_set",),
         heavy_ranking=True,
+        needs_history=True,
     ),
 }
