@@ -53,7 +53,9 @@ def set_order_state(loader: Any, state: torch.Tensor) -> None:
     """Continue from what `order_state` gave."""
     generators = _generators(loader)
     for generator, part in zip(generators, state.chunk(len(generators)), strict=True):
-        generator.set_state(part)
+        generator.set_state(
+            part.clone()
+        )  # a part of a tensor: torch reads from the start of its memory, or beyond its end
 
 
 def _generators(loader: Any) -> Sequence[torch.Generator]:

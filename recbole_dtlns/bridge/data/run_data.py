@@ -251,7 +251,7 @@ def _ranking_many_users(config: Any) -> Iterator[None]:
     """
     given = config["eval_batch_size"]
     at_once = config.model_class.full_sort_predict is not AbstractRecommender.full_sort_predict
-    light = at_once and not capability(config.model_class).heavy_ranking
+    light = at_once and not capability(config.model_class).heavy_scores
     if config.settings.fast and light and not config.kind.ordered:  # there it is a number of rows
         config["eval_batch_size"] = max(given, _SCORES_AT_ONCE)
     try:

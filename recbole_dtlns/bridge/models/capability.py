@@ -60,7 +60,7 @@ class Capability:
         stage: a key and the value that it must have for the above to hold.
         remade: attributes that RecBole's checkpoints hold, and that the constructor makes the same again.
         one_mean: its loss is one mean over rows and facts, so that rows are weighed apart from these.
-        heavy_ranking: ranking all items takes many numbers for every score.
+        heavy_scores: a score takes so many numbers that few are made at once.
         needs_history: it has no scores for users without train pairs.
     """
 
@@ -80,7 +80,7 @@ class Capability:
     stage: tuple[str, str] | None = None
     remade: tuple[str, ...] = ()
     one_mean: bool = False
-    heavy_ranking: bool = False
+    heavy_scores: bool = False
     needs_history: bool = False
 
     @property

@@ -35,7 +35,7 @@ KNOWLEDGE: dict[str, Capability] = {
         layers=Layers("concat", _nothing, "entity_embedding"),
         bpr_term=True,
     ),
-    "KGCN": Capability(True, False, no_layers=_OF_A_PAIR, heavy_ranking=True),
+    "KGCN": Capability(True, False, no_layers=_OF_A_PAIR, heavy_scores=True),
     "KGIN": Capability(
         True,
         True,
@@ -43,7 +43,7 @@ KNOWLEDGE: dict[str, Capability] = {
         no_layers="draws the edges of its graph anew whenever it propagates",
         bpr_term=True,
     ),
-    "KGNNLS": Capability(True, True, no_layers=_OF_A_PAIR, heavy_ranking=True),
+    "KGNNLS": Capability(True, True, no_layers=_OF_A_PAIR, heavy_scores=True),
     "KTUP": Capability(
         True,
         False,
@@ -66,7 +66,7 @@ KNOWLEDGE: dict[str, Capability] = {
         True,
         no_layers="makes a user's vector anew for every item",
         remade=("ripple_set",),
-        heavy_ranking=True,
+        heavy_scores=True,
         needs_history=True,
     ),
 }

@@ -42,7 +42,8 @@ class Scorer:
         self._loader = loader
         self._sequences = sequences
         self._ordered = kind_of(type(model)).ordered
-        self._layers = capability(type(model)).layers
+        able = capability(type(model))
+        self._layers, self._heavy = able.layers, able.heavy_scores
         self._checked = False
 
     @torch.no_grad()
@@ -81,6 +82,11 @@ class Scorer:
         return candidate_scores(user_table[users], item_table, items)
 
     def _predicted(self, users: torch.Tensor, items: torch.Tensor) -> torch.Tensor:
+        if self._heavy:  # as many scores at once as the loss has rows
+            return torch.cat([self._of_pairs(users, column) for column in items.split(1, dim=1)], dim=1)
+        return self._of_pairs(users, items)
+
+    def _of_pairs(self, users: torch.Tensor, items: torch.Tensor) -> torch.Tensor:
         n = items.shape[1]
         batch = self.item_features(items.reshape(-1))
         batch.update(Interaction({self._loader.uid_field: users.repeat_interleave(n)}))

@@ -35,7 +35,7 @@ class ModelScores:
         self._sequences = sequences
         self._model, self._dataset, self._pairs_at_once = model, dataset, pairs_at_once
         # Several numbers per score are in use within some models, and hundreds within others.
-        self.scores_at_once = 2**15 if capability(type(model)).heavy_ranking else 2**21
+        self.scores_at_once = 2**15 if capability(type(model)).heavy_scores else 2**21
         self._ranks_all = type(model).full_sort_predict is not AbstractRecommender.full_sort_predict
         self.n_items = dataset.item_num
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from recbole import trainer as trainers
 from recbole.model.abstract_recommender import AbstractRecommender
 from recbole.utils import get_trainer
 
@@ -347,7 +348,7 @@ def build_trainer(
     """
     if sampling.sampler is not None and sampling.sampler.module is not None:
         model.add_module(LEARNT_BY_SAMPLER, sampling.sampler.module)  # trained and saved with the model
-    base = get_trainer(config["MODEL_TYPE"], config["model"])
+    base = _recboles_trainer(config, type(model))
     # RecBole's own list of what a checkpoint keeps beside the weights; several of its models leave it short.
     able = capability(type(model))
     kept = [*getattr(model, "other_parameter_name", ()), *able.state]
@@ -358,3 +359,10 @@ def build_trainer(
     behind = (StepsOfRows,) if kind_of(type(model)).reads_facts else ()
     made = type(f"DTLNS{base.__name__}", (DTLNSTrainerMixin, base, *behind), {})
     return made(config, model, run_folder, sampling, provenance, stop_after)
+
+
+def _recboles_trainer(config: Any, model_class: type) -> type:
+    """RecBole's for the class or the nearest that it inherits from, found by their names, or for its kind."""
+    names = [f"{base.__name__}Trainer" for base in model_class.__mro__]
+    of_class = next((getattr(trainers, name) for name in names if hasattr(trainers, name)), None)
+    return of_class or get_trainer(config["MODEL_TYPE"], config["model"])
