@@ -18,6 +18,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if HERE in item.path.parents:
             item.add_marker(pytest.mark.filterwarnings("error"), append=False)
+    torch.autograd.set_detect_anomaly(
+        False
+    )  # RecBole's SINE, which some tests import, turns it on: all would be slower
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from block_data import block_pairs, split_pairs
 
 FACTS = "facts"
 MODELS = ("CFKG", "CKE", "KGAT", "KGCN", "KGIN", "KGNNLS", "KTUP", "MCCLK", "MKR", "RippleNet")
-SAMPLE = ("CFKG", "CKE", "KGAT", "KTUP", "MKR", "RippleNet")
+SAMPLE = ("CKE", "KGAT", "KTUP", "MKR")
 SMALL: dict[str, Any] = {
     "kg_embedding_size": 16,
     "layers": [8],
@@ -20,6 +20,7 @@ SMALL: dict[str, Any] = {
     "k": 5,
     "n_memory": 4,
     "dtlns_candidates": 5,
+    "dtlns_n_candidates": 3,
     "dtlns_judge": "always",
     "dtlns_tree_leaf_size": 6,
 }

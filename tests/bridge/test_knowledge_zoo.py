@@ -6,6 +6,7 @@ import importlib
 import inspect
 import pkgutil
 import random
+import sys
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -42,6 +43,7 @@ from recbole_dtlns.bridge.data.dataloader import WEIGHT
 from recbole_dtlns.bridge.data.knowledge_loader import row_loader
 from recbole_dtlns.bridge.data.run_data import plain_run_data
 from recbole_dtlns.bridge.data.splits import load_splits
+from recbole_dtlns.bridge.models.capabilities import resolve_model
 from recbole_dtlns.bridge.models.kinds import KINDS
 from recbole_dtlns.bridge.models.knowledge import KNOWLEDGE
 from recbole_dtlns.bridge.models.making import constructed
@@ -99,7 +101,7 @@ def test_the_table_is_right_about_who_reads_interactions_and_negatives(model: st
 
 @pytest.mark.parametrize("model", MODELS)
 def test_an_epoch_with_chosen_negatives(model: str) -> None:
-    """The model trains with rows of positives, its metrics are numbers, and the choice of negatives reaches its loss."""
+    """Positives are rows, metrics are numbers, and the choice of negatives reaches the loss."""
     settings = {**write_facts(), **keys_of(model), **ROWS, "dtlns_relabel_graph": KNOWLEDGE[model].graph}
     run, uniform = (
         train(model, settings, dataset=FACTS, dtlns_sampler=sampler, saved=False) for sampler in ("dns", "recbole")
@@ -121,11 +123,9 @@ def test_one_and_two_epochs_equal_three(model: str) -> None:
     for part in ("epoch", "state_dict", "optimizers", "random", "loader", "best_valid_result"):
         assert same_tensors(after[part], expected[part]), part
     assert after["other_parameter"].keys() == expected["other_parameter"].keys()
-    for name, value in expected["other_parameter"].items():
-        dense = [
-            one.to_dense() if isinstance(one, torch.Tensor) else one for one in (after["other_parameter"][name], value)
-        ]
-        assert same_tensors(*dense), name
+    for name in expected["other_parameter"]:
+        values = [saved["other_parameter"][name] for saved in (after, expected)]
+        assert same_tensors(*(one.to_dense() if isinstance(one, torch.Tensor) else one for one in values)), name
 
 
 def test_earlier_epochs_of_a_model_that_keeps_lists_of_tensors_are_remembered() -> None:
@@ -215,7 +215,7 @@ def test_weights_of_rows_are_none_of_facts() -> None:
     )
     terms = torch.nn.functional.softplus(-(start * right).sum(1)) + torch.nn.functional.softplus((start * wrong).sum(1))
     step = trainer._step_beside_facts(run.data.train_loader, network.calculate_loss)
-    assert float(step(batch)) == pytest.approx(float((weights * terms).mean()), rel=1e-5)
+    assert step(batch).item() == pytest.approx(float((weights * terms).mean()), rel=1e-5)
 
 
 def test_a_model_with_two_pairwise_terms_is_weighed_in_that_of_rows() -> None:
@@ -230,8 +230,8 @@ def test_a_model_with_two_pairwise_terms_is_weighed_in_that_of_rows() -> None:
     ]
     losses = -torch.log(1e-10 + torch.sigmoid(of_items[0] - of_items[1]))
     weighed = trainer._step_beside_facts(run.data.train_loader, network.calculate_loss)(batch)
-    assert float(weighed[0]) == pytest.approx(float((batch[WEIGHT] * losses).mean()), rel=1e-5)
-    assert [float(part) for part in weighed[1:]] == [float(part) for part in plain[1:]]
+    assert weighed[0].item() == pytest.approx((batch[WEIGHT] * losses).mean().item(), rel=1e-5)
+    assert [part.item() for part in weighed[1:]] == [part.item() for part in plain[1:]]
 
 
 def test_a_term_that_no_loss_uses_is_not_weighed() -> None:
@@ -244,9 +244,9 @@ def test_a_term_that_no_loss_uses_is_not_weighed() -> None:
     for weight in (0.5, 1.0):
         rows = batch[WEIGHT] == weight
         columns = {field: values[rows] for field, values in batch.interaction.items() if len(values) == len(rows)}
-        halves[weight] = int(rows.sum()) / len(rows), float(network.calculate_loss(Interaction(columns)))
+        halves[weight] = int(rows.sum()) / len(rows), network.calculate_loss(Interaction(columns)).item()
     expected = sum(weight * share * loss for weight, (share, loss) in halves.items())
-    assert float(step(batch)) == pytest.approx(expected, rel=1e-5)
+    assert step(batch).item() == pytest.approx(expected, rel=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -394,6 +394,15 @@ def test_users_without_a_train_pair_are_refused_for_a_model_that_is_made_of_thes
     keys = write_facts(in_advance=True, parts=parts)
     with pytest.raises(DataError, match=r"1 users of validation or test \(the first: 'nobody'\) .* RippleNet"):
         run_recbole_dtlns("RippleNet", FACTS, config_dict={**QUICK, **keys})
+
+
+def test_torch_searches_for_anomalies_no_more_than_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    """RecBole's module of SINE turns that on when it is imported, which every knowledge model brings about."""
+    module = "recbole.model.sequential_recommender.sine"
+    monkeypatch.delitem(sys.modules, module, raising=False)
+    assert not torch.is_anomaly_enabled()
+    resolve_model("SINE")
+    assert module in sys.modules and not torch.is_anomaly_enabled()
 
 
 def test_a_model_of_somebody_s_own_has_the_trainer_of_the_one_that_it_extends() -> None:

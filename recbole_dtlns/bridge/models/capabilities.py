@@ -13,6 +13,7 @@ from recbole_dtlns.bridge.models.capability import PAIRWISE, SOFTMAX, Capability
 from recbole_dtlns.bridge.models.council import Council
 from recbole_dtlns.bridge.models.general import GENERAL
 from recbole_dtlns.bridge.models.kinds import CAPABILITIES, KINDS, capability, kind_of
+from recbole_dtlns.bridge.repairs.anomaly_mode import anomaly_mode_kept
 from recbole_dtlns.errors import UnknownNameError, UnsupportedModelError
 from recbole_dtlns.registry import nearest
 from recbole_dtlns.settings.settings import DTLNSSettings
@@ -170,12 +171,14 @@ def resolve_model(model: str | type) -> type:
     elif ":" in model:
         module, _, name = model.partition(":")
         try:
-            found = getattr(importlib.import_module(module), name)
+            with anomaly_mode_kept():
+                found = getattr(importlib.import_module(module), name)
         except (ImportError, AttributeError) as error:
             raise UnknownNameError(f"cannot import the model '{model}': {error}") from error
     else:
         try:
-            found = get_model(model)
+            with anomaly_mode_kept():
+                found = get_model(model)
         except ModuleNotFoundError as error:
             if (
                 error.name
