@@ -10,7 +10,7 @@ import pytest
 from block_data import block_pairs, split_pairs
 from facts import FACTS, all_or_sample, keys_of, write_facts
 from test_load_run import assert_alike
-from tiny_runs import PLAIN, observed, plain_recbole_loaders, train, used_pairs
+from tiny_runs import PLAIN, observed, train, used_pairs
 
 from recbole_dtlns import load_run
 from recbole_dtlns.bridge.data.knowledge_loader import row_loader
