@@ -51,6 +51,7 @@ from recbole_dtlns.bridge.models.ranking_loss import bpr_term
 from recbole_dtlns.bridge.runner import run_recbole_dtlns
 from recbole_dtlns.compat import quiet_recbole
 from recbole_dtlns.errors import DataError, UnsupportedModelError
+from recbole_dtlns.negatives.samplers import SAMPLERS
 
 ROWS = {"dtlns_relabel_weight": 0.5, "dtlns_relabel_top": 0}
 
@@ -109,6 +110,19 @@ def test_an_epoch_with_chosen_negatives(model: str) -> None:
     assert len(relabelled(run)[0]) > 50
     assert all(0 <= value <= 1 for value in run.result["test_result"].values())
     assert run.trainer.train_loss_dict[0] != uniform.trainer.train_loss_dict[0]
+
+
+@pytest.mark.matrix
+@pytest.mark.parametrize("sampler", SAMPLERS.names())
+@pytest.mark.parametrize("model", MODELS)
+def test_every_pair_of_model_and_sampler_trains_or_says_why_not(model: str, sampler: str) -> None:
+    settings = {**write_facts(), **keys_of(model), "dtlns_sampler": sampler, "dtlns_dns_top": 2, "dtlns_srns_memory": 2}
+    if sampler in ("mixgcf", "dens") and KNOWLEDGE[model].layers is None:
+        with pytest.raises(UnsupportedModelError, match=f"{model} takes no negatives that are vectors: it "):
+            train(model, settings, dataset=FACTS)
+        return
+    run = train(model, settings, dataset=FACTS, saved=False)
+    assert np.isfinite(run.trainer.train_loss_dict[0])
 
 
 @pytest.mark.parametrize("model", all_or_sample())
