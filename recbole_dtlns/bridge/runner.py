@@ -21,11 +21,13 @@ from recbole_dtlns.bridge.config import DTLNSConfig
 from recbole_dtlns.bridge.data.dataset import check_data_set
 from recbole_dtlns.bridge.data.features import check_features, tell_of_missing_features
 from recbole_dtlns.bridge.data.item_fields import check_item_fields, described_train
+from recbole_dtlns.bridge.data.knowledge import check_knowledge_files
 from recbole_dtlns.bridge.data.labels import check_labels, tell_of_labels
 from recbole_dtlns.bridge.data.pairs import hide_train_pairs, numbering, target_pairs
 from recbole_dtlns.bridge.data.run_data import (
     RunData,
     check_negative_sampling,
+    check_users_have_histories,
     check_users_have_negatives,
     dtlns_run_data,
     plain_run_data,
@@ -87,8 +89,8 @@ def run_recbole_dtlns(
     """Train a model with DTL-NS and evaluate it on test once.
 
     Args:
-        model: name of one of RecBole's general, sequential or context-aware recommenders, `package.module:Class`, or a
-            model class.
+        model: name of one of RecBole's general, sequential, context-aware or knowledge-aware recommenders,
+            `package.module:Class`, or a model class.
         dataset: name of the data set.
         config_file_list: RecBole config files, which may hold `dtlns_*` keys.
         config_dict: values that win over the files.
@@ -365,6 +367,7 @@ def check_settings(config: DTLNSConfig) -> None:
     check_sequence_fields(config)
     check_labels(config)
     check_features(config)
+    check_knowledge_files(config)
     check_item_fields(config)
     check_refit(config)
     if config.settings.active or config.prepares:
@@ -443,6 +446,7 @@ def load_data(config: DTLNSConfig) -> tuple[Dataset, list[Dataset], Observed]:
     if not config["repeatable"] or config.settings.active:  # else nothing is drawn
         check_users_have_negatives(parts)
     tell_of_labels(config, parts)
+    check_users_have_histories(config, parts)
     _check_topk(config, dataset.item_num)
     check_embeddings_fit(config, dataset)
     check_scores_fit(config, dataset)

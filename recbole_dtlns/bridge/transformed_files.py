@@ -72,7 +72,7 @@ def transform_files(
 
     Raises:
         ConfigError: wrong settings, or an output that cannot be taken.
-        UnsupportedModelError: the model is a sequential one.
+        UnsupportedModelError: the model is no general one.
         DataError: data that cannot be used, or that was transformed before.
         ArtefactError: the folder cannot be written.
     """
@@ -81,6 +81,11 @@ def transform_files(
         raise UnsupportedModelError(
             f"what is written are pairs, and RecBole cuts them otherwise for {config['model']}, a sequential model: "
             "name a general one, such as BPR"
+        )
+    if config.kind.reads_facts:
+        raise UnsupportedModelError(
+            f"what is written are interactions, and {config['model']} needs facts about items beside them: name a "
+            "general model, such as BPR"
         )
     transform = DTLNSTransform.of(config.settings)
     folder, source = Path(output), Path(config["data_path"])

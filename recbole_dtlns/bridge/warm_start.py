@@ -12,7 +12,7 @@ from typing import Any, Self
 import numpy as np
 import scipy.sparse as sp
 import torch
-from recbole.data.dataset import Dataset
+from recbole.data.dataset import Dataset, KnowledgeBasedDataset
 from recbole.model.abstract_recommender import AbstractRecommender
 from torch import nn
 
@@ -168,6 +168,12 @@ class WarmStart:
         for name, part in zip(("validation", "test"), parts[1:], strict=True):
             self._refuse(self.learnt(), part, name, "learnt from")
         self._refuse(self.chosen(), parts[2], "test", "had its epoch chosen by")
+        relations = getattr(parts[0], "relation_field", None)
+        if relations is not None and self._vocabularies(parts[0])[relations].renumbered:
+            raise ConfigError(
+                f"init_from: the facts of {self.folder} have other relations, or have them in another order: append "
+                "new facts to the file, and leave init_from out where they bring new relations"
+            )
         with quiet_recbole():
             self._places(make_model(config, parts[0]), parts[0])
 
@@ -237,7 +243,7 @@ class WarmStart:
                 else:
                     parameter[tuple(torch.meshgrid(*index, indexing="ij"))] = before
                 first = fields[0] if fields and not any(fields[1:]) else None
-                if self.how == NEIGHBOURS and first is not None and first in (train.uid_field, train.iid_field):
+                if self.how == NEIGHBOURS and first is not None and first in _with_neighbours(train):
                     of_neighbours[first] = _means_of_neighbours(parameter, vocabularies[first], first, train)
         said = [
             vocabulary.sentence(field, of_neighbours.get(field, 0))
@@ -256,6 +262,8 @@ class WarmStart:
     def _vocabularies(self, train: Dataset) -> dict[str, Vocabulary]:
         """Users and items first, then other fields of tokens that both data sets have."""
         fields = dict.fromkeys([train.uid_field, train.iid_field, *self.kept.tokens])
+        if isinstance(train, KnowledgeBasedDataset):  # both columns of facts are of entities
+            fields = {name: None for name in fields if name not in (train.head_entity_field, train.tail_entity_field)}
         return {
             field: Vocabulary.of(self.kept.tokens[field].astype(object), train.field2token_id[field])
             for field in fields
@@ -301,7 +309,10 @@ def _meant(name: str, fields: list[str], train: Dataset, vocabularies: Mapping[s
     """Which of the fields that have the size of a table it is about, by its name."""
     if len(fields) == 1:
         return fields[0]
-    for word, field in (("user", train.uid_field), ("item", train.iid_field)):
+    words = [("user", train.uid_field), ("item", train.iid_field)]
+    if isinstance(train, KnowledgeBasedDataset):
+        words.append(("entity", train.entity_field))
+    for word, field in words:
         if word in name.lower() and field in fields:
             return field
     by_name = [field for field in fields if field.lower() in name.lower()]
@@ -313,6 +324,12 @@ def _meant(name: str, fields: list[str], train: Dataset, vocabularies: Mapping[s
             "of each. Leave init_from out"
         )
     return fields[0]
+
+
+def _with_neighbours(train: Dataset) -> tuple[str, ...]:
+    """The fields of what train pairs join: users, and items, which are entities too where there are such."""
+    own = (train.uid_field, train.iid_field)
+    return (*own, train.entity_field) if isinstance(train, KnowledgeBasedDataset) else own
 
 
 def _means_of_neighbours(table: torch.Tensor, vocabulary: Vocabulary, field: str, train: Dataset) -> int:

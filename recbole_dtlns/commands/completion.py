@@ -105,10 +105,14 @@ def _keys_of_recbole() -> list[str]:
 
 
 def _models() -> list[str]:
-    """The general and sequential recommenders, as RecBole's files of defaults name them."""
+    """The general, sequential and knowledge-aware recommenders, as RecBole's files of defaults name them."""
     properties = _properties_of_recbole()
     folder = properties.parent / "model" if properties else Path()
-    modules = {path.stem for kind in ("general", "sequential") for path in folder.glob(f"{kind}_recommender/*.py")}
+    modules = {
+        path.stem
+        for kind in ("general", "sequential", "knowledge_aware")
+        for path in folder.glob(f"{kind}_recommender/*.py")
+    }
     names = [path.stem for path in sorted((properties / "model").glob("*.yaml"))] if properties else []
     return [name for name in names if name.lower() in modules]
 

@@ -18,6 +18,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if HERE in item.path.parents:
             item.add_marker(pytest.mark.filterwarnings("error"), append=False)
+    # RecBole's SINE turns it on where a test imports it, and every test would take longer.
+    torch.autograd.set_detect_anomaly(False)
 
 
 @pytest.fixture

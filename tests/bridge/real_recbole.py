@@ -28,6 +28,7 @@ def watched(*arguments, **named):
     return losses[-1]
 Trainer._train_epoch = watched
 cases = json.loads(sys.argv.pop())
+exec(sys.argv.pop())
 results = {}
 for name, settings in cases.items():
     losses.clear()
@@ -37,15 +38,16 @@ print("RESULT" + json.dumps(results))
 """
 
 
-def results_of_recbole(cases: Mapping[str, dict[str, Any]], folder: Path) -> dict[str, Any]:
+def results_of_recbole(cases: Mapping[str, dict[str, Any]], folder: Path, before: str = "") -> dict[str, Any]:
     """For every case its metrics, `best_valid_result` and `test_result`, and the `losses` of its epochs.
 
     Args:
         cases: settings by name, model and data set among them.
         folder: where RecBole writes.
+        before: code that is run before.
     """
     done = subprocess.run(
-        [sys.executable, "-c", _PROGRAM, json.dumps(cases)],
+        [sys.executable, "-c", _PROGRAM, before, json.dumps(cases)],
         capture_output=True,
         text=True,
         check=False,
@@ -53,4 +55,5 @@ def results_of_recbole(cases: Mapping[str, dict[str, Any]], folder: Path) -> dic
         env={**os.environ, "OMP_NUM_THREADS": "1"},
     )
     assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout.split("RESULT")[-1])
+    results: dict[str, Any] = json.loads(done.stdout.split("RESULT")[-1])
+    return results

@@ -70,7 +70,7 @@ class Watched:
         self.interactions_read = False
 
     def __getattr__(self, name: str) -> Any:
-        if name in ("inter_feat", "inter_matrix", "history_item_matrix", "history_user_matrix"):
+        if name in ("inter_feat", "inter_matrix", "ckg_graph", "history_item_matrix", "history_user_matrix"):
             self.interactions_read = True
         return getattr(self._dataset, name)
 

@@ -326,7 +326,7 @@ def test_an_own_model_gets_the_defaults_of_the_one_it_extends(model: Any) -> Non
         ("lightgcn", UnknownNameError, "Did you mean 'LightGCN'"),
         ("no.such.module:Model", UnknownNameError, "cannot import the model"),
         ("SASrec", UnknownNameError, "Did you mean 'SASRec'"),
-        ("FM", UnsupportedModelError, "no general or sequential recommender"),
+        ("FM", UnsupportedModelError, "no general or sequential or knowledge-aware recommender"),
         (None, ConfigError, "no model given"),
     ],
 )

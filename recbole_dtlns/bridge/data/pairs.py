@@ -6,7 +6,7 @@ import hashlib
 
 import numpy as np
 import torch
-from recbole.data.dataset import Dataset, SequentialDataset
+from recbole.data.dataset import Dataset, KnowledgeBasedDataset, SequentialDataset
 from recbole.data.interaction import Interaction, cat_interactions
 
 from recbole_dtlns.bridge.models.kinds import capability
@@ -117,12 +117,14 @@ def hide_train_pairs(part: Dataset, share: float, seed: int) -> tuple[Dataset, O
 
 
 def numbering(part: Dataset) -> str:
-    """SHA-256 over the tokens in the order of RecBole's ids: equal where every id means the same user or item.
+    """SHA-256 over the tokens in the order of RecBole's ids: equal where every id means the same user or item, and the
+    same entity or relation of a graph of facts.
 
     RecBole numbers tokens as they appear, so the same pairs in another order of rows get other ids.
     """
     digest = hashlib.sha256()
-    for field in (part.uid_field, part.iid_field):
+    further = [part.entity_field, part.relation_field] if isinstance(part, KnowledgeBasedDataset) else []
+    for field in (part.uid_field, part.iid_field, *further):
         for token in part.field2id_token[field]:
             encoded = str(token).encode()
             digest.update(len(encoded).to_bytes(4, "little") + encoded)

@@ -10,15 +10,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from recbole.data.dataloader import TrainDataLoader
 from recbole.data.dataset import Dataset
 from recbole.data.utils import create_samplers, get_dataloader
 from recbole.model.abstract_recommender import AbstractRecommender
 
 from recbole_dtlns.bridge.data.dataloader import DTLNSTrainDataLoader, EpochDataLoader
 from recbole_dtlns.bridge.data.ids import to_recbole_ids
+from recbole_dtlns.bridge.data.knowledge_loader import KnowledgeDataLoader
 from recbole_dtlns.bridge.data.pairs import observed_pairs, target_pairs, with_extra_rows
 from recbole_dtlns.bridge.data.sampler import DTLNSSampler
 from recbole_dtlns.bridge.data.user_loader import UserDataLoader
+from recbole_dtlns.bridge.models.kinds import capability
 from recbole_dtlns.bridge.training.sampling import pool_maker
 from recbole_dtlns.compat import quiet_recbole
 from recbole_dtlns.data.interactions import TrainInteractions
@@ -54,7 +57,7 @@ class RunData:
 def plain_run_data(config: Any, dataset: Dataset, parts: list[Dataset]) -> RunData:
     """RecBole's own samplers and loaders, in the order in which RecBole makes them."""
     samplers = create_samplers(config, dataset, parts)
-    train_loader = get_dataloader(config, "train")(config, parts[0], samplers[0], shuffle=config["shuffle"])
+    train_loader = _recboles_loader(config, dataset, parts[0], samplers[0])
     return RunData(train_loader, *_evaluation_loaders(config, parts, samplers), parts[0])
 
 
@@ -85,16 +88,17 @@ def dtlns_run_data(
         positives, forbidden = (purged_of_evaluation(pairs, parts[1:]) for pairs in (positives, forbidden))
     # The evaluation samplers come first and from the clean parts: nothing relabelled exists for them.
     samplers = create_samplers(config, dataset, _mask_as_authors(parts, forbidden) if settings.leaking else parts)
+    rows: EpochDataLoader | None = None
     if (list_loss := settings.list_loss) is not None:
-        train_loader = _user_loader(config, train, canonical, guidance, list_loss)
+        rows = _user_loader(config, train, canonical, guidance, list_loss)
     elif config.by_softmax:
         nothing_forbidden = Forbidden.of(nothing, nothing)
         sampler = DTLNSSampler(train, nothing_forbidden, config["seed"])
-        train_loader = EpochDataLoader(config, train, sampler, shuffle=config["shuffle"])
+        rows = EpochDataLoader(config, train, sampler, shuffle=config["shuffle"])
     elif settings.makes_rows:
         blocked = forbidden if settings.relabel_exclude else Forbidden.of(nothing, nothing)
         make_pool = pool_maker(settings, train, canonical, guidance)
-        train_loader = DTLNSTrainDataLoader(
+        rows = DTLNSTrainDataLoader(
             config,
             train,
             DTLNSSampler(train, leave_one_item(blocked, train), config["seed"], make_pool),
@@ -103,10 +107,18 @@ def dtlns_run_data(
             settings.warmup_epochs,
             shuffle=config["shuffle"],
         )
+    if rows is None:
+        train_loader = _recboles_loader(config, dataset, train, samplers[0])
     else:
-        train_loader = get_dataloader(config, "train")(config, train, samplers[0], shuffle=config["shuffle"])
+        train_loader = KnowledgeDataLoader(config, dataset, rows) if config.kind.reads_facts else rows
     model_dataset = train.copy(with_extra_rows(train, positives)) if settings.relabel_graph else train
     return RunData(train_loader, *_evaluation_loaders(config, parts, samplers), model_dataset)
+
+
+def _recboles_loader(config: Any, whole: Dataset, train: Dataset, sampler: Any) -> Any:
+    if config.kind.reads_facts:  # RecBole shuffles their rows whatever the key shuffle says
+        return KnowledgeDataLoader(config, whole, TrainDataLoader(config, train, sampler, shuffle=True))
+    return get_dataloader(config, "train")(config, train, sampler, shuffle=config["shuffle"])
 
 
 def _user_loader(
@@ -192,6 +204,21 @@ def check_users_have_negatives(parts: list[Dataset]) -> None:
         )
 
 
+def check_users_have_histories(config: Any, parts: list[Dataset]) -> None:
+    """Raise `DataError` where a model makes users of their train items, and some that are asked about have none."""
+    if not capability(config.model_class).needs_history:
+        return
+    asked = np.concatenate([target_pairs(part).users for part in parts[1:]])
+    without = np.setdiff1d(asked, observed_pairs(parts[0]).users)
+    if len(without):
+        token = parts[0].id2token(parts[0].uid_field, int(without[0]))
+        raise DataError(
+            f"{len(without)} users of validation or test (the first: '{token}') have no train pair, of which "
+            f"{config['model']} makes its users: leave them out, split so that every user has some, or choose another "
+            "model"
+        )
+
+
 def _columns(part: Dataset) -> tuple[np.ndarray, np.ndarray]:
     pairs: Observed = observed_pairs(part)
     return pairs.users, pairs.items
@@ -222,11 +249,13 @@ def _ranking_many_users(config: Any) -> Iterator[None]:
     """Let loaders that rank all items take as many users at once as 8 MiB of scores allow.
 
     RecBole divides eval_batch_size (4096 by default) by the number of items, which gives one user at a time. The
-    results do not depend on it. Models that score pair by pair keep what the user has set.
+    results do not depend on it. Models that score pair by pair, or take many numbers for a score, keep what the user
+    has set.
     """
     given = config["eval_batch_size"]
     at_once = config.model_class.full_sort_predict is not AbstractRecommender.full_sort_predict
-    if config.settings.fast and at_once and not config.kind.ordered:  # there it is a number of rows
+    light = at_once and not capability(config.model_class).heavy_scores
+    if config.settings.fast and light and not config.kind.ordered:  # there it is a number of rows
         config["eval_batch_size"] = max(given, _SCORES_AT_ONCE)
     try:
         yield

@@ -6,8 +6,7 @@ import logging
 from pathlib import Path
 from typing import Any
 
-import recbole.data.dataset as recbole_datasets
-from recbole.data.dataset import Dataset, SequentialDataset
+from recbole.data.dataset import SequentialDataset
 from recbole.utils import FeatureSource, FeatureType
 
 from recbole_dtlns.bridge.data.dataset import DTLNSDataset
@@ -18,7 +17,6 @@ from recbole_dtlns.errors import DataError
 logger = logging.getLogger("recbole_dtlns")
 
 _OF_ITEMS = ("selected_features", "item_attribute")  # keys of models that read features of items
-_MADE: dict[str, type[DTLNSDataset]] = {}
 
 
 class DTLNSSequentialDataset(DTLNSDataset, SequentialDataset):
@@ -54,28 +52,6 @@ class DTLNSSequentialDataset(DTLNSDataset, SequentialDataset):
                     self.inter_feat[field] = [values[-longest:] for values in self.inter_feat[field]]
                     self.field2seqlen[field] = longest
         self.inter_feat[self.item_list_length_field] = lengths.clip(upper=longest)
-
-
-def dataset_class(config: Any, ours: type[DTLNSDataset] = DTLNSDataset) -> type[DTLNSDataset]:
-    """The class of a run's data set: ours, in front of the one that RecBole has for the model.
-
-    Args:
-        config: of the run.
-        ours: what is asked of the data set beside.
-    """
-    if not config.kind.ordered:
-        return ours
-    names = [f"{base.__name__}Dataset" for base in config.model_class.__mro__]
-    of_model = next((getattr(recbole_datasets, name) for name in names if hasattr(recbole_datasets, name)), None)
-    return _in_front(ours, of_model or SequentialDataset)
-
-
-def _in_front(ours: type[DTLNSDataset], recboles: type[Dataset]) -> type[DTLNSDataset]:
-    name = f"{ours.__name__}Of{recboles.__name__}"
-    if name not in _MADE:
-        further = [] if ours is DTLNSDataset else [ours]
-        _MADE[name] = type(name, (*further, DTLNSSequentialDataset, recboles), {})
-    return _MADE[name]
 
 
 def check_sequence_fields(config: Any) -> None:

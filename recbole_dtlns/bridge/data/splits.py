@@ -8,7 +8,7 @@ from typing import Any
 from recbole.data.dataset import Dataset
 
 from recbole_dtlns.bridge.data.dataset import DTLNSDataset
-from recbole_dtlns.bridge.data.sequences import dataset_class
+from recbole_dtlns.bridge.data.dataset_classes import dataset_class
 from recbole_dtlns.compat import quiet_recbole
 from recbole_dtlns.errors import DataError
 

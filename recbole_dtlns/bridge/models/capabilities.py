@@ -14,6 +14,7 @@ from recbole_dtlns.bridge.models.context import DECISION_TREES
 from recbole_dtlns.bridge.models.council import Council
 from recbole_dtlns.bridge.models.general import GENERAL
 from recbole_dtlns.bridge.models.kinds import CAPABILITIES, KINDS, capability, kind_of
+from recbole_dtlns.bridge.repairs.anomaly_mode import anomaly_mode_kept
 from recbole_dtlns.errors import UnknownNameError, UnsupportedModelError
 from recbole_dtlns.registry import nearest
 from recbole_dtlns.settings.settings import DTLNSSettings
@@ -50,6 +51,11 @@ def check_model(config: Any) -> None:
         return
     if not able.negatives and not able.graph and not able.forms:
         raise UnsupportedModelError(f"DTL-NS cannot help {name}: it {able.why}. Run it with --dtlns_preset=off")
+    if able.stage is not None and config[able.stage[0]] != able.stage[1]:
+        key, value = able.stage
+        raise UnsupportedModelError(
+            f"DTL-NS cannot help {name} while {key} is {config[key]}: set it to {value}, or use dtlns_preset: off"
+        )
     if kind_of(model_class).ordered:
         _check_sequential(config, able)
     through_rows = settings.selects or settings.relabel_add or settings.relabel_exclude
@@ -103,11 +109,6 @@ def _check_sequential(config: Any, able: Capability) -> None:
     if settings.hide_train:
         raise UnsupportedModelError(
             f"dtlns_hide_train hides pairs, and {name} would still meet them in its sequences: set it to 0"
-        )
-    if able.stage is not None and config[able.stage[0]] != able.stage[1]:
-        key, value = able.stage
-        raise UnsupportedModelError(
-            f"DTL-NS cannot help {name} while {key} is {config[key]}: set it to {value}, or use dtlns_preset: off"
         )
     if able.forms and form is not None and form not in able.forms:
         raise UnsupportedModelError(
@@ -175,12 +176,14 @@ def resolve_model(model: str | type) -> type:
     elif ":" in model:
         module, _, name = model.partition(":")
         try:
-            found = getattr(importlib.import_module(module), name)
+            with anomaly_mode_kept():
+                found = getattr(importlib.import_module(module), name)
         except (ImportError, AttributeError) as error:
             raise UnknownNameError(f"cannot import the model '{model}': {error}") from error
     else:
         try:
-            found = get_model(model)
+            with anomaly_mode_kept():
+                found = get_model(model)
         except ModuleNotFoundError as error:
             if (
                 error.name

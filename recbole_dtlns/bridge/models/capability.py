@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from torch import nn
 
 from recbole_dtlns.negatives.vectors.contract import LayerJoin
 
@@ -21,10 +22,17 @@ class Layers:
         join: how it joins its layers.
         arguments: what its loss gives to `forward`, which then propagates and returns all users' and all items'
             vectors; None where the embedding tables are all (matrix factorisation).
+        items: the attribute that holds the items' embeddings of layer 0; entities that are no items may follow them.
     """
 
     join: LayerJoin
     arguments: Callable[[Any], tuple[Any, ...]] | None = None
+    items: str = "item_embedding"
+
+    def item_table(self, model: Any) -> nn.Embedding:
+        """The items' embeddings of layer 0."""
+        table: nn.Embedding = getattr(model, self.items)
+        return table
 
 
 @dataclass(frozen=True)
@@ -42,6 +50,7 @@ class Capability:
         no_layers: why they cannot, and why products of two vectors are not its scores, where they are not; empty where
             the model takes no negatives at all.
         bpr_term: its loss holds RecBole's `BPRLoss`, which another ranking loss can take the place of.
+        term: the attribute that holds it, where the model has further ones.
         sums_rows: its loss is a sum over the rows of a batch, where others take the mean.
         forms: of a sequential model, the values of RecBole's `loss_type` whose term can be changed: `BPR`, a
             `BPRLoss`, and `CE`, a `CrossEntropyLoss` over the scores of all items.
@@ -50,6 +59,10 @@ class Capability:
         reads_users: of a sequential model: it has vectors of users beside those of sequences.
         stage: a key and the value that it must have for the above to hold.
         labels: its loss is the cross-entropy of the rows' labels, so rows that the data label keep their own.
+        remade: attributes that RecBole's checkpoints hold, and that the constructor makes the same again.
+        one_mean: its loss is one mean over rows and facts, so that rows are weighed apart from these.
+        heavy_scores: a score takes so many numbers that few are made at once.
+        needs_history: it has no scores for users without train pairs.
     """
 
     negatives: bool
@@ -60,12 +73,17 @@ class Capability:
     layers: Layers | None = None
     no_layers: str = ""
     bpr_term: bool = False
+    term: str | None = None
     sums_rows: bool = False
     forms: tuple[str, ...] = ()
     sequence_items: Callable[[Any], torch.Tensor] | None = None
     reads_users: bool = False
     stage: tuple[str, str] | None = None
     labels: bool = False
+    remade: tuple[str, ...] = ()
+    one_mean: bool = False
+    heavy_scores: bool = False
+    needs_history: bool = False
 
     @property
     def takes_lists(self) -> bool:

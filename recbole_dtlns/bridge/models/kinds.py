@@ -10,6 +10,7 @@ from recbole.utils import ModelType
 from recbole_dtlns.bridge.models.capability import PAIRWISE, SOFTMAX, Capability
 from recbole_dtlns.bridge.models.context import CONTEXT
 from recbole_dtlns.bridge.models.general import GENERAL
+from recbole_dtlns.bridge.models.knowledge import KNOWLEDGE
 from recbole_dtlns.bridge.models.sequential import SEQUENTIAL
 
 
@@ -25,6 +26,7 @@ class Kind:
         no_vectors: how the table begins the reason why a model has none; empty where that is so for the whole kind.
         ordered: whether a row is a step of a user's sequence: an item, and those before it.
         featured: whether its models read the features of users, items and rows.
+        reads_facts: whether it learns from a graph of facts about items, too.
     """
 
     name: str
@@ -34,6 +36,7 @@ class Kind:
     no_vectors: str
     ordered: bool = False
     featured: bool = False
+    reads_facts: bool = False
 
 
 _NOT_RECBOLES = "inherits from none of RecBole's"
@@ -73,11 +76,20 @@ _CONTEXT = Kind(
     "",
     featured=True,
 )
+_KNOWLEDGE = Kind(
+    "knowledge-aware",
+    KNOWLEDGE,
+    _GENERAL.otherwise,
+    _GENERAL.columns,
+    _GENERAL.no_vectors,
+    reads_facts=True,
+)
 KINDS: dict[ModelType, Kind] = {
     ModelType.GENERAL: _GENERAL,
     ModelType.TRADITIONAL: _GENERAL,
     ModelType.SEQUENTIAL: _SEQUENTIAL,
     ModelType.CONTEXT: _CONTEXT,
+    ModelType.KNOWLEDGE: _KNOWLEDGE,
 }
 CAPABILITIES: dict[str, Capability] = {name: able for kind in KINDS.values() for name, able in kind.models.items()}
 

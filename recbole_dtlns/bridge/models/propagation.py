@@ -48,9 +48,9 @@ def propagation_shared(model: nn.Module, with_gradient: bool = True) -> Iterator
 def vectors(model: AbstractRecommender, layers: Layers) -> tuple[torch.Tensor, torch.Tensor]:
     """The vectors of all users and of all items that the model multiplies, [n_users, D] and [n_items, D]."""
     if layers.arguments is None:
-        return model.user_embedding.weight, model.item_embedding.weight
+        return model.user_embedding.weight, layers.item_table(model).weight
     users, items = model.forward(*layers.arguments(model))[:2]
-    return users, items
+    return users, items[: model.n_items]
 
 
 class LayerReader:
@@ -80,8 +80,8 @@ class LayerReader:
         """
         model = self.model
         if self.layers.arguments is None:
-            return [model.user_embedding.weight], [model.item_embedding.weight]
-        sizes = [model.n_users, model.n_items]
+            return [model.user_embedding.weight], [self.layers.item_table(model).weight]
+        sizes = [model.n_users, self.layers.item_table(model).num_embeddings]
         with _JoinedTables(sum(sizes)) as watched:
             users, items = model.forward(*self.layers.arguments(model))[:2]
         split = [table.reshape(sum(sizes), -1).split(sizes) for table in watched.latest]
@@ -90,7 +90,7 @@ class LayerReader:
             self._verify(user_layers, users)
             self._verify(item_layers, items)
             self._verified = True
-        return user_layers, item_layers
+        return user_layers, [layer[: model.n_items] for layer in item_layers]
 
     def _verify(self, layers: Sequence[torch.Tensor], joined: torch.Tensor) -> None:
         if not layers or (again := joined_layers(layers, self.layers.join)).shape != joined.shape:
@@ -132,7 +132,7 @@ class _JoinedTables(TorchFunctionMode):
 def virtual_items(
     model: AbstractRecommender, layers: Layers, joined: torch.Tensor, embedded: torch.Tensor
 ) -> Iterator[None]:
-    """Within the context, the model knows R more items, with the ids n_items .. n_items + R - 1.
+    """Within the context, the model knows R more items, with the ids that follow those of its table of items.
 
     So a model's own loss, with its own regularisation, takes negatives that are vectors.
 
@@ -154,10 +154,11 @@ def virtual_items(
             longer[id(result)] = (users, torch.cat([items, joined]), *rest)
         return longer[id(result)]
 
-    table = torch.cat([model.item_embedding.weight, embedded])
+    items = layers.item_table(model)
+    table = torch.cat([items.weight, embedded])
     with (
         forward_replaced(model, with_new_items),
-        forward_replaced(model.item_embedding, lambda original, ids: functional.embedding(ids, table)),
+        forward_replaced(items, lambda original, ids: functional.embedding(ids, table)),
     ):
         yield
 

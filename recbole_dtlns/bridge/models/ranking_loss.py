@@ -15,6 +15,7 @@ from torch import nn
 from torch.nn import functional
 
 from recbole_dtlns.bridge.data.dataloader import CHOSEN, WEIGHT, DTLNSTrainDataLoader
+from recbole_dtlns.bridge.models.kinds import capability
 from recbole_dtlns.errors import ContractError, UnsupportedModelError
 from recbole_dtlns.losses.contract import RowLoss, SharedLoss
 from recbole_dtlns.losses.further_targets import ItemsOfUsers
@@ -154,7 +155,13 @@ class RankingLoss:
 
 
 def bpr_term(model: nn.Module) -> BPRLoss | None:
-    """The one `BPRLoss` that a model holds; None where it holds none, or several."""
+    """The `BPRLoss` of a model that others can take the place of; None where it has none, or it is not told which."""
+    able = capability(type(model))
+    if not able.bpr_term:
+        return None
+    if able.term is not None:
+        term = getattr(model, able.term)
+        return term if isinstance(term, BPRLoss) else None
     found = [module for module in model.modules() if isinstance(module, BPRLoss)]
     return found[0] if len(found) == 1 else None
 

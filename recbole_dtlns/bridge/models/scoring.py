@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import copy
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from typing import Any
 
 import torch
 from recbole.data.interaction import Interaction
 from recbole.model.abstract_recommender import AbstractRecommender
+from torch import nn
 
 from recbole_dtlns.bridge.data.dataloader import DTLNSTrainDataLoader, EpochDataLoader
 from recbole_dtlns.bridge.models.capability import Layers
@@ -42,7 +43,8 @@ class Scorer:
         self._loader = loader
         self._sequences = sequences
         self._ordered = kind_of(type(model)).ordered
-        self._layers = capability(type(model)).layers
+        able = capability(type(model))
+        self._layers, self._heavy = able.layers, able.heavy_scores
         self._features: ItemFeatures | None = None
         self._checked = False
 
@@ -84,6 +86,11 @@ class Scorer:
         return candidate_scores(user_table[users], item_table, items)
 
     def _predicted(self, rows: Interaction, items: torch.Tensor) -> torch.Tensor:
+        if self._heavy:  # as many scores at once as the loss has rows
+            return torch.cat([self._of_pairs(rows, column) for column in items.split(1, dim=1)], dim=1)
+        return self._of_pairs(rows, items)
+
+    def _of_pairs(self, rows: Interaction, items: torch.Tensor) -> torch.Tensor:
         """By `predict`, all pairs at once: the rows' users, with what else stands in the rows, and every item."""
         n = items.shape[1]
         batch = Interaction({field: values.repeat_interleave(n, dim=0) for field, values in rows.interaction.items()})
@@ -136,10 +143,11 @@ class PastModels:
 
     def _keep(self, weights: dict[str, torch.Tensor]) -> None:
         constant = [
-            value
+            tensor
             for module in self._model.modules()
-            for value in vars(module).values()
-            if isinstance(value, torch.Tensor)
+            for name, value in vars(module).items()
+            if not name.startswith("_")  # where torch has parameters, buffers and modules
+            for tensor in _tensors(value)
         ]
         past = copy.deepcopy(self._model, {id(value): value for value in constant})
         past.load_state_dict(weights)
@@ -167,3 +175,15 @@ class PastModels:
         """Continue from a checkpoint."""
         for weights in state:
             self._keep(weights)
+
+
+def _tensors(value: Any) -> Iterator[torch.Tensor]:
+    """The tensors that attributes hold, also within lists and dictionaries; parameters are none of them."""
+    if isinstance(value, torch.Tensor) and not isinstance(value, nn.Parameter):
+        yield value
+    elif isinstance(value, (list, tuple)):
+        for entry in value:
+            yield from _tensors(entry)
+    elif isinstance(value, dict):
+        for entry in value.values():
+            yield from _tensors(entry)

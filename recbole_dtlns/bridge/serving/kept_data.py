@@ -9,7 +9,7 @@ from typing import Any, Self
 
 import numpy as np
 import torch
-from recbole.data.dataset import Dataset, SequentialDataset
+from recbole.data.dataset import Dataset, KnowledgeBasedDataset, SequentialDataset
 from recbole.data.interaction import Interaction
 from recbole.utils import FeatureSource, FeatureType
 
@@ -28,7 +28,7 @@ DATA = "data.safetensors"  # in a run folder
 FORMAT = 1
 TRAIN, HIDDEN, VALID, TEST = "train", "hidden", "valid", "test"
 _EARLIER = ("learnt", "chosen")
-_TABLES = ("inter", "user", "item")  # of RecBole's data sets: `inter_feat`, ...
+_TABLES = ("inter", "user", "item", "kg")  # of RecBole's data sets: `inter_feat`, ...
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ class KeptData:
         numbering: of users and items.
         fields: the columns.
         tokens: of every column of tokens, by id.
-        tables: columns of interactions, and of users and items where these have some.
+        tables: columns of interactions, of users and items where these have some, and of facts.
         observed: the items of every user in each part of the data set: `train`, `hidden` (train pairs that
             `dtlns_hide_train` kept from the run), `valid` and `test`.
         earlier: what the models knew that this one began with.
@@ -103,9 +103,11 @@ class KeptData:
         tables = {
             name: dict(feature.interaction)
             for name in _TABLES
-            if (feature := getattr(model_dataset, f"{name}_feat")) is not None
+            if (feature := getattr(model_dataset, f"{name}_feat", None)) is not None
         }
-        ids = (model_dataset.uid_field, model_dataset.iid_field)
+        ids = [model_dataset.uid_field, model_dataset.iid_field]
+        if isinstance(model_dataset, KnowledgeBasedDataset):
+            ids.append(model_dataset.entity_field)  # which is no column
         held = {*ids, *(column for table in tables.values() for column in table)}
         fields = [
             Field(

@@ -14,8 +14,9 @@ from recbole.model.abstract_recommender import AbstractRecommender, GeneralRecom
 from recbole.utils import init_seed
 
 from recbole_dtlns.bridge.config import OF_ONE_RUN, DTLNSConfig
-from recbole_dtlns.bridge.data.sequences import dataset_class
+from recbole_dtlns.bridge.data.dataset_classes import dataset_class
 from recbole_dtlns.bridge.models.kinds import capability
+from recbole_dtlns.bridge.models.making import constructed
 from recbole_dtlns.bridge.refit import VALIDATED
 from recbole_dtlns.bridge.serving.kept_data import KeptData, KeptDataset
 from recbole_dtlns.bridge.serving.scores import ModelScores
@@ -136,7 +137,7 @@ def _constructed(cls: type, config: DTLNSConfig, dataset: KeptDataset, folder: P
     """The model as training constructed it: what it draws there (histories, neighbours) is no part of its weights."""
     try:
         with quiet_recbole(), _seeded_as_training(config):
-            return cls(config, dataset).to(config["device"])
+            return constructed(config, dataset)
     except (AttributeError, KeyError, OSError) as error:
         raise CheckpointError(
             f"{cls.__name__} cannot be made from {folder} ({type(error).__name__}: {error}): its constructor reads "

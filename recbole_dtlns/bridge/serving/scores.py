@@ -32,14 +32,14 @@ class ModelScores:
         sequences: of a sequential model's users; None for others.
     """
 
-    scores_at_once = 2**21  # several numbers per score are in use within some models
-
     def __init__(
         self, model: AbstractRecommender, dataset: Dataset, pairs_at_once: int, sequences: Sequences | None = None
     ) -> None:
         self._sequences = sequences
         self._model, self._dataset, self._pairs_at_once = model, dataset, pairs_at_once
         self._of_rows = [field for field in _read_by(model) if dataset.field2source[field] == FeatureSource.INTERACTION]
+        # Several numbers per score are in use within some models, and hundreds within others.
+        self.scores_at_once = 2**15 if capability(type(model)).heavy_scores else 2**21
         self._ranks_all = type(model).full_sort_predict is not AbstractRecommender.full_sort_predict
         self.n_items = dataset.item_num
 

@@ -9,6 +9,7 @@ import torch
 from recbole.data.dataset import Dataset
 
 from recbole_dtlns.bridge.data.ids import to_recbole_ids, tree_positions, user_positions
+from recbole_dtlns.bridge.data.knowledge_loader import row_loader
 from recbole_dtlns.bridge.data.pairs import observed_pairs
 from recbole_dtlns.bridge.data.sampler import DTLNSSampler, MakePool
 from recbole_dtlns.bridge.data.user_loader import UserDataLoader
@@ -105,6 +106,7 @@ def make_sampling(config: Any, train: Dataset, train_loader: Any, guidance: Guid
         guidance: what the method tells training, if it was asked.
     """
     settings: DTLNSSettings = config.settings
+    train_loader = row_loader(train_loader)
     if settings.takes_lists:
         return Sampling(objective=_list_objective(config, train, train_loader))
     if config.by_softmax:

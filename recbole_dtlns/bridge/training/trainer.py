@@ -7,20 +7,24 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import closing, nullcontext
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
+from recbole import trainer as trainers
 from recbole.model.abstract_recommender import AbstractRecommender
 from recbole.utils import get_trainer
 
 from recbole_dtlns.bridge.data.dataloader import DTLNSTrainDataLoader, EpochDataLoader
+from recbole_dtlns.bridge.data.knowledge_loader import KnowledgeDataLoader, order_state, row_loader, set_order_state
 from recbole_dtlns.bridge.data.user_loader import UserDataLoader
-from recbole_dtlns.bridge.models.kinds import capability
+from recbole_dtlns.bridge.models.kinds import capability, kind_of
 from recbole_dtlns.bridge.models.list_loss import ListObjective, ListStep
 from recbole_dtlns.bridge.models.scoring import PastModels
 from recbole_dtlns.bridge.models.softmax_loss import SoftmaxObjective, SoftmaxStep
 from recbole_dtlns.bridge.training.divergence import StopsWhenDiverged
+from recbole_dtlns.bridge.training.halves import StepBesideFacts, StepsOfRows
 from recbole_dtlns.bridge.training.ranked_lists import RankingCollector
 from recbole_dtlns.bridge.training.training_step import LossFunction, Sampling, TrainingStep
 from recbole_dtlns.compat import quiet_recbole
@@ -93,7 +97,7 @@ class DTLNSTrainerMixin(StopsWhenDiverged):
         chosen = self.provenance.refit or (bool(valid_data) and self.eval_step > 0)
         self.provenance = replace(self.provenance, chosen_on_validation=chosen)
         if self._loader_state is not None:
-            train_data.generator.set_state(self._loader_state)
+            set_order_state(train_data, self._loader_state)
 
         def after_evaluation(epoch: int, score: float) -> None:
             if saved:
@@ -130,7 +134,7 @@ class DTLNSTrainerMixin(StopsWhenDiverged):
         fast = self.config.settings.fast and holds_sparse_matrices(self.model)
         began = time.perf_counter()
         with FastSparseProducts() if fast else nullcontext():
-            if isinstance(train_data, EpochDataLoader):
+            if isinstance(row_loader(train_data), EpochDataLoader):
                 loss = self._train_epoch_of_ours(train_data, epoch_idx, loss_func, show_progress)
             else:
                 loss = super()._train_epoch(train_data, epoch_idx, loss_func, show_progress)
@@ -150,18 +154,27 @@ class DTLNSTrainerMixin(StopsWhenDiverged):
                 optimizer.register_step_post_hook(self._averages.add)
 
     def _train_epoch_of_ours(
-        self, train_data: EpochDataLoader, epoch: int, loss_func: LossFunction | None, show_progress: bool
+        self, train_data: Any, epoch: int, loss_func: LossFunction | None, show_progress: bool
     ) -> Any:
-        train_data.set_epoch(epoch)
-        sampler = self.sampling.sampler
-        loss = super()._train_epoch(
-            train_data, epoch, self._step(train_data, loss_func or self.model.calculate_loss), show_progress
-        )
+        rows, sampler = row_loader(train_data), self.sampling.sampler
+        rows.set_epoch(epoch)
+        if isinstance(train_data, KnowledgeDataLoader):
+            self.step_of_rows = partial(self._step_beside_facts, train_data)
+            loss = super()._train_epoch(train_data, epoch, None, show_progress)
+        else:
+            step = self._step(rows, loss_func or self.model.calculate_loss)
+            loss = super()._train_epoch(train_data, epoch, step, show_progress)
         if self._past is not None:
             self._past.remember()
         for what, share in (sampler.facts() if sampler else {}).items():
             self.logger.info("epoch %d %s: %.1f%%", epoch, what, 100 * share)
         return loss
+
+    def _step_beside_facts(self, train_data: KnowledgeDataLoader, loss_function: LossFunction) -> LossFunction:
+        """The loss of a batch of rows, or of rows and facts."""
+        make_step = partial(self._step, row_loader(train_data))
+        one_mean = capability(type(self.model)).one_mean
+        return StepBesideFacts(make_step, loss_function, train_data.fields_of_facts, one_mean)
 
     def _step(self, train_data: EpochDataLoader, loss_function: LossFunction) -> LossFunction:
         """The loss of a batch as this loader makes them."""
@@ -226,7 +239,7 @@ class DTLNSTrainerMixin(StopsWhenDiverged):
             other_parameter=self.model.other_parameter(),
             optimizers={name: value.state_dict() for name, value in self._optimizers().items()},
             random=RandomState.taken(),
-            loader=self._train_data.generator.get_state(),
+            loader=order_state(self._train_data),
             sampler=sampler.state_dict() if sampler else {},
             past=self._past.state() if self._past else [],
             averaged=averaged,
@@ -335,10 +348,21 @@ def build_trainer(
     """
     if sampling.sampler is not None and sampling.sampler.module is not None:
         model.add_module(LEARNT_BY_SAMPLER, sampling.sampler.module)  # trained and saved with the model
-    base = get_trainer(config["MODEL_TYPE"], config["model"])
+    base = _recboles_trainer(config, type(model))
     # RecBole's own list of what a checkpoint keeps beside the weights; several of its models leave it short.
-    kept = [*getattr(model, "other_parameter_name", ()), *capability(type(model)).state]
+    able = capability(type(model))
+    kept = [*getattr(model, "other_parameter_name", ()), *able.state]
     modules = {name for name, _ in model.named_children()}  # DIN lists one, whose weights are among the model's
-    model.other_parameter_name = [name for name in dict.fromkeys(kept) if name not in modules]
-    kind = type(f"DTLNS{base.__name__}", (DTLNSTrainerMixin, base), {})
-    return kind(config, model, run_folder, sampling, provenance, stop_after)
+    model.other_parameter_name = [
+        name for name in dict.fromkeys(kept) if name not in modules and name not in able.remade
+    ]
+    behind = (StepsOfRows,) if kind_of(type(model)).reads_facts else ()
+    made = type(f"DTLNS{base.__name__}", (DTLNSTrainerMixin, base, *behind), {})
+    return made(config, model, run_folder, sampling, provenance, stop_after)
+
+
+def _recboles_trainer(config: Any, model_class: type) -> type:
+    """RecBole's for the class or the nearest that it inherits from, found by their names, or for its kind."""
+    names = [f"{base.__name__}Trainer" for base in model_class.__mro__]
+    of_class = next((getattr(trainers, name) for name in names if hasattr(trainers, name)), None)
+    return of_class or get_trainer(config["MODEL_TYPE"], config["model"])

@@ -201,7 +201,7 @@ class TrainingStep:
             LayerChoice(users, positives, candidates, *tables, join, mixing, uniform, loader.epoch, past)
         )
         step.enter_context(virtual_items(self.model, self._layers, joined_layers(made.layers, join), made.layers[0]))
-        new_ids = torch.arange(len(users), device=users.device) + self.model.n_items
+        new_ids = torch.arange(len(users), device=users.device) + self._layers.item_table(self.model).num_embeddings
         interaction.update(Interaction({loader.neg_prefix + loader.iid_field: new_ids, CHOSEN: made.items}))
         if made.loss is None:
             return None

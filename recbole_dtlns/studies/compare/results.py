@@ -296,11 +296,16 @@ def _user_groups(users: pd.DataFrame, names: list[str]) -> list[UserGroup]:
 def _warned(rows: list[Row], metric: str) -> list[Row]:
     """The rows, saying what makes their numbers a poor measure of their arms."""
     popular = next((row for row in rows if row.model == _POPULARITY), None)
-    ordered = [kind_of(resolve_model(row.model)).ordered for row in rows]
+    kinds = [kind_of(resolve_model(row.model)) for row in rows]
     found = []
-    for row, of_sequences in zip(rows, ordered, strict=True):
+    for row, kind in zip(rows, kinds, strict=True):
         warnings = []
-        if any(ordered) and not of_sequences:
+        if any(other.reads_facts for other in kinds) and not kind.reads_facts:
+            warnings.append(
+                "as RecBole has it, interactions of items without an entity are this arm's too, and left out for "
+                "knowledge-aware ones: the tasks are the same only where every item has one"
+            )
+        if any(other.ordered for other in kinds) and not kind.ordered:
             warnings.append(
                 "as RecBole has it, what users have is masked for this arm and not for sequential ones, whose task is "
                 "the harder for it"
