@@ -20,11 +20,15 @@ from recbole_dtlns.numerics.schedule import Schedule
 
 CANDIDATES = "dtlns_candidates"
 UNIFORM = "dtlns_uniform"
+ROW = "dtlns_row"
 CHOSEN = "dtlns_chosen"  # items that a negative vector was made from; written during the step, not by the loader
 
 
 class EpochDataLoader(TrainDataLoader):
-    """RecBole's training loader, told its epoch: what it draws depends on seed, epoch and row alone."""
+    """RecBole's training loader, told its epoch: what it draws depends on seed, epoch and row alone.
+
+    Of a run on several processes, each makes its own part of every batch.
+    """
 
     def set_epoch(self, epoch: int) -> None:
         """Make the next iteration draw what belongs to this epoch."""
@@ -51,6 +55,14 @@ class EpochDataLoader(TrainDataLoader):
         for start in range(0, len(order), self.batch_size):
             yield self.collate_fn(order[start : start + self.batch_size])
 
+    def collate_fn(self, index: list[int] | np.ndarray) -> Interaction:
+        """This process's part of the batch of these rows; it does not depend on which worker makes it."""
+        return self.batch_of(np.asarray(index)[self.config.processes.share(len(index)).rows])
+
+    def batch_of(self, rows: np.ndarray) -> Interaction:
+        """The batch of these rows."""
+        return super().collate_fn(rows)
+
 
 class DTLNSTrainDataLoader(EpochDataLoader):
     """RecBole's training loader with pseudo-positive rows and candidate columns.
@@ -58,7 +70,8 @@ class DTLNSTrainDataLoader(EpochDataLoader):
     A batch has RecBole's layout (k negatives are k blocks of the batch; pointwise rows start with the positives)
     and more columns. `dtlns_candidates`, int64 [rows, n], holds the items that the row's negative is to be
     chosen from: zeros for pointwise positives; the first one is the negative until a sampler decides. `dtlns_uniform`,
-    float32 [rows], is a random number for the sampler's own use. When there are pseudo-positives, `dtlns_weight`,
+    float32 [rows], is a random number for the sampler's own use, and `dtlns_row`, int64 [rows], what identifies the
+    row within the epoch, for drawing more of them. When there are pseudo-positives, `dtlns_weight`,
     float32 [rows], weighs the rows. `_dataset` stays the clean train split.
 
     Args:
@@ -102,9 +115,8 @@ class DTLNSTrainDataLoader(EpochDataLoader):
         """Candidates per negative in this epoch."""
         return 1 if self.warming_up else self._schedule.count_at(self._sampler.epoch)
 
-    def collate_fn(self, index: list[int] | np.ndarray) -> Interaction:
-        """The batch of these rows; what it holds does not depend on which process makes it."""
-        rows = np.asarray(index)
+    def batch_of(self, rows: np.ndarray) -> Interaction:
+        """The batch of these rows, with candidates."""
         return self._with_candidates(self.positives_of(rows), rows)
 
     def positives_of(self, rows: np.ndarray) -> Interaction:
@@ -122,9 +134,10 @@ class DTLNSTrainDataLoader(EpochDataLoader):
         identities = np.concatenate([rows + block * self.sample_size for block in range(blocks)])
         candidates = self._sampler.candidates(users, positives, identities, self.n_candidates, self.warming_up)
         batch = self.sampling_func(data, candidates[:, 0].contiguous())
-        uniform = self._sampler.row_uniform(identities)
+        uniform, row = self._sampler.row_uniform(identities), torch.as_tensor(identities)
         if self.dl_format == InputType.POINTWISE:
             candidates = torch.cat([torch.zeros(len(rows), self.n_candidates, dtype=torch.long), candidates])
             uniform = torch.cat([torch.zeros(len(rows)), uniform])
-        batch.update(Interaction({CANDIDATES: candidates, UNIFORM: uniform}))
+            row = torch.cat([torch.as_tensor(rows), row])
+        batch.update(Interaction({CANDIDATES: candidates, UNIFORM: uniform, ROW: row}))
         return batch
