@@ -142,7 +142,9 @@ class DTLNSTrainerMixin(StopsWhenDiverged):
             if isinstance(train_data, EpochDataLoader):
                 loss = self._train_epoch_of_ours(train_data, epoch_idx, loss_func, show_progress)
             else:
-                loss = super()._train_epoch(train_data, epoch_idx, self._of_recbole(train_data, loss_func), show_progress)
+                loss = super()._train_epoch(
+                    train_data, epoch_idx, self._of_recbole(train_data, loss_func), show_progress
+                )
         total = float(sum(loss) if isinstance(loss, tuple) else loss)
         self.curve.append(Epoch(epoch_idx, time.perf_counter() - began, total))
         return loss
