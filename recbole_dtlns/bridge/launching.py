@@ -19,12 +19,12 @@ from torch.multiprocessing.spawn import ProcessExitedException, ProcessRaisedExc
 from recbole_dtlns import errors
 from recbole_dtlns.bridge.training.tensorboard import no_tensorboard
 from recbole_dtlns.errors import ConfigError, DTLNSError, ProcessError, UnsupportedModelError
-from recbole_dtlns.negatives.samplers import SAMPLERS
-from recbole_dtlns.training.processes import Processes, joined, lost_another
+from recbole_dtlns.training.processes import joined, lost_another
 
 logger = logging.getLogger("recbole_dtlns")
 
 _GRACE = 5.0  # seconds in which the other processes of one that failed may end themselves
+_START = "spawn"  # a forked process cannot use the threads and GPUs of the one that it was forked from
 PORT = 5678  # RecBole's own, where machines are to find each other
 
 
@@ -104,15 +104,15 @@ def check_several(config: Any) -> None:
             f"nproc: {group.here} starts other processes, which cannot import {config.model_class.__name__} from the "
             "program that runs: put the class into a module"
         )
-    if settings.selects and SAMPLERS.get(settings.sampler).remembers:
+    if settings.sampler_class is not None and settings.sampler_class.remembers:
         raise ConfigError(
             f"dtlns_sampler: {settings.sampler} remembers items of every user from batch to batch, and each process "
             "sees a part of the batches' rows: choose another sampler, or leave nproc out"
         )
     if group.on_gpu and torch.cuda.device_count() < group.here:
         raise ConfigError(
-            f"nproc: {group.here} needs as many GPUs, and gpu_id: {config['gpu_id']} shows {torch.cuda.device_count()}: "
-            "name them (gpu_id: '0,1'), or set use_gpu: False"
+            f"nproc: {group.here} needs as many GPUs, and gpu_id: {config['gpu_id']} shows "
+            f"{torch.cuda.device_count()}: name them (gpu_id: '0,1'), or set use_gpu: False"
         )
     if config["enable_scaler"] and group.on_gpu:
         raise ConfigError("enable_scaler: True scales gradients in each process by itself: leave it or nproc out")
@@ -143,9 +143,9 @@ def run_on_several(work: Callable[..., Any], arguments: tuple[Any, ...], group: 
     if group.offset == 0:
         store = dist.TCPStore(group.ip, group.port, group.size, is_master=True, wait_for_workers=False)
         port = store.port
-    results = mp.get_context("spawn").SimpleQueue()
+    results = mp.get_context(_START).SimpleQueue()
     given = (work, arguments, group, port, results)
-    spawned = mp.start_processes(_in_process, given, nprocs=group.here, join=False, start_method="spawn")
+    spawned = mp.start_processes(_in_process, given, nprocs=group.here, join=False, start_method=_START)
     try:
         while not spawned.join(grace_period=_GRACE):
             pass
@@ -164,9 +164,11 @@ def _in_process(index: int, work: Callable[..., Any], arguments: Any, group: Gro
         logging.disable(logging.WARNING)  # the first says it
         warnings.simplefilter("ignore")
     try:
-        with joined(group.ip, port, rank, group.size, index, group.on_gpu) as processes:
-            with no_tensorboard() if rank else nullcontext():
-                result = work(processes, *arguments)
+        with (
+            no_tensorboard() if rank else nullcontext(),
+            joined(group.ip, port, rank, group.size, index, group.on_gpu) as processes,
+        ):
+            result = work(processes, *arguments)
     except Exception as error:
         kinds = [kind.__name__ for kind in type(error).__mro__ if kind.__module__ == errors.__name__]
         text = str(error) if kinds else traceback.format_exc()

@@ -96,8 +96,8 @@ def run_recbole_dtlns(
         arguments: command-line arguments `--key=value`, which win over everything. The process's own
             arguments are never read.
 
-    With RecBole's `nproc` (and, over several machines, `world_size`, `group_offset`, `ip` and `port`) the run is done by
-    as many processes, each of which imports the program's main module.
+    With RecBole's `nproc` (and, over several machines, `world_size`, `group_offset`, `ip` and `port`) as many processes
+    do the run, each of which imports the program's main module.
 
     Returns:
         RecBole's result: `best_valid_score`, `valid_score_bigger`, `best_valid_result`, `test_result`; and
@@ -108,8 +108,14 @@ def run_recbole_dtlns(
     Raises:
         DTLNSError: wrong settings, data or installation; raised before training starts.
     """
-    given = (model, dataset, config_file_list, config_dict, arguments)
-    config = DTLNSConfig(*given)
+    given: dict[str, Any] = {
+        "model": model,
+        "dataset": dataset,
+        "config_file_list": config_file_list,
+        "config_dict": config_dict,
+        "arguments": arguments,
+    }
+    config = DTLNSConfig(**given)
     check_refit(config, saved)
     if asks_for_several(config):
         check_several(config)
@@ -122,8 +128,8 @@ def run_recbole_dtlns(
 
 
 @quiet_recbole()
-def _one_of_several(processes: Processes, given: tuple[Any, ...], saved: bool) -> dict[str, Any]:
-    return _train_and_test(DTLNSConfig(*given, processes=processes), saved)
+def _one_of_several(processes: Processes, given: dict[str, Any], saved: bool) -> dict[str, Any]:
+    return _train_and_test(DTLNSConfig(**given, processes=processes), saved)
 
 
 def _train_and_test(config: DTLNSConfig, saved: bool) -> dict[str, Any]:

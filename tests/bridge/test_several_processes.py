@@ -15,10 +15,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from recbole.model.general_recommender import BPR
-from tiny_runs import PLAIN, QUICK, RELABEL_ALL, TINY
+from tiny_runs import FORKS, PLAIN, QUICK, RELABEL_ALL, TINY
 
 from recbole_dtlns import run_recbole_dtlns
-from recbole_dtlns.bridge import runner
+from recbole_dtlns.bridge import launching, runner
 from recbole_dtlns.bridge.config import DTLNSConfig
 from recbole_dtlns.bridge.launching import Group, run_on_several
 from recbole_dtlns.errors import ConfigError, DataError, ProcessError, UnsupportedModelError
@@ -108,11 +108,19 @@ def compare(alone: dict[str, Any], together: dict[str, Any]) -> None:
         assert together[part] == pytest.approx(alone[part], abs=1e-6)
 
 
-def test_two_processes_train_as_one(tiny: dict[str, Any], capfd: pytest.CaptureFixture[str]) -> None:
+@pytest.fixture
+def forked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A forked process is there at once, where one of its own imports for seconds; on one thread it works."""
+    monkeypatch.setattr(launching, "_START", "fork")
+
+
+@FORKS
+@pytest.mark.usefixtures("forked")
+def test_two_processes_train_as_one(tiny: dict[str, Any]) -> None:
     keys = {**QUICK, **SHAPE, **tiny, "dtlns_sampler": "dns"}
     together = run_recbole_dtlns("BPR", TINY, config_dict={**keys, "nproc": 2})
-    assert capfd.readouterr().err.count("epoch 1 training") == 1, "one process says it"
-    assert len(list(Path("saved").iterdir())) == len(list(Path("log/BPR").iterdir())) == 1
+    (log,), (_,) = Path("log/BPR").iterdir(), Path("saved").iterdir()
+    assert log.read_text().count("epoch 1 training") == 1, "one process says it, and writes"
     compare(run_recbole_dtlns("BPR", TINY, config_dict=keys), together)
 
 
@@ -132,7 +140,9 @@ def test_every_kind_of_model_and_sampler_trains_as_one(tiny: dict[str, Any]) -> 
         assert message in said
 
 
+@FORKS
 @pytest.mark.cluster
+@pytest.mark.usefixtures("forked")
 def test_a_run_goes_on_with_another_number_of_processes(tiny: dict[str, Any]) -> None:
     keys = {**QUICK, **SHAPE, **tiny, "dtlns_sampler": "mixgcf", "dtlns_average_weights": 0.9}
     whole = {**keys, "epochs": 4}
@@ -166,14 +176,18 @@ def failing(processes: Processes, error: Exception) -> None:
     processes.wait()
 
 
+@FORKS
 @pytest.mark.cluster
+@pytest.mark.usefixtures("forked")
 def test_a_process_that_is_killed_ends_all(tiny: dict[str, Any]) -> None:
-    with pytest.raises(ProcessError, match="one of 2, was ended by SIGKILL .* The others were ended too"):
+    with pytest.raises(ProcessError, match=r"one of 2, was ended by SIGKILL .* The others were ended too"):
         run_on_several(killed, ({**QUICK, **SHAPE, **tiny, **PLAIN},), TWO)
     assert not multiprocessing.active_children()
 
 
+@FORKS
 @pytest.mark.cluster
+@pytest.mark.usefixtures("forked")
 @pytest.mark.parametrize(
     ("error", "kind", "message"),
     [
@@ -220,4 +234,4 @@ def test_batches_of_an_evaluation_are_taken_once_and_in_order(n_batches: int, si
     of_rank = [
         [batch for batch in range(n_batches) if Processes(rank, size).takes(batch, n_batches)] for rank in range(size)
     ]
-    assert sum(of_rank, []) == list(range(n_batches))
+    assert [batch for batches in of_rank for batch in batches] == list(range(n_batches))

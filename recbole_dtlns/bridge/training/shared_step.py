@@ -16,7 +16,7 @@ from torch import nn
 from recbole_dtlns.bridge.data.dataloader import EpochDataLoader
 from recbole_dtlns.bridge.models.kinds import capability
 from recbole_dtlns.bridge.models.propagation import deterministic_layers, forward_replaced
-from recbole_dtlns.bridge.training.training_step import LossFunction, Losses
+from recbole_dtlns.bridge.training.training_step import Losses, LossFunction
 from recbole_dtlns.errors import UnsupportedModelError
 from recbole_dtlns.training.processes import Processes
 
@@ -47,8 +47,8 @@ class SharedStep:
     ) -> None:
         if not isinstance(loader, AbstractDataLoader):
             raise UnsupportedModelError(
-                f"nproc: {processes.size} shares the rows of a batch, and {type(loader).__name__}, which makes those of "
-                f"{type(model).__name__}, has other rows: leave nproc out"
+                f"{processes.size} processes share the rows of a batch, and those of {type(model).__name__} come from "
+                f"a {type(loader).__name__}, which has other rows: leave nproc out"
             )
         if any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in model.modules()):
             raise UnsupportedModelError(
@@ -130,8 +130,8 @@ class SharedStep:
             same.enter_context(torch.autocast(next(self._model.parameters()).device.type, enabled=False))
             torch.manual_seed(0)
             losses = self._make()(interaction)
-            loss = sum(losses) if isinstance(losses, tuple) else losses
-            found = torch.autograd.grad(loss.sum(), parameters, allow_unused=True)
+            loss = torch.stack([one.sum() for one in (losses if isinstance(losses, tuple) else (losses,))]).sum()
+            found = torch.autograd.grad(loss, parameters, allow_unused=True)
         return [
             torch.zeros_like(parameter) if gradient is None else gradient
             for parameter, gradient in zip(parameters, found, strict=True)

@@ -78,7 +78,7 @@ class DTLNSTrainerMixin(StopsWhenDiverged):
         self._averages = AveragedWeights(model, decay) if decay else None
         self._hooked_optimizers: set[int] = set()
         self._processes: Processes = config.processes
-        self._clipping, self._shared_before = self.clip_grad_norm, False
+        self._shared_before = False
         if self._processes.several:
             self.clip_grad_norm = None  # RecBole would clip before the gradients are averaged
         self._batch, self._batches = 0, 0
@@ -166,8 +166,8 @@ class DTLNSTrainerMixin(StopsWhenDiverged):
     def _average_gradients(self, optimizer: torch.optim.Optimizer, *_: Any) -> None:
         """Before a step of several processes: the mean of their gradients, then clipped as RecBole would have it."""
         self._processes.average_gradients(one for group in optimizer.param_groups for one in group["params"])
-        if self._clipping:
-            clip_grad_norm_(self.model.parameters(), **self._clipping)
+        if self.config["clip_grad_norm"]:
+            clip_grad_norm_(self.model.parameters(), **self.config["clip_grad_norm"])
 
     def _of_recbole(self, train_data: Any, loss_func: LossFunction | None) -> LossFunction | None:
         """The loss of a batch as RecBole's loaders make them."""
