@@ -114,6 +114,8 @@ def check_several(config: Any) -> None:
             f"nproc: {group.here} needs as many GPUs, and gpu_id: {config['gpu_id']} shows "
             f"{torch.cuda.device_count()}: name them (gpu_id: '0,1'), or set use_gpu: False"
         )
+    if settings.sparse_gradients and group.on_gpu:
+        raise ConfigError("dtlns_sparse_gradients: True on GPUs is for one: NCCL adds no sparse gradients up")
     if config["enable_scaler"] and group.on_gpu:
         raise ConfigError("enable_scaler: True scales gradients in each process by itself: leave it or nproc out")
 

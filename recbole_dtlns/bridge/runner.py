@@ -35,6 +35,7 @@ from recbole_dtlns.bridge.models.capabilities import check_model
 from recbole_dtlns.bridge.models.council import Council
 from recbole_dtlns.bridge.models.making import make_model
 from recbole_dtlns.bridge.models.memory import check_embeddings_fit, check_scores_fit
+from recbole_dtlns.bridge.models.sparse_gradients import check_sparse_gradients, make_sparse
 from recbole_dtlns.bridge.refit import (
     VALIDATED,
     Chosen,
@@ -314,6 +315,8 @@ def _assembled(
     # RecBole seeds again here, so the model starts equal whatever was drawn before.
     init_seed(config["seed"] + config["local_rank"], config["reproducibility"])
     network = make_model(config, data.model_dataset)
+    if config.settings.sparse_gradients:
+        make_sparse(network)
     earlier = EarlierPairs() if start is None else start.earlier(parts[0])
     if start is not None:
         start.give(network, parts[0])
@@ -388,6 +391,7 @@ def check_settings(config: DTLNSConfig) -> None:
     """Refuse what cannot work before any work is done, then seed and open the log as RecBole does."""
     settings = config.settings
     check_model(config)
+    check_sparse_gradients(config)
     check_negative_sampling(config, settings)
     check_valid_metric(config)
     check_data_set(config)

@@ -80,12 +80,19 @@ class Processes:
     def total(self, values: torch.Tensor) -> torch.Tensor:
         """Sum of a tensor over the processes, the same on all of them, without gradient."""
         total = values.detach().clone()
+        if total.is_sparse:
+            total = total.coalesce()
         dist.all_reduce(total)
         return total
 
     def average_gradients(self, parameters: Iterable[torch.nn.Parameter]) -> None:
         """Give every process the mean of their gradients."""
-        gradients = [one.grad for one in parameters if one.grad is not None]
+        gradients = []
+        for parameter in parameters:
+            if parameter.grad is not None:
+                if parameter.grad.is_sparse:  # rows that were looked up twice stand there twice
+                    parameter.grad = parameter.grad.coalesce()
+                gradients.append(parameter.grad)
         for sending in [dist.all_reduce(one, async_op=True) for one in gradients]:
             sending.wait()
         for one in gradients:

@@ -41,6 +41,7 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "BPR, sampled softmax": ("BPR", {"dtlns_sampler": "rns", "dtlns_loss": "sampled_softmax"}),
     "BPR, one row in the last batch": ("BPR", {"dtlns_sampler": "dns", "train_batch_size": "all but one"}),
     "BPR, clipped and averaged": ("BPR", {"clip_grad_norm": {"max_norm": 0.01}, "dtlns_average_weights": 0.9}),
+    "BPR, sparse gradients": ("BPR", {"dtlns_sampler": "dns", "dtlns_sparse_gradients": True}),
     "BPR by lists": ("BPR", {"dtlns_preset": "best", "dtlns_loss": "listwise"}),
     "LightGCN as RecBole trains it": ("LightGCN", {**PLAIN, "reg_weight": 0.1}),
     "LightGCN, its power": ("LightGCN", {"dtlns_sampler": "rns", "require_pow": True, "reg_weight": 0.1}),

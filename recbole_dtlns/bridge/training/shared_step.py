@@ -112,8 +112,8 @@ class SharedStep:
         with whole_norms(self._model, self._processes, weight > 0):
             in_parts = [self._processes.mean(weight * one) for one in self._gradients(own)]
         expected = self._gradients(whole.to(device))
-        away = sum(float((one - other).square().sum()) for one, other in zip(in_parts, expected, strict=True))
-        length = sum(float(one.square().sum()) for one in expected)
+        away = sum(_squared_length(one - other) for one, other in zip(in_parts, expected, strict=True))
+        length = sum(map(_squared_length, expected))
         if away > _ROUNDING**2 * length:
             raise UnsupportedModelError(
                 f"the loss of {type(self._model).__name__} for a batch in {self._processes.size} parts is another than "
@@ -136,6 +136,11 @@ class SharedStep:
             torch.zeros_like(parameter) if gradient is None else gradient
             for parameter, gradient in zip(parameters, found, strict=True)
         ]
+
+
+def _squared_length(gradient: torch.Tensor) -> float:
+    values = gradient.coalesce().values() if gradient.is_sparse else gradient
+    return float(values.square().sum())
 
 
 def _rows_of(interaction: Interaction, rows: slice, n_rows: int) -> Interaction:

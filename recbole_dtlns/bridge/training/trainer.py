@@ -21,6 +21,7 @@ from recbole_dtlns.bridge.models.kinds import capability
 from recbole_dtlns.bridge.models.list_loss import ListObjective, ListStep
 from recbole_dtlns.bridge.models.scoring import PastModels
 from recbole_dtlns.bridge.models.softmax_loss import SoftmaxObjective, SoftmaxStep
+from recbole_dtlns.bridge.models.sparse_gradients import LEARNER
 from recbole_dtlns.bridge.training.divergence import StopsWhenDiverged
 from recbole_dtlns.bridge.training.ranked_lists import RankingCollector
 from recbole_dtlns.bridge.training.shared_step import SharedStep
@@ -124,6 +125,8 @@ class DTLNSTrainerMixin(StopsWhenDiverged):
         return super()._what_to_lower() + (also if settings.relabel_add and settings.relabel_weight > 1 else "")
 
     def _build_optimizer(self, **kwargs: Any) -> torch.optim.Optimizer:
+        if self.config.settings.sparse_gradients:
+            kwargs["learner"] = LEARNER
         optimizer = super()._build_optimizer(**kwargs)
         if self.config.settings.fast and type(optimizer) is torch.optim.Adam:
             # The same steps in one pass over the weights instead of ten.
