@@ -8,6 +8,7 @@
 # make test-mutants  small changes to judges, negatives and evaluation that no quick test notices (1 hour)
 # make test-vllm     tests of the vLLM judge, in an environment of their own (.venv-llm)
 # make test-tune     searches on real Ray, with nodes and drivers killed
+# make test-cluster training on several processes: every kind of model and sampler, resumed, killed (5 minutes)
 # make test-ray      tests of the Ray judge, on a cluster of two nodes on this machine (.venv-llm)
 # make docs          the guide as a site in build/docs, which opens without a server; warnings and dead links are errors
 # make bench         speed beside plain RecBole (epochs with every sampler, the pieces), and growth with the data (1 hour)
@@ -28,7 +29,7 @@ LLM_BIN := .venv-llm/bin
 export OMP_WAIT_POLICY := PASSIVE
 
 .PHONY: help install demo test docs test-faults test-matrix test-mutants test-tune test-vllm test-ray bench bench-tune \
-	bench-judges lint clean dist test-lowest test-vectordb
+	test-cluster bench-judges lint clean dist test-lowest test-vectordb
 .DELETE_ON_ERROR:
 
 help:
@@ -45,6 +46,9 @@ test: lint
 
 test-faults: $(VENV)/.test-tools
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadscope tests/faults -m "not tune and not ray"
+
+test-cluster: $(VENV)/.test-tools
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m cluster
 
 test-matrix: $(VENV)/.test-tools
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile -m matrix
@@ -112,6 +116,7 @@ bench: install
 	$(BIN)/python benchmarks/trees.py
 	$(BIN)/python benchmarks/graph_bounds.py
 	$(BIN)/python benchmarks/growth.py
+	$(BIN)/python benchmarks/large_tables.py
 	$(BIN)/python benchmarks/teachers.py
 	$(BIN)/python benchmarks/recommend.py
 	$(BIN)/python benchmarks/samples.py

@@ -37,6 +37,10 @@ class DivergedError(DTLNSError):
     """Training cannot go on: its loss became NaN or infinite."""
 
 
+class ProcessError(DTLNSError):
+    """One of the processes that train a model together was ended, or lost the others."""
+
+
 class ContractError(DTLNSError):
     """A component is none of its kind, gives what it may not, or needs what it did not ask for."""
 

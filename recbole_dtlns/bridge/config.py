@@ -13,6 +13,7 @@ from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any
 
+import torch
 import yaml
 from recbole.config import Config
 
@@ -43,6 +44,7 @@ from recbole_dtlns.settings.settings import DTLNSSettings
 from recbole_dtlns.storage.artefact_store import cache_folder
 from recbole_dtlns.storage.yaml_file import read_yaml_file
 from recbole_dtlns.text.table import ENCODERS
+from recbole_dtlns.training.processes import ALONE, Processes
 
 # RecBole derives these from the other keys and the machine. Given from outside they would break it: a `local_rank`, for
 # example, makes it join a group of processes.
@@ -86,6 +88,7 @@ class DTLNSConfig(Config):
         config_file_list: yaml files, later ones win.
         config_dict: values that win over the files.
         arguments: command-line arguments, which win over everything.
+        processes: this process among those of the run.
 
     Raises:
         ConfigError: a file cannot be read, or a key, value or combination is wrong.
@@ -99,8 +102,9 @@ class DTLNSConfig(Config):
         config_file_list: Sequence[str | Path] | None = None,
         config_dict: dict[str, Any] | None = None,
         arguments: Sequence[str] = (),
+        processes: Processes = ALONE,
     ) -> None:
-        self._arguments = list(arguments)
+        self._arguments, self.processes = list(arguments), processes
         super().__init__(model, dataset, list(config_file_list or []), dict(config_dict or {}))
         if issubclass(self.model_class, Council):
             self.final_config_dict.update({PREFIX + key: value for key, value in UNTRAINED.items()})
@@ -250,6 +254,11 @@ class DTLNSConfig(Config):
         elif visible is not None and "gpu_id" not in self.external_config_dict:
             self.final_config_dict["gpu_id"] = visible
         super()._init_device()
+        # To RecBole each process is a single one: what they share is ours to share, on CPUs as on GPUs.
+        if self.processes.several and self.final_config_dict["device"].type == "cuda":
+            self.final_config_dict["device"] = torch.device("cuda", self.processes.on_machine)
+        if not self.processes.first:
+            self.final_config_dict.update(show_progress=False, log_wandb=False)
 
     def undocumented_keys(self) -> dict[str, str]:
         """Keys given from outside that neither RecBole nor this package reads, with the nearest known one."""

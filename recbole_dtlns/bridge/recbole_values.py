@@ -195,6 +195,10 @@ class _Values(_Strict):
     init_new: Literal["neighbours", "random"]
     n_layers: Whole = 0  # some models have it
     nproc: Count = 1
+    world_size: Count | Literal[-1] | None = None
+    group_offset: Whole | None = None
+    ip: str | None = None
+    port: Annotated[int, Field(ge=0, lt=2**16, strict=False)] | None = None
 
 
 _NESTED: dict[str, type[BaseModel]] = {

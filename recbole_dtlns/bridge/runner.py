@@ -34,10 +34,12 @@ from recbole_dtlns.bridge.data.run_data import (
 )
 from recbole_dtlns.bridge.data.sequences import check_sequence_fields
 from recbole_dtlns.bridge.data.splits import load_splits
+from recbole_dtlns.bridge.launching import Group, asks_for_several, check_several, refuse_several, run_on_several
 from recbole_dtlns.bridge.models.capabilities import check_model
 from recbole_dtlns.bridge.models.council import Council
 from recbole_dtlns.bridge.models.making import make_model
 from recbole_dtlns.bridge.models.memory import check_embeddings_fit, check_scores_fit
+from recbole_dtlns.bridge.models.sparse_gradients import check_sparse_gradients, make_sparse
 from recbole_dtlns.bridge.refit import (
     VALIDATED,
     Chosen,
@@ -65,6 +67,7 @@ from recbole_dtlns.preparation import Preparation
 from recbole_dtlns.settings.checks import check_given_files
 from recbole_dtlns.storage.whole_files import write_file
 from recbole_dtlns.training.checkpoint import SETTINGS, Provenance
+from recbole_dtlns.training.processes import Processes
 
 logger = logging.getLogger("recbole_dtlns")
 
@@ -99,6 +102,9 @@ def run_recbole_dtlns(
         arguments: command-line arguments `--key=value`, which win over everything. The process's own
             arguments are never read.
 
+    With RecBole's `nproc` (and, over several machines, `world_size`, `group_offset`, `ip` and `port`) as many processes
+    do the run, each of which imports the program's main module.
+
     Returns:
         RecBole's result: `best_valid_score`, `valid_score_bigger`, `best_valid_result`, `test_result`; and
         `protocol`, `leaking`, `run_folder`. Of a run that refits, `test_result` is None, as the model that validation
@@ -108,8 +114,32 @@ def run_recbole_dtlns(
     Raises:
         DTLNSError: wrong settings, data or installation; raised before training starts.
     """
-    config = DTLNSConfig(model, dataset, config_file_list, config_dict, arguments)
+    given: dict[str, Any] = {
+        "model": model,
+        "dataset": dataset,
+        "config_file_list": config_file_list,
+        "config_dict": config_dict,
+        "arguments": arguments,
+    }
+    config = DTLNSConfig(**given)
     check_refit(config, saved)
+    if asks_for_several(config):
+        check_several(config)
+        result = run_on_several(_one_of_several, (given, saved), Group.of(config))
+    else:
+        result = _train_and_test(config, saved)
+    if queue is not None:
+        queue.put(result)
+    return result
+
+
+@quiet_recbole()
+def _one_of_several(processes: Processes, given: dict[str, Any], saved: bool) -> dict[str, Any]:
+    return _train_and_test(DTLNSConfig(**given, processes=processes), saved)
+
+
+def _train_and_test(config: DTLNSConfig, saved: bool) -> dict[str, Any]:
+    """A run, from its configuration to its result."""
     run, bars = assemble_run(config), shows_bars(config)
     score: float | None
     score, metrics = run.fit(saved=saved, show_progress=bars)
@@ -133,13 +163,12 @@ def run_recbole_dtlns(
     if run.chosen is not None:
         pairs = len(run.data.train_loader._dataset)
         result["refit"] = {"epochs": run.chosen.epochs, "train_pairs": pairs, "test_result": test_result}
-    write_file(run.folder / "result.json", json.dumps(result, indent=2, default=float), "checkpoint_dir")
+    if config.processes.first:
+        write_file(run.folder / "result.json", json.dumps(result, indent=2, default=float), "checkpoint_dir")
     mark = "LEAKING " if config.settings.leaking else ""
     logger.info("%sbest valid: %s", mark, dict2str(metrics or {}))
     of_refit = "" if run.chosen is None else f" of the refit on train and validation, {run.chosen.epochs} epochs"
     logger.info("%stest result%s: %s", mark, of_refit, dict2str(test_result or {}))
-    if queue is not None:
-        queue.put(result)
     return result
 
 
@@ -217,7 +246,7 @@ class Run:
         Raises:
             DivergedError: the loss became NaN or infinite.
         """
-        if saved:
+        if saved and self.config.processes.first:
             given = (self.config.model_name, self.data.model_dataset, self.parts, self.hidden, self.earlier)
             KeptData.of(*given).write(self.folder)
         train, valid = self.data.train_loader, self.data.valid_loader
@@ -234,6 +263,7 @@ def assemble_run(config: DTLNSConfig) -> Run:
     Raises:
         DTLNSError: wrong settings, data or installation.
     """
+    refuse_several(config)
     _check_resumed_run_exists(config)
     check_settings(config)
     validated, begun = stages_begun(config)
@@ -246,10 +276,13 @@ def assemble_run(config: DTLNSConfig) -> Run:
     if config["refit"] is False:
         return _assembled(config, splits, folder, validated)
     if config.validates_first and begun is None:
-        _write_settings(config, folder / VALIDATED)
+        if config.processes.first:
+            _write_settings(config, folder / VALIDATED)
         return _assembled(config, splits, folder / VALIDATED, validated)
     if validated is not None:
-        carry_validated(validated, folder)
+        with config.processes.first_before_others():
+            if config.processes.first:
+                carry_validated(validated, folder)
     return assemble_refit(config, splits, folder, begun)
 
 
@@ -278,7 +311,8 @@ def _assembled(
     parts = splits.parts if chosen is None else train_and_validation(splits.parts)
     start = WarmStart.of(config)
     train = described_train(parts[0], config.settings.flat)
-    guidance = _guide_if_asked(config, train, parts[0])
+    with config.processes.first_before_others():  # these find in the cache what it has prepared
+        guidance = _guide_if_asked(config, train, parts[0])
     if config.settings.active:
         data = dtlns_run_data(config, splits.whole, parts, train, guidance)
     else:
@@ -286,6 +320,8 @@ def _assembled(
     # RecBole seeds again here, so the model starts equal whatever was drawn before.
     init_seed(config["seed"] + config["local_rank"], config["reproducibility"])
     network = make_model(config, data.model_dataset)
+    if config.settings.sparse_gradients:
+        make_sparse(network)
     earlier = EarlierPairs() if start is None else start.earlier(parts[0])
     if start is not None:
         start.give(network, parts[0])
@@ -307,7 +343,8 @@ def _assembled(
     trainer = build_trainer(config, network, folder, sampling, provenance, chosen.epochs if chosen else None)
     if begun is not None:
         try:
-            trainer.resume_checkpoint(begun)
+            with config.processes.first_before_others():
+                trainer.resume_checkpoint(begun)
         except BaseException:
             trainer.tensorboard.close()
             raise
@@ -358,9 +395,8 @@ def train_split(config: DTLNSConfig) -> tuple[TrainInteractions, Dataset]:
 def check_settings(config: DTLNSConfig) -> None:
     """Refuse what cannot work before any work is done, then seed and open the log as RecBole does."""
     settings = config.settings
-    if not config["single_spec"] or (config["nproc"] or 1) > 1:
-        raise ConfigError("training on several processes (nproc) is not supported: run on one device")
     check_model(config)
+    check_sparse_gradients(config)
     check_negative_sampling(config, settings)
     check_valid_metric(config)
     check_data_set(config)
@@ -373,7 +409,8 @@ def check_settings(config: DTLNSConfig) -> None:
     if config.settings.active or config.prepares:
         check_given_files(config.settings)
     init_seed(config["seed"], config["reproducibility"])
-    open_log(config)
+    if config.processes.first:
+        open_log(config)
     tell_of_missing_features(config)
     if settings.leaking:
         logger.warning(LEAK_WARNING)
@@ -425,6 +462,10 @@ def _check_topk(config: DTLNSConfig, columns: int) -> None:
 
 def _open_run_folder(config: DTLNSConfig) -> Path:
     """A new folder under checkpoint_dir that holds the resolved settings."""
+    return config.processes.from_first(lambda: _new_run_folder(config))
+
+
+def _new_run_folder(config: DTLNSConfig) -> Path:
     leak = "LEAKING-" if config.settings.leaking else ""
     name = f"{leak}{config['model']}-{config['dataset']}-{get_local_time()}-{secrets.token_hex(2)}"
     folder = Path(config["checkpoint_dir"]) / name

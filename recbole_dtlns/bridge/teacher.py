@@ -6,8 +6,7 @@ import hashlib
 import json
 import logging
 import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,6 @@ from recbole.data.dataset import Dataset
 from recbole.data.interaction import Interaction
 from recbole.data.utils import get_dataloader
 from recbole.sampler import Sampler
-from recbole.trainer import trainer as recbole_trainer
 from recbole.utils import get_trainer, init_seed
 
 from recbole_dtlns.bridge.config import OF_ONE_RUN, DTLNSConfig
@@ -27,6 +25,7 @@ from recbole_dtlns.bridge.data.pairs import numbering
 from recbole_dtlns.bridge.models.making import make_model
 from recbole_dtlns.bridge.models.memory import check_embeddings_fit
 from recbole_dtlns.bridge.training.divergence import StopsWhenDiverged
+from recbole_dtlns.bridge.training.tensorboard import no_tensorboard
 from recbole_dtlns.compat import quiet_recbole
 from recbole_dtlns.components import PREFIX
 from recbole_dtlns.data.interactions import TrainInteractions
@@ -130,7 +129,7 @@ class RecBoleTeacher(Teacher):
             ConfigError: no memory holds its vectors.
             DivergedError: its loss became NaN or infinite.
         """
-        with tempfile.TemporaryDirectory(prefix="recbole_dtlns-teacher-") as folder, _no_tensorboard(), quiet_recbole():
+        with tempfile.TemporaryDirectory(prefix="recbole_dtlns-teacher-") as folder, no_tensorboard(), quiet_recbole():
             _write_atomic_file(Path(folder) / "teacher" / "teacher.inter", train)
             config = self._run_config(folder)
             init_seed(config["seed"], config["reproducibility"])
@@ -242,7 +241,7 @@ class CheckpointTeacher(Teacher):
             if not key.startswith("dtlns_") and key not in ("gpu_id", "use_gpu", "resume_from", *OF_ONE_RUN)
         }
         own_keys |= {"dtlns_preset": "off", "data_path": ".", "checkpoint_dir": tempfile.gettempdir()}
-        with _no_tensorboard(), quiet_recbole():
+        with no_tensorboard(), quiet_recbole():
             config = DTLNSConfig(saved.model, "teacher", config_dict=own_keys)
             model = make_model(config, self.dataset)
             # What a sampler learnt with the model is no part of the model.
@@ -303,21 +302,3 @@ def _write_atomic_file(path: Path, train: TrainInteractions) -> None:
     path.parent.mkdir(parents=True)
     rows = "\n".join(f"{user}\t{item}" for user, item in zip(users.tolist(), items.tolist(), strict=True))
     path.write_text(f"user_id:token\titem_id:token\n{rows}\n")
-
-
-class _SilentWriter:
-    """Stands in for a TensorBoard writer; a teacher's curves do not belong into the run's."""
-
-    def add_scalar(self, *args: Any, **kwargs: Any) -> None: ...
-
-    def add_hparams(self, *args: Any, **kwargs: Any) -> None: ...
-
-
-@contextmanager
-def _no_tensorboard() -> Iterator[None]:
-    original = recbole_trainer.get_tensorboard
-    recbole_trainer.get_tensorboard = lambda logger: _SilentWriter()
-    try:
-        yield
-    finally:
-        recbole_trainer.get_tensorboard = original

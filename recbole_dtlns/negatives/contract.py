@@ -85,6 +85,8 @@ class Sampler(Component):
         reads_trees: it looks at the item trees, which are then prepared.
         takes_tree_terms: its Config is a `TreeTermsConfig`, so that `dtlns_tree_terms` makes it read the trees.
         own_pool: name of the pool that its candidates come from, whatever `dtlns_pool` says; None for that one.
+        remembers: it carries over from batch to batch what `module` does not hold, so that each of several processes
+            would remember its own rows alone; such a run is refused.
         past_epochs: of how many past epochs it wants to see scores.
         module: what it learns together with the model, if anything; it is trained and saved as part of the model.
     """
@@ -93,6 +95,7 @@ class Sampler(Component):
     reads_trees: ClassVar[bool] = False
     takes_tree_terms: ClassVar[bool] = False
     own_pool: ClassVar[str | None] = None
+    remembers: ClassVar[bool] = False
     past_epochs: int = 0
     module: nn.Module | None = None
 

@@ -103,3 +103,6 @@ class TrainingKeys(ComponentConfig):
     average_weights: float = Field(0.0, ge=0, lt=1)
     """Evaluate and save the moving average of the weights over the steps, of this decay (such as 0.99); 0: the weights
     as they are."""
+    sparse_gradients: bool = False
+    """Let a step touch only the rows of the embedding tables that its batch looks up (torch's SparseAdam), for models
+    that are nothing but these tables, such as BPR, of millions of users or items."""

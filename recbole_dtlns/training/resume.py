@@ -94,6 +94,11 @@ def check_same_run(found: Interrupted, config: Any, provenance: Provenance) -> N
         raise CheckpointError(
             f"{path} was trained with learner: {state.config['learner']}, whose state {config['learner']} cannot take"
         )
+    sparse = bool(state.config.get("dtlns_sparse_gradients", False))
+    if sparse != config.settings.sparse_gradients:
+        raise CheckpointError(
+            f"{path} was trained with dtlns_sparse_gradients: {sparse}, and its optimizer goes on as it was: set it so"
+        )
     for key in ("learning_rate", "weight_decay"):
         if state.config[key] != config[key]:
             logger.warning("%s stays %s, as in %s; %s is not used", key, state.config[key], path, config[key])

@@ -13,7 +13,7 @@ from recbole.model.general_recommender import BPR
 from test_zoo import SMALL
 from tiny_runs import PLAIN, Run, as_set, observed, relabelled, same_tensors, train
 
-from recbole_dtlns.bridge.data.dataloader import CANDIDATES, UNIFORM, WEIGHT
+from recbole_dtlns.bridge.data.dataloader import CANDIDATES, ROW, UNIFORM, WEIGHT
 from recbole_dtlns.bridge.data.ids import tree_positions
 from recbole_dtlns.bridge.models.capabilities import resolve_model
 from recbole_dtlns.bridge.models.propagation import propagation_shared
@@ -99,8 +99,8 @@ def test_batches_differ_from_recboles_only_in_the_negatives(model: str, tiny: di
     theirs = train(model, {**settings, **PLAIN}).data.train_loader
     negative = "neg_item_id" if model == "BPR" else "item_id"
     for mine, plain in zip(ours, theirs, strict=True):
-        mine.drop(CANDIDATES)
-        mine.drop(UNIFORM)
+        for column in (CANDIDATES, UNIFORM, ROW):
+            mine.drop(column)
         assert {field: values.dtype for field, values in mine.interaction.items()} == {
             field: values.dtype for field, values in plain.interaction.items()
         }

@@ -178,7 +178,6 @@ CONTRADICTIONS = [
         "nothere.tsv does not exist .looked in",
     ),
     ({"repeatable": True}, "repeatable: True"),
-    ({"nproc": 2}, "nproc"),
     ({"valid_metric": "Recall@7"}, "valid_metric is Recall@7, which metrics .* at topk .10. do not hold"),
     ({"valid_metric": "AUC"}, "valid_metric is AUC"),
     ({"valid_metric": "Recall"}, "valid_metric is Recall, which metrics .* at topk .10. do not hold"),

@@ -20,11 +20,15 @@ from recbole_dtlns.numerics.schedule import Schedule
 
 CANDIDATES = "dtlns_candidates"
 UNIFORM = "dtlns_uniform"
+ROW = "dtlns_row"
 CHOSEN = "dtlns_chosen"  # items that a negative vector was made from; written during the step, not by the loader
 
 
 class EpochDataLoader(TrainDataLoader):
-    """RecBole's training loader, told its epoch: what it draws depends on seed, epoch and row alone."""
+    """RecBole's training loader, told its epoch: what it draws depends on seed, epoch and row alone.
+
+    Of a run on several processes, each makes its own part of every batch.
+    """
 
     def set_epoch(self, epoch: int) -> None:
         """Make the next iteration draw what belongs to this epoch."""
@@ -51,6 +55,14 @@ class EpochDataLoader(TrainDataLoader):
         for start in range(0, len(order), self.batch_size):
             yield self.collate_fn(order[start : start + self.batch_size])
 
+    def collate_fn(self, index: list[int] | np.ndarray) -> Interaction:
+        """This process's part of the batch of these rows; it does not depend on which worker makes it."""
+        return self.batch_of(np.asarray(index)[self.config.processes.share(len(index)).rows])
+
+    def batch_of(self, rows: np.ndarray) -> Interaction:
+        """The batch of these rows."""
+        return super().collate_fn(rows)
+
 
 class DTLNSTrainDataLoader(EpochDataLoader):
     """RecBole's training loader with pseudo-positive rows and candidate columns.
@@ -59,8 +71,9 @@ class DTLNSTrainDataLoader(EpochDataLoader):
     and more columns. `dtlns_candidates`, int64 [rows, n], holds the items that the row's negative is to be
     chosen from: zeros for pointwise positives; the first one is the negative until a sampler decides. Where the data
     label their rows, each keeps its label (RecBole would call all of them positive), those that are not liked stand at
-    the end of the batch, and negatives are drawn for the others alone. `dtlns_uniform`,
-    float32 [rows], is a random number for the sampler's own use. When there are pseudo-positives, `dtlns_weight`,
+    the end of the batch, and negatives are drawn for the others alone. `dtlns_uniform`, float32 [rows], is a random
+    number for the sampler's own use, and `dtlns_row`, int64 [rows], what identifies the row within the epoch, for
+    drawing more of them. When there are pseudo-positives, `dtlns_weight`,
     float32 [rows], weighs the rows. `_dataset` stays the clean train split.
 
     Args:
@@ -105,9 +118,8 @@ class DTLNSTrainDataLoader(EpochDataLoader):
         """Candidates per negative in this epoch."""
         return 1 if self.warming_up else self._schedule.count_at(self._sampler.epoch)
 
-    def collate_fn(self, index: list[int] | np.ndarray) -> Interaction:
-        """The batch of these rows; what it holds does not depend on which process makes it."""
-        rows = np.asarray(index)
+    def batch_of(self, rows: np.ndarray) -> Interaction:
+        """The batch of these rows, with candidates."""
         return self._with_candidates(self.positives_of(rows), rows)
 
     def positives_of(self, rows: np.ndarray) -> Interaction:
@@ -118,6 +130,11 @@ class DTLNSTrainDataLoader(EpochDataLoader):
         if self._has_positives:
             data.update(Interaction({WEIGHT: self._weights[places]}))
         return data
+
+    @property
+    def labelled(self) -> bool:
+        """Whether rows have labels of their own, so that a batch is not made of equal blocks."""
+        return self._label is not None
 
     def negative_rows(self, candidates: torch.Tensor) -> slice:
         """Where the negatives of a pointwise batch stand, k blocks of them, behind as many positives as a block has.
@@ -136,7 +153,7 @@ class DTLNSTrainDataLoader(EpochDataLoader):
             return self._drawn(data, rows)
         liked = data[self._label] > 0
         others = _rows_of(data, ~liked)
-        others.update(self._nothing_drawn(len(others)))
+        others.update(self._nothing_drawn(rows[~liked.numpy()]))
         if not liked.any():
             return others
         wanted = _rows_of(data, liked)
@@ -144,9 +161,9 @@ class DTLNSTrainDataLoader(EpochDataLoader):
         batch[self._label][: len(wanted)] = wanted[self._label]
         return cat_interactions([batch, others]) if len(others) else batch
 
-    def _nothing_drawn(self, n_rows: int) -> Interaction:
-        none = torch.zeros(n_rows, self.n_candidates, dtype=torch.long)
-        return Interaction({CANDIDATES: none, UNIFORM: torch.zeros(n_rows)})
+    def _nothing_drawn(self, rows: np.ndarray) -> Interaction:
+        none = torch.zeros(len(rows), self.n_candidates, dtype=torch.long)
+        return Interaction({CANDIDATES: none, UNIFORM: torch.zeros(len(rows)), ROW: torch.as_tensor(rows)})
 
     def _drawn(self, data: Interaction, rows: np.ndarray) -> Interaction:
         blocks = self.neg_sample_num
@@ -154,9 +171,10 @@ class DTLNSTrainDataLoader(EpochDataLoader):
         identities = np.concatenate([rows + block * self.sample_size for block in range(blocks)])
         candidates = self._sampler.candidates(users, positives, identities, self.n_candidates, self.warming_up)
         batch = self.sampling_func(data, candidates[:, 0].contiguous())
-        drawn = Interaction({CANDIDATES: candidates, UNIFORM: self._sampler.row_uniform(identities)})
+        uniform, row = self._sampler.row_uniform(identities), torch.as_tensor(identities)
+        drawn = Interaction({CANDIDATES: candidates, UNIFORM: uniform, ROW: row})
         if self.dl_format == InputType.POINTWISE:
-            drawn = cat_interactions([self._nothing_drawn(len(rows)), drawn])
+            drawn = cat_interactions([self._nothing_drawn(rows), drawn])
         batch.update(drawn)
         return batch
 

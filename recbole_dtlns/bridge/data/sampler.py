@@ -71,6 +71,11 @@ class DTLNSSampler(Sampler):
         """One number in [0, 1) per row, other than those that draw candidates; float32 [B]."""
         return torch.as_tensor(counter_uniform(~self.seed, self.epoch, rows, 1)[:, 0]).float().clamp_max(_BELOW_ONE)
 
+    def row_mixing(self, rows: np.ndarray, layers: int) -> torch.Tensor:
+        """Numbers in [0, 1) for the layers of every row, other than those above; float32 [B, layers]."""
+        drawn = counter_uniform(~self.seed, self.epoch, rows, 1 + layers)[:, 1:]
+        return torch.as_tensor(drawn).float().clamp_max(_BELOW_ONE)
+
     def batch_uniform(self, batch: int, n: int) -> np.ndarray:
         """Numbers in [0, 1) for a whole batch, by its number in the epoch; float64 [n]."""
         return counter_uniform(~self.seed, self.epoch, np.array([-1 - batch]), n)[0]

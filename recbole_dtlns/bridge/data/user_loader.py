@@ -58,9 +58,9 @@ class UserDataLoader(EpochDataLoader):
         self.step = self._users_at_once
         self.set_batch_size(self.step)
 
-    def collate_fn(self, index: list[int] | np.ndarray) -> Interaction:
-        """The batch of these users; what it holds does not depend on which process makes it."""
-        users = self.lists.users[np.asarray(index)]
+    def batch_of(self, rows: np.ndarray) -> Interaction:
+        """The batch of these users, by their places in `lists`."""
+        users = self.lists.users[rows]
         first, count = self._start[users], self._start[users + 1] - self._start[users]
         drawn = (self._sampler.row_uniform(users).double().numpy() * count).astype(np.int64)
         pairs = self._pairs[first + np.minimum(drawn, count - 1)]

@@ -27,6 +27,9 @@ class RankingCollector(Collector):
         self._lists: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
 
     def eval_batch_collect(self, scores_tensor: Any, interaction: Any, positive_u: Any, positive_i: Any) -> None:
+        """As RecBole does; a batch without scores is another process's."""
+        if scores_tensor is None:
+            return
         if self.depth:
             users = interaction[self.config["USER_ID_FIELD"]].cpu().numpy()
             best = scores_tensor.topk(min(self.depth, scores_tensor.shape[1]), dim=1)
@@ -40,9 +43,14 @@ class RankingCollector(Collector):
         return Rankings(users, np.where(np.isneginf(scores), -1, items), scores)
 
     def get_data_struct(self) -> DataStruct:
+        """As RecBole does; on each of several processes, what all of them collected, in the order of one."""
         entries = self.data_struct._data_dict
         counts = {key: entries.pop(key) for key in list(entries) if not isinstance(entries[key], torch.Tensor)}
         collected = super().get_data_struct()
+        if self.config.processes.several:
+            parts = self.config.processes.of_all(collected._data_dict)
+            for name in dict.fromkeys(name for part in parts for name in part):
+                collected._data_dict[name] = torch.cat([part[name] for part in parts if name in part])
         entries.update(counts)
         collected._data_dict.update(counts)
         return collected

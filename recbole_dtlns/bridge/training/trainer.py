@@ -15,6 +15,7 @@ import torch
 from recbole import trainer as trainers
 from recbole.model.abstract_recommender import AbstractRecommender
 from recbole.utils import get_trainer
+from torch.nn.utils import clip_grad_norm_
 
 from recbole_dtlns.bridge.data.dataloader import DTLNSTrainDataLoader, EpochDataLoader
 from recbole_dtlns.bridge.data.knowledge_loader import KnowledgeDataLoader, order_state, row_loader, set_order_state
@@ -23,9 +24,11 @@ from recbole_dtlns.bridge.models.kinds import capability, kind_of
 from recbole_dtlns.bridge.models.list_loss import ListObjective, ListStep
 from recbole_dtlns.bridge.models.scoring import PastModels
 from recbole_dtlns.bridge.models.softmax_loss import SoftmaxObjective, SoftmaxStep
+from recbole_dtlns.bridge.models.sparse_gradients import LEARNER
 from recbole_dtlns.bridge.training.divergence import StopsWhenDiverged
 from recbole_dtlns.bridge.training.halves import StepBesideFacts, StepsOfRows
 from recbole_dtlns.bridge.training.ranked_lists import RankingCollector
+from recbole_dtlns.bridge.training.shared_step import SharedStep
 from recbole_dtlns.bridge.training.training_step import LossFunction, Sampling, TrainingStep
 from recbole_dtlns.compat import quiet_recbole
 from recbole_dtlns.errors import CheckpointError, ContractError
@@ -33,13 +36,14 @@ from recbole_dtlns.evaluation.rankings import Rankings
 from recbole_dtlns.training.averaged_weights import AveragedWeights, restore_weights
 from recbole_dtlns.training.checkpoint import BEST, LAST, Checkpoint, Epoch, Provenance, RandomState
 from recbole_dtlns.training.learning_rate import set_learning_rates
+from recbole_dtlns.training.processes import Processes
 from recbole_dtlns.training.reproducibility import reproducible_training
 from recbole_dtlns.training.resume import check_same_run, find_interrupted
 from recbole_dtlns.training.sparse_products import FastSparseProducts, holds_sparse_matrices
 
 logger = logging.getLogger("recbole_dtlns")
 
-VERSION = 1  # of training; raise it when the same settings, data and preparation give another model
+VERSION = 2  # of training; raise it when the same settings, data and preparation give another model
 LEARNT_BY_SAMPLER = "dtlns_sampler"
 
 
@@ -77,7 +81,12 @@ class DTLNSTrainerMixin(StopsWhenDiverged):
         self._loader_state: torch.Tensor | None = None
         decay = config.settings.average_weights
         self._averages = AveragedWeights(model, decay) if decay else None
-        self._averaged_optimizers: set[int] = set()
+        self._hooked_optimizers: set[int] = set()
+        self._processes: Processes = config.processes
+        self._shared_before = False
+        if self._processes.several:
+            self.clip_grad_norm = None  # RecBole would clip before the gradients are averaged
+        self._batch, self._batches = 0, 0
 
     def fit(
         self,
@@ -111,6 +120,7 @@ class DTLNSTrainerMixin(StopsWhenDiverged):
         if saved and not Path(self.saved_model_file).exists():  # there was no epoch, or none that RecBole saves
             epoch = max(self.train_loss_dict, default=self.start_epoch - 1)
             self._save_state(epoch, Path(self.saved_model_file), self.best_valid_result)
+        self._processes.wait()  # until what others read next is written
         return best
 
     def _what_to_lower(self) -> str:
@@ -119,6 +129,8 @@ class DTLNSTrainerMixin(StopsWhenDiverged):
         return super()._what_to_lower() + (also if settings.relabel_add and settings.relabel_weight > 1 else "")
 
     def _build_optimizer(self, **kwargs: Any) -> torch.optim.Optimizer:
+        if self.config.settings.sparse_gradients:
+            kwargs["learner"] = LEARNER
         optimizer = super()._build_optimizer(**kwargs)
         if self.config.settings.fast and type(optimizer) is torch.optim.Adam:
             # The same steps in one pass over the weights instead of ten.
@@ -137,21 +149,45 @@ class DTLNSTrainerMixin(StopsWhenDiverged):
             if isinstance(row_loader(train_data), EpochDataLoader):
                 loss = self._train_epoch_of_ours(train_data, epoch_idx, loss_func, show_progress)
             else:
-                loss = super()._train_epoch(train_data, epoch_idx, loss_func, show_progress)
+                loss = super()._train_epoch(
+                    train_data, epoch_idx, self._of_recbole(train_data, loss_func), show_progress
+                )
         total = float(sum(loss) if isinstance(loss, tuple) else loss)
         self.curve.append(Epoch(epoch_idx, time.perf_counter() - began, total))
         return loss
 
     def _prepare_optimizers(self, epoch: int) -> None:
-        """Set the rates of an epoch, and let every step be averaged; some trainers make optimizers as they go."""
+        """Set the rates of an epoch, and let every step be shared and averaged; some trainers make optimizers as they
+        go."""
         optimizers = self._optimizers().values()
         set_learning_rates(optimizers, self.config.settings.learning_rate_decay, epoch, self._scheduled_epochs)
-        if self._averages is None:
-            return
         for optimizer in optimizers:
-            if id(optimizer) not in self._averaged_optimizers:
-                self._averaged_optimizers.add(id(optimizer))
+            if id(optimizer) in self._hooked_optimizers:
+                continue
+            self._hooked_optimizers.add(id(optimizer))
+            if self._processes.several:
+                optimizer.register_step_pre_hook(self._average_gradients)
+            if self._averages is not None:
                 optimizer.register_step_post_hook(self._averages.add)
+
+    def _average_gradients(self, optimizer: torch.optim.Optimizer, *_: Any) -> None:
+        """Before a step of several processes: the mean of their gradients, then clipped as RecBole would have it."""
+        self._processes.average_gradients(one for group in optimizer.param_groups for one in group["params"])
+        if self.config["clip_grad_norm"]:
+            clip_grad_norm_(self.model.parameters(), **self.config["clip_grad_norm"])
+
+    def _of_recbole(self, train_data: Any, loss_func: LossFunction | None) -> LossFunction | None:
+        """The loss of a batch as RecBole's loaders make them."""
+        if not self._processes.several:
+            return loss_func
+        loss: LossFunction = loss_func or self.model.calculate_loss
+        return self._shared(train_data, lambda: loss)
+
+    def _shared(self, train_data: Any, make: Callable[[], LossFunction]) -> LossFunction:
+        """A step that the run's processes share."""
+        step = SharedStep(self.model, train_data, self._processes, make, checked=self._shared_before)
+        self._shared_before = True
+        return step
 
     def _train_epoch_of_ours(
         self, train_data: Any, epoch: int, loss_func: LossFunction | None, show_progress: bool
@@ -162,11 +198,17 @@ class DTLNSTrainerMixin(StopsWhenDiverged):
             self.step_of_rows = partial(self._step_beside_facts, train_data)
             loss = super()._train_epoch(train_data, epoch, None, show_progress)
         else:
-            step = self._step(rows, loss_func or self.model.calculate_loss)
+            loss_function: LossFunction = loss_func or self.model.calculate_loss
+            if self._processes.several:
+                step = self._shared(rows, lambda: self._step(rows, loss_function))
+            else:
+                step = self._step(rows, loss_function)
             loss = super()._train_epoch(train_data, epoch, step, show_progress)
         if self._past is not None:
             self._past.remember()
-        for what, share in (sampler.facts() if sampler else {}).items():
+        facts = self._processes.of_all(sampler.facts() if sampler else {})
+        for what in facts[0]:
+            share = sum(of_one.get(what, 0.0) for of_one in facts) / len(facts)
             self.logger.info("epoch %d %s: %.1f%%", epoch, what, 100 * share)
         return loss
 
@@ -222,6 +264,8 @@ class DTLNSTrainerMixin(StopsWhenDiverged):
         return found
 
     def _save_state(self, epoch: int, path: Path, best_result: dict[str, float] | None) -> None:
+        if not self._processes.first:
+            return
         sampler = self.sampling.sampler
         averaged = self._averages.state() if self._averages else {}
         with self._averages.in_place() if self._averages else nullcontext():
@@ -279,7 +323,8 @@ class DTLNSTrainerMixin(StopsWhenDiverged):
         if self.sampling.sampler is not None:
             self.sampling.sampler.load_state_dict(state.sampler)
         self._past_state = state.past
-        (found.best or state).write(Path(self.saved_model_file) if found.best else self.run_folder / path.name)
+        if self._processes.first:
+            (found.best or state).write(Path(self.saved_model_file) if found.best else self.run_folder / path.name)
         if self.cur_step > self.stopping_step:
             logger.info("the run resumed from had stopped early; nothing is left to train")
             self.start_epoch = self.epochs
@@ -304,6 +349,7 @@ class DTLNSTrainerMixin(StopsWhenDiverged):
         show_progress: bool = False,
     ) -> Any:
         """Evaluate as RecBole does; the best model is read from our own checkpoint."""
+        self._batch, self._batches = 0, len(eval_data) if eval_data else 0
         if load_best_model and eval_data:
             state = Checkpoint.read(model_file or self.saved_model_file, self.device)
             self.model.load_state_dict(state.state_dict)
@@ -311,6 +357,17 @@ class DTLNSTrainerMixin(StopsWhenDiverged):
             self._averages = None  # the model has what it is evaluated with
         with quiet_recbole(), self._averages.in_place() if self._averages else nullcontext():
             return super().evaluate(eval_data, load_best_model=False, show_progress=show_progress)
+
+    def _full_sort_batch_eval(self, batched_data: Any) -> Any:
+        return super()._full_sort_batch_eval(batched_data) if self._takes_next_batch() else (None,) * 4
+
+    def _neg_sample_batch_eval(self, batched_data: Any) -> Any:
+        return super()._neg_sample_batch_eval(batched_data) if self._takes_next_batch() else (None,) * 4
+
+    def _takes_next_batch(self) -> bool:
+        """Whether the batch of the evaluation that is due is this process's to score."""
+        self._batch += 1
+        return not self._processes.several or self._processes.takes(self._batch - 1, self._batches)
 
     def rank(self, eval_data: Any, depth: int, load_best_model: bool = True) -> Rankings:
         """The items recommended to every user of a part of the data, in RecBole's ids, under RecBole's mask.

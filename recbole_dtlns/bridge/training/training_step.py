@@ -12,7 +12,7 @@ from recbole.data.interaction import Interaction
 from recbole.model.abstract_recommender import AbstractRecommender
 from recbole.utils import InputType
 
-from recbole_dtlns.bridge.data.dataloader import CANDIDATES, CHOSEN, UNIFORM, WEIGHT, DTLNSTrainDataLoader
+from recbole_dtlns.bridge.data.dataloader import CANDIDATES, CHOSEN, ROW, UNIFORM, WEIGHT, DTLNSTrainDataLoader
 from recbole_dtlns.bridge.models.capability import Layers
 from recbole_dtlns.bridge.models.encoded_sequences import EncodedSequences
 from recbole_dtlns.bridge.models.kinds import capability, kind_of
@@ -86,9 +86,9 @@ class TrainingStep:
 
     def __call__(self, interaction: Interaction) -> Losses:
         """The loss of one batch, as the loader made it."""
-        drawn, uniform = interaction[CANDIDATES], interaction[UNIFORM]
-        interaction.drop(CANDIDATES)
-        interaction.drop(UNIFORM)
+        drawn, uniform, rows = (interaction[column] for column in (CANDIDATES, UNIFORM, ROW))
+        for column in (CANDIDATES, UNIFORM, ROW):
+            interaction.drop(column)
         with ExitStack() as step:
             step.enter_context(propagation_shared(self.model))
             if self._sequences is not None:
@@ -96,7 +96,7 @@ class TrainingStep:
             tables: Tables = self._reader.read() if self._reader else ((), ())
             auxiliary = None
             if isinstance(self.sampler, VectorSampler):
-                auxiliary = self._make_negatives(step, self.sampler, interaction, drawn, uniform, tables)
+                auxiliary = self._make_negatives(step, self.sampler, interaction, drawn, uniform, rows, tables)
             elif self.sampler is not None:
                 self._choose_negatives(self.sampler, interaction, drawn, uniform)
             if self._ranking is None:
@@ -182,6 +182,7 @@ class TrainingStep:
         interaction: Interaction,
         drawn: torch.Tensor,
         uniform: torch.Tensor,
+        rows: torch.Tensor,
         tables: Tables,
     ) -> torch.Tensor | None:
         """Let the model know the new items until the step ends, and write their ids into the batch.
@@ -196,7 +197,7 @@ class TrainingStep:
         loader, join = self.loader, self._layers.join
         users, positives = interaction[loader.uid_field], interaction[loader.iid_field]
         candidates, past = sampler.propose(users, drawn), self._past_scores(interaction, positives)
-        mixing = torch.rand(len(users), len(tables[1]), device=users.device)
+        mixing = loader.negatives.row_mixing(rows.cpu().numpy(), len(tables[1])).to(users.device)
         made = sampler.negatives(
             LayerChoice(users, positives, candidates, *tables, join, mixing, uniform, loader.epoch, past)
         )

@@ -41,6 +41,7 @@ class SRNS(HardestItem):
     config: Config
     mixable = False
     reads_positive_scores = True
+    remembers = True
     past_epochs = 5
 
     def begin(self, context: SamplerContext) -> None:
