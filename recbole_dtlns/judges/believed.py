@@ -1,0 +1,101 @@
+"""Which members of a council a judge believes: those without whom it ranks hidden pairs worse."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from recbole_dtlns.judges.learners import Examples, Logistic, held_out, ndcg_by_user
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What the ranking loses without a member, and without those who left before it, against the whole council.
+
+    Attributes:
+        ndcg: NDCG@20 of the hidden pairs, lost on average over users; below 0 where it is gained.
+        error: standard error of this mean, paired by user.
+    """
+
+    ndcg: float
+    error: float
+
+    @property
+    def is_chance(self) -> bool:
+        """Whether the loss is within one standard error."""
+        return self.ndcg <= self.error
+
+
+@dataclass(frozen=True)
+class Believed:
+    """Who is believed, and why.
+
+    Attributes:
+        members: who stay, in the order given.
+        left_out: what each of the others cost when it left, in the order in which they left.
+        staying: what each of those who stay would cost; empty where nobody could be tried.
+    """
+
+    members: tuple[str, ...]
+    left_out: dict[str, Cost] = field(default_factory=dict)
+    staying: dict[str, Cost] = field(default_factory=dict)
+
+
+def believed(examples: Examples, columns: Mapping[str, Sequence[int]], seed: int) -> Believed:
+    """Backward elimination: whoever costs least leaves, as long as the whole council ranks no better without chance.
+
+    The council without a member ranks the candidates of users that it did not learn from; a member leaves when this is
+    worse by no more than one standard error than the ranking of the whole council (the rule by which trees are pruned;
+    Breiman et al., 1984). All are compared with the whole, so small losses do not add up unseen. A regression learns,
+    whatever learns in the end: trees rank members alike, at ten times the cost.
+
+    Args:
+        examples: with hidden positives.
+        columns: of the features, those of each member; others belong to nobody and stay.
+        seed: of the folds.
+    """
+    members = tuple(columns)
+    whole = _ndcg(examples, (), columns, seed)
+    if len(whole) < 2:  # no error can be told
+        return Believed(members)
+    left: dict[str, Cost] = {}
+    while True:
+        staying = [member for member in members if member not in left]
+        costs = {
+            member: _cost(whole, _ndcg(examples, (*left, member), columns, seed))
+            for member in staying
+            if len(staying) > 1
+        }
+        # Of equal ones the last: the first one's item vectors are the council's.
+        least = min(reversed(costs), key=lambda member: costs[member].ndcg, default=None)
+        if least is None or not costs[least].is_chance:
+            return Believed(tuple(staying), left, costs)
+        left[least] = costs[least]
+
+
+def columns_of(members: Sequence[str], columns: Mapping[str, Sequence[int]], width: int) -> np.ndarray:
+    """The columns, of so many, that remain where these members alone are believed, ascending."""
+    unheard = [column for member, own in columns.items() if member not in members for column in own]
+    return np.setdiff1d(np.arange(width), unheard)
+
+
+def _ndcg(examples: Examples, left: Sequence[str], columns: Mapping[str, Sequence[int]], seed: int) -> np.ndarray:
+    """NDCG@20 of every user with a hidden pair among the candidates, without these members."""
+    heard = columns_of([member for member in columns if member not in left], columns, examples.features.shape[1])
+    found = [
+        ndcg_by_user(
+            asked.users,
+            Logistic(known.seeing(heard)).probability(asked.features[:, heard]),
+            asked.answers,
+        )
+        for known, asked in held_out(examples, seed)
+    ]
+    return np.concatenate([*found, np.empty(0)])
+
+
+def _cost(whole: np.ndarray, without: np.ndarray) -> Cost:
+    lost = whole - without
+    return Cost(float(lost.mean()), float(lost.std(ddof=1) / math.sqrt(len(lost))))
