@@ -58,17 +58,22 @@ def believed(examples: Examples, columns: Mapping[str, Sequence[int]], seed: int
         seed: of the folds.
     """
     members = tuple(columns)
-    whole = _ndcg(examples, (), columns, seed)
+    folds = [
+        (known.thinned(seed), asked.of(np.isin(asked.users, asked.users[asked.answers])))
+        for known, asked in held_out(examples, seed)
+    ]
+
+    def ranked_without(left: Sequence[str]) -> np.ndarray:
+        return _ndcg(folds, columns_of([one for one in members if one not in left], columns, examples.n_features))
+
+    whole = ranked_without(())
     if len(whole) < 2:  # no error can be told
         return Believed(members)
     left: dict[str, Cost] = {}
     while True:
         staying = [member for member in members if member not in left]
-        costs = {
-            member: _cost(whole, _ndcg(examples, (*left, member), columns, seed))
-            for member in staying
-            if len(staying) > 1
-        }
+        tried = staying if len(staying) > 1 else []
+        costs = {member: _cost(whole, ranked_without((*left, member))) for member in tried}
         # Of equal ones the last: the first one's item vectors are the council's.
         least = min(reversed(costs), key=lambda member: costs[member].ndcg, default=None)
         if least is None or not costs[least].is_chance:
@@ -82,16 +87,11 @@ def columns_of(members: Sequence[str], columns: Mapping[str, Sequence[int]], wid
     return np.setdiff1d(np.arange(width), unheard)
 
 
-def _ndcg(examples: Examples, left: Sequence[str], columns: Mapping[str, Sequence[int]], seed: int) -> np.ndarray:
-    """NDCG@20 of every user with a hidden pair among the candidates, without these members."""
-    heard = columns_of([member for member in columns if member not in left], columns, examples.features.shape[1])
+def _ndcg(folds: Sequence[tuple[Examples, Examples]], heard: np.ndarray) -> np.ndarray:
+    """NDCG@20 of every user with a hidden pair among the candidates, from these columns alone."""
     found = [
-        ndcg_by_user(
-            asked.users,
-            Logistic(known.seeing(heard)).probability(asked.features[:, heard]),
-            asked.answers,
-        )
-        for known, asked in held_out(examples, seed)
+        ndcg_by_user(asked.users, Logistic(known.seeing(heard)).probability(asked.features[:, heard]), asked.answers)
+        for known, asked in folds
     ]
     return np.concatenate([*found, np.empty(0)])
 

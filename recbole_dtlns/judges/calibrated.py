@@ -103,8 +103,8 @@ class CalibratedJudge(Judge):
         heard = None
         if self.config.members == "chosen" and question.opinions is not None:
             columns = columns_by_member(rehearsal.question.views, question.opinions.names)
-            found = believed(examples.thinned(self.config.seed), columns, self.config.seed)
-            heard = columns_of(found.members, columns, examples.features.shape[1])
+            found = believed(examples, columns, self.config.seed)
+            heard = columns_of(found.members, columns, examples.n_features)
             examples = examples.seeing(heard)
             facts |= _facts_of(found)
         if self.config.learner != "logistic":

@@ -38,6 +38,11 @@ class Examples:
     users: np.ndarray
     weight: np.ndarray | None = None
 
+    @property
+    def n_features(self) -> int:
+        """Number of features."""
+        return int(self.features.shape[1])
+
     def of(self, pairs: np.ndarray) -> Examples:
         """Some of the pairs: positions, or a mask."""
         weight = None if self.weight is None else self.weight[pairs]
@@ -147,8 +152,8 @@ def chosen(examples: Examples, name: LearnerName, seed: int) -> Choice:
     if name != "auto":
         return Choice(name, _TREES[-1], {})
     totals: dict[tuple[str, int], float] = {}
-    folds = 0
-    for folds, (known, asked) in enumerate(held_out(examples, seed), start=1):
+    folds = list(held_out(examples, seed))
+    for known, asked in folds:
         logistic = Logistic(known).probability(asked.features)
         found = {("logistic", 0): logistic}
         for trees, boosted in enumerate(Boosted(known, _TREES[-1], seed).staged(asked.features), start=1):
@@ -159,7 +164,9 @@ def chosen(examples: Examples, name: LearnerName, seed: int) -> Choice:
     if not folds:
         return Choice("logistic", 0, {})
     best = max(totals, key=lambda learner: totals[learner])  # of equal ones the first: the simplest
-    named = {f"{name} of {trees} trees" if trees else name: total / folds for (name, trees), total in totals.items()}
+    named = {
+        f"{name} of {trees} trees" if trees else name: total / len(folds) for (name, trees), total in totals.items()
+    }
     return Choice(*best, named)
 
 

@@ -102,7 +102,9 @@ def test_a_judge_that_leaves_a_member_out_answers_as_if_it_had_not_been_asked(
 
 def test_one_teacher_is_believed_without_choice(train: TrainInteractions) -> None:
     known = rehearsed(train, 1, 10)
-    alone = replace(known, question=replace(known.question, opinions=None), actual=replace(ask(train, 10), opinions=None))
+    alone = replace(
+        known, question=replace(known.question, opinions=None), actual=replace(ask(train, 10), opinions=None)
+    )
     question = replace(ask(train, 10), opinions=None, rehearsal=alone)
     verdicts = CalibratedJudge(members="chosen").judge(question)
     np.testing.assert_array_equal(verdicts.probability, CalibratedJudge().judge(question).probability)
