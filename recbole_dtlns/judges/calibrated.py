@@ -44,9 +44,9 @@ class CalibratedJudge(Judge):
         """What learns: logistic (regression), boosted (trees), mean (the geometric mean of both), or auto (whichever
         ranks the hidden pairs of users that it did not learn from best)."""
         members: Literal["all", "chosen"] = "all"
-        """calibrated, where dtlns_teachers are asked: believe all of them, or those chosen by leaving one out: whoever
-        is not missed, by more than a standard error, where hidden pairs of other users are ranked, is not listened to.
-        The summary says who."""
+        """calibrated, where dtlns_teachers are asked: believe all of them, or chosen ones: those without whom hidden
+        pairs of other users are ranked better, by more than a standard error, are not listened to. The summary says
+        what each is worth."""
         reads_text: bool = False
         """calibrated, distilled: look at what items say, too (dtlns_text_fields): how near the candidate's text is to
         those of the history."""
