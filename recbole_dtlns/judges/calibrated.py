@@ -5,15 +5,16 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from pydantic import Field
 
 from recbole_dtlns.components import ComponentConfig, Seed
 from recbole_dtlns.errors import ConfigError
+from recbole_dtlns.judges.believed import Believed, believed, columns_of
 from recbole_dtlns.judges.contract import Judge, Label, Question, Rehearsal, Verdicts
-from recbole_dtlns.judges.features import pair_features
+from recbole_dtlns.judges.features import columns_by_member, pair_features
 from recbole_dtlns.judges.learners import Examples, LearnerName, Learnt, chosen, learnt
 
 logger = logging.getLogger("recbole_dtlns")
@@ -42,6 +43,10 @@ class CalibratedJudge(Judge):
         learner: LearnerName = "logistic"
         """What learns: logistic (regression), boosted (trees), mean (the geometric mean of both), or auto (whichever
         ranks the hidden pairs of users that it did not learn from best)."""
+        members: Literal["all", "chosen"] = "all"
+        """calibrated, where dtlns_teachers are asked: believe all of them, or chosen ones: those without whom hidden
+        pairs of other users are ranked better, by more than a standard error, are not listened to. The summary says
+        what each is worth."""
         reads_text: bool = False
         """calibrated, distilled: look at what items say, too (dtlns_text_fields): how near the candidate's text is to
         those of the history."""
@@ -66,8 +71,9 @@ class CalibratedJudge(Judge):
         learner = (
             {} if self.config.learner == "logistic" else {"learner": self.config.learner, "seed": self.config.seed}
         )
+        members = {} if self.config.members == "all" else {"members": self.config.members, "seed": self.config.seed}
         reads = {name: True for name in ("reads_text", "reads_order") if getattr(self, name)}
-        return {"judge": "calibrated", "lift": self.config.lift, **learner, **reads}
+        return {"judge": "calibrated", "lift": self.config.lift, **learner, **members, **reads}
 
     def judge(self, question: Question) -> Verdicts:
         """Verdicts for all candidates.
@@ -94,17 +100,25 @@ class CalibratedJudge(Judge):
                 hidden,
             )
             return replace(self.apply(_ByRank(question.candidates.ranks), question), facts=facts)
+        heard = None
+        if self.config.members == "chosen" and question.opinions is not None:
+            columns = columns_by_member(rehearsal.question.views, question.opinions.names)
+            found = believed(examples, columns, self.config.seed)
+            heard = columns_of(found.members, columns, examples.n_features)
+            examples = examples.seeing(heard)
+            facts |= _facts_of(found)
         if self.config.learner != "logistic":
             examples = examples.thinned(self.config.seed)
         choice = chosen(examples, self.config.learner, self.config.seed)
         facts |= {"learner": choice.name, "learner_trees": choice.trees, "ndcg_of_learners": choice.ndcg}
-        return replace(self.apply(learnt(examples, choice, self.config.seed), rehearsal.actual), facts=facts)
+        return replace(self.apply(learnt(examples, choice, self.config.seed), rehearsal.actual, heard), facts=facts)
 
-    def apply(self, learnt: Learnt, question: Question) -> Verdicts:
-        """The verdicts of what was learnt."""
+    def apply(self, learnt: Learnt, question: Question, heard: np.ndarray | None = None) -> Verdicts:
+        """The verdicts of what was learnt; from some of the features, where `heard` gives their columns."""
         if len(question.candidates) == 0:
             return Verdicts(np.empty(0, np.float32), np.empty(0, np.int8))
-        probability = learnt.probability(pair_features(question, self.reads_text, self.reads_order))
+        features = pair_features(question, self.reads_text, self.reads_order)
+        probability = learnt.probability(features if heard is None else features[:, heard])
         label = np.where(probability >= self.config.lift * probability.mean(), Label.POSITIVE, Label.NEGATIVE)
         return Verdicts(probability.astype(np.float32), label.astype(np.int8))
 
@@ -115,6 +129,8 @@ class CalibratedJudge(Judge):
         if facts.get("ndcg_of_learners"):
             tried = ", ".join(f"{name} {ndcg:.4f}" for name, ndcg in facts["ndcg_of_learners"].items())
             parts.append(f"learnt by {facts['learner']} from {facts['hidden_found']} hidden pairs (NDCG@20: {tried})")
+        if "believed" in facts:
+            parts.append(_remark_on_members(facts))
         if "trees_not_read" in facts:
             parts.append(
                 "it looked at trees of its own, not at the given ones "
@@ -122,6 +138,27 @@ class CalibratedJudge(Judge):
                 "dtlns_paths_know_train: False)"
             )
         return "; ".join(parts)
+
+
+def _facts_of(found: Believed) -> dict[str, Any]:
+    """As plain data: who is believed, and by member the NDCG@20 that is lost without it, with its standard error."""
+    costs = {"left_out": found.left_out, "would_cost": found.staying}
+    return {
+        "believed": list(found.members),
+        **{what: {member: [cost.ndcg, cost.error] for member, cost in of.items()} for what, of in costs.items()},
+    }
+
+
+def _remark_on_members(facts: Mapping[str, Any]) -> str:
+    def costs(of: Mapping[str, Any]) -> str:
+        return ", ".join(f"{member} ({ndcg:+.4f} ± {error:.4f})" for member, (ndcg, error) in of.items())
+
+    said = f"believes {', '.join(facts['believed'])}"
+    if facts["left_out"]:
+        said += f", and not {costs(facts['left_out'])}: in brackets what NDCG@20 of hidden pairs loses without"
+    elif facts["would_cost"]:
+        said += f": without, NDCG@20 of hidden pairs would lose {costs(facts['would_cost'])}"
+    return said
 
 
 class _ByRank:

@@ -43,6 +43,12 @@ def feature_names(
     return (*overlaps, *_WITH_COUNCIL, *of_members, *further)
 
 
+def columns_by_member(views: Iterable[str], members: Sequence[str]) -> dict[str, list[int]]:
+    """Columns of `pair_features` that hold what each of several teachers thinks, by teacher."""
+    names = feature_names(views, members)
+    return {member: [names.index(f"{member}_{what}") for what in _OF_MEMBER] for member in members}
+
+
 def pair_features(question: Question, text: bool = False, order: bool = False) -> np.ndarray:
     """Features of every candidate pair, in the order of `feature_names`.
 

@@ -38,10 +38,19 @@ class Examples:
     users: np.ndarray
     weight: np.ndarray | None = None
 
+    @property
+    def n_features(self) -> int:
+        """Number of features."""
+        return int(self.features.shape[1])
+
     def of(self, pairs: np.ndarray) -> Examples:
         """Some of the pairs: positions, or a mask."""
         weight = None if self.weight is None else self.weight[pairs]
         return Examples(self.features[pairs], self.answers[pairs], self.users[pairs], weight)
+
+    def seeing(self, columns: np.ndarray) -> Examples:
+        """The same pairs with some of the features alone."""
+        return replace(self, features=self.features[:, columns])
 
     def thinned(self, seed: int) -> Examples:
         """All positives, and at most 400,000 of the others at random, which then count for those left out."""
@@ -142,14 +151,9 @@ def chosen(examples: Examples, name: LearnerName, seed: int) -> Choice:
         return Choice("logistic", 0, {})
     if name != "auto":
         return Choice(name, _TREES[-1], {})
-    fold = np.random.default_rng(seed).integers(_FOLDS, size=int(examples.users.max()) + 1)[examples.users]
     totals: dict[tuple[str, int], float] = {}
-    folds = 0
-    for held in range(_FOLDS):
-        known, asked = examples.of(fold != held), examples.of(fold == held)
-        if not known.answers.any() or known.answers.all() or not asked.answers.any():
-            continue
-        folds += 1
+    folds = list(held_out(examples, seed))
+    for known, asked in folds:
         logistic = Logistic(known).probability(asked.features)
         found = {("logistic", 0): logistic}
         for trees, boosted in enumerate(Boosted(known, _TREES[-1], seed).staged(asked.features), start=1):
@@ -160,8 +164,26 @@ def chosen(examples: Examples, name: LearnerName, seed: int) -> Choice:
     if not folds:
         return Choice("logistic", 0, {})
     best = max(totals, key=lambda learner: totals[learner])  # of equal ones the first: the simplest
-    named = {f"{name} of {trees} trees" if trees else name: total / folds for (name, trees), total in totals.items()}
+    named = {
+        f"{name} of {trees} trees" if trees else name: total / len(folds) for (name, trees), total in totals.items()
+    }
     return Choice(*best, named)
+
+
+def held_out(examples: Examples, seed: int) -> Iterator[tuple[Examples, Examples]]:
+    """For each of three folds of users, the examples of all others, to learn from, and its own, to be asked about.
+
+    A fold that has no positive, or leaves none or nothing else to learn from, is left out.
+
+    Args:
+        examples: with hidden positives.
+        seed: of the folds.
+    """
+    fold = np.random.default_rng(seed).integers(_FOLDS, size=int(examples.users.max()) + 1)[examples.users]
+    for held in range(_FOLDS):
+        known, asked = examples.of(fold != held), examples.of(fold == held)
+        if known.answers.any() and not known.answers.all() and asked.answers.any():
+            yield known, asked
 
 
 def learnt(examples: Examples, choice: Choice, seed: int) -> Learnt:
@@ -175,10 +197,16 @@ def learnt(examples: Examples, choice: Choice, seed: int) -> Learnt:
 
 
 def mean_ndcg(users: np.ndarray, scores: np.ndarray, answers: np.ndarray, k: int = _RANKED) -> float:
-    """Mean NDCG@k over the users with a positive among their candidates.
+    """Mean of `ndcg_by_user`; 0 where nobody has a positive."""
+    found = ndcg_by_user(users, scores, answers, k)
+    return float(found.mean()) if len(found) else 0.0
+
+
+def ndcg_by_user(users: np.ndarray, scores: np.ndarray, answers: np.ndarray, k: int = _RANKED) -> np.ndarray:
+    """NDCG@k of every user with a positive among the candidates, ascending by user, float64 [n].
 
     Args:
-        users: of the pairs, those of one user together [n_pairs].
+        users: of the pairs [n_pairs].
         scores: of the pairs; equal ones rank in the order given.
         answers: which are positives, bool.
     """
@@ -190,7 +218,8 @@ def mean_ndcg(users: np.ndarray, scores: np.ndarray, answers: np.ndarray, k: int
     wanted = np.minimum(np.bincount(users, weights=hit).astype(int), k)
     ideal = np.append(0.0, np.cumsum(1 / np.log2(np.arange(k) + 2.0)))[wanted]
     having = wanted > 0
-    return float((found[having] / ideal[having]).mean()) if having.any() else 0.0
+    ratio: np.ndarray = found[having] / ideal[having]
+    return ratio
 
 
 def _in_doubles(features: np.ndarray) -> np.ndarray:

@@ -14,6 +14,7 @@ from recbole_dtlns.storage.whole_files import write_file
 from recbole_dtlns.studies.compare.comparison import Comparison, Row
 from recbole_dtlns.studies.compare.explanation import Explanation, Relabelled
 from recbole_dtlns.studies.compare.tables import (
+    ABOUT_CHOICES,
     ABOUT_GROUPS,
     ABOUT_MARGINS,
     ABOUT_REFITS,
@@ -21,6 +22,7 @@ from recbole_dtlns.studies.compare.tables import (
     VALIDATION_ALONE,
     about_seeds,
     about_tests,
+    choices_table,
     chosen_table,
     groups_table,
     main_metric,
@@ -165,6 +167,9 @@ def _further_tests(here: Comparison) -> Iterator[str]:
         if any(group.by == by for group in here.groups or ()):
             yield f"<h3>{title}</h3><p>{about_groups}. {ABOUT_GROUPS}.</p>"
             yield table(*groups_table(here, by))
+    if here.choices:
+        yield f"<h3>What validation chose among</h3><p>{ABOUT_CHOICES}.</p>"
+        yield table(*choices_table(here.choices, here.experiment.valid_metric))
     if here.chosen:
         yield "<h3>Test, of what validation chose</h3>"
         yield table(*chosen_table(here.chosen, names))

@@ -20,6 +20,7 @@ from recbole_dtlns.storage.sealed_json import sealed
 from recbole_dtlns.storage.whole_files import write_file
 from recbole_dtlns.studies.compare.cell import CELL, FAILURE
 from recbole_dtlns.studies.compare.cell_result import RESULT, is_finished, read_result
+from recbole_dtlns.studies.compare.choosing import settled
 from recbole_dtlns.studies.compare.comparison import Comparison
 from recbole_dtlns.studies.compare.experiment import Cell, Experiment
 from recbole_dtlns.studies.compare.experiment_file import read_experiment
@@ -60,9 +61,8 @@ def compare(
     if jobs is not None and jobs < 1:
         raise ConfigError(f"jobs must be at least 1, not {jobs}")
     plan = read_experiment(experiment, model, dataset, config_files, arguments)
-    folder = Path(output or Path("compare_runs") / f"{plan.name}-{plan.cells[0].dataset}").resolve()
+    folder = Path(output or Path("compare_runs") / f"{plan.name}-{plan.any_cell.dataset}").resolve()
     write_file(folder / "experiment.json", json.dumps(asdict(plan), indent=1, default=str), "--output")
-    folders = {cell: _folder(folder, cell) for cell in plan.cells}
     at_once = _jobs(plan) if jobs is None else jobs
 
     def run(name: str, cells: dict[Cell, Path]) -> dict[Cell, str]:
@@ -71,7 +71,11 @@ def compare(
         say(f"{name}: {len(cells)} runs, {done} of them done before; {at_once} at once; files in {folder}")
         return _run_all(todo, at_once, say)
 
-    failed = run(plan.name, folders)
+    of_trials = {trial.cell: _folder(folder, trial.cell) for trial in plan.trials}
+    failed = run(f"{plan.name}, for validation to choose settings", of_trials) if of_trials else {}
+    plan = settled(plan, read_results(of_trials))
+    folders = {cell: _folder(folder, cell) for cell in plan.cells}
+    failed |= run(plan.name, folders)
     of_chosen: dict[Cell, Path] = {}
     if plan.test_best and not failed:
         chosen = chosen_on_validation(plan, read_results(folders))
@@ -86,7 +90,7 @@ def compare(
     found = collect(plan, folder, folders, of_chosen, of_refits)
     if failed:
         text = "\n".join(f"  {cell.title}: {reason}" for cell, reason in failed.items())
-        runs = len(folders) + len(of_chosen) + len(of_refits)
+        runs = len(of_trials) + len(folders) + len(of_chosen) + len(of_refits)
         raise TrialError(
             f"{len(failed)} of {runs} runs failed; the others are compared in "
             f"{folder / 'comparison.md'}. Started again, only these run:\n{text}"
@@ -111,7 +115,7 @@ def _is_done(cell: Cell, folder: Path, say: Callable[[str], object]) -> bool:
 
 
 def _jobs(plan: Experiment) -> int:
-    uses_gpu = plan.cells[0].config()["device"].type != "cpu"
+    uses_gpu = plan.any_cell.config()["device"].type != "cpu"
     return 1 if uses_gpu else _cores()
 
 

@@ -142,6 +142,49 @@ class NamedPair:
 
 
 @dataclass(frozen=True)
+class Tried:
+    """Settings that validation could choose.
+
+    Attributes:
+        settings: which.
+        valid: the best score on validation.
+    """
+
+    settings: dict[str, Any]
+    valid: OverSeeds
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What validation chose for an arm of which some settings are left to it.
+
+    Attributes:
+        split, arm: whose.
+        tried: all that it could have, the best first.
+    """
+
+    split: str
+    arm: str
+    tried: list[Tried]
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Those that it has in the comparison."""
+        return self.tried[0].settings
+
+    @property
+    def ends(self) -> dict[str, str]:
+        """Keys of which the smallest or largest number that was tried was chosen, and which of these."""
+        found = {}
+        for key, value in self.settings.items():
+            values = [one.settings[key] for one in self.tried]
+            numbers = all(isinstance(one, (int, float)) and not isinstance(one, bool) for one in values)
+            if numbers and len(set(values)) > 1 and value in (min(values), max(values)):
+                found[key] = "smallest" if value == min(values) else "largest"
+        return found
+
+
+@dataclass(frozen=True)
 class Chosen:
     """An arm that validation chose, on test."""
 
@@ -251,6 +294,7 @@ class Comparison:
         chosen: what validation chose, on test; None where all arms are tested.
         refits: the tested arms, trained anew on train and validation; None where that was not asked for.
         groups: the arms by groups; None where none were asked for.
+        choices: of settings that are left to validation; None where none are.
     """
 
     folder: Path
@@ -260,15 +304,17 @@ class Comparison:
     chosen: list[Chosen] | None = None
     refits: list[Refitted] | None = None
     groups: list[Grouped] | None = None
+    choices: list[Choice] | None = None
 
     def of_split(self, split: str) -> Comparison:
         """The part of it that is about one split."""
         chosen = None if self.chosen is None else [one for one in self.chosen if one.split == split]
         refits = None if self.refits is None else [one for one in self.refits if one.split == split]
         groups = None if self.groups is None else [one for one in self.groups if one.split == split]
+        choices = None if self.choices is None else [one for one in self.choices if one.split == split]
         rows = [row for row in self.rows if row.split == split]
         pairs = [one for one in self.pairs if one.split == split]
-        return Comparison(self.folder, self.experiment, rows, pairs, chosen, refits, groups)
+        return Comparison(self.folder, self.experiment, rows, pairs, chosen, refits, groups, choices)
 
     def plain(self) -> dict[str, Any]:
         """As comparison.json holds it."""
@@ -278,7 +324,7 @@ class Comparison:
             "rows": [row.plain() for row in self.rows],
             "pairs": plain_data(self.pairs),
         }
-        further = {"chosen": self.chosen, "refits": self.refits, "groups": self.groups}
+        further = {"chosen": self.chosen, "refits": self.refits, "groups": self.groups, "choices": self.choices}
         return content | {name: plain_data(value) for name, value in further.items() if value is not None}
 
     def write(self) -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from functools import cache, cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -18,7 +19,7 @@ from recbole_dtlns.llm.chat_model import model_revision
 from recbole_dtlns.methods.table import METHODS
 from recbole_dtlns.settings.renamed import OLD_NAMES
 from recbole_dtlns.studies.compare.cell_result import Part
-from recbole_dtlns.studies.compare.comparison import GroupKind, Varied
+from recbole_dtlns.studies.compare.comparison import Choice, GroupKind, Varied
 from recbole_dtlns.version import __version__
 
 # Where files lie, what is printed and kept, and how a server is reached: none of it changes a result.
@@ -45,6 +46,8 @@ class Arm:
         reference: a closed-form model that stands beside the arms and is not tuned.
         swept: the keys that the experiment varies along this arm, with their values.
         grown_from: share of the train pairs, the earliest, that an earlier run learnt from, with which this one begins.
+        among: settings, each on top of the keys, among which validation chooses; empty where nothing is left to it.
+        tried: whether this is a variant of an arm, for validation to choose among.
     """
 
     name: str
@@ -53,6 +56,29 @@ class Arm:
     reference: bool = False
     swept: dict[str, Any] | None = None
     grown_from: float | None = None
+    among: tuple[dict[str, Any], ...] = ()
+    tried: bool = False
+
+    @property
+    def variants(self) -> list[Arm]:
+        """The arm with each of the settings that validation chooses among; itself where nothing is left to it."""
+        if not self.among:
+            return [self]
+        return [
+            replace(self, name=at_point(self.name, one), keys={**self.keys, **one}, among=(), tried=True)
+            for one in self.among
+        ]
+
+
+def variants_of(arms: Iterable[Arm]) -> list[Arm]:
+    """The variants of several arms."""
+    return [variant for arm in arms for variant in arm.variants]
+
+
+def at_point(title: str, point: Mapping[str, Any]) -> str:
+    """An arm's name where some of its keys have these values."""
+    place = ", ".join(f"{key.removeprefix(PREFIX)}={value}" for key, value in point.items())
+    return f"{title} ({place})" if point else title
 
 
 @dataclass(frozen=True, eq=False)
@@ -170,6 +196,21 @@ def _file_digest(file: Path, _state: tuple[int, int]) -> str:
     return hashlib.sha256(file.read_bytes()).hexdigest()
 
 
+@dataclass(frozen=True, eq=False)
+class Trial:
+    """A run that validation looks at to choose an arm's settings.
+
+    Attributes:
+        arm: whose.
+        settings: those that it has.
+        cell: the run, of which test is not looked at.
+    """
+
+    arm: str
+    settings: dict[str, Any]
+    cell: Cell
+
+
 @dataclass(frozen=True)
 class Experiment:
     """A checked experiment.
@@ -192,7 +233,9 @@ class Experiment:
         groups: bounds of groups of users (`history`) and of pairs to be found (`popularity`), by train pairs.
         metrics, topk: by user.
         valid_metric, valid_metric_bigger: what chooses the epoch, and whether more of it is better.
-        cells: the runs.
+        cells: the runs; those of arms whose settings are left to validation are added when it has chosen.
+        trials: the runs among which it chooses.
+        choices: what it chose.
     """
 
     name: str
@@ -213,3 +256,15 @@ class Experiment:
     valid_metric: str
     valid_metric_bigger: bool
     cells: tuple[Cell, ...]
+    trials: tuple[Trial, ...] = ()
+    choices: tuple[Choice, ...] = ()
+
+    @property
+    def measured(self) -> Part:
+        """The part of the data that all arms are measured on."""
+        return "test" if self.test_best is None else "validation"
+
+    @property
+    def any_cell(self) -> Cell:
+        """One of the runs: all have the same data set and device."""
+        return (*self.cells, *(trial.cell for trial in self.trials))[0]

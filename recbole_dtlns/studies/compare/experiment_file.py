@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import importlib.resources
-import itertools
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from dataclasses import replace
 from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -14,25 +13,20 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from recbole_dtlns.bridge.config import DTLNSConfig
 from recbole_dtlns.bridge.data.run_data import check_negative_sampling
-from recbole_dtlns.bridge.models.capabilities import check_model
-from recbole_dtlns.bridge.models.council import Council
+from recbole_dtlns.bridge.models.capabilities import check_model, is_closed_form
 from recbole_dtlns.bridge.refit import taught_by_checkpoint
 from recbole_dtlns.bridge.runner import check_valid_metric
-from recbole_dtlns.bridge.teacher import make_teacher
 from recbole_dtlns.components import PREFIX
 from recbole_dtlns.errors import ConfigError, UnknownNameError
 from recbole_dtlns.evaluation.rankings import METRICS
-from recbole_dtlns.judges.table import JUDGES
-from recbole_dtlns.methods.table import METHODS
-from recbole_dtlns.preparation.relabelling import Relabelled
 from recbole_dtlns.registry import nearest
 from recbole_dtlns.settings.renamed import under_new_names
 from recbole_dtlns.storage.yaml_file import read_yaml
+from recbole_dtlns.studies.compare.arms import errors_of, read_arms
 from recbole_dtlns.studies.compare.cell_result import Part
 from recbole_dtlns.studies.compare.comparison import GroupKind, Varied
-from recbole_dtlns.studies.compare.experiment import Arm, Cell, Experiment
-from recbole_dtlns.teachers.by_recbole import TrainedConfig
-from recbole_dtlns.teachers.table import TEACHERS
+from recbole_dtlns.studies.compare.experiment import Arm, Cell, Experiment, Trial, variants_of
+from recbole_dtlns.studies.compare.references import REFERENCES, Reference, references
 
 _PARTS = {"split": {"RS": [0.8, 0.1, 0.1]}, "group_by": "user", "mode": "full"}
 SPLITS: dict[str, dict[str, Any]] = {
@@ -41,15 +35,7 @@ SPLITS: dict[str, dict[str, Any]] = {
     "time": {"eval_args": {**_PARTS, "order": "TO"}},
     "presplit": {"benchmark_filename": ["train", "valid", "test"]},
 }
-# By name: the model, and which of its keys have the values of the teacher's.
-REFERENCES: dict[str, tuple[str, dict[str, str]]] = {
-    "Pop": ("recbole_dtlns.bridge.models.popularity:Popularity", {}),
-    "ItemKNN": ("ItemKNN", {"k": "dtlns_teacher_knn_k", "shrink": "dtlns_teacher_knn_shrink"}),
-    "EASE": ("EASE", {"reg_weight": "dtlns_teacher_ease_reg"}),
-}
 _WITHOUT_SEED = [model for model, _ in REFERENCES.values()]  # draw nothing
-_NOT_OF_JUDGES = frozenset(Relabelled.Config.keys()) | {"seed"}  # the seed follows the comparison
-Reference = Literal["Pop", "ItemKNN", "EASE", "Council"]
 _SEED_OF: dict[Varied, str] = {"run": "seed", "preparation": f"{PREFIX}seed"}
 _OF_ALL = ("metrics", "topk", "valid_metric")  # arms are measured alike
 _ADVICE = {
@@ -57,6 +43,9 @@ _ADVICE = {
     "refit": " give refit: true beside settings, which refits every arm for a table of its own",
     f"{PREFIX}seed": " it follows seeds: [...]; add vary: [run] beside them to hold it",
 }
+
+
+Values = Annotated[list[Any], Field(min_length=1)]
 
 
 class _File(BaseModel):
@@ -74,6 +63,7 @@ class _File(BaseModel):
     arms: dict[str, dict[str, Any] | None] = Field(min_length=1)
     baseline: str | None = None
     references: list[Reference] = Field(default=["Pop", "ItemKNN", "EASE", "Council"])
+    choose: dict[Reference, dict[str, Values]] = Field(default_factory=dict)
     authors_mask: dict[str, Any] | None = None
     test: Literal["permutation", "wilcoxon"] = "permutation"
     margin: dict[str, Annotated[float, Field(gt=-1, allow_inf_nan=False)]] = Field(default_factory=dict)
@@ -111,8 +101,8 @@ def read_experiment(
     dataset = dataset or file.dataset
     if dataset is None:
         raise ConfigError(f"{name} names no dataset: add 'dataset: NAME', or give --dataset=NAME")
-    arms = _arms(file, model or file.model, name)
-    with _named(name):
+    arms = read_arms(file.arms, model or file.model, name)
+    with errors_of(name):
         base = DTLNSConfig(arms[0].model, dataset, config_files, file.settings, arguments)
     shared = base.portable()
     for key, advice in base.unallowed_keys().items():
@@ -121,13 +111,14 @@ def read_experiment(
     for key in ("checkpoint_dir", "resume_from", "refit", *driven):
         if key in shared:
             raise ConfigError(f"{name}: '{key}' belongs to the comparison;{_ADVICE.get(key, '')}")
-    arms += _references(file.references, arms, base, dataset)
-    named: dict[str, list[Any]] = {"seeds": file.seeds, "references": file.references, "arms": [a.name for a in arms]}
+    arms += references(file.references, file.choose, arms, base, dataset, name)
+    named: dict[str, list[Any]] = {"seeds": file.seeds, "references": file.references, "arms": _names(arms)}
     for what, given_names in named.items():
         if twice := [one for one in given_names if given_names.count(one) > 1]:
             raise ConfigError(f"{name}: '{twice[0]}' is there twice among the {what}: leave one out, or rename it")
     splits = _splits(file.splits, name)
-    given = [*splits.items(), *((arm.name, arm.keys) for arm in arms), ("authors_mask", file.authors_mask or {})]
+    of_arms = ((variant.name, variant.keys) for variant in variants_of(arms))
+    given = [*splits.items(), *of_arms, ("authors_mask", file.authors_mask or {})]
     for where, keys in given:
         for key in (*driven, "refit", *_OF_ALL):
             if key in keys:
@@ -146,8 +137,17 @@ def read_experiment(
         raise ConfigError(f"a comparison needs at least one of the metrics {', '.join(METRICS)}: set metrics")
     topk = base["topk"] if isinstance(base["topk"], list) else [base["topk"]]
     measured: Part = "test" if file.test_best is None else "validation"
-    cells = tuple(_cells(arms, splits, file.seeds, driven, dataset, shared, mask, measured))
-    taught = [cell.arm for cell in cells if file.refit and taught_by_checkpoint(cell.config())]
+    left_open = {
+        variant.name: (arm.name, settings)
+        for arm in arms
+        for variant, settings in zip(arm.variants, arm.among, strict=bool(arm.among))
+    }
+    made = tuple(_cells(variants_of(arms), splits, file.seeds, driven, dataset, shared, mask, measured))
+    cells = tuple(cell for cell in made if cell.arm not in left_open)
+    trials = tuple(
+        Trial(*left_open[cell.arm], replace(cell, measured="validation")) for cell in made if cell.arm in left_open
+    )
+    taught = [cell.arm for cell in made if file.refit and taught_by_checkpoint(cell.config())]
     if taught:
         raise ConfigError(
             f"{name}: refit: true prepares on train, and on train and validation, and the checkpoint that teaches the "
@@ -172,6 +172,7 @@ def read_experiment(
         valid_metric=base["valid_metric"],
         valid_metric_bigger=base["valid_metric_bigger"],
         cells=cells,
+        trials=trials,
     )
 
 
@@ -181,23 +182,15 @@ def _under_new_names(file: _File, name: str) -> _File:
     for title, given in file.arms.items():
         where = f"{name}, arm '{title}'"
         arms[title] = under_new_names(given or {}, where)
-        if isinstance(sweep := arms[title].get("sweep"), dict):
-            arms[title]["sweep"] = under_new_names(sweep, where)
+        for grid in ("sweep", "choose"):
+            if isinstance(values := arms[title].get(grid), dict):
+                arms[title][grid] = under_new_names(values, where)
     of_file: dict[str, Any] = {"settings": under_new_names(file.settings, name), "arms": arms}
     if isinstance(file.splits, dict):
         of_file["splits"] = {split: under_new_names(keys, name) for split, keys in file.splits.items()}
     if file.authors_mask is not None:
         of_file["authors_mask"] = under_new_names(file.authors_mask, name)
     return file.model_copy(update=of_file)
-
-
-@contextmanager
-def _named(place: str) -> Iterator[None]:
-    """Errors in settings say whose they are."""
-    try:
-        yield
-    except ConfigError as error:
-        raise type(error)(f"{place}: {error}") from None
 
 
 def shipped_experiments() -> dict[str, str]:
@@ -240,77 +233,9 @@ def _explain(detail: Any) -> str:
     return f"{key}: {detail['msg'][0].lower()}{detail['msg'][1:]}"
 
 
-def _arms(file: _File, model: str | None, name: str) -> list[Arm]:
-    arms = []
-    for title, given in file.arms.items():
-        keys = dict(given or {})
-        used, sweep, grown = keys.pop("model", model), keys.pop("sweep", {}), keys.pop("grown_from", None)
-        if grown is not None and not (isinstance(grown, float) and 0 < grown < 1):
-            raise ConfigError(
-                f"{name}: grown_from of the arm '{title}' is the share of the train pairs that an earlier run learnt "
-                f"from, between 0 and 1, not {grown!r}"
-            )
-        if used is None:
-            raise ConfigError(f"{name}: the arm '{title}' has no model: add 'model: NAME' to it or to the file")
-        if not isinstance(used, str):
-            raise ConfigError(f"{name}: the model of the arm '{title}' must be a name, not {used!r}")
-        if not isinstance(sweep, dict) or not all(isinstance(values, list) and values for values in sweep.values()):
-            raise ConfigError(f"{name}: the sweep of the arm '{title}' must give a list of values for each of its keys")
-        for values in itertools.product(*sweep.values()):
-            point = dict(zip(sweep, values, strict=True))
-            place = ", ".join(f"{key.removeprefix(PREFIX)}={value}" for key, value in point.items())
-            arms.append(
-                Arm(f"{title} ({place})" if point else title, used, {**keys, **point}, False, point or None, grown)
-            )
-    return arms
-
-
-def _references(names: Sequence[str], arms: list[Arm], base: DTLNSConfig, dataset: str) -> list[Arm]:
-    """The closed-form models with the settings that they have as teachers; every trained teacher, and learnt judge."""
-    found = []
-    for name in names:
-        if name == Council.__name__:
-            continue
-        model, shared_with_teacher = REFERENCES[name]
-        keys = {key: base[teacher_key] for key, teacher_key in shared_with_teacher.items()}
-        found.append(Arm(_free(name, "reference", arms), model, {f"{PREFIX}preset": "off", **keys}, reference=True))
-    for arm in arms:
-        with _named(f"arm '{arm.name}'"):
-            settings = DTLNSConfig(arm.model, dataset, config_dict={**base.portable(), **arm.keys}).settings
-        trained = settings.prepares and settings.teacher not in (*TEACHERS.names(), "checkpoint")
-        if trained and settings.teacher not in [one.model for one in found]:
-            teacher = TrainedConfig.from_flat(settings.flat)
-            given = DTLNSConfig(teacher.model, dataset, teacher.config_files).portable()
-            epochs = {"epochs": teacher.epochs, "eval_step": 0}  # as a teacher: nothing chooses the epoch
-            keys = {f"{PREFIX}preset": "off", **given, **epochs, "data_path": base.portable()["data_path"]}
-            found.append(Arm(_free(settings.teacher, "teacher", arms), settings.teacher, keys, reference=True))
-    if Council.__name__ in names:
-        found += _judges(arms, base, dataset)
-    return found
-
-
-def _judges(arms: list[Arm], base: DTLNSConfig, dataset: str) -> list[Arm]:
-    """What the arms learn from, as recommenders: one for every two learnt judges that answer differently."""
-    judges: dict[str, tuple[str, dict[str, Any]]] = {}
-    for arm in arms:
-        with _named(f"arm '{arm.name}'"):
-            config = DTLNSConfig(arm.model, dataset, config_dict={**base.portable(), **arm.keys})
-        settings = config.settings
-        if not config.prepares or settings.leaking or not getattr(JUDGES.get(settings.judge), "rehearses", False):
-            continue
-        flat = settings.flat
-        read = sorted(METHODS.make(settings.method, flat).keys_read(flat, make_teacher(flat)) - _NOT_OF_JUDGES)
-        keys = {f"{PREFIX}{key}": flat[key] for key in ("preset", "method", *read) if key in flat}
-        judges.setdefault(repr(keys), (arm.name, keys))
-    name = Council.__name__
-    return [
-        Arm(_free(name if len(judges) == 1 else f"{name} of {arm}", "reference", arms), name, keys, reference=True)
-        for arm, keys in judges.values()
-    ]
-
-
-def _free(name: str, role: str, arms: list[Arm]) -> str:
-    return name if name not in [arm.name for arm in arms] else f"{name} ({role})"
+def _names(arms: list[Arm]) -> list[str]:
+    """Of all arms, and of what validation chooses among for them."""
+    return [name for arm in arms for name in (arm.name, *(one.name for one in arm.variants if arm.among))]
 
 
 def _splits(given: list[str] | dict[str, dict[str, Any]], name: str) -> dict[str, dict[str, Any]]:
@@ -389,9 +314,13 @@ def _cells(
                     kept = {f"{PREFIX}preset", f"{PREFIX}cache_dir", f"{PREFIX}hide_train", f"{PREFIX}seed"}
                     keys = {key: value for key, value in keys.items() if key in kept or not key.startswith(PREFIX)}
                     keys |= {**arm.keys, **of_seed}
-                with _named(f"arm '{arm.name}'"):
+                with errors_of(f"arm '{arm.name}'"):
                     config = DTLNSConfig(arm.model, dataset, config_dict=keys)
+                    if arm.tried and is_closed_form(config):  # validation is to see its one pass
+                        config = DTLNSConfig(arm.model, dataset, config_dict={**keys, "eval_step": 1})
                 _check(arm.name, config)
+                if arm.tried:
+                    _check_choosable(arm.name, config)
                 for_all = not _depends_on(driven, arm, config, mask)
                 if for_all and seed != seeds[0]:
                     continue
@@ -408,6 +337,17 @@ def _cells(
                     measured,
                     grown_from=arm.grown_from,
                 )
+
+
+def _check_choosable(arm: str, config: DTLNSConfig) -> None:
+    """Refuse to leave to validation what it does not see, or must not be chosen by it."""
+    if config.settings.leaking:
+        raise ConfigError(f"arm '{arm}': it leaks, so validation cannot choose its settings: give them without choose")
+    if not 0 < config["eval_step"] <= config["epochs"]:
+        raise ConfigError(
+            f"arm '{arm}': validation chooses its settings, and never looks at it: set eval_step to a number from 1 to "
+            f"its {config['epochs']} epochs, not {config['eval_step']}"
+        )
 
 
 def _depends_on(driven: list[str], arm: Arm, config: DTLNSConfig, mask: dict[str, Any] | None) -> bool:

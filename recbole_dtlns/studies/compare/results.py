@@ -40,8 +40,8 @@ from recbole_dtlns.studies.compare.comparison import (
     UserGroup,
 )
 from recbole_dtlns.studies.compare.experiment import Arm, Cell, Experiment
-from recbole_dtlns.studies.compare.experiment_file import REFERENCES
 from recbole_dtlns.studies.compare.grouped import Wanted, grouped
+from recbole_dtlns.studies.compare.references import REFERENCES
 from recbole_dtlns.studies.compare.tables import main_metric, markdown
 
 TABLE, USERS = "comparison.md", "per_user.parquet"
@@ -139,7 +139,7 @@ def chosen_on_validation(experiment: Experiment, results: Sequence[Result]) -> l
 def _valid_score(results: Sequence[Result], split: str, arm: str) -> float | None:
     own = [one for one in results if one.cell.split == split and one.cell.arm == arm]
     honest = [one.found.best_valid_score for one in own if not one.found.leaking]
-    return _over_seeds(honest).mean if honest else None
+    return over_seeds(honest).mean if honest else None
 
 
 def _chosen_on_test(experiment: Experiment, results: list[Result]) -> list[Chosen]:
@@ -186,7 +186,11 @@ def summarised(experiment: Experiment, results: Sequence[Result], folder: Path) 
     for split in experiment.splits:
         here = [result for result in results if result.cell.split == split]
         by_arm = {arm.name: own for arm in experiment.arms if (own := [r for r in here if r.cell.arm == arm.name])}
-        of_split = [_row(arm, by_arm[arm.name], names, folder) for arm in experiment.arms if arm.name in by_arm]
+        of_split = [
+            _row(_settled(arm, split, experiment), by_arm[arm.name], names, folder)
+            for arm in experiment.arms
+            if arm.name in by_arm
+        ]
         of_split = _warned(of_split, main_metric(names, experiment.valid_metric))
         of_split, named, tests[split] = _tested(of_split, split, by_arm, names, experiment)
         pairs += named
@@ -197,21 +201,22 @@ def summarised(experiment: Experiment, results: Sequence[Result], folder: Path) 
     head = Head(
         name=experiment.name,
         about=experiment.about,
-        dataset=experiment.cells[0].dataset,
+        dataset=experiment.any_cell.dataset,
         baseline=experiment.baseline,
         seeds=list(experiment.seeds),
         vary=list(experiment.vary),
         splits=list(experiment.splits),
         test=experiment.test,
         tests=tests,
-        measured=experiment.cells[0].measured,
+        measured=experiment.measured,
         metrics=names,
         valid_metric=experiment.valid_metric,
         runs=len(experiment.cells),
         finished=len(results),
         users={split: _n_users(results, split) for split in experiment.splits},
     )
-    return Comparison(folder, head, rows, pairs, groups=groups if experiment.groups else None)
+    choices = list(experiment.choices) if experiment.trials else None
+    return Comparison(folder, head, rows, pairs, groups=groups if experiment.groups else None, choices=choices)
 
 
 def _metric_names(experiment: Experiment) -> list[str]:
@@ -220,6 +225,12 @@ def _metric_names(experiment: Experiment) -> list[str]:
 
 def _n_users(results: Sequence[Result], split: str) -> int:
     return max((len(result.users) for result in results if result.cell.split == split), default=0)
+
+
+def _settled(arm: Arm, split: str, experiment: Experiment) -> Arm:
+    """The arm with the settings that validation chose for it on this split, where some were left to it."""
+    chosen = [one.settings for one in experiment.choices if (one.split, one.arm) == (split, arm.name)]
+    return replace(arm, keys={**arm.keys, **chosen[0]}) if chosen else arm
 
 
 def _row(arm: Arm, results: list[Result], names: list[str], folder: Path) -> Row:
@@ -239,11 +250,11 @@ def _row(arm: Arm, results: list[Result], names: list[str], folder: Path) -> Row
         measured=cell.measured,
         metrics=_values(results, names),
         authors_mask={
-            name: _over_seeds([one.metrics[AUTHORS + name] for one in found])
+            name: over_seeds([one.metrics[AUTHORS + name] for one in found])
             for name in names
             if AUTHORS + name in first.metrics
         },
-        valid=_over_seeds([one.best_valid_score for one in found]),
+        valid=over_seeds([one.best_valid_score for one in found]),
         best_epoch=_mean_or_none([one.best_epoch for one in found]),
         undertrained=[one.cell.seed for one in results if one.found.undertrained],
         seconds_per_epoch=_mean_or_none([one.seconds_per_epoch for one in found]),
@@ -258,10 +269,11 @@ def _row(arm: Arm, results: list[Result], names: list[str], folder: Path) -> Row
 
 
 def _values(results: Sequence[Result], names: list[str]) -> dict[str, OverSeeds]:
-    return {name: _over_seeds([result.found.metrics[name] for result in results]) for name in names}
+    return {name: over_seeds([result.found.metrics[name] for result in results]) for name in names}
 
 
-def _over_seeds(values: Sequence[float | None]) -> OverSeeds:
+def over_seeds(values: Sequence[float | None]) -> OverSeeds:
+    """Mean and deviation of a number of every seed; none of these where a seed has none."""
     known = [value for value in values if value is not None]
     if len(known) < len(values):
         return OverSeeds(None, None, list(values))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from recbole_dtlns.evaluation.bounded_groups import Bounds
 from recbole_dtlns.studies.compare.comparison import (
     Change,
+    Choice,
     Chosen,
     Comparison,
     Grouped,
@@ -90,6 +91,25 @@ def pairs_table(pairs: list[NamedPair], names: list[str]) -> tuple[list[str], li
         for pair in pairs
     ]
     return head, cells
+
+
+ABOUT_CHOICES = (
+    "Settings that the experiment leaves to validation. All that were tried, and in the tables above stand the chosen "
+    "ones alone; test was not looked at to choose. Where the smallest or largest value was best, others beyond it may "
+    "be better"
+)
+
+
+def choices_table(choices: list[Choice], valid_metric: str) -> tuple[list[str], list[list[str]]]:
+    """Head and rows of the settings among which validation chose, by arm, the best first."""
+    cells = []
+    for choice in choices:
+        ends = [f"{key} is the {which}" for key, which in choice.ends.items()]
+        for one in choice.tried:
+            settings = ", ".join(f"{key}: {value}" for key, value in one.settings.items())
+            said = "; ".join(["chosen", *ends]) if one.settings == choice.settings else ""
+            cells.append([choice.arm, settings, _over_seeds(one.valid), said])
+    return ["arm", "settings", f"{valid_metric} on validation", ""], cells
 
 
 def chosen_table(chosen: list[Chosen], names: list[str]) -> tuple[list[str], list[list[str]]]:
@@ -185,6 +205,9 @@ def markdown(found: Comparison) -> str:
             if any(group.by == by for group in here.groups or ()):
                 lines += ["", f"### {title}", "", f"{about_groups}. {ABOUT_GROUPS}.", ""]
                 lines += _aligned(groups_table(here, by))
+        if here.choices:
+            lines += ["", "### What validation chose among", "", f"{ABOUT_CHOICES}.", ""]
+            lines += _aligned(choices_table(here.choices, about.valid_metric))
         if here.chosen:
             lines += ["", "### Test, of what validation chose", "", *_aligned(chosen_table(here.chosen, names))]
         if here.refits:
