@@ -150,7 +150,7 @@ def run_on_several(work: Callable[..., Any], arguments: tuple[Any, ...], group: 
         store = dist.TCPStore(group.ip, group.port, group.size, is_master=True, wait_for_workers=False)
         port = store.port
     results = mp.get_context(_START).SimpleQueue()
-    given = (work, arguments, group, port, results)
+    given = (work, arguments, group, port, results, mp.get_start_method())
     spawned = mp.start_processes(_in_process, given, nprocs=group.here, join=False, start_method=_START)
     try:
         while not spawned.join(grace_period=_GRACE):
@@ -164,7 +164,10 @@ def run_on_several(work: Callable[..., Any], arguments: tuple[Any, ...], group: 
     return next(one for one in _received(results) if not isinstance(one, _Failure))[0]
 
 
-def _in_process(index: int, work: Callable[..., Any], arguments: Any, group: Group, port: int, results: Any) -> None:
+def _in_process(
+    index: int, work: Callable[..., Any], arguments: Any, group: Group, port: int, results: Any, start: str
+) -> None:
+    mp.set_start_method(start, force=True)  # workers of loaders are started as in a run of one process
     rank = group.offset + index
     if rank:
         logging.disable(logging.WARNING)  # the first says it
