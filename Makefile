@@ -111,6 +111,7 @@ docs: $(VENV)/.docs-tools
 bench: install
 	$(BIN)/python benchmarks/epochs.py
 	$(BIN)/python benchmarks/features.py
+	$(BIN)/python benchmarks/sequences.py
 	$(BIN)/python benchmarks/listwise.py
 	$(BIN)/python benchmarks/kernels.py
 	$(BIN)/python benchmarks/trees.py
