@@ -360,6 +360,24 @@ def test_what_cannot_be_is_refused_before_any_work(
     assert not Path("cache").exists() and not Path("saved").exists()
 
 
+def test_rows_without_the_number_that_labels_them_are_refused() -> None:
+    """RecBole fills in a mean, which ratings of validation and test move over the threshold or below it."""
+    train, valid, test = parts_of(ratings())
+    unrated: Any = [(user, item, "" if number < 5 else rating) for number, (user, item, rating) in enumerate(train)]
+    keys = write_rated(parts=[unrated, valid, test])
+    with pytest.raises(DataError, match=r"^5 of 624 rows of rated have no rating, which labels them"):
+        run(keys, "FM")
+    assert not Path("cache").exists()
+    run(keys, "FM", **PLAIN)
+    for name in ("train", "valid", "test"):  # in one file, and filtered as the message says
+        with Path("data/rated/rated.inter").open("a") as file:
+            lines = Path(f"data/rated/rated.{name}.inter").read_text().splitlines()
+            file.write("\n".join([*lines[name != "train" :], ""]))
+    filtered = run({**keys, "benchmark_filename": None, "val_interval": {"rating": "(-inf,inf)"}}, "FM")
+    parts = (filtered.data.train_loader, filtered.data.valid_loader, filtered.data.test_loader)
+    assert sum(len(loader.dataset) for loader in parts) == 619
+
+
 def test_numbers_that_a_tower_does_not_read_are_refused() -> None:
     with pytest.raises(DataError, match=r"DSSM reads the numbers that numerical_features names, .*: add price, or"):
         run(write_rated(), "DSSM")

@@ -21,6 +21,7 @@ from recbole_dtlns import run_recbole_dtlns
 from recbole_dtlns.bridge import launching, runner
 from recbole_dtlns.bridge.config import DTLNSConfig
 from recbole_dtlns.bridge.launching import Group, run_on_several
+from recbole_dtlns.bridge.training.shared_step import SharedStep
 from recbole_dtlns.errors import ConfigError, DataError, ProcessError, UnsupportedModelError
 from recbole_dtlns.training.checkpoint import Checkpoint
 from recbole_dtlns.training.processes import Processes
@@ -223,6 +224,22 @@ def test_what_several_processes_cannot_do_is_refused_before_any_is_started(keys:
 def test_what_trains_many_models_has_one_process_for_each() -> None:
     with pytest.raises(ConfigError, match="nproc is for `recbole-dtlns train`"):
         runner.assemble_run(DTLNSConfig("BPR", "no-such-data", config_dict={"nproc": 2}))
+
+
+def test_groups_of_weights_with_norms_of_their_own_are_refused(tiny: dict[str, Any]) -> None:
+    """A process without rows of some weight would not take part in that group's norm, and the others would wait."""
+    keys = {**QUICK, **tiny, **ADDED, "dtlns_judge": "always", "dtlns_sampler": "rns"}
+
+    def shared(model: str, weight: float) -> SharedStep:
+        run = runner.assemble_run(DTLNSConfig(model, TINY, config_dict={**keys, "dtlns_relabel_weight": weight}))
+        made = (run.trainer.model, run.data.train_loader, Processes(0, 2), lambda: run.trainer.model.calculate_loss)
+        run.trainer.tensorboard.close()
+        return SharedStep(*made, checked=True)
+
+    with pytest.raises(UnsupportedModelError, match="SimpleX weighs the rows of added positives in groups"):
+        shared("SimpleX", 0.3)
+    for model, weight in (("SimpleX", 1.0), ("LightGCN", 0.3), ("NeuMF", 0.3)):
+        shared(model, weight)
 
 
 @given(st.integers(1, 40), st.integers(1, 9))

@@ -135,6 +135,43 @@ def test_an_arm_of_which_a_trial_is_missing_gets_no_run(tiny: dict[str, Any]) ->
     assert done.cells == found.cells and done.choices == ()
 
 
+JUDGED = {"dtlns_judge": "calibrated", "dtlns_teachers": ["ItemKNN", "CoOccurrence"]}
+BELIEVED = {"choose": {"dtlns_judge_members": ["all", "chosen"]}}
+TAUGHT = {"choose": {"dtlns_teacher": ["BPR", "LightGCN"]}, "dtlns_judge": "always"}
+
+
+@pytest.mark.parametrize(
+    ("arms", "key", "expected"),
+    [
+        ({"a": {**JUDGED, **BELIEVED}}, "dtlns_judge_members", ["Council of a (judge_members={})"]),
+        ({"a": TAUGHT}, "dtlns_teacher", ["{}"]),
+    ],
+)
+@pytest.mark.parametrize("best", [0, 1])
+def test_of_what_an_arm_learns_from_test_is_read_of_what_was_chosen(
+    tiny: dict[str, Any], arms: dict[str, Any], key: str, expected: list[str], best: int
+) -> None:
+    """A judge, or a teacher, of settings that were tried and not chosen is not looked at either."""
+    found = planned(tiny, arms=arms, references=["Council"], seeds=[1])
+    assert found.cells == () and len(found.waiting) == 2
+    made = [
+        replace(result(replace(trial.cell, arm="plain"), best_valid_score=0.5 + place * (best - 0.5)), cell=trial.cell)
+        for place, trial in enumerate(found.trials)
+    ]
+    done = settled(found, made)
+    assert [cell.arm for cell in done.cells if cell.reference] == [
+        name.format(found.trials[best].settings[key]) for name in expected
+    ]
+    assert [cell.arm for cell in settled(found, made[1:]).cells] == [], "what is missing might have been the best"
+
+
+def test_what_another_arm_learns_from_too_waits_for_nothing(tiny: dict[str, Any]) -> None:
+    arms = {"a": {**JUDGED, **BELIEVED}, "b": JUDGED}
+    found = planned(tiny, arms=arms, references=["Council"], seeds=[1])
+    assert [cell.arm for cell in found.cells if cell.reference] == ["Council of a (judge_members=all)"]
+    assert [cell.arm for cell in found.waiting] == ["Council of a (judge_members=chosen)"]
+
+
 def test_what_was_chosen_at_the_end_of_what_was_tried_says_so() -> None:
     def tried(**settings: Any) -> Tried:
         return Tried(settings, OverSeeds(0.5, None, [0.5]))

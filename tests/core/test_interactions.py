@@ -122,3 +122,10 @@ def test_what_is_not_liked_is_no_candidate() -> None:
 
     found = top_candidates(Fitted(), train, 3)
     assert (found.users.tolist(), train.item_tokens[found.items].tolist()) == ([0], ["3"])
+
+
+def test_what_is_not_liked_is_known_where_other_pairs_are_hidden() -> None:
+    users, items = np.array(["a", "a", "b", "b"]), np.array(["x", "y", "x", "y"])
+    train = TrainInteractions.from_tokens(users, items, liked=np.array([True, True, False, True]))
+    hidden = train.without(np.array([True, False, False]))
+    assert hidden.labelled.toarray().tolist() == [[0, 1], [1, 1]]

@@ -136,6 +136,11 @@ class DTLNSTrainDataLoader(EpochDataLoader):
         """Whether rows have labels of their own, so that a batch is not made of equal blocks."""
         return self._label is not None
 
+    @property
+    def weighs_differently(self) -> bool:
+        """Whether some rows have another weight than others."""
+        return len(self._weights.unique()) > 1
+
     def negative_rows(self, candidates: torch.Tensor) -> slice:
         """Where the negatives of a pointwise batch stand, k blocks of them, behind as many positives as a block has.
 

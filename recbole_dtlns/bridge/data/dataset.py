@@ -14,6 +14,7 @@ from recbole.data.dataset import Dataset
 from recbole.data.interaction import Interaction
 from recbole.utils import FeatureSource
 
+from recbole_dtlns.bridge.data.labels import check_all_labelled
 from recbole_dtlns.bridge.repairs.features import fill_missing, own_tensors, sequences_of_pandas_2, times_of
 from recbole_dtlns.compat import quiet_recbole
 from recbole_dtlns.data.atomic_file import OBSERVED, ORIGIN, RELABELLED, WEIGHT, read_header, tolerant
@@ -98,6 +99,7 @@ class DTLNSDataset(Dataset):
         return df
 
     def _fill_nan(self) -> None:
+        check_all_labelled(self)
         fill_missing(self)
 
     def _dataframe_to_interaction(self, data: pd.DataFrame) -> Interaction:

@@ -51,6 +51,31 @@ def check_labels(config: Any) -> None:
         )
 
 
+def check_all_labelled(dataset: Dataset) -> None:
+    """Refuse interactions without what labels them.
+
+    RecBole fills in the mean over all parts, by which pairs of validation and test would decide what train likes. Plain
+    RecBole's runs keep that.
+
+    Args:
+        dataset: before missing values are filled in.
+
+    Raises:
+        DataError: the message counts the rows.
+    """
+    config, rows = dataset.config, dataset.inter_feat
+    if not (config.settings.active and capability(config.model_class).labels):
+        return
+    field = next(iter(config["threshold"] or [dataset.label_field]))
+    missing = int(rows[field].isna().sum()) if field in rows else 0
+    if missing:
+        raise DataError(
+            f"{missing} of {len(rows)} rows of {dataset.dataset_name} have no {field}, which labels them: RecBole "
+            "would fill in the mean over validation and test too. Take them out of the file, or, unless it is split in "
+            f"advance, filter them (val_interval: {{{field}: '(-inf,inf)'}})"
+        )
+
+
 def tell_of_labels(config: Any, parts: list[Dataset]) -> None:
     """Say what becomes of rows that are labelled as not liked, and where RecBole does not look at labels.
 

@@ -16,6 +16,7 @@ from torch import nn
 from recbole_dtlns.bridge.data.dataloader import DTLNSTrainDataLoader, EpochDataLoader
 from recbole_dtlns.bridge.models.kinds import capability
 from recbole_dtlns.bridge.models.propagation import deterministic_layers, forward_replaced
+from recbole_dtlns.bridge.models.ranking_loss import bpr_term
 from recbole_dtlns.bridge.training.training_step import Losses, LossFunction
 from recbole_dtlns.errors import UnsupportedModelError
 from recbole_dtlns.training.processes import Processes
@@ -54,6 +55,12 @@ class SharedStep:
             raise UnsupportedModelError(
                 f"{processes.size} processes share equal blocks of a batch's rows, and where the data label rows, "
                 "negatives are drawn for those that are liked alone: leave nproc or the labels out"
+            )
+        if _takes_norms_of_groups(model, loader):
+            raise UnsupportedModelError(
+                f"{type(model).__name__} weighs the rows of added positives in groups, each with a norm of its "
+                f"embeddings (EmbLoss), and the rows of {processes.size} processes are not of the same groups: leave "
+                "nproc out, or set dtlns_relabel_weight to 1 or dtlns_relabel_add to False"
             )
         if any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in model.modules()):
             raise UnsupportedModelError(
@@ -141,6 +148,12 @@ class SharedStep:
             torch.zeros_like(parameter) if gradient is None else gradient
             for parameter, gradient in zip(parameters, found, strict=True)
         ]
+
+
+def _takes_norms_of_groups(model: AbstractRecommender, loader: Any) -> bool:
+    """Whether rows of different weights have losses of their own, in which processes would wait for each other."""
+    weighs = isinstance(loader, DTLNSTrainDataLoader) and loader.weighs_differently
+    return weighs and bpr_term(model) is None and any(isinstance(module, EmbLoss) for module in model.modules())
 
 
 def _squared_length(gradient: torch.Tensor) -> float:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from recbole_dtlns.studies.compare.comparison import Choice, Tried
-from recbole_dtlns.studies.compare.experiment import Cell, Experiment, Trial
+from recbole_dtlns.studies.compare.experiment import Cell, Experiment, Trial, at_point
 from recbole_dtlns.studies.compare.results import Result, over_seeds
 
 
@@ -14,7 +14,8 @@ def settled(experiment: Experiment, results: Sequence[Result]) -> Experiment:
     """The experiment with the runs of those arms whose settings validation has chosen.
 
     The best by the mean over seeds is chosen, for each split anew; of equal ones the first that the file names. An arm
-    of which a trial is missing gets no run: what is missing might have been the best.
+    of which a trial is missing gets no run: what is missing might have been the best. What an arm learns from stands
+    beside it, and beside nothing that was not chosen.
 
     Args:
         experiment: as read.
@@ -35,6 +36,11 @@ def settled(experiment: Experiment, results: Sequence[Result]) -> Experiment:
             for trial in trials
             if trial.settings == choice.settings
         ]
+    chosen = {(choice.split, at_point(choice.arm, choice.settings)) for choice in choices}
+    beside = {arm.name: arm.beside for arm in experiment.arms}
+    cells += [
+        cell for cell in experiment.waiting if any((cell.split, variant) in chosen for variant in beside[cell.arm])
+    ]
     return replace(experiment, cells=tuple(cells), choices=tuple(choices))
 
 

@@ -48,6 +48,7 @@ class Arm:
         grown_from: share of the train pairs, the earliest, that an earlier run learnt from, with which this one begins.
         among: settings, each on top of the keys, among which validation chooses; empty where nothing is left to it.
         tried: whether this is a variant of an arm, for validation to choose among.
+        beside: of a reference, the variants that learn from it, where nothing else does: it runs if one is chosen.
     """
 
     name: str
@@ -58,6 +59,7 @@ class Arm:
     grown_from: float | None = None
     among: tuple[dict[str, Any], ...] = ()
     tried: bool = False
+    beside: tuple[str, ...] = ()
 
     @property
     def variants(self) -> list[Arm]:
@@ -235,6 +237,8 @@ class Experiment:
         valid_metric, valid_metric_bigger: what chooses the epoch, and whether more of it is better.
         cells: the runs; those of arms whose settings are left to validation are added when it has chosen.
         trials: the runs among which it chooses.
+        waiting: runs of references that stand beside some of what it chooses among; test is read of those that stand
+            beside what it has chosen.
         choices: what it chose.
     """
 
@@ -257,6 +261,7 @@ class Experiment:
     valid_metric_bigger: bool
     cells: tuple[Cell, ...]
     trials: tuple[Trial, ...] = ()
+    waiting: tuple[Cell, ...] = ()
     choices: tuple[Choice, ...] = ()
 
     @property

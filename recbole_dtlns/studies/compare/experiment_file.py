@@ -143,7 +143,8 @@ def read_experiment(
         for variant, settings in zip(arm.variants, arm.among, strict=bool(arm.among))
     }
     made = tuple(_cells(variants_of(arms), splits, file.seeds, driven, dataset, shared, mask, measured))
-    cells = tuple(cell for cell in made if cell.arm not in left_open)
+    waiting = {arm.name for arm in arms if arm.beside}
+    cells = tuple(cell for cell in made if cell.arm not in left_open and cell.arm not in waiting)
     trials = tuple(
         Trial(*left_open[cell.arm], replace(cell, measured="validation")) for cell in made if cell.arm in left_open
     )
@@ -173,6 +174,7 @@ def read_experiment(
         valid_metric_bigger=base["valid_metric_bigger"],
         cells=cells,
         trials=trials,
+        waiting=tuple(cell for cell in made if cell.arm in waiting),
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Literal
 
 from recbole_dtlns.bridge.config import DTLNSConfig
@@ -65,16 +66,22 @@ def references(
         keys = {key: base[teacher_key] for key, teacher_key in shared_with_teacher.items()}
         title, among = _free(reference, "reference", arms), tuple(points(choose.get(reference, {})))
         found.append(Arm(title, model, {f"{PREFIX}preset": "off", **keys}, reference=True, among=among))
+    trained: dict[str, Arm] = {}
+    learners: dict[str, list[Arm]] = {}
     for arm in variants_of(arms):
         with errors_of(f"arm '{arm.name}'"):
             settings = DTLNSConfig(arm.model, dataset, config_dict={**base.portable(), **arm.keys}).settings
-        trained = settings.prepares and settings.teacher not in (*TEACHERS.names(), "checkpoint")
-        if trained and settings.teacher not in [one.model for one in found]:
+        if not settings.prepares or settings.teacher in (*TEACHERS.names(), "checkpoint"):
+            continue
+        learners.setdefault(settings.teacher, []).append(arm)
+        if settings.teacher not in trained:
             teacher = TrainedConfig.from_flat(settings.flat)
             given = DTLNSConfig(teacher.model, dataset, teacher.config_files).portable()
             epochs = {"epochs": teacher.epochs, "eval_step": 0}  # as a teacher: nothing chooses the epoch
             keys = {f"{PREFIX}preset": "off", **given, **epochs, "data_path": base.portable()["data_path"]}
-            found.append(Arm(_free(settings.teacher, "teacher", arms), settings.teacher, keys, reference=True))
+            title = _free(settings.teacher, "teacher", arms)
+            trained[settings.teacher] = Arm(title, settings.teacher, keys, reference=True)
+    found += [replace(one, beside=_if_all_tried(learners[teacher])) for teacher, one in trained.items()]
     if Council.__name__ in names:
         found += _judges(arms, base, dataset)
     return found
@@ -82,7 +89,8 @@ def references(
 
 def _judges(arms: Sequence[Arm], base: DTLNSConfig, dataset: str) -> list[Arm]:
     """What the arms learn from, as recommenders: one for every two learnt judges that answer differently."""
-    judges: dict[str, tuple[str, dict[str, Any]]] = {}
+    judges: dict[str, dict[str, Any]] = {}
+    learners: dict[str, list[Arm]] = {}
     for arm in variants_of(arms):
         with errors_of(f"arm '{arm.name}'"):
             config = DTLNSConfig(arm.model, dataset, config_dict={**base.portable(), **arm.keys})
@@ -92,12 +100,20 @@ def _judges(arms: Sequence[Arm], base: DTLNSConfig, dataset: str) -> list[Arm]:
         flat = settings.flat
         read = sorted(METHODS.make(settings.method, flat).keys_read(flat, make_teacher(flat)) - _NOT_OF_JUDGES)
         keys = {f"{PREFIX}{key}": flat[key] for key in ("preset", "method", *read) if key in flat}
-        judges.setdefault(repr(keys), (arm.name, keys))
+        judges.setdefault(repr(keys), keys)
+        learners.setdefault(repr(keys), []).append(arm)
     name = Council.__name__
-    return [
-        Arm(_free(name if len(judges) == 1 else f"{name} of {arm}", "reference", arms), name, keys, reference=True)
-        for arm, keys in judges.values()
-    ]
+    found = []
+    for judge, keys in judges.items():
+        title = name if len(judges) == 1 else f"{name} of {learners[judge][0].name}"
+        beside = _if_all_tried(learners[judge])
+        found.append(Arm(_free(title, "reference", arms), name, keys, reference=True, beside=beside))
+    return found
+
+
+def _if_all_tried(learners: Sequence[Arm]) -> tuple[str, ...]:
+    """Who learns from a reference, where validation has still to choose among all of them."""
+    return tuple(arm.name for arm in learners) if all(arm.tried for arm in learners) else ()
 
 
 def _free(name: str, role: str, arms: Sequence[Arm]) -> str:
