@@ -41,6 +41,22 @@ def test_who_misleads_leaves_and_the_others_stay() -> None:
     assert believed(examples(), COLUMNS, 3) == found
 
 
+def test_of_two_who_mislead_the_worse_leaves_first() -> None:
+    """Each misleads about another half of what decides, one of them more faintly."""
+    random = np.random.default_rng(8)
+    users = np.concatenate([np.repeat(np.arange(150), 10), np.repeat(150 + np.arange(12), 300)])
+    meanings = random.standard_normal((2, len(users)))
+    features = random.standard_normal((len(users), 4)).astype(np.float32)
+    told = np.where(users < 150, -meanings, meanings)
+    features[:, 0] = told[0] + features[:, 0] / 2
+    features[:, 1] += told[1]
+    features[:, 2:] += meanings.T
+    answers = random.random(len(users)) < 1 / (1 + np.exp(2 - 2 * meanings.sum(0)))
+    columns = {"faint": [1], "misleading": [0], "good": [2], "other": [3]}
+    found = believed(Examples(features, answers, users), columns, 3)
+    assert list(found.left_out) == ["misleading", "faint"] and found.members == ("good", "other")
+
+
 def test_who_repeats_another_stays() -> None:
     """It costs nothing but time, and what is not missed may still be worth something."""
     pairs = examples()
