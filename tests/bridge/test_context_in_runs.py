@@ -355,9 +355,14 @@ UNLABELLED = {"inter": ["user_id", "item_id"]}
             r"load_col.item names prise, which .*rated.item does not have; it has item_id:token.* mean 'price'",
         ),
         (
+            {"threshold": {"item_id": 4}},
+            DataError,
+            r"has item_id as token, and labels are numbers: .*item_id:float into the first line",
+        ),
+        (
             {"numerical_features": ["class"]},
             DataError,
-            r"numerical_features: class cannot be read as numbers; .*rated.item has .*class:token_seq.*columns of float",
+            r"numerical_features: class cannot be read as numbers; .*rated.item has .*class:token_seq.*of float",
         ),
     ],
 )

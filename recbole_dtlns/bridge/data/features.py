@@ -29,7 +29,9 @@ def check_features(config: Any) -> None:
     numbers = config["numerical_features"] or ()
     for suffix in _FILES:
         found = FileColumns.of(config, suffix)
-        if words := [field for field in numbers if found and not _is_number(found.loaded.get(field, _NUMBER))]:
+        if found is None:
+            continue
+        if words := [field for field in numbers if not _is_number(found.loaded.get(field, _NUMBER))]:
             raise DataError(
                 f"numerical_features: {', '.join(words)} cannot be read as numbers; {found.file} has {found}: name "
                 "columns of float, or leave them out"
