@@ -42,7 +42,7 @@ from recbole_dtlns.settings.owners import text_keys
 from recbole_dtlns.settings.renamed import under_new_names
 from recbole_dtlns.settings.settings import DTLNSSettings
 from recbole_dtlns.storage.artefact_store import cache_folder
-from recbole_dtlns.storage.yaml_file import read_yaml_file
+from recbole_dtlns.storage.yaml_file import read_yaml, read_yaml_file
 from recbole_dtlns.text.table import ENCODERS
 from recbole_dtlns.training.processes import ALONE, Processes
 
@@ -71,6 +71,7 @@ _HIDE_LAST = f"{PREFIX}judge_hide_last"
 # RecBole draws nothing for context-aware models by default, and overwrites the labels of the data where it does.
 _DRAWS = "train_neg_sample_args"
 _ONE_UNIFORM = {"distribution": "uniform", "sample_num": 1, "alpha": 1.0, "dynamic": False, "candidate_num": 0}
+_INTERVALS = ("user_inter_num_interval", "item_inter_num_interval")  # which look like lists
 _FILES = ("_file", "_files", "_paths", "_checkpoint", "_labels", "_dir", "_ids")
 
 
@@ -404,16 +405,22 @@ def _resolved(path: Any) -> str:
 
 def _value(key: str, text: str) -> Any:
     """What a text stands for; the text itself for a key whose values are texts, such as a revision called 429."""
+    if key in _INTERVALS:
+        return text
     found = _literal(text)
     return found if found is None or isinstance(found, str) or key not in text_keys() else text
 
 
 def _literal(text: str) -> Any:
-    """The Python literal in `text`, true and false in any case, or the text itself."""
+    """The Python literal in `text`, true and false in any case, a list or mapping as config files have it, or the text
+    itself, such as the interval [5,inf)."""
     if text.lower() in ("true", "false"):
         return text.lower() == "true"
     with contextlib.suppress(ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
         return ast.literal_eval(text)
+    if text.lstrip().startswith(("[", "{")):
+        with contextlib.suppress(ConfigError):
+            return read_yaml(f"value: {text}", text, "key: value", words_are_booleans=True)["value"]
     return text
 
 

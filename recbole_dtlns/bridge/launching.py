@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import signal
+import socket
 import traceback
 import warnings
 from collections.abc import Callable, Sequence
@@ -113,6 +114,13 @@ def check_several(config: Any) -> None:
             f"dtlns_sampler: {settings.sampler} remembers items of every user from batch to batch, and each process "
             "sees a part of the batches' rows: choose another sampler, or leave nproc out"
         )
+    try:
+        socket.getaddrinfo(group.ip, group.port)
+    except (OSError, UnicodeError) as error:
+        raise ConfigError(
+            f"ip: {group.ip} cannot be looked up ({getattr(error, 'strerror', None) or error}): set it to the address "
+            "of the first machine, or leave it out on one"
+        ) from None
     if group.on_gpu and torch.cuda.device_count() < group.here:
         raise ConfigError(
             f"nproc: {group.here} needs as many GPUs, and gpu_id: {config['gpu_id']} shows "
@@ -168,6 +176,8 @@ def _in_process(
     index: int, work: Callable[..., Any], arguments: Any, group: Group, port: int, results: Any, start: str
 ) -> None:
     mp.set_start_method(start, force=True)  # workers of loaders are started as in a run of one process
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # as in the background of a script: torch sends it to
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # processes whose parent is gone
     rank = group.offset + index
     if rank:
         logging.disable(logging.WARNING)  # the first says it

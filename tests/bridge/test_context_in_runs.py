@@ -349,6 +349,21 @@ UNLABELLED = {"inter": ["user_id", "item_id"]}
             "train_neg_sample_args draws no negatives, so nothing can be chosen .*: leave it out",
         ),
         ({"eval_args": {"mode": "full"}}, ConfigError, "set it to labeled, or metrics to those of rankings"),
+        (
+            {"load_col": {"inter": ["user_id", "item_id", "rating"], "item": ["item_id", "prise"]}},
+            DataError,
+            r"load_col.item names prise, which .*rated.item does not have; it has item_id:token.* mean 'price'",
+        ),
+        (
+            {"threshold": {"item_id": 4}},
+            DataError,
+            r"has item_id as token, and labels are numbers: .*item_id:float into the first line",
+        ),
+        (
+            {"numerical_features": ["class"]},
+            DataError,
+            r"numerical_features: class cannot be read as numbers; .*rated.item has .*class:token_seq.*of float",
+        ),
     ],
 )
 def test_what_cannot_be_is_refused_before_any_work(

@@ -214,6 +214,10 @@ def test_the_error_of_a_process_is_that_of_the_run(error: Exception, kind: type[
         ({"nproc": 2, "world_size": 1}, "nproc: 2 with group_offset: 0 are more than world_size: 1"),
         ({"nproc": 2, "world_size": 4}, "world_size: 4 is more than nproc: 2, so there are other machines: set ip"),
         ({"nproc": 2, "port": 70000}, "port: "),
+        (
+            {"nproc": 2, "ip": "no host"},
+            "ip: no host cannot be looked up .*: set it to the address of the first machine",
+        ),
     ],
 )
 def test_what_several_processes_cannot_do_is_refused_before_any_is_started(keys: Any, message: str) -> None:

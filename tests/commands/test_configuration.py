@@ -164,7 +164,7 @@ def test_a_missing_package_of_a_setting_is_named(monkeypatch: pytest.MonkeyPatch
 CONTRADICTIONS = [
     ({"train_neg_sample_args": {"distribution": "uniform", "dynamic": True}}, "dynamic: True is RecBole's own"),
     ({"train_neg_sample_args": {"distribution": "popularity"}}, "distribution is 'popularity'"),
-    ({"train_neg_sample_args": None}, "draws no negatives, so nothing can be chosen"),
+    ({"train_neg_sample_args": None}, "train_neg_sample_args draws no negatives, so nothing can be chosen"),
     (
         {
             "dtlns_sampler": "rns",
@@ -246,11 +246,19 @@ def test_later_files_win(tmp_path: Path) -> None:
         ("true", True),
         ("1e-3", 0.001),
         ("[64,32]", [64, 32]),
+        ("[price, size]", ["price", "size"]),
+        ("{inter: [user_id], item: '*'}", {"inter": ["user_id"], "item": "*"}),
+        ("{a: !!python/name:os.system }", "{a: !!python/name:os.system }"),
         ("None", None),
     ],
 )
 def test_values_are_read_and_never_evaluated(argument: str, value: Any) -> None:
     assert configure(f"--comment={argument}")["comment"] == value
+
+
+@pytest.mark.parametrize("interval", ["[5,inf)", "[5,inf]", "[0,60]", "(0,60)"])
+def test_an_interval_stays_as_it_is_written(interval: str) -> None:
+    assert configure(f"--user_inter_num_interval={interval}")["user_inter_num_interval"] == interval
 
 
 @pytest.mark.parametrize(
@@ -325,7 +333,7 @@ def test_an_own_model_gets_the_defaults_of_the_one_it_extends(model: Any) -> Non
         ("lightgcn", UnknownNameError, "Did you mean 'LightGCN'"),
         ("no.such.module:Model", UnknownNameError, "cannot import the model"),
         ("SASrec", UnknownNameError, "Did you mean 'SASRec'"),
-        ("XGBoost", UnsupportedModelError, "boosted trees"),
+        ("LightGBM", UnsupportedModelError, "LightGBM cannot be trained here"),
         (None, ConfigError, "no model given"),
     ],
 )

@@ -7,24 +7,39 @@ from typing import Any
 
 from recbole_dtlns.bridge.data.file_columns import FileColumns
 from recbole_dtlns.errors import DataError
+from recbole_dtlns.registry import nearest
 
 logger = logging.getLogger("recbole_dtlns")
 
+_FILES = ("inter", "user", "item")
+_NUMBER = "float"  # and float_seq
 _FULL = "full"  # of RecBole's `eval_args.mode`
 
 
 def check_features(config: Any) -> None:
     """Refuse features that a model would stop at later, before any work.
 
-    Those of rows have no value where whole lists are ranked, for items that nobody has met. And a model of two towers
-    counts numbers among its inputs that it then does not read.
+    Those of rows have no value where whole lists are ranked, for items that nobody has met. A model of two towers
+    counts numbers among its inputs that it then does not read. And RecBole leaves out in silence what `load_col` names
+    and a file does not have.
 
     Raises:
         DataError: the message names the features, and the settings that do with or without them.
     """
+    numbers = config["numerical_features"] or ()
+    for suffix in _FILES:
+        found = FileColumns.of(config, suffix)
+        if found is None:
+            continue
+        if words := [field for field in numbers if not _is_number(found.loaded.get(field, _NUMBER))]:
+            raise DataError(
+                f"numerical_features: {', '.join(words)} cannot be read as numbers; {found.file} has {found}: name "
+                "columns of float, or leave them out"
+            )
     if not config.kind.featured:
         return
-    numbers = config["numerical_features"] or ()
+    for suffix in _FILES:
+        _check_named(config, suffix)
     for suffix in ("user", "item") if config["double_tower"] else ():
         found = FileColumns.of(config, suffix)
         unread = (
@@ -61,9 +76,22 @@ def tell_of_missing_features(config: Any) -> None:
     )
 
 
+def _check_named(config: Any, suffix: str) -> None:
+    """Refuse columns of a file that `load_col` names and that it does not have; without the file, nothing is known."""
+    found = FileColumns.of(config, suffix)
+    names = (config["load_col"] or {}).get(suffix) or ()
+    if found is None or names == "*":
+        return
+    if missing := [name for name in names if name not in found.header]:
+        raise DataError(
+            f"load_col.{suffix} names {', '.join(missing)}, which {found.file} does not have; it has {found}."
+            f"{nearest(missing[0], found.header)}"
+        )
+
+
 def _is_number(kind: str) -> bool:
     """Whether a column's type is one of numbers: models read such by name alone."""
-    return kind.startswith("float")
+    return kind.startswith(_NUMBER)
 
 
 def _read(config: Any, suffix: str) -> dict[str, str]:

@@ -31,8 +31,13 @@ def check_labels(config: Any) -> None:
         return
     model, threshold = config["model"], config["threshold"]
     source = next(iter(threshold or [config["LABEL_FIELD"]]))
-    if source in found.loaded:
+    if found.loaded.get(source) == "float":
         return
+    if source in found.loaded:
+        raise DataError(
+            f"{found.file} has {source} as {found.loaded[source]}, and labels are numbers: RecBole would number such "
+            f"tokens from 1. Write 0 and 1 into the column, and {source}:float into the first line"
+        )
     what = f"{found.file} has the columns {found}"
     if threshold:
         raise DataError(
