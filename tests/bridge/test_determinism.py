@@ -61,7 +61,7 @@ from recbole_dtlns.judges.distilled import DistilledJudge
 warnings.simplefilter("ignore")
 keys = json.loads(sys.argv[1])
 found = []
-for threads in (1, 2, 4):
+for threads in (1, 4):
     torch.set_num_threads(threads)
     threadpool_limits(threads)
     assert {library["num_threads"] for library in threadpool_info()} == {threads}
@@ -93,10 +93,10 @@ def test_the_number_of_threads_changes_no_artefact(preset: str, stages: set[str]
         env={**os.environ, "OMP_WAIT_POLICY": "passive"},  # more threads than cores would wait for each other busily
     )
     assert done.returncode == 0, done.stderr
-    one, two, four = json.loads(done.stdout.split("RESULT")[-1])
+    one, four = json.loads(done.stdout.split("RESULT")[-1])
     made = {name.split("/")[0] for name in one}
     assert made >= stages | {"structure", "structure tree", "semantic tree", "verdicts", "relabelling", "distilled"}
-    assert one == two == four
+    assert one == four
 
 
 def test_threads_change_nothing() -> None:
