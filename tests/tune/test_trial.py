@@ -140,7 +140,7 @@ def test_all_that_the_preparation_reads_counts_as_its_settings(keys: dict[str, A
     _, parts, _ = load_data(config)
     prepare(flat, canonical_train(parts[0]), make_teacher(flat, parts[0]))
     read -= {"dtlns_cache_dir", "dtlns_refuse_damaged", "dtlns_preset"}  # where it is kept, and what the log says
-    read -= {"dtlns_loss"}  # whether its scores fit the memory
+    read -= {"dtlns_loss", "dtlns_relabel_exclude"}  # whether scores fit the memory, and what is said of labels
     if keys["dtlns_judge"] != "calibrated":
         read -= {"dtlns_judge_reads_order"}  # whether data without times will do
     read -= {"dtlns_teachers"}  # likewise, where one teacher is named

@@ -27,7 +27,7 @@ def check_features(config: Any) -> None:
         DataError: the message names the features, and the settings that do with or without them.
     """
     numbers = config["numerical_features"] or ()
-    for suffix in _FILES:
+    for suffix in _FILES if numbers else ():
         found = FileColumns.of(config, suffix)
         if found is None:
             continue
