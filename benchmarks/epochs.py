@@ -90,6 +90,18 @@ def synchronised() -> float:
     return time.perf_counter()
 
 
+def seconds_of_epochs(train_epoch: Callable[[int], None], rounds: int) -> list[float]:
+    """Seconds of every epoch, after one that does not count: of processor time, and on a GPU of the clock."""
+    clock = synchronised if torch.cuda.is_available() else time.process_time
+    seconds = []
+    for epoch in range(rounds + 1):
+        started = clock()
+        with quiet_recbole():
+            train_epoch(epoch)
+        seconds.append(clock() - started)
+    return seconds[1:]
+
+
 def measure(arms: dict[str, Callable[[int], None]], rounds: int) -> dict[str, list[float]]:
     """Seconds per epoch of every arm, after one round that does not count."""
     seconds: dict[str, list[float]] = {name: [] for name in arms}

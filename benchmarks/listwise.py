@@ -13,17 +13,14 @@ import multiprocessing
 import statistics
 import tempfile
 import threading
-import time
 from pathlib import Path
 from typing import Any
 
 import psutil
 import torch
-from epochs import COMMON, our_arm, synchronised
+from epochs import COMMON, our_arm, seconds_of_epochs
 from made_data import SPORTS_SIZE, write_made
 from reporting import machine, table, write_results
-
-from recbole_dtlns.compat import quiet_recbole
 
 BEST: dict[str, Any] = {"dtlns_preset": "rows", "dtlns_teacher": "ItemKNN"}
 ARMS: dict[str, dict[str, Any]] = {
@@ -39,7 +36,6 @@ def measured(model: str, keys: dict[str, Any], rounds: int, threads: int) -> dic
     """Seconds of every epoch, and bytes beyond what there was before, of one arm in this process."""
     torch.set_num_threads(threads)
     train_epoch = our_arm(model, keys)
-    clock = synchronised if torch.cuda.is_available() else time.process_time
     process, peak, done = psutil.Process(), [0], threading.Event()
     before = process.memory_info().rss
 
@@ -49,16 +45,11 @@ def measured(model: str, keys: dict[str, Any], rounds: int, threads: int) -> dic
 
     watcher = threading.Thread(target=watch)
     watcher.start()
-    seconds = []
-    for epoch in range(rounds + 1):
-        started = clock()
-        with quiet_recbole():
-            train_epoch(epoch)
-        seconds.append(clock() - started)
+    seconds = seconds_of_epochs(train_epoch, rounds)
     done.set()
     watcher.join()
     on_device = torch.cuda.max_memory_allocated() if torch.cuda.is_available() else None
-    return {"seconds": seconds[1:], "memory": on_device or max(0, peak[0] - before)}
+    return {"seconds": seconds, "memory": on_device or max(0, peak[0] - before)}
 
 
 def main() -> None:

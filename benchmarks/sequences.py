@@ -12,15 +12,12 @@ import multiprocessing
 import statistics
 import sys
 import tempfile
-import time
 from pathlib import Path
 from typing import Any
 
 import torch
-from epochs import our_arm, plain_arm, synchronised
+from epochs import our_arm, plain_arm, seconds_of_epochs
 from reporting import machine, table, write_results
-
-from recbole_dtlns.compat import quiet_recbole
 
 BEAUTY = Path(__file__).resolve().parents[2] / "shared" / "data" / "beauty"
 COMMON: dict[str, Any] = {
@@ -53,15 +50,9 @@ def measured(model: str, name: str, keys: dict[str, Any], rounds: int, threads: 
         )
     else:
         train_epoch = our_arm(model, {**keys, **own}, "beauty")
-    clock = synchronised if torch.cuda.is_available() else time.process_time
-    seconds = []
-    for epoch in range(rounds + 1):
-        started = clock()
-        with quiet_recbole():
-            train_epoch(epoch)
-        seconds.append(clock() - started)
+    seconds = seconds_of_epochs(train_epoch, rounds)
     print(f"{model}, {name}: {seconds}", file=sys.stderr)
-    return seconds[1:]
+    return seconds
 
 
 def main() -> None:

@@ -29,7 +29,7 @@ from recbole_dtlns.bridge.models.capability import PAIRWISE, SOFTMAX
 from recbole_dtlns.bridge.models.council import UNTRAINED, Council
 from recbole_dtlns.bridge.models.kinds import Kind, capability, kind_of
 from recbole_dtlns.bridge.presets import preset_values
-from recbole_dtlns.bridge.recbole_values import check_recbole_values, check_sequential_values, cut_by_time
+from recbole_dtlns.bridge.recbole_values import ONE_UNIFORM, check_recbole_values, check_sequential_values, cut_by_time
 from recbole_dtlns.components import PREFIX
 from recbole_dtlns.errors import ConfigError, UnsupportedModelError
 from recbole_dtlns.generation.language_model.prompts import LLM_PROMPTS
@@ -70,7 +70,6 @@ _OF_THE_RUN = (_ALLOW_UNKNOWN, "resume_from", *OF_ONE_RUN)  # keys of this packa
 _HIDE_LAST = f"{PREFIX}judge_hide_last"
 # RecBole draws nothing for context-aware models by default, and overwrites the labels of the data where it does.
 _DRAWS = "train_neg_sample_args"
-_ONE_UNIFORM = {"distribution": "uniform", "sample_num": 1, "alpha": 1.0, "dynamic": False, "candidate_num": 0}
 _INTERVALS = ("user_inter_num_interval", "item_inter_num_interval")  # which look like lists
 _FILES = ("_file", "_files", "_paths", "_checkpoint", "_labels", "_dir", "_ids")
 
@@ -113,7 +112,7 @@ class DTLNSConfig(Config):
             self.final_config_dict[_HIDE_LAST] = cut_by_time(self)
         self.settings = DTLNSSettings.from_config(self.final_config_dict)
         if self.kind.featured and self.settings.makes_rows and _DRAWS not in self.external_config_dict:
-            self.final_config_dict[_DRAWS] = dict(_ONE_UNIFORM)
+            self.final_config_dict[_DRAWS] = dict(ONE_UNIFORM)
         for teacher in self.settings.flat["teachers"] or [self.settings.teacher]:
             check_teacher(teacher)
         for name, value in self.settings.of_chosen.items():  # of other packages, which dtlns.yaml does not know

@@ -17,6 +17,9 @@ from recbole.utils import EvaluatorType
 from recbole_dtlns.errors import ConfigError, InstallationError
 from recbole_dtlns.registry import nearest
 
+# Of `train_neg_sample_args`: one negative for every positive, as RecBole has it for general models.
+ONE_UNIFORM = {"distribution": "uniform", "sample_num": 1, "alpha": 1.0, "dynamic": False, "candidate_num": 0}
+
 _LEARNERS = ("adam", "adamw", "sgd", "adagrad", "rmsprop", "sparse_adam")
 _LEVELS = ("debug", "info", "warning", "error", "critical")
 _TRANSFORMS = ("mask_itemseq", "inverse_itemseq", "crop_itemseq", "reorder_itemseq", "user_defined")

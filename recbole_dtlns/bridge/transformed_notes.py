@@ -10,6 +10,7 @@ from typing import Any
 import yaml
 
 from recbole_dtlns.bridge.config import DTLNSConfig
+from recbole_dtlns.bridge.recbole_values import ONE_UNIFORM
 from recbole_dtlns.bridge.transform import DTLNSTransform
 from recbole_dtlns.settings.settings import PREFIX
 
@@ -26,13 +27,7 @@ _READING = (
 )
 _IMPLICIT = {
     "threshold": None,
-    "train_neg_sample_args": {
-        "distribution": "uniform",
-        "sample_num": 1,
-        "alpha": 1.0,
-        "dynamic": False,
-        "candidate_num": 0,
-    },
+    "train_neg_sample_args": ONE_UNIFORM,
     "eval_args": {"mode": "full"},
     "metrics": ["Recall", "NDCG"],
     "valid_metric": "NDCG@10",

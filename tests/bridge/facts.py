@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pytest
 from block_data import block_pairs, split_pairs
 
 FACTS = "facts"
@@ -25,11 +24,6 @@ SMALL: dict[str, Any] = {
     "dtlns_tree_leaf_size": 6,
 }
 BY_TURNS = {"train_rec_step": 1, "train_kg_step": 1}  # of KTUP, an epoch each
-
-
-def all_or_sample(names: tuple[str, ...] = MODELS) -> list[Any]:
-    """The sample in every run, the others behind the mark `matrix`."""
-    return [name if name in SAMPLE else pytest.param(name, marks=pytest.mark.matrix) for name in names]
 
 
 def keys_of(model: str) -> dict[str, Any]:

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pytest
 
 N_ITEMS = 24
 SEQUENCES = "walks"
@@ -24,11 +23,6 @@ SMALL: dict[str, Any] = {
 }
 
 SAMPLE = ("SASRec", "GRU4Rec", "BERT4Rec", "CORE", "DIN", "FEARec", "HGN", "SHAN", "TransRec")
-
-
-def all_or_sample(names: list[str]) -> list[Any]:
-    """The sample in every run, the others behind the mark `matrix`."""
-    return [name if name in SAMPLE else pytest.param(name, marks=pytest.mark.matrix) for name in names]
 
 
 def walks(n_users: int = 60, seed: int = 0) -> list[list[str]]:

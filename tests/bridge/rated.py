@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pytest
 
 RATED = "rated"
 TOWNS, USERS, ITEMS = 3, 16, 14  # users and items of each town
@@ -29,11 +28,6 @@ RANKED = {"metrics": ["Recall", "NDCG"], "valid_metric": "NDCG@10", "eval_args":
 LABELS: dict[str, Any] = {"threshold": {"rating": 4}, **BY_LABEL}
 SAMPLE = ("AFM", "DSSM", "DeepFM", "FFM", "FiGNN", "KD_DAGFM", "LR")
 Rows = list[tuple[str, str, int]]
-
-
-def all_or_sample(names: list[str]) -> list[Any]:
-    """The sample in every run, the others behind the mark `matrix`."""
-    return [name if name in SAMPLE else pytest.param(name, marks=pytest.mark.matrix) for name in names]
 
 
 def ratings(seed: int = 0) -> Rows:

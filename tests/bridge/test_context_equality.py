@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 from ordered import SEQUENCES, write_walks
-from rated import BY_LABEL, RANKED, RATED, all_or_sample, write_rated
+from rated import BY_LABEL, RANKED, RATED, SAMPLE, write_rated
 from real_recbole import results_of_recbole
-from tiny_runs import PLAIN, QUICK, train
+from tiny_runs import PLAIN, QUICK, all_or_sample, train
 
 from recbole_dtlns.bridge.models.context import CONTEXT, DECISION_TREES
 
@@ -59,7 +59,7 @@ def recboles_results(
 
 
 @pytest.mark.usefixtures("one_thread")
-@pytest.mark.parametrize("case", [*all_or_sample(BY_LABELS), *OTHERS])
+@pytest.mark.parametrize("case", [*all_or_sample(BY_LABELS, SAMPLE), *OTHERS])
 def test_preset_off_is_recbole(
     case: str, cases: dict[str, dict[str, Any]], recboles_results: dict[str, Any], tmp_path: Path
 ) -> None:

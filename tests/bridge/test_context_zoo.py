@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 import recbole.model.context_aware_recommender as zoo
 import torch
-from rated import RATED, all_or_sample, write_rated
+from rated import RATED, SAMPLE, write_rated
 from recbole.model.abstract_recommender import ContextRecommender
 from recbole.model.loss import BPRLoss
-from tiny_runs import PLAIN, same_tensors, train
+from tiny_runs import PLAIN, all_or_sample, in_two_parts, same_tensors, train
 
 from recbole_dtlns.bridge.models.context import CONTEXT, DECISION_TREES
 from recbole_dtlns.bridge.models.ranking_loss import label_term
@@ -43,15 +43,12 @@ def test_the_table_names_every_model_of_the_zoo() -> None:
     assert trees == {name.lower() for name in DECISION_TREES}
 
 
-@pytest.mark.parametrize("model", all_or_sample(MODELS))
+@pytest.mark.parametrize("model", all_or_sample(MODELS, SAMPLE))
 def test_every_model_trains_as_recbole_has_it_and_goes_on_exactly(model: str) -> None:
     """And its loss is one cross-entropy of labels, by which its rows are weighed."""
     settings = {**written(model), **PLAIN}
-    first = train(model, settings, dataset=RATED, epochs=1)
-    second = train(model, settings, dataset=RATED, epochs=2, resume_from=str(first.folder))
-    whole = train(model, settings, dataset=RATED, epochs=2)
-    assert second.result["test_result"] == whole.result["test_result"]
-    after, expected = (torch.load(one.folder / "last.pth", weights_only=True) for one in (second, whole))
+    _, resumed, whole = in_two_parts(model, settings, 1, 2, RATED)
+    after, expected = (torch.load(one.folder / "last.pth", weights_only=True) for one in (resumed, whole))
     for part in ("epoch", "state_dict", "other_parameter", "optimizers", "random", "loader"):
         assert same_tensors(after[part], expected[part]), part
     assert label_term(whole.trainer.model) is not None
@@ -59,7 +56,7 @@ def test_every_model_trains_as_recbole_has_it_and_goes_on_exactly(model: str) ->
 
 
 @pytest.mark.parametrize("labelled", [True, False])
-@pytest.mark.parametrize("model", all_or_sample(MODELS))
+@pytest.mark.parametrize("model", all_or_sample(MODELS, SAMPLE))
 def test_the_choice_of_negatives_reaches_its_loss(model: str, labelled: bool) -> None:
     keys = written(model, labelled=labelled)
     chosen, uniform = (

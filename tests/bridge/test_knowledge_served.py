@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from block_data import block_pairs, split_pairs
-from facts import FACTS, all_or_sample, keys_of, write_facts
+from facts import FACTS, MODELS, SAMPLE, keys_of, write_facts
 from test_load_run import assert_alike
-from tiny_runs import PLAIN, observed, train, used_pairs
+from tiny_runs import PLAIN, all_or_sample, observed, train, used_pairs
 
 from recbole_dtlns import load_run
 from recbole_dtlns.bridge.data.knowledge_loader import row_loader
@@ -19,7 +19,7 @@ from recbole_dtlns.bridge.serving.explain import Explainer
 from recbole_dtlns.errors import ConfigError, UnsupportedModelError
 
 
-@pytest.mark.parametrize("model", all_or_sample())
+@pytest.mark.parametrize("model", all_or_sample(MODELS, SAMPLE))
 def test_every_model_recommends_as_recbole_does_without_its_data(model: str) -> None:
     """Facts, ids of entities, KGAT's attention and what was drawn for a model come back."""
     settings = {**keys_of(model), **PLAIN, "use_st_gumbel": False, "dtlns_relabel_graph": KNOWLEDGE[model].graph}

@@ -16,7 +16,7 @@ import pytest
 import recbole.model.knowledge_aware_recommender as zoo
 import torch
 from block_data import block_pairs, split_pairs
-from facts import FACTS, MODELS, all_or_sample, keys_of, load_col, write_facts
+from facts import FACTS, MODELS, SAMPLE, keys_of, load_col, write_facts
 from recbole.data.interaction import Interaction
 from recbole.model.abstract_recommender import KnowledgeRecommender
 from recbole.model.knowledge_aware_recommender.kgat import KGAT
@@ -28,7 +28,9 @@ from tiny_runs import (
     QUICK,
     RELABEL_ALL,
     Run,
+    all_or_sample,
     as_set,
+    in_two_parts,
     observed,
     per_user,
     plain_recbole_loaders,
@@ -125,15 +127,12 @@ def test_every_pair_of_model_and_sampler_trains_or_says_why_not(model: str, samp
     assert np.isfinite(run.trainer.train_loss_dict[0])
 
 
-@pytest.mark.parametrize("model", all_or_sample())
+@pytest.mark.parametrize("model", all_or_sample(MODELS, SAMPLE))
 def test_one_and_two_epochs_equal_three(model: str) -> None:
     """The order of rows and of facts, drawn entities, KGAT's attention: all of it goes on."""
     settings = {**write_facts(), **keys_of(model)}
-    first = train(model, settings, dataset=FACTS, epochs=1)
-    second = train(model, settings, dataset=FACTS, epochs=3, resume_from=str(first.folder))
-    whole = train(model, settings, dataset=FACTS, epochs=3)
-    assert second.result["test_result"] == whole.result["test_result"]
-    after, expected = (torch.load(one.folder / "last.pth", weights_only=True) for one in (second, whole))
+    _, *runs = in_two_parts(model, settings, 1, 3, FACTS)
+    after, expected = (torch.load(one.folder / "last.pth", weights_only=True) for one in runs)
     for part in ("epoch", "state_dict", "optimizers", "random", "loader", "best_valid_result"):
         assert same_tensors(after[part], expected[part]), part
     assert after["other_parameter"].keys() == expected["other_parameter"].keys()

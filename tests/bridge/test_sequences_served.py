@@ -10,9 +10,9 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from ordered import SEQUENCES, all_or_sample, walks, write_walks
+from ordered import SAMPLE, SEQUENCES, walks, write_walks
 from recbole.data.interaction import Interaction
-from tiny_runs import PLAIN, train
+from tiny_runs import PLAIN, all_or_sample, train
 
 from recbole_dtlns import load_run
 from recbole_dtlns.bridge.models.sequential import SEQUENTIAL
@@ -98,7 +98,7 @@ def test_what_follows_a_history_that_is_given() -> None:
 
 
 @pytest.mark.parametrize(
-    "model", all_or_sample([name for name in SEQUENTIAL if name not in ("GRU4RecKG", "KSR", "DIN", "DIEN")])
+    "model", all_or_sample([name for name in SEQUENTIAL if name not in ("GRU4RecKG", "KSR", "DIN", "DIEN")], SAMPLE)
 )
 def test_the_table_says_who_reads_users(model: str) -> None:
     keys = {**write_walks(features=True), "n_layers": 2 if model == "FEARec" else 1, "pretrain_epochs": 1}

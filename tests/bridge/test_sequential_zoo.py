@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 import recbole.model.sequential_recommender as zoo
 import torch
-from ordered import SEQUENCES, all_or_sample, write_walks
+from ordered import SAMPLE, SEQUENCES, write_walks
 from recbole.model.abstract_recommender import SequentialRecommender
-from tiny_runs import PLAIN, same_tensors, train
+from tiny_runs import PLAIN, all_or_sample, in_two_parts, same_tensors, train
 
 from recbole_dtlns.bridge.models.capability import PAIRWISE, SOFTMAX
 from recbole_dtlns.bridge.models.sequential import SEQUENTIAL
@@ -50,21 +50,18 @@ def test_the_table_names_every_model_of_the_zoo() -> None:
     assert found == set(SEQUENTIAL)
 
 
-@pytest.mark.parametrize("model", all_or_sample(MODELS))
+@pytest.mark.parametrize("model", all_or_sample(MODELS, SAMPLE))
 def test_every_model_trains_as_recbole_has_it_and_goes_on_exactly(model: str, keys: dict[str, Any]) -> None:
     epochs = "pretrain_epochs" if model == "S3Rec" else "epochs"
     settings = {**keys, **PLAIN}
-    first = train(model, {**settings, epochs: 1}, dataset=SEQUENCES)
-    second = train(model, {**settings, epochs: 2}, dataset=SEQUENCES, resume_from=str(first.folder))
-    whole = train(model, {**settings, epochs: 2}, dataset=SEQUENCES)
-    assert second.result["test_result"] == whole.result["test_result"]
+    _, *runs = in_two_parts(model, settings, 1, 2, SEQUENCES, epochs)
     name = "best.pth" if model == "S3Rec" else "last.pth"
-    after, expected = (torch.load(one.folder / name, weights_only=True) for one in (second, whole))
+    after, expected = (torch.load(one.folder / name, weights_only=True) for one in runs)
     for part in ("epoch", "state_dict", "other_parameter", "optimizers", "random"):
         assert same_tensors(after[part], expected[part]), part
 
 
-@pytest.mark.parametrize("model", all_or_sample(SOFTMAXES))
+@pytest.mark.parametrize("model", all_or_sample(SOFTMAXES, SAMPLE))
 def test_its_softmax_has_further_targets(model: str, keys: dict[str, Any]) -> None:
     """And without any of them, and nothing forbidden, it is RecBole's own up to rounding."""
     fixed = {**keys, "dtlns_relabel_exclude": False, "shuffle": False}
@@ -75,7 +72,7 @@ def test_its_softmax_has_further_targets(model: str, keys: dict[str, Any]) -> No
         assert nothing.trainer.train_loss_dict[0] == pytest.approx(plain.trainer.train_loss_dict[0], rel=1e-4)
 
 
-@pytest.mark.parametrize("model", all_or_sample([*PAIRWISES, "DIN", "DIEN"]))
+@pytest.mark.parametrize("model", all_or_sample([*PAIRWISES, "DIN", "DIEN"], SAMPLE))
 def test_the_choice_of_negatives_reaches_its_loss(model: str, keys: dict[str, Any]) -> None:
     settings = {**keys, **({} if model in ("DIN", "DIEN", "TransRec") else {"loss_type": "BPR"})}
     chosen, uniform = (

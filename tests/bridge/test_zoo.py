@@ -14,7 +14,7 @@ import torch
 from recbole.data.interaction import Interaction
 from recbole.model.abstract_recommender import GeneralRecommender
 from recbole.utils import ModelType
-from tiny_runs import PLAIN, QUICK, same_tensors, train
+from tiny_runs import PLAIN, QUICK, in_two_parts, same_tensors, train
 
 from recbole_dtlns.bridge.config import DTLNSConfig
 from recbole_dtlns.bridge.data.dataloader import WEIGHT
@@ -201,13 +201,10 @@ def test_two_and_two_epochs_equal_four(model: str, tiny: dict[str, Any]) -> None
     preset = {} if GENERAL[model].negatives else PLAIN
     settings = {**tiny, **SMALL.get(model, {}), **preset}
     epochs = "pretrain_epochs" if model == "RaCT" else "epochs"
-    first = train(model, {**settings, epochs: 2})
-    second = train(model, {**settings, epochs: 4}, resume_from=str(first.folder))
-    whole = train(model, {**settings, epochs: 4})
-    assert second.result["test_result"] == whole.result["test_result"]
+    runs = in_two_parts(model, settings, 2, 4, epochs=epochs)
     # Pretraining is not evaluated on the way, and a closed form has no second epoch.
     name = "best.pth" if model == "RaCT" or model in CLOSED_FORM else "last.pth"
-    before, after, expected = (torch.load(run.folder / name, weights_only=True) for run in (first, second, whole))
+    before, after, expected = (torch.load(run.folder / name, weights_only=True) for run in runs)
     for part in ("epoch", "state_dict", "other_parameter", "optimizers", "random", "loader", "best_valid_result"):
         assert same_tensors(after[part], expected[part]), part
     assert model in CLOSED_FORM or before["epoch"] < expected["epoch"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import warnings
+from collections.abc import Container, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -64,6 +65,11 @@ class Run:
         return self.data.train_loader._dataset
 
 
+def all_or_sample(names: Iterable[str], sample: Container[str]) -> list[Any]:
+    """The sample in every run, the others behind the mark `matrix`."""
+    return [name if name in sample else pytest.param(name, marks=pytest.mark.matrix) for name in names]
+
+
 def write_tiny(folder: str = "data", parts: Any = None, **shape: int) -> dict[str, Any]:
     """Write the block data, split in advance; returns the config keys that load it."""
     return write_splits(Path(folder), TINY, *(parts or split_pairs(*block_pairs(**shape))))
@@ -87,6 +93,17 @@ def train(model: str | type, keys: dict[str, Any], *, saved: bool = True, datase
     ):
         result = runner.run_recbole_dtlns(model, dataset, config_dict={**QUICK, **keys, **settings}, saved=saved)
     return Run(result, **kept)
+
+
+def in_two_parts(
+    model: str, keys: dict[str, Any], first: int, all_of_them: int, dataset: str = TINY, epochs: str = "epochs"
+) -> tuple[Run, Run, Run]:
+    """A run of the first epochs, one that goes on from it to the last, and one of all; the latter two test alike."""
+    begun = train(model, {**keys, epochs: first}, dataset=dataset)
+    resumed = train(model, {**keys, epochs: all_of_them}, dataset=dataset, resume_from=str(begun.folder))
+    whole = train(model, {**keys, epochs: all_of_them}, dataset=dataset)
+    assert resumed.result["test_result"] == whole.result["test_result"]
+    return begun, resumed, whole
 
 
 def plain_recbole_loaders(model: str, dataset: str, keys: dict[str, Any]) -> tuple[Any, Any, Any]:

@@ -13,6 +13,7 @@ from recbole.data.interaction import Interaction, cat_interactions
 from recbole.utils import InputType
 
 from recbole_dtlns.bridge.data.pairs import label_column, with_extra_rows
+from recbole_dtlns.bridge.data.rows import rows_of
 from recbole_dtlns.bridge.data.sampler import DTLNSSampler
 from recbole_dtlns.data.atomic_file import WEIGHT
 from recbole_dtlns.data.item_sets import PseudoPositives
@@ -157,11 +158,11 @@ class DTLNSTrainDataLoader(EpochDataLoader):
         if self._label is None:
             return self._drawn(data, rows)
         liked = data[self._label] > 0
-        others = _rows_of(data, ~liked)
+        others = rows_of(data, ~liked)
         others.update(self._nothing_drawn(rows[~liked.numpy()]))
         if not liked.any():
             return others
-        wanted = _rows_of(data, liked)
+        wanted = rows_of(data, liked)
         batch = self._drawn(wanted, rows[liked.numpy()])
         batch[self._label][: len(wanted)] = wanted[self._label]
         return cat_interactions([batch, others]) if len(others) else batch
@@ -182,7 +183,3 @@ class DTLNSTrainDataLoader(EpochDataLoader):
             drawn = cat_interactions([self._nothing_drawn(rows), drawn])
         batch.update(drawn)
         return batch
-
-
-def _rows_of(data: Interaction, which: torch.Tensor) -> Interaction:
-    return Interaction({column: values[which] for column, values in data.interaction.items()})

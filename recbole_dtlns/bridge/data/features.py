@@ -62,7 +62,7 @@ def check_features(config: Any) -> None:
 
 def tell_of_missing_features(config: Any) -> None:
     """Warn where a model that is there for features is given none, and name those that the files have."""
-    if not config.kind.featured or any(_read(config, suffix) for suffix in ("inter", "user", "item")):
+    if not config.kind.featured or any(_read(config, suffix) for suffix in _FILES):
         return
     files = [found for suffix in ("user", "item") if (found := FileColumns.of(config, suffix)) is not None]
     there = "; ".join(f"{found.file} has {found}" for found in files) or "there is no .user and no .item file"

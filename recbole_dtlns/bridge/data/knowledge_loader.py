@@ -53,9 +53,8 @@ def set_order_state(loader: Any, state: torch.Tensor) -> None:
     """Continue from what `order_state` gave."""
     generators = _generators(loader)
     for generator, part in zip(generators, state.chunk(len(generators)), strict=True):
-        generator.set_state(
-            part.clone()
-        )  # a part of a tensor: torch reads from the start of its memory, or beyond its end
+        # Of a part of a tensor, torch reads from the start of the whole's memory, or beyond its end.
+        generator.set_state(part.clone())
 
 
 def _generators(loader: Any) -> Sequence[torch.Generator]:

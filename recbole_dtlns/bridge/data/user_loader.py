@@ -13,9 +13,8 @@ from recbole.utils import InputType
 
 from recbole_dtlns.bridge.data.dataloader import EpochDataLoader
 from recbole_dtlns.bridge.data.sampler import DTLNSSampler
+from recbole_dtlns.bridge.recbole_values import ONE_UNIFORM
 from recbole_dtlns.losses.user_lists import UserLists
-
-_ONE_NEGATIVE = {"distribution": "uniform", "sample_num": 1, "dynamic": False}
 
 
 class UserDataLoader(EpochDataLoader):
@@ -46,7 +45,7 @@ class UserDataLoader(EpochDataLoader):
     ) -> None:
         self.lists = lists
         self._users_at_once = users
-        self._set_neg_sample_args(config, dataset, InputType.PAIRWISE, _ONE_NEGATIVE)
+        self._set_neg_sample_args(config, dataset, InputType.PAIRWISE, ONE_UNIFORM)
         owners = dataset.inter_feat[self.uid_field].numpy()
         self._pairs = np.argsort(owners, kind="stable")
         self._start = np.searchsorted(owners[self._pairs], np.arange(dataset.user_num + 1))

@@ -14,6 +14,11 @@ from recbole_dtlns.negatives.vectors.contract import LayerJoin
 SOFTMAX, PAIRWISE = "CE", "BPR"  # values of RecBole's `loss_type`
 
 
+def no_arguments(_: Any) -> tuple[Any, ...]:
+    """What most models that propagate give to `forward`."""
+    return ()
+
+
 @dataclass(frozen=True)
 class Layers:
     """How a model holds embeddings layer by layer, if its score is the dot product of a user's and an item's.

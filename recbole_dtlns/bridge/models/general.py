@@ -4,11 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from recbole_dtlns.bridge.models.capability import Capability, Layers
-
-
-def _nothing(_: Any) -> tuple[Any, ...]:
-    return ()
+from recbole_dtlns.bridge.models.capability import Capability, Layers, no_arguments
 
 
 def _train_graph(model: Any) -> tuple[Any, ...]:
@@ -28,7 +24,7 @@ GENERAL: dict[str, Capability] = {
     "BPR": Capability(True, False, layers=Layers("mean"), bpr_term=True),
     "CDAE": Capability(False, True, _NO_NEGATIVES),
     "ConvNCF": Capability(True, False, no_layers=_NETWORK, sums_rows=True),
-    "DGCF": Capability(True, True, layers=Layers("mean", _nothing), bpr_term=True),
+    "DGCF": Capability(True, True, layers=Layers("mean", no_arguments), bpr_term=True),
     "DMF": Capability(True, True, no_layers=_NETWORK),
     "DiffRec": Capability(False, True, _NO_NEGATIVES, _LOSSES_BY_STEP),
     "EASE": Capability(False, True, _CLOSED_FORM, fitted=_SIMILARITY),
@@ -44,14 +40,14 @@ GENERAL: dict[str, Capability] = {
         ("random_list", "random_pr"),
         no_layers="its second order has item vectors of another kind",
     ),
-    "LightGCN": Capability(True, True, layers=Layers("mean", _nothing), bpr_term=True),
+    "LightGCN": Capability(True, True, layers=Layers("mean", no_arguments), bpr_term=True),
     "MacridVAE": Capability(False, True, _NO_NEGATIVES, ("update",)),
     "MultiDAE": Capability(False, True, _NO_NEGATIVES),
     "MultiVAE": Capability(False, True, _NO_NEGATIVES, ("update",)),
     "NAIS": Capability(True, True, no_layers=_HISTORY),
     "NCEPLRec": Capability(False, True, _CLOSED_FORM),
-    "NCL": Capability(True, True, "needs the package faiss-cpu", layers=Layers("mean", _nothing), bpr_term=True),
-    "NGCF": Capability(True, True, layers=Layers("concat", _nothing), bpr_term=True),
+    "NCL": Capability(True, True, "needs the package faiss-cpu", layers=Layers("mean", no_arguments), bpr_term=True),
+    "NGCF": Capability(True, True, layers=Layers("concat", no_arguments), bpr_term=True),
     "NNCF": Capability(True, True, no_layers=_NETWORK),
     "NeuMF": Capability(True, False, no_layers=_NETWORK),
     "Pop": Capability(False, False, "counts the item column, negatives included: hard negatives would become popular"),
@@ -61,5 +57,5 @@ GENERAL: dict[str, Capability] = {
     "SGL": Capability(True, True, layers=Layers("mean", _train_graph), sums_rows=True),
     "SLIMElastic": Capability(False, True, _CLOSED_FORM, fitted=_SIMILARITY),
     "SimpleX": Capability(True, True, no_layers=_HISTORY),
-    "SpectralCF": Capability(True, True, layers=Layers("concat", _nothing), bpr_term=True),
+    "SpectralCF": Capability(True, True, layers=Layers("concat", no_arguments), bpr_term=True),
 }

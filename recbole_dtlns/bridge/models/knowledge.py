@@ -2,14 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from recbole_dtlns.bridge.models.capability import PAIRWISE, Capability, Layers
-
-
-def _nothing(_: Any) -> tuple[Any, ...]:
-    return ()
-
+from recbole_dtlns.bridge.models.capability import PAIRWISE, Capability, Layers, no_arguments
 
 _OF_A_PAIR = "makes an item's vector anew for every user"
 _RANKED_BY = ("restore_user_e", "restore_entity_e")  # the vectors that were ranked by, of edges that were drawn
@@ -32,7 +25,7 @@ KNOWLEDGE: dict[str, Capability] = {
         True,
         True,
         state=("A_in",),
-        layers=Layers("concat", _nothing, "entity_embedding"),
+        layers=Layers("concat", no_arguments, "entity_embedding"),
         bpr_term=True,
     ),
     "KGCN": Capability(True, False, no_layers=_OF_A_PAIR, heavy_scores=True),

@@ -14,7 +14,7 @@ def anomaly_mode_kept() -> Iterator[None]:
 
     RecBole's module of SINE switches that on for the whole process when it is imported, and it is imported for every
     sequential and knowledge-aware model. Each operation then notes where it was called from: the numbers are the same,
-    and an epoch takes about twice as long. That a loss is no number is noticed without it.
+    and training takes longer. That a loss is no number is noticed without it.
     """
     before = torch.is_anomaly_enabled(), torch.is_anomaly_check_nan_enabled()
     try:

@@ -14,6 +14,7 @@ from recbole.model.loss import EmbLoss
 from torch import nn
 
 from recbole_dtlns.bridge.data.dataloader import DTLNSTrainDataLoader, EpochDataLoader
+from recbole_dtlns.bridge.data.rows import rows_of
 from recbole_dtlns.bridge.models.kinds import capability
 from recbole_dtlns.bridge.models.propagation import deterministic_layers, forward_replaced
 from recbole_dtlns.bridge.models.ranking_loss import bpr_term
@@ -78,7 +79,7 @@ class SharedStep:
         self._batches += 1
         share = self._processes.share(n_rows)
         if not isinstance(self._loader, EpochDataLoader):
-            interaction = _rows_of(interaction, share.rows, n_rows)
+            interaction = _of_blocks(interaction, share.rows, n_rows)
         weight = share.weight
         if self._sums and weight:
             weight = float(self._processes.size)
@@ -161,10 +162,10 @@ def _squared_length(gradient: torch.Tensor) -> float:
     return float(values.square().sum())
 
 
-def _rows_of(interaction: Interaction, rows: slice, n_rows: int) -> Interaction:
+def _of_blocks(interaction: Interaction, rows: slice, n_rows: int) -> Interaction:
     """Those rows of each of a batch's blocks of n_rows."""
     places = torch.arange(len(interaction)).view(-1, n_rows)[:, rows].reshape(-1)
-    return Interaction({field: values[places.to(values.device)] for field, values in interaction.interaction.items()})
+    return rows_of(interaction, places)
 
 
 def _joined(parts: list[tuple[torch.Tensor, int]]) -> torch.Tensor:

@@ -13,6 +13,7 @@ from recbole.model.abstract_recommender import AbstractRecommender
 from recbole.utils import InputType
 
 from recbole_dtlns.bridge.data.dataloader import CANDIDATES, CHOSEN, ROW, UNIFORM, WEIGHT, DTLNSTrainDataLoader
+from recbole_dtlns.bridge.data.rows import rows_of
 from recbole_dtlns.bridge.models.capability import Layers
 from recbole_dtlns.bridge.models.encoded_sequences import EncodedSequences
 from recbole_dtlns.bridge.models.kinds import capability, kind_of
@@ -123,7 +124,7 @@ class TrainingStep:
             place = loader.negative_rows(drawn)
             if place.start == place.stop:  # a batch without a row that is liked
                 return
-            rows = Interaction({field: values[place] for field, values in interaction.interaction.items()})
+            rows = rows_of(interaction, place)
             positives = items[: place.start].repeat(loader.neg_sample_num)
             chosen = self._chosen(sampler, rows, positives, drawn[place], uniform[place])
             features = self._scorer.item_features(torch.cat([items[: place.start], chosen, items[place.stop :]]))
@@ -227,7 +228,7 @@ class TrainingStep:
         total: Losses = None
         for weight in weights.unique().tolist():
             rows = weights == weight
-            group = Interaction({field: values[rows] for field, values in interaction.interaction.items()})
+            group = rows_of(interaction, rows)
             share = weight if sums else weight * int(rows.sum()) / len(weights)
             total = _weighted_sum(total, self.loss_function(group), share)
         return total

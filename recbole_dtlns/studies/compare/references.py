@@ -68,9 +68,9 @@ def references(
         found.append(Arm(title, model, {f"{PREFIX}preset": "off", **keys}, reference=True, among=among))
     trained: dict[str, Arm] = {}
     learners: dict[str, list[Arm]] = {}
-    for arm in variants_of(arms):
-        with errors_of(f"arm '{arm.name}'"):
-            settings = DTLNSConfig(arm.model, dataset, config_dict={**base.portable(), **arm.keys}).settings
+    configured = _configured(arms, base, dataset)
+    for arm, config in configured:
+        settings = config.settings
         if not settings.prepares or settings.teacher in (*TEACHERS.names(), "checkpoint"):
             continue
         learners.setdefault(settings.teacher, []).append(arm)
@@ -83,17 +83,24 @@ def references(
             trained[settings.teacher] = Arm(title, settings.teacher, keys, reference=True)
     found += [replace(one, beside=_if_all_tried(learners[teacher])) for teacher, one in trained.items()]
     if Council.__name__ in names:
-        found += _judges(arms, base, dataset)
+        found += _judges(arms, configured)
     return found
 
 
-def _judges(arms: Sequence[Arm], base: DTLNSConfig, dataset: str) -> list[Arm]:
+def _configured(arms: Sequence[Arm], base: DTLNSConfig, dataset: str) -> list[tuple[Arm, DTLNSConfig]]:
+    """Every variant of the arms, with its whole configuration."""
+    found = []
+    for arm in variants_of(arms):
+        with errors_of(f"arm '{arm.name}'"):
+            found.append((arm, DTLNSConfig(arm.model, dataset, config_dict={**base.portable(), **arm.keys})))
+    return found
+
+
+def _judges(arms: Sequence[Arm], configured: Sequence[tuple[Arm, DTLNSConfig]]) -> list[Arm]:
     """What the arms learn from, as recommenders: one for every two learnt judges that answer differently."""
     judges: dict[str, dict[str, Any]] = {}
     learners: dict[str, list[Arm]] = {}
-    for arm in variants_of(arms):
-        with errors_of(f"arm '{arm.name}'"):
-            config = DTLNSConfig(arm.model, dataset, config_dict={**base.portable(), **arm.keys})
+    for arm, config in configured:
         settings = config.settings
         if not config.prepares or settings.leaking or not getattr(JUDGES.get(settings.judge), "rehearses", False):
             continue
