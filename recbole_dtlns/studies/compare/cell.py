@@ -1,16 +1,12 @@
 """One run of an experiment, in a process of its own: train, rank once, write what the comparison needs.
 
-`python -m recbole_dtlns.studies.compare.cell FOLDER PARENT` reads FOLDER/cell.json, and ends with the process PARENT.
-FOLDER/result.json is written last: a folder that holds it is done.
+`main` reads cell.json in its folder. result.json is written last: a folder that holds it is done.
 """
 
 from __future__ import annotations
 
 import contextlib
 import logging
-import os
-import sys
-import threading
 import time
 from pathlib import Path
 from statistics import median
@@ -254,19 +250,9 @@ def _write_qrels(path: Path, part: DTLNSDataset) -> None:
     write_file(path, "".join(lines), "--output")
 
 
-def _end_with(parent: int) -> None:
-    """A comparison that is killed leaves nothing running."""
-    while os.getppid() == parent:
-        time.sleep(1)
-    os._exit(1)
-
-
-def main() -> int:
+def main(at: str) -> int:
     """Run the cell of a folder, unless it is finished; 2 for an error that its failure.txt explains."""
-    folder, parent = Path(sys.argv[1]).resolve(), int(sys.argv[2])
-    if os.getppid() != parent:  # it was killed while this process started
-        return 1
-    threading.Thread(target=_end_with, args=[parent], daemon=True).start()
+    folder = Path(at).resolve()
     # The lock belongs to the process that works here: one that outlives its comparison keeps the next one waiting.
     with FileLock(folder / LOCK), contextlib.chdir(folder):  # RecBole writes log/ and log_tensorboard/ where it is
         try:
@@ -278,7 +264,3 @@ def main() -> int:
             write_file(folder / FAILURE, str(error), "--output")
             return 2
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import atexit
 import json
 import os
-import subprocess
-import sys
+import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -24,9 +24,11 @@ from recbole_dtlns.studies.compare.choosing import settled
 from recbole_dtlns.studies.compare.comparison import Comparison
 from recbole_dtlns.studies.compare.experiment import Cell, Experiment
 from recbole_dtlns.studies.compare.experiment_file import read_experiment
+from recbole_dtlns.studies.compare.fork_server import Forked, ForkServer
 from recbole_dtlns.studies.compare.results import chosen_on_validation, collect, read_results, refits
 
 CELLS, LOG = "cells", "log.txt"
+_CELL_MODULE = "recbole_dtlns.studies.compare.cell"
 
 
 def compare(
@@ -147,8 +149,9 @@ class _Processes:
     """The running cells; they end with this process, however it ends."""
 
     def __init__(self, threads: int) -> None:
-        self._environment = {**os.environ, "OMP_NUM_THREADS": str(threads), "PYTHONUNBUFFERED": "1"}
-        self._running: set[subprocess.Popen[bytes]] = set()
+        self._threads = threads
+        self._environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
+        self._running: set[Forked] = set()
         self._lock = threading.Lock()
         self._stopped = False
 
@@ -156,7 +159,7 @@ class _Processes:
         with self._lock:
             self._stopped = True
             for process in self._running:
-                process.terminate()
+                process.send_signal(signal.SIGTERM)
 
     def run(self, cell: Cell, folder: Path) -> tuple[float, str]:
         """Run a cell; returns its seconds, and why it failed ("" if it did not)."""
@@ -164,23 +167,39 @@ class _Processes:
         began = time.perf_counter()
         (folder / FAILURE).unlink(missing_ok=True)
         write_file(folder / CELL, sealed(asdict(cell)), "--output")
-        with (folder / LOG).open("ab") as log, self._started(folder, log) as process:
-            code = process.wait()
+        try:
+            with (folder / LOG).open("ab") as log, self._started(folder, log) as process:
+                code = process.wait()
+        except ChildProcessError as error:
+            return time.perf_counter() - began, str(error)
         return time.perf_counter() - began, "" if is_finished(folder, cell.digest) else _reason(folder, code)
 
     @contextmanager
-    def _started(self, folder: Path, log: IO[bytes]) -> Iterator[subprocess.Popen[bytes]]:
-        command = [sys.executable, "-m", "recbole_dtlns.studies.compare.cell", str(folder), str(os.getpid())]
+    def _started(self, folder: Path, log: IO[bytes]) -> Iterator[Forked]:
         with self._lock:
             if self._stopped:
                 raise KeyboardInterrupt
-            process = subprocess.Popen(command, env=self._environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+            server = _server(self._threads)
+            process = server.start(f"{_CELL_MODULE}:main", [str(folder)], log.fileno(), self._environment)
             self._running.add(process)
         try:
             yield process
         finally:
             with self._lock:
                 self._running.discard(process)
+
+
+_servers: dict[int, ForkServer] = {}
+
+
+def _server(threads: int) -> ForkServer:
+    """Starts cells, for as long as this process lives."""
+    server = _servers.get(threads)
+    if server is None or not server.runs:
+        environment = {**os.environ, "OMP_NUM_THREADS": str(threads), "PYTHONUNBUFFERED": "1"}
+        server = _servers[threads] = ForkServer([_CELL_MODULE], environment)
+        atexit.register(server.close)
+    return server
 
 
 def _reason(folder: Path, code: int) -> str:

@@ -1,0 +1,216 @@
+"""Processes that start with everything imported: forked from one that did nothing but import.
+
+Importing torch, RecBole and pandas takes seconds of processor, in which a run on small data is done. A process that has
+no threads and has not touched a GPU can be forked safely; the one that compares is not such a process.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import json
+import os
+import select
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Mapping, Sequence
+from importlib import import_module
+from pathlib import Path
+from typing import NoReturn
+
+_MOST_BYTES = 1 << 20  # of a request: a call, its arguments and the environment
+
+
+class Forked:
+    """A process that a server forked. Its parent is the server, which says here when it started and how it ended."""
+
+    def __init__(self, status: int) -> None:
+        self._status = status
+        self._lock = threading.Lock()
+        self._code: int | None = None
+        self.pid = int(self._said() or 0)
+        if not self.pid:
+            os.close(status)
+            raise ChildProcessError("the process that starts others has ended")
+
+    def wait(self) -> int:
+        """Until it has ended: its exit status, or minus the signal that ended it."""
+        with self._lock:
+            return self._ended()
+
+    def poll(self) -> int | None:
+        """As `wait`, but None while it is running."""
+        if self._lock.acquire(blocking=False):  # else somebody waits for its end
+            try:
+                if self._code is None and select.select([self._status], [], [], 0)[0]:
+                    self._ended()
+            finally:
+                self._lock.release()
+        return self._code
+
+    def send_signal(self, number: int) -> None:
+        """To the process, unless it has ended."""
+        if self.poll() is None:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.pid, number)
+
+    def _ended(self) -> int:
+        if self._code is None:
+            self._code = int(self._said() or -signal.SIGKILL)  # with the server its processes end too
+            os.close(self._status)
+        return self._code
+
+    def _said(self) -> str:
+        """The next number; nothing where the server has ended."""
+        said = b""
+        while not said.endswith(b"\n") and (more := os.read(self._status, 1)):
+            said += more
+        return said.decode()
+
+
+class ForkServer:
+    """Starts processes that have imported some modules. With the process that made it, it ends, and they with it.
+
+    Args:
+        modules: what is imported once, for all.
+        environment: what libraries read while they are imported, such as the number of threads.
+    """
+
+    def __init__(self, modules: Sequence[str], environment: Mapping[str, str]) -> None:
+        self._channel, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._lock = threading.Lock()
+        with theirs:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", __name__, str(theirs.fileno()), *modules],
+                env=dict(environment),
+                stdin=subprocess.DEVNULL,
+                pass_fds=[theirs.fileno()],
+            )
+
+    @property
+    def pid(self) -> int:
+        """The parent of the processes that it starts."""
+        return self._process.pid
+
+    @property
+    def runs(self) -> bool:
+        """Whether it can start processes."""
+        return self._process.poll() is None
+
+    def start(self, call: str, arguments: Sequence[str], output: int, environment: Mapping[str, str]) -> Forked:
+        """A process that works in the folder that is this one's now.
+
+        Args:
+            call: `module:function`, which is given the arguments and returns the exit status.
+            arguments: for it.
+            output: file descriptor for what it says, on its standard output and error.
+            environment: what it finds in `os.environ`.
+
+        Raises:
+            ChildProcessError: the server has ended.
+        """
+        ours, theirs = os.pipe()
+        request = [call, list(arguments), dict(environment), str(Path.cwd())]
+        try:
+            with self._lock:
+                socket.send_fds(self._channel, [json.dumps(request).encode()], [output, theirs])
+        except OSError as error:
+            os.close(ours)
+            raise ChildProcessError(f"the process that starts others has ended: {error}") from None
+        finally:
+            os.close(theirs)
+        return Forked(ours)
+
+    def close(self) -> None:
+        """End it; what it started ends within a second."""
+        self._channel.close()
+        self._process.wait()
+
+
+def _serve(channel: socket.socket) -> None:
+    """Until whoever asks has ended."""
+    interrupts = signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the processes that work
+    woken, wake = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+    signal.signal(signal.SIGCHLD, lambda *_: None)
+    signal.set_wakeup_fd(wake)
+    running: dict[int, int] = {}
+    while True:
+        ready, _, _ = select.select([channel.fileno(), woken], [], [])
+        if woken in ready:
+            os.read(woken, 1024)
+            for pid, code in _ended(running):
+                with contextlib.suppress(BrokenPipeError):  # nobody waits for it
+                    os.write(running[pid], f"{code}\n".encode())
+                os.close(running.pop(pid))
+        if channel.fileno() in ready:
+            message, descriptors, _, _ = socket.recv_fds(channel, _MOST_BYTES, 2)
+            if not message:
+                return
+            output, status = descriptors
+            server, pid = os.getpid(), os.fork()
+            if not pid:
+                signal.set_wakeup_fd(-1)
+                signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+                signal.signal(signal.SIGINT, interrupts)
+                for unneeded in (woken, wake, status, *running.values()):
+                    os.close(unneeded)
+                channel.close()
+                _work(server, output, *json.loads(message))
+            os.close(output)
+            os.write(status, f"{pid}\n".encode())
+            running[pid] = status
+
+
+def _ended(running: Mapping[int, int]) -> list[tuple[int, int]]:
+    """Processes, and how each ended."""
+    ended = [os.waitpid(pid, os.WNOHANG) for pid in running]
+    return [(pid, os.waitstatus_to_exitcode(status)) for pid, status in ended if pid]
+
+
+def _work(server: int, output: int, call: str, arguments: list[str], environment: dict[str, str], at: str) -> NoReturn:
+    """What a forked process does, from its beginning to its end."""
+    code = 1
+    try:
+        for standard in (1, 2):
+            os.dup2(output, standard)
+        os.close(output)
+        threading.Thread(target=_end_with, args=[server], daemon=True).start()
+        os.chdir(at)
+        os.environ.clear()
+        os.environ.update(environment)
+        module, function = call.split(":")
+        code = getattr(import_module(module), function)(*arguments)
+    except SystemExit as error:
+        code = error.code if isinstance(error.code, int) else 1
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        with contextlib.suppress(Exception):
+            sys.stdout.flush()
+            sys.stderr.flush()
+        os._exit(code)
+
+
+def _end_with(parent: int) -> None:
+    """One that is killed leaves nothing running."""
+    while os.getppid() == parent:
+        time.sleep(1)
+    os._exit(1)
+
+
+def main() -> None:
+    """`python -m recbole_dtlns.studies.compare.fork_server DESCRIPTOR MODULE...`"""
+    channel, modules = socket.socket(fileno=int(sys.argv[1])), sys.argv[2:]
+    for module in modules:
+        import_module(module)
+    gc.freeze()  # what all processes share is not copied by looking for garbage in it
+    _serve(channel)
+
+
+if __name__ == "__main__":
+    main()
