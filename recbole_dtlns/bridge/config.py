@@ -411,10 +411,12 @@ def _value(key: str, text: str) -> Any:
 
 
 def _literal(text: str) -> Any:
-    """The Python literal in `text`, true and false in any case, a list or mapping as config files have it, or the text
-    itself, such as the interval [5,inf)."""
+    """The Python literal in `text`, true and false in any case, null, a list or mapping as config files have them, or
+    the text itself, such as the interval [5,inf)."""
     if text.lower() in ("true", "false"):
         return text.lower() == "true"
+    if text == "null":
+        return None
     with contextlib.suppress(ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
         return ast.literal_eval(text)
     if text.lstrip().startswith(("[", "{")):

@@ -247,6 +247,7 @@ def test_later_files_win(tmp_path: Path) -> None:
         ("1e-3", 0.001),
         ("[64,32]", [64, 32]),
         ("[price, size]", ["price", "size"]),
+        ("null", None),
         ("{inter: [user_id], item: '*'}", {"inter": ["user_id"], "item": "*"}),
         ("{a: !!python/name:os.system }", "{a: !!python/name:os.system }"),
         ("None", None),
