@@ -111,10 +111,10 @@ def measure(size: tuple[int, int, int], threads: int) -> dict[str, Any]:
         )
         with (
             mock.patch.object(runner, "load_data", stages.timed("reading, by RecBole", runner.load_data)),
-            mock.patch.object(runner, "canonical_train", stages.timed("canonical form", runner.canonical_train)),
+            mock.patch.object(runner, "described_train", stages.timed("canonical form", runner.described_train)),
             mock.patch.object(structure, "item_graph", noted_graph),
             mock.patch.object(ArtefactStore, "get_or_build", stages.timed(None, ArtefactStore.get_or_build)),
-            mock.patch.object(runner, "prepare", stages.timed("preparation, the rest", runner.prepare)),
+            mock.patch.object(runner, "guide", stages.timed("preparation, the rest", runner.guide)),
             mock.patch.object(runner, "dtlns_run_data", stages.timed("pools and loaders", runner.dtlns_run_data)),
             quiet_recbole(),
         ):

@@ -19,7 +19,7 @@ import hashlib
 import json
 import math
 import tempfile
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
@@ -35,10 +35,11 @@ from recbole_dtlns.conformance.rule_engine import shared_prefix, shown
 from recbole_dtlns.judges.audit import audit
 from recbole_dtlns.judges.contract import Question, Rehearsal
 from recbole_dtlns.judges.distilled import DistilledJudge
-from recbole_dtlns.judges.language_model.estimate import shared_beginning
 from recbole_dtlns.judges.language_model.judge import LLMJudge
 from recbole_dtlns.judges.language_model.prompt import Prompt
 from recbole_dtlns.judges.language_model.requests import Inquiry, RequestPlan
+from recbole_dtlns.llm.cost import shared_beginning
+from recbole_dtlns.llm.engine import Engine
 from recbole_dtlns.llm.reply import Reply
 from recbole_dtlns.llm.request import Message, Request
 from recbole_dtlns.storage.whole_files import write_atomically
@@ -109,22 +110,16 @@ def shapes(question: Question, users: int) -> dict[str, float]:
     return found
 
 
-class StandIn:
+class StandIn(Engine):
     """Answers by the prefix rule, surer the longer the prefix, with noise that depends on the prompt alone."""
 
-    name, model = "stand-in", "prefix rule with noise"
+    name = "stand-in"
     mode, truncated = "log-probabilities", 0
-    least_slice, local, loads_model = 1, False, False
 
     def __init__(self) -> None:
+        super().__init__(model="prefix rule with noise")
         self.tokens = 0
         self._before: list[int] = []
-
-    def revision(self) -> str | None:
-        return None
-
-    def encoder(self) -> Callable[[Request], list[int]] | None:
-        return None
 
     @contextmanager
     def start(self) -> Iterator[StandIn]:

@@ -11,6 +11,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -23,7 +24,8 @@ from reporting import machine, table, write_results
 
 import recbole_dtlns.compat  # noqa: F401  repairs RecBole
 from recbole_dtlns.bridge.config import DTLNSConfig
-from recbole_dtlns.bridge.data.dataset import canonical_train, load_splits, observed_pairs
+from recbole_dtlns.bridge.data.pairs import canonical_train, observed_pairs
+from recbole_dtlns.bridge.data.splits import load_splits
 from recbole_dtlns.bridge.runner import assemble_run
 from recbole_dtlns.compat import quiet_recbole
 from recbole_dtlns.data.item_sets import PairSet
@@ -116,7 +118,7 @@ def heavy_rows() -> list[tuple[str, str, float, float]]:
         def ours(pool: UniformDraws = pool, drawn_for: np.ndarray = drawn_for) -> None:
             pool.draw(drawn_for, drawn_for, counter_uniform(0, 0, np.arange(ROWS), 10))
 
-        rows = compare(ours, lambda theirs=theirs, drawn_for=drawn_for: theirs.sample_by_key_ids(drawn_for, 10))
+        rows = compare(ours, partial(theirs.sample_by_key_ids, drawn_for, 10))
         found.append((f"uniform negatives, n = 10, {percent} % of items seen", "RecBole's rejection", *rows))
     return found
 
@@ -211,11 +213,8 @@ def evaluation_rows(keys: dict[str, Any]) -> list[tuple[str, str, float, float]]
             with quiet_recbole():
                 results[place] = run.trainer.evaluate(run.data.valid_loader, load_best_model=False)
 
-        seconds = compare(
-            lambda ours=ours, evaluate=evaluate: evaluate(0, ours),
-            lambda theirs=theirs, evaluate=evaluate: evaluate(1, theirs),
-            2 if batch_size < 10_000 else ROUNDS,
-        )
+        rounds = 2 if batch_size < 10_000 else ROUNDS
+        seconds = compare(partial(evaluate, 0, ours), partial(evaluate, 1, theirs), rounds)
         assert results[0] == results[1], "the metrics are the same to the last digit"
         found.append((f"full-sort evaluation, eval_batch_size {batch_size}", "RecBole's", *seconds))
     return found

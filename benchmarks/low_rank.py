@@ -16,7 +16,7 @@ from reporting import machine, table, write_results
 from sklearn.utils.extmath import randomized_svd
 from sports_question import add_argument, sports_pairs, sports_train
 
-from recbole_dtlns.data.item_sets import Observed
+from recbole_dtlns.data.item_sets import Observed, PairSet
 from recbole_dtlns.evaluation.rankings import Rankings
 from recbole_dtlns.teachers.closed_form import EASE
 
@@ -43,7 +43,7 @@ def main() -> None:
     write_results("low_rank", {"machine": machine(torch.get_num_threads()), "test": results}, markdown)
 
 
-def _metrics(scores: np.ndarray, seen: Observed, test: Observed) -> dict[str, float]:
+def _metrics(scores: np.ndarray, seen: PairSet, test: Observed) -> dict[str, float]:
     masked = torch.from_numpy(scores.copy())
     masked[seen.users, seen.items] = -torch.inf
     best = masked[np.unique(test.users)].topk(DEPTH, dim=1)

@@ -58,8 +58,8 @@ def read(file: Path) -> pd.DataFrame:
 def measured(teacher: Teacher, rows: pd.DataFrame, target: int) -> dict[str, float]:
     """The teacher fitted on all before the target, and asked for it; an item that it does not know is not found."""
     known = rows[rows["age"] > target]
-    columns = (known[name].to_numpy(str) for name in ("user_id", "item_id"))
-    train = TrainInteractions.from_tokens(*columns, known["time"].to_numpy())
+    users, items = (known[name].to_numpy(str) for name in ("user_id", "item_id"))
+    train = TrainInteractions.from_tokens(users, items, known["time"].to_numpy())
     clock = time.perf_counter()
     fitted = teacher.fit(train)
     seconds = time.perf_counter() - clock

@@ -112,8 +112,8 @@ def shown(figures: dict[str, dict[str, float]], size: dict[str, int]) -> str:
         steps = ("recommend", "full_sort_topk", "load_run", "loaders of RecBole", "all users", "the whole command")
         recommend, topk, *others = (f"{found[step]:.2f}" for step in steps)
         rows.append((name, f"{found['users']:,.0f}", recommend, topk, ratio, *others))
-    head = ("model", "users of test", "`recommend`", "`full_sort_topk`", "ratio")
-    head += ("`load_run`", "data and loaders for RecBole", "`recommend`, all users", "command, all users")
+    head = ["model", "users of test", "`recommend`", "`full_sort_topk`", "ratio"]
+    head += ["`load_run`", "data and loaders for RecBole", "`recommend`, all users", "command, all users"]
     made = f"Made data of {size['n_users']:,} users, {size['n_items']:,} items and {size['n_pairs']:,} train pairs"
     return f"{made}; lists of {K}; seconds of the processor.\n\n{table(head, rows)}"
 

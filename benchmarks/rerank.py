@@ -20,8 +20,8 @@ from reporting import machine, table, write_results
 from sports_question import add_argument
 
 from recbole_dtlns.bridge.config import DTLNSConfig
-from recbole_dtlns.bridge.data.dataset import observed_pairs
 from recbole_dtlns.bridge.data.ids import to_recbole_ids
+from recbole_dtlns.bridge.data.pairs import observed_pairs
 from recbole_dtlns.bridge.runner import Run, assemble_run
 from recbole_dtlns.data.item_sets import JudgedPairs
 from recbole_dtlns.evaluation.rankings import Rankings

@@ -27,6 +27,7 @@ SHOWN_ROWS = 4
 def prepare_sample() -> str:
     """`recbole-dtlns prepare --model=LightGCN --dataset=ml-100k`, with nothing prepared before."""
     found = prepare_only("LightGCN", "ml-100k", config_dict={"show_progress": False})
+    assert found is not None, "the default prepares"
     return _block(found.summary())
 
 

@@ -89,7 +89,8 @@ def main() -> None:
     parser.add_argument("--one", nargs=2, help="measure one teacher on one size (used by the script itself)")
     given = parser.parse_args()
     if given.one:
-        print(json.dumps(measure(*given.one, given.threads)))
+        teacher, size = given.one
+        print(json.dumps(measure(teacher, size, given.threads)))
         return
     names = [name for name in given.sizes.split(",") if name in SIZES or FILES[name].exists()]
     dense = given.dense_sizes.split(",")

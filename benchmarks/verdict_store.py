@@ -15,7 +15,7 @@ import resource
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,7 @@ from recbole_dtlns.judges.contract import Question
 from recbole_dtlns.judges.language_model import verdict_store
 from recbole_dtlns.judges.language_model.answers import Answer
 from recbole_dtlns.judges.language_model.judge import LLMJudge
+from recbole_dtlns.llm.engine import Engine
 from recbole_dtlns.llm.reply import Reply
 from recbole_dtlns.llm.request import Request
 from recbole_dtlns.storage.whole_files import write_atomically
@@ -62,18 +63,14 @@ def random_question(users: int, items: int = 50_000) -> Question:
     return Question(train, candidates, trees)
 
 
-class Metronome:
+class Metronome(Engine):
     """An engine that takes 1/2000 s for every request."""
 
-    name, model = "metronome", "none"
+    name = "metronome"
     mode, truncated = "log-probabilities", 0
-    least_slice, local, loads_model = 1, False, False
 
-    def revision(self) -> str | None:
-        return None
-
-    def encoder(self) -> Callable[[Request], list[int]] | None:
-        return None
+    def __init__(self) -> None:
+        super().__init__(model="none")
 
     @contextmanager
     def start(self) -> Iterator[Metronome]:

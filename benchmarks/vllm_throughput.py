@@ -14,12 +14,15 @@ import statistics
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from recbole_dtlns.judges.language_model.judge import LLMJudge
+from recbole_dtlns.llm.engine import Engine, RunningEngine
 from recbole_dtlns.llm.vllm_engine import VLLMEngine
 from recbole_dtlns.storage.whole_files import write_atomically
 
@@ -65,22 +68,20 @@ def measure(model: str, users: int, rounds: int, arguments: dict[str, Any]) -> d
     }
 
 
-class _Started:
+class _Started(Engine):
     """The engine that is running already."""
 
-    def __init__(self, engine: VLLMEngine, running: Any) -> None:
-        self.name, self.model, self.revision = engine.name, engine.model, engine.revision
-        self.least_slice = engine.least_slice
-        self.running = running
+    def __init__(self, engine: VLLMEngine, running: RunningEngine) -> None:
+        super().__init__(engine.config)
+        self.name, self.least_slice = engine.name, engine.least_slice
+        self._engine, self._running = engine, running
 
-    def start(self) -> _Started:
-        return self
+    def revision(self) -> str | None:
+        return self._engine.revision()
 
-    def __enter__(self) -> Any:
-        return self.running
-
-    def __exit__(self, *error: object) -> None:
-        pass
+    @contextmanager
+    def start(self) -> Iterator[RunningEngine]:
+        yield self._running
 
 
 def main() -> None:
