@@ -41,7 +41,10 @@ def interrupted(file):
 @pytest.fixture
 def server(empty_folder: Path) -> Iterator[ForkServer]:
     (empty_folder / "calls.py").write_text(CALLS)
+    # Where the tests run in the background of a shell, what they start would ignore the signal of Ctrl-C.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     made = ForkServer(["calls"], {**os.environ, "PYTHONPATH": os.pathsep.join([str(empty_folder), *sys.path])})
+    signal.signal(signal.SIGINT, before)
     yield made
     made.close()
 
