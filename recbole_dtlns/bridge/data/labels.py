@@ -19,6 +19,18 @@ _LABELED = "labeled"  # of RecBole's `eval_args.mode`
 _MAKE_LABELS = "to make labels of a number, set threshold, such as {rating: 4}, and let load_col hold it"
 
 
+def labels_rows(config: Any) -> bool:
+    """Whether the model learns labels that the files hold; of a data set that RecBole would download, none is known."""
+    found = FileColumns.of(config, "inter") if capability(config.model_class).labels else None
+    return found is not None and _source(config) in found.loaded
+
+
+def _source(config: Any) -> str:
+    """The column that labels, or that labels are made of."""
+    column: str = next(iter(config["threshold"] or [config["LABEL_FIELD"]]))
+    return column
+
+
 def check_labels(config: Any) -> None:
     """Refuse to learn, or to evaluate by, labels that the data do not hold, before any work.
 
@@ -31,7 +43,7 @@ def check_labels(config: Any) -> None:
     if found is None:
         return
     model, threshold = config["model"], config["threshold"]
-    source = next(iter(threshold or [config["LABEL_FIELD"]]))
+    source = _source(config)
     if found.loaded.get(source) == "float":
         return
     if source in found.loaded:
