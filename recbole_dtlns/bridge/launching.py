@@ -18,6 +18,7 @@ import torch.multiprocessing as mp
 from torch.multiprocessing.spawn import ProcessExitedException, ProcessRaisedException
 
 from recbole_dtlns import errors
+from recbole_dtlns.bridge.data.labels import labels_rows
 from recbole_dtlns.bridge.training.tensorboard import no_tensorboard
 from recbole_dtlns.errors import ConfigError, DTLNSError, ProcessError, UnsupportedModelError
 from recbole_dtlns.training.processes import joined, lost_another
@@ -108,6 +109,11 @@ def check_several(config: Any) -> None:
     if config.kind.reads_facts:
         raise UnsupportedModelError(
             f"{config['model']} learns from rows and from facts, and several processes share rows: leave nproc out"
+        )
+    if settings.makes_rows and labels_rows(config):
+        raise UnsupportedModelError(
+            f"nproc: {group.here} shares equal blocks of a batch's rows, and where the data label rows, negatives are "
+            "drawn for those that are liked alone: leave nproc or the labels out, or set dtlns_preset: off"
         )
     if settings.sampler_class is not None and settings.sampler_class.remembers:
         raise ConfigError(

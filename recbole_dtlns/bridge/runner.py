@@ -20,9 +20,10 @@ from recbole.utils import dict2str, get_local_time, init_seed
 from recbole_dtlns.bridge.config import DTLNSConfig
 from recbole_dtlns.bridge.data.dataset import check_data_set
 from recbole_dtlns.bridge.data.features import check_features, tell_of_missing_features
+from recbole_dtlns.bridge.data.file_columns import check_suffixes
 from recbole_dtlns.bridge.data.item_fields import check_item_fields, described_train
 from recbole_dtlns.bridge.data.knowledge import check_knowledge_files
-from recbole_dtlns.bridge.data.labels import check_labels, tell_of_labels
+from recbole_dtlns.bridge.data.labels import check_both_labels, check_labels, tell_of_labels
 from recbole_dtlns.bridge.data.pairs import hide_train_pairs, numbering, target_pairs
 from recbole_dtlns.bridge.data.run_data import (
     RunData,
@@ -400,6 +401,7 @@ def check_settings(config: DTLNSConfig) -> None:
     check_negative_sampling(config, settings)
     check_valid_metric(config)
     check_data_set(config)
+    check_suffixes(config)
     check_sequence_fields(config)
     check_labels(config)
     check_features(config)
@@ -486,6 +488,7 @@ def load_data(config: DTLNSConfig) -> tuple[Dataset, list[Dataset], Observed]:
     logger.info(dataset)
     if not config["repeatable"] or config.settings.active:  # else nothing is drawn
         check_users_have_negatives(parts)
+    check_both_labels(config, parts)
     tell_of_labels(config, parts)
     check_users_have_histories(config, parts)
     _check_topk(config, dataset.item_num)

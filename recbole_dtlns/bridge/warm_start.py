@@ -18,9 +18,11 @@ from torch import nn
 
 from recbole_dtlns.bridge.data.pairs import observed_pairs, target_pairs
 from recbole_dtlns.bridge.models.capabilities import is_closed_form
+from recbole_dtlns.bridge.models.feature_tables import feature_tables
 from recbole_dtlns.bridge.models.making import make_model
 from recbole_dtlns.bridge.serving.earlier_pairs import EarlierPairs, TokenPairs
 from recbole_dtlns.bridge.serving.kept_data import TRAIN, VALID, KeptData
+from recbole_dtlns.bridge.vocabulary import Rows, Vocabulary
 from recbole_dtlns.compat import quiet_recbole
 from recbole_dtlns.errors import CheckpointError, ConfigError, UnsupportedModelError
 from recbole_dtlns.training.checkpoint import BEST, Checkpoint
@@ -28,64 +30,6 @@ from recbole_dtlns.training.checkpoint import BEST, Checkpoint
 logger = logging.getLogger("recbole_dtlns")
 
 NEIGHBOURS, RANDOM = "neighbours", "random"
-_NAMED = 3
-
-
-@dataclass(frozen=True)
-class Vocabulary:
-    """The tokens of one field, then and now.
-
-    Attributes:
-        before, now: ids of the tokens that both know, then and now, int64 [n].
-        new: ids that are new now, int64.
-        n_before, n_now: of all ids, the padding's included.
-        gone, added: some tokens that only one of the two knows, for the log.
-        n_gone: how many are known no more.
-    """
-
-    before: np.ndarray
-    now: np.ndarray
-    new: np.ndarray
-    n_before: int
-    n_now: int
-    gone: list[str]
-    added: list[str]
-    n_gone: int
-
-    @classmethod
-    def of(cls, before: np.ndarray, now: Mapping[str, int]) -> Self:
-        """From the tokens by id then, and the ids by token now."""
-        ids = np.array([now.get(token, -1) for token in before.tolist()], dtype=np.int64)
-        known = np.flatnonzero(ids >= 0)
-        new = np.setdiff1d(np.arange(len(now)), ids[known])
-        tokens = {place: token for token, place in now.items()}
-        gone = np.flatnonzero(ids < 0)
-        return cls(
-            known,
-            ids[known],
-            new,
-            len(before),
-            len(now),
-            before[gone[:_NAMED]].tolist(),
-            [tokens[place] for place in new[:_NAMED].tolist()],
-            len(gone),
-        )
-
-    @property
-    def renumbered(self) -> bool:
-        """Whether an id means another token now."""
-        return self.n_before != self.n_now or not np.array_equal(self.before, self.now)
-
-    def sentence(self, kind: str, of_neighbours: int) -> str:
-        """For the log."""
-        new = f"{len(self.new)} new{_some(self.added)}"
-        if of_neighbours:
-            new += f", {of_neighbours} of them begin as the mean of their neighbours"
-        return f"{kind}: {len(self.now) - 1} matched, {new}; {self.n_gone} gone{_some(self.gone)}"
-
-
-def _some(tokens: list[str]) -> str:
-    return f" ({', '.join(map(str, tokens))}{' ...' if len(tokens) == _NAMED else ''})" if tokens else ""
 
 
 @dataclass(frozen=True)
@@ -212,8 +156,8 @@ class WarmStart:
     def give(self, network: AbstractRecommender, train: Dataset) -> None:
         """Copy what the earlier model learnt into a new one.
 
-        Tables of users and items are found by their sizes, then and now, and matched by token; every other parameter
-        must have the shape that it had.
+        Tables of users and items are found by their sizes, then and now, and matched by token; those that columns of
+        features share are matched column by column. Every other parameter must have the shape that it had.
 
         Args:
             network: as its constructor made it.
@@ -225,30 +169,29 @@ class WarmStart:
         with torch.no_grad():
             for name, parameter in network.named_parameters():
                 before = state[name].to(parameter.device, parameter.dtype)
-                fields = places[name]
-                for axis, field in enumerate(fields):
-                    if field is not None:
-                        ids = torch.as_tensor(vocabularies[field].before, device=parameter.device)
-                        before = before.index_select(axis, ids)
-                index = [
-                    torch.arange(size, device=parameter.device)
-                    if field is None
-                    else torch.as_tensor(vocabularies[field].now, device=parameter.device)
-                    for size, field in zip(parameter.shape, fields, strict=True)
-                ]
-                if not any(fields):
+                axes = places[name]
+                index = [torch.arange(size, device=parameter.device) for size in parameter.shape]
+                for axis, rows in enumerate(axes):
+                    if rows is not None:
+                        then, now = (torch.as_tensor(ids, device=before.device) for ids in rows.matched(vocabularies))
+                        before, index[axis] = before.index_select(axis, then), now
+                if not any(axes):
                     parameter.copy_(before)
-                elif fields[0] is not None and not any(fields[1:]):
+                elif axes[0] is not None and not any(axes[1:]):
                     parameter[index[0]] = before
                 else:
                     parameter[tuple(torch.meshgrid(*index, indexing="ij"))] = before
-                first = fields[0] if fields and not any(fields[1:]) else None
-                if self.how == NEIGHBOURS and first is not None and first in _with_neighbours(train):
-                    of_neighbours[first] = _means_of_neighbours(parameter, vocabularies[first], first, train)
+                if self.how != NEIGHBOURS or not axes or axes[0] is None or any(axes[1:]):
+                    continue
+                for field, part in axes[0].parts(vocabularies).items():
+                    if field in _with_neighbours(train):
+                        told = _means_of_neighbours(parameter[part], vocabularies[field], field, train)
+                        of_neighbours[field] = told
+        fields = {field for axes in places.values() for rows in axes if rows is not None for field in rows.fields}
         said = [
             vocabulary.sentence(field, of_neighbours.get(field, 0))
             for field, vocabulary in vocabularies.items()
-            if any(field in fields for fields in places.values())
+            if field in fields
         ]
         logger.info("init_from %s: %d parameters. %s", self.folder, len(places), ". ".join(said))
         users_and_items = [vocabularies[field] for field in (train.uid_field, train.iid_field) if field in vocabularies]
@@ -270,15 +213,15 @@ class WarmStart:
             if field in self.kept.tokens and field in train.field2token_id
         }
 
-    def _places(self, network: AbstractRecommender, train: Dataset) -> dict[str, list[str | None]]:
-        """By parameter: for every axis the field whose tokens it is about, or None.
+    def _places(self, network: AbstractRecommender, train: Dataset) -> dict[str, list[Rows | None]]:
+        """By parameter: for every axis the tokens that it is about, or None.
 
         Raises:
-            ConfigError: a parameter is missing, or has another shape.
+            ConfigError: a parameter is missing, or has another shape; or the model has read other features.
         """
         tables = {f"{name}.weight" for name, module in network.named_modules() if isinstance(module, nn.Embedding)}
-        vocabularies = self._vocabularies(train)
-        found: dict[str, list[str | None]] = {}
+        vocabularies, of_features = self._vocabularies(train), feature_tables(network)
+        found: dict[str, list[Rows | None]] = {}
         for name, parameter in network.named_parameters():
             before = self.saved.state_dict.get(name)
             shapes = tuple(parameter.shape), None if before is None else tuple(before.shape)
@@ -289,20 +232,59 @@ class WarmStart:
             )
             if shapes[1] is None or len(shapes[0]) != len(shapes[1]):
                 raise problem
+            if name in of_features:
+                rows = of_features[name]
+                self._refuse_other_features(rows, train)
+                sizes = rows.sizes(vocabularies) if rows.fields else (shapes[0][0], shapes[0][0])
+                if (*sizes, *shapes[0][1:]) != (shapes[1][0], *shapes[0][:1], *shapes[1][1:]):
+                    raise problem
+                found[name] = [rows if rows.fields else None, *(None for _ in shapes[0][1:])]
+                continue
             found[name] = []
             for axis, (now, then) in enumerate(zip(shapes[0], shapes[1], strict=True)):
                 by_token = axis == 0 or name not in tables
-                fields = [
-                    field
-                    for field, one in vocabularies.items()
-                    if by_token and (one.n_before, one.n_now) == (then, now) and (one.renumbered or axis == 0)
-                ]
-                if not fields and now != then:
+                meant = _by_size(name, axis, (then, now), train, vocabularies) if by_token else None
+                if meant is None and now != then:
                     raise problem
-                found[name].append(_meant(name, fields, train, vocabularies) if fields else None)
+                found[name].append(meant)
+        lost = sorted(self.saved.state_dict.keys() - network.state_dict().keys())
+        if lost:
+            raise ConfigError(
+                f"init_from: the parameter {lost[0]} of {self.folder} is none of this run's: give the model the "
+                f"settings and columns that are in {self.folder / 'config.yaml'}, or leave init_from out"
+            )
         if not found:
             raise UnsupportedModelError(f"init_from: {type(network).__name__} has no parameters: leave init_from out")
         return found
+
+    def _refuse_other_features(self, rows: Rows, train: Dataset) -> None:
+        """Layers after a table read its columns by their place, so that these are the same, in the same order."""
+        then = [field.name for field in self.kept.fields if field.name in rows.fields]
+        now = [field for field in train.field2type if field in rows.fields]
+        if then != now:
+            raise ConfigError(
+                f"init_from: the model of {self.folder} has read the columns {', '.join(then)}, and this run's reads "
+                f"{', '.join(now)}: give load_col and the files the same columns in the same order, or leave init_from "
+                "out"
+            )
+
+
+def _by_size(
+    name: str, axis: int, sizes: tuple[int, int], train: Dataset, vocabularies: Mapping[str, Vocabulary]
+) -> Rows | None:
+    """The tokens that an axis of a parameter is about, by how many rows it had and has; None where it is about none."""
+    fields = [
+        field
+        for field, one in vocabularies.items()
+        if (one.n_before, one.n_now) == sizes and (one.renumbered or axis == 0)
+    ]
+    if fields:
+        return Rows((_meant(name, fields, train, vocabularies),))
+    users, items = train.uid_field, train.iid_field
+    joined = [Rows((items,), more=1)] if "item" in name.lower() else []  # the last one masks, as in BERT4Rec
+    joined.append(Rows((users, items)))  # as in GCMC
+    known = [rows for rows in joined if vocabularies.keys() >= set(rows.fields)]
+    return next((rows for rows in known if rows.sizes(vocabularies) == sizes), None)
 
 
 def _meant(name: str, fields: list[str], train: Dataset, vocabularies: Mapping[str, Vocabulary]) -> str:

@@ -393,6 +393,26 @@ def test_rows_without_the_number_that_labels_them_are_refused() -> None:
     assert sum(len(loader.dataset) for loader in parts) == 619
 
 
+@pytest.mark.parametrize(("liked", "part"), [(True, "validation"), (False, "test")])
+def test_an_area_under_the_curve_of_one_label_is_refused(liked: bool, part: str) -> None:
+    """RecBole's is no number, found after the first epoch; the cross-entropy of such rows has a value."""
+    parts, place = parts_of(ratings()), ["validation", "test"].index(part) + 1
+    parts[place] = [row for row in parts[place] if (row[2] >= 4) == liked]
+    keys = write_rated(parts=parts)
+    with pytest.raises(DataError, match=rf"all \d+ rows of {part} are labelled {int(liked)} \(label\): set threshold"):
+        run(keys)
+    assert run(keys, metrics=["LogLoss"], valid_metric="LogLoss").result["test_result"]["logloss"] > 0
+
+
+@pytest.mark.parametrize("key", ["load_col", "unload_col", "unused_col"])
+def test_a_file_that_recbole_does_not_read_is_refused_with_the_nearest(key: str) -> None:
+    """Of any model: RecBole would load nothing of it, and say nothing."""
+    keys = write_rated(labelled=False)
+    columns = {"intr": ["user_id", "item_id"]}
+    with pytest.raises(ConfigError, match=rf"{key} names columns of a file \.intr, .*Did you mean 'inter'\?"):
+        run({**keys, key: columns}, "BPR")
+
+
 def test_numbers_that_a_tower_does_not_read_are_refused() -> None:
     with pytest.raises(DataError, match=r"DSSM reads the numbers that numerical_features names, .*: add price, or"):
         run(write_rated(), "DSSM")

@@ -12,10 +12,12 @@ import pytest
 import torch
 from ordered import SAMPLE, SEQUENCES, walks, write_walks
 from recbole.data.interaction import Interaction
-from tiny_runs import PLAIN, all_or_sample, train
+from tiny_runs import PLAIN, Run, all_or_sample, train
 
 from recbole_dtlns import load_run
 from recbole_dtlns.bridge.models.sequential import SEQUENTIAL
+from recbole_dtlns.bridge.serving.explain import Explainer
+from recbole_dtlns.bridge.serving.trained_run import TrainedRun
 from recbole_dtlns.commands.command_line import main
 from recbole_dtlns.compat import quiet_recbole
 from recbole_dtlns.errors import DataError, UnsupportedModelError
@@ -136,3 +138,40 @@ def test_the_command_reads_histories_in_the_order_of_their_times() -> None:
     pd.testing.assert_frame_equal(pd.read_parquet("recs.parquet"), expected.table())
     Path("histories.tsv").write_text("user_id\titem_id\ttimestamp\nnew\ti05\tlater\n")
     assert main([*command, "--output=others.parquet"]) == 2
+
+
+@pytest.mark.parametrize("model", ["DIN", "DIEN"])
+def test_a_model_of_labels_recommends_and_explains_where_its_data_set_is_not(model: str) -> None:
+    """Half of what a user had is not liked: the pairs that were judged are found by the liked ones alone."""
+    keys = {**write_walks(features=True, rated=True), "threshold": {"rating": 4}, "valid_metric": "AUC"}
+    run = train(model, {**keys, "dtlns_cache_dir": "cache"}, dataset=SEQUENCES)
+    shutil.rmtree("data")
+    loaded = load_run(run.folder, device="cpu")
+    ((_, best),) = loaded.recommend(["u003"], k=5)
+    assert len(best) == 5
+    tokens, scores = zip(*best, strict=True)
+    assert np.allclose(loaded.score(["u003"] * 5, tokens), scores, atol=1e-5)
+    judged_as_in(run, loaded)
+
+
+@pytest.mark.parametrize("refit", [False, True])
+def test_a_run_whose_judge_reads_order_is_explained(refit: bool) -> None:
+    """What was judged depends on the times, which a row of a sequence has of its target alone."""
+    keys = {**write_walks(), "dtlns_cache_dir": "cache", "dtlns_judge": "calibrated", "dtlns_judge_reads_order": True}
+    run = train("SASRec", keys, dataset=SEQUENCES, refit=refit)
+    shutil.rmtree("data")
+    judged_as_in(run, load_run(run.folder, device="cpu"))
+
+
+def judged_as_in(run: Run, loaded: TrainedRun) -> None:
+    """The explanation of a candidate finds the verdict that training had."""
+    assert run.preparation is not None
+    canonical, candidates = run.preparation.train, run.preparation.candidates
+    user, item = (
+        str(tokens[ids[0]])
+        for tokens, ids in ((canonical.user_tokens, candidates.users), (canonical.item_tokens, candidates.items))
+    )
+    explained = Explainer(loaded).explain(user, item)
+    assert explained.items[0].judged is not None, explained.missing
+    probability = run.preparation.verdicts.probability[0]
+    assert explained.items[0].judged.probability == (None if np.isnan(probability) else pytest.approx(probability))

@@ -14,6 +14,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from rated import RATED, write_rated
 from recbole.model.general_recommender import BPR
 from tiny_runs import FORKS, PLAIN, QUICK, RELABEL_ALL, TINY
 
@@ -223,6 +224,26 @@ def test_the_error_of_a_process_is_that_of_the_run(error: Exception, kind: type[
 def test_what_several_processes_cannot_do_is_refused_before_any_is_started(keys: Any, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         run_recbole_dtlns("BPR", "no-such-data", config_dict=keys)
+
+
+@pytest.mark.parametrize("model", ["FM", "DIN"])
+def test_negatives_of_labelled_rows_are_refused_before_any_is_started(
+    model: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They are drawn for what is liked alone, so that the blocks of a batch are of no one size."""
+    monkeypatch.setattr(runner, "run_on_several", None)
+    with pytest.raises(UnsupportedModelError, match=r"nproc: 2 shares equal blocks .* leave nproc or the labels out"):
+        cut = {"eval_args": {"mode": "labeled", "order": "TO"}} if model == "DIN" else {}
+        run_recbole_dtlns(model, RATED, config_dict={**QUICK, **write_rated(), **cut, "nproc": 2})
+
+
+@FORKS
+@pytest.mark.cluster
+@pytest.mark.usefixtures("forked")
+def test_labels_are_learnt_and_measured_as_by_one() -> None:
+    keys = {**QUICK, **write_rated(), **PLAIN, "metric_decimal_place": 8}
+    together = run_recbole_dtlns("FM", RATED, config_dict={**keys, "nproc": 2})
+    compare(run_recbole_dtlns("FM", RATED, config_dict=keys), together)
 
 
 def test_what_trains_many_models_has_one_process_for_each() -> None:

@@ -74,3 +74,34 @@ def test_what_cannot_be_cut_is_said() -> None:
 def write_experiment_without_times() -> Path:
     shutil.rmtree("data")
     return write_experiment(times=False)
+
+
+@pytest.mark.parametrize(
+    ("model", "why"),
+    [
+        ("SASRec", "SASRec learns from sequences"),
+        ("DIN", "DIN learns from sequences"),
+        ("FM", "FM learns from features of users and items"),
+        ("KGAT", "KGAT learns from facts"),
+        ("EASE", "EASE is computed in one pass"),
+    ],
+)
+def test_a_model_that_cannot_grow_is_refused_with_the_reason(model: str, why: str) -> None:
+    """Before any run; of the features and times of the data, the earlier run would know none."""
+    path = write_experiment(model=model)
+    keys = yaml.safe_load(path.read_text())
+    keys["settings"] |= {"eval_args": {"split": {"LS": "valid_and_test"}, "order": "TO", "mode": "full"}}
+    keys["settings"] |= {"metrics": ["Recall", "NDCG"]}
+    if model in ("SASRec", "DIN"):
+        keys["settings"] |= {"benchmark_filename": None}
+        rows = [row for part in Path("data/tiny").iterdir() for row in part.read_text().splitlines()[1:]]
+        head = "user_id:token\titem_id:token\ttimestamp:float"
+        Path("data/tiny/tiny.inter").write_text("\n".join([head, *rows, ""]))
+    if model == "KGAT":
+        Path("data/tiny/tiny.kg").write_text("head_id:token\trelation_id:token\ttail_id:token\ne\tis\tf\n")
+        Path("data/tiny/tiny.link").write_text("item_id:token\tentity_id:token\ni0-00\te\n")
+        keys["settings"]["load_col"] |= {"kg": ["head_id", "relation_id", "tail_id"], "link": ["item_id", "entity_id"]}
+    path.write_text(yaml.safe_dump(keys, sort_keys=False))
+    with pytest.raises(ConfigError, match=rf"arm 'warm': grown_from: {why}"):
+        compare(path, output="out", say=lambda text: None)
+    assert not Path("out").exists()

@@ -7,6 +7,11 @@ from pathlib import Path
 from typing import Any, Self
 
 from recbole_dtlns.data.atomic_file import read_header
+from recbole_dtlns.errors import ConfigError
+from recbole_dtlns.registry import nearest
+
+_SUFFIXES = ("inter", "user", "item", "kg", "link", "net")
+_BY_SUFFIX = ("load_col", "unload_col", "unused_col")  # keys that name columns by file
 
 
 @dataclass(frozen=True)
@@ -45,8 +50,24 @@ class FileColumns:
         return ", ".join(f"{field}:{kind}" for field, kind in self.header.items())
 
 
+def check_suffixes(config: Any) -> None:
+    """Refuse columns of files that RecBole does not have: it would leave them out in silence.
+
+    Raises:
+        ConfigError: the message names the suffix that is most like it.
+    """
+    known = [*_SUFFIXES, *(config["additional_feat_suffix"] or ())]
+    for key in _BY_SUFFIX:
+        for suffix in config[key] or ():
+            if suffix not in known:
+                raise ConfigError(
+                    f"{key} names columns of a file .{suffix}, and RecBole reads {', '.join(known)} (others by "
+                    f"additional_feat_suffix).{nearest(suffix, known)}"
+                )
+
+
 def _is_loaded(config: Any, suffix: str, field: str) -> bool:
     wanted = config["load_col"]
     if wanted and wanted.get(suffix) != "*" and field not in (wanted.get(suffix) or ()):
         return False
-    return not any(config[key] and field in (config[key].get(suffix) or ()) for key in ("unload_col", "unused_col"))
+    return not any(config[key] and field in (config[key].get(suffix) or ()) for key in _BY_SUFFIX[1:])

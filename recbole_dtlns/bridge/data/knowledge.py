@@ -18,6 +18,7 @@ logger = logging.getLogger("recbole_dtlns")
 Links = dict[str, str]
 _ENTITIES = ("HEAD_ENTITY_ID_FIELD", "RELATION_ID_FIELD", "TAIL_ENTITY_ID_FIELD")  # keys that name the columns of .kg
 _LINK = ("ITEM_ID_FIELD", "ENTITY_ID_FIELD")  # and of .link
+_FILES = {"kg": _ENTITIES, "link": _LINK}
 
 
 class DTLNSKnowledgeDataset(DTLNSDataset, KnowledgeBasedDataset):
@@ -94,17 +95,16 @@ def check_knowledge_files(config: Any) -> None:
     folder, name, model = Path(config["data_path"]), config["dataset"], config["model"]
     if not config.kind.reads_facts or not folder.is_dir():
         return
-    files = [folder / f"{name}.{suffix}" for suffix in ("kg", "link")]
-    if missing := [file.name for file in files if not file.is_file()]:
+    found = {suffix: columns for suffix in _FILES if (columns := FileColumns.of(config, suffix)) is not None}
+    if missing := [f"{name}.{suffix}" for suffix in _FILES if suffix not in found]:
         others = ", ".join(sorted(file.name for file in folder.iterdir() if file.is_file()))
         raise DataError(
             f"{model} learns from facts about items, and {folder} has no {' and no '.join(missing)}; it has {others}. "
             f"Facts are {name}.kg ({_columns(config, _ENTITIES)}), and {name}.link joins items to their entities "
             f"({_columns(config, _LINK)}): add them, or use a general recommender"
         )
-    for suffix, keys in (("kg", _ENTITIES), ("link", _LINK)):
-        if (found := FileColumns.of(config, suffix)) is not None:
-            _check_fields(config, found, suffix, keys)
+    for suffix, columns in found.items():
+        _check_fields(config, columns, suffix, _FILES[suffix])
 
 
 def _check_fields(config: Any, found: FileColumns, suffix: str, keys: tuple[str, ...]) -> None:

@@ -14,8 +14,21 @@ from recbole_dtlns.errors import DataError
 
 logger = logging.getLogger("recbole_dtlns")
 
+_AUC = "auc"
 _LABELED = "labeled"  # of RecBole's `eval_args.mode`
 _MAKE_LABELS = "to make labels of a number, set threshold, such as {rating: 4}, and let load_col hold it"
+
+
+def labels_rows(config: Any) -> bool:
+    """Whether the model learns labels that the files hold; of a data set that RecBole would download, none is known."""
+    found = FileColumns.of(config, "inter") if capability(config.model_class).labels else None
+    return found is not None and _source(config) in found.loaded
+
+
+def _source(config: Any) -> str:
+    """The column that labels, or that labels are made of."""
+    column: str = next(iter(config["threshold"] or [config["LABEL_FIELD"]]))
+    return column
 
 
 def check_labels(config: Any) -> None:
@@ -30,7 +43,7 @@ def check_labels(config: Any) -> None:
     if found is None:
         return
     model, threshold = config["model"], config["threshold"]
-    source = next(iter(threshold or [config["LABEL_FIELD"]]))
+    source = _source(config)
     if found.loaded.get(source) == "float":
         return
     if source in found.loaded:
@@ -54,6 +67,31 @@ def check_labels(config: Any) -> None:
             f"loaded; {what}: rank items instead, with eval_args to hold mode: full, metrics: [Recall, NDCG] and "
             f"valid_metric: NDCG@10; or, {_MAKE_LABELS}"
         )
+
+
+def check_both_labels(config: Any, parts: list[Dataset]) -> None:
+    """Refuse an area under the curve of rows that are all liked, or all not: it has no value.
+
+    Args:
+        config: of the run.
+        parts: train, validation and test part.
+
+    Raises:
+        DataError: the message names the part.
+    """
+    label = label_column(parts[0])
+    if label is None or _AUC not in map(str.lower, config["metrics"]):
+        return
+    for mode, part, name in zip(("valid", "test"), parts[1:], ("validation", "test"), strict=True):
+        if config["eval_args"]["mode"][mode] != _LABELED or not len(part):
+            continue
+        liked = int((part.inter_feat[label] > 0).sum())
+        if liked in (0, len(part)):
+            raise DataError(
+                f"AUC compares what is liked with what is not, and all {len(part)} rows of {name} are labelled "
+                f"{int(liked > 0)} ({label}): set threshold or the split so that {name} has both, or set metrics and "
+                "valid_metric to LogLoss alone"
+            )
 
 
 def check_all_labelled(dataset: Dataset) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -17,13 +18,38 @@ from recbole_dtlns.data.item_sets import Observed, PairSet
 from recbole_dtlns.errors import DataError
 
 
+@dataclass(frozen=True)
+class ObservedRows:
+    """All that the rows of a split hold, in RecBole's ids.
+
+    Attributes:
+        users, items: int64 [n].
+        times: as the file has them, float [n]; None where the data have none.
+        liked: bool [n]; None where the model learns no labels, or the data have none.
+    """
+
+    users: np.ndarray
+    items: np.ndarray
+    times: np.ndarray | None = None
+    liked: np.ndarray | None = None
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """What there is, by attribute."""
+        return {name: values for name, values in vars(self).items() if values is not None}
+
+    def followed_by(self, other: ObservedRows) -> ObservedRows:
+        """The rows of both."""
+        own, others = self.arrays(), other.arrays()
+        return ObservedRows(**{name: np.concatenate([own[name], others[name]]) for name in own if name in others})
+
+
 def observed_pairs(part: Dataset) -> Observed:
     """The pairs that the rows of one split hold, in RecBole's ids.
 
     A row of a sequence holds its target and the items before it: of the train split, all that its users had by then.
     """
-    users, items, _ = _observations(part)
-    return Observed.of(users, items)
+    rows = observed_rows(part)
+    return Observed.of(rows.users, rows.items)
 
 
 def target_pairs(part: Dataset) -> Observed:
@@ -37,13 +63,12 @@ def canonical_train(part: Dataset) -> TrainInteractions:
 
     Rows that a model's labels say are not liked are nobody's positives.
     """
-    users, items, found = _observations(part)
-    label = label_column(part)
+    rows = observed_rows(part)
     return TrainInteractions.from_tokens(
-        part.field2id_token[part.uid_field][users],
-        part.field2id_token[part.iid_field][items],
-        next((found[name] for name in (OWN_TIME, part.time_field) if name in found), None),
-        None if label is None else found[label] > 0,
+        part.field2id_token[part.uid_field][rows.users],
+        part.field2id_token[part.iid_field][rows.items],
+        rows.times,
+        rows.liked,
     )
 
 
@@ -53,8 +78,12 @@ def label_column(part: Dataset) -> str | None:
     return named if named in part.inter_feat.columns else None
 
 
-def _observations(part: Dataset) -> tuple[np.ndarray, np.ndarray, dict[str, np.ndarray]]:
-    """User and item [n] of all that the rows hold, and of the same rows the times and labels that there are."""
+def observed_rows(part: Dataset) -> ObservedRows:
+    """All that the rows of one split hold: of sequences, targets and the items before them.
+
+    Raises:
+        DataError: rows are labelled, and the items before them are not.
+    """
     feature = part.inter_feat
     time = OWN_TIME if OWN_TIME in feature.columns else part.time_field
     label = label_column(part)
@@ -71,7 +100,9 @@ def _observations(part: Dataset) -> tuple[np.ndarray, np.ndarray, dict[str, np.n
         # In front: of one time, what came first in the rows' sequences comes first here too.
         columns = [np.concatenate(both) for both in zip(before, columns, strict=False)]
     users, items, *others = columns
-    return users, items, dict(zip(further, others, strict=False))
+    found = dict(zip(further, others, strict=False))
+    liked = None if label is None else found[label] > 0
+    return ObservedRows(users, items, found.get(time) if time is not None else None, liked)
 
 
 def _of_sequences(part: SequentialDataset, names: list[str]) -> list[np.ndarray]:

@@ -62,6 +62,7 @@ class Capability:
         sequence_items: the vectors of all items [n_items, D] whose products with what `forward` makes of a sequence are
             its scores; None where they are none.
         reads_users: of a sequential model: it has vectors of users beside those of sequences.
+        reads_drawn_sequences: of a sequential model: a row has a sequence of negatives beside that of the user.
         stage: a key and the value that it must have for the above to hold.
         labels: its loss is the cross-entropy of the rows' labels, so rows that the data label keep their own.
         remade: attributes that RecBole's checkpoints hold, and that the constructor makes the same again.
@@ -83,6 +84,7 @@ class Capability:
     forms: tuple[str, ...] = ()
     sequence_items: Callable[[Any], torch.Tensor] | None = None
     reads_users: bool = False
+    reads_drawn_sequences: bool = False
     stage: tuple[str, str] | None = None
     labels: bool = False
     remade: tuple[str, ...] = ()

@@ -58,7 +58,9 @@ SEQUENTIAL: dict[str, Capability] = {
     "BERT4Rec": _none_of_them("learns masked places of a sequence, with a loss that it makes anew in every step"),
     "CORE": Capability(False, False, "has no form with negatives", forms=(SOFTMAX,)),
     "Caser": _both_forms(reads_users=True),
-    "DIEN": Capability(True, False, _LABELS, no_layers=_NETWORK, reads_users=True, labels=True),
+    "DIEN": Capability(
+        True, False, _LABELS, no_layers=_NETWORK, reads_users=True, reads_drawn_sequences=True, labels=True
+    ),
     "DIN": Capability(True, False, _LABELS, no_layers=_NETWORK, reads_users=True, labels=True),
     "FDSA": _both_forms(),
     "FEARec": _both_forms(),

@@ -214,10 +214,15 @@ class Explainer:
     def _train(self) -> TrainInteractions:
         """The train pairs in canonical form, as the stages saw them."""
         kept, run = self.run.kept, self.run
+        if kept.rows:
+            rows = kept.rows[TRAIN].followed_by(kept.rows[VALID]) if run.refit else kept.rows[TRAIN]
+            users, items = (kept.tokens[name] for name in run.columns)
+            given = (users[rows.users], items[rows.items], rows.times, rows.liked)
+            return self._described(TrainInteractions.from_tokens(*given))
         pairs = kept.observed[TRAIN].pairs()
         if run.refit:
             pairs = pairs.union(kept.observed[VALID].pairs())
-        if kept.sequences is not None:  # no table of rows is kept, nor any times
+        if kept.sequences is not None:  # of a version that kept no rows, nor any times
             ids = zip(run.columns, (pairs.users, pairs.items), strict=True)
             return self._described(TrainInteractions.from_tokens(*(kept.tokens[name][places] for name, places in ids)))
         table = {name: values.numpy() for name, values in kept.tables["inter"].items()}

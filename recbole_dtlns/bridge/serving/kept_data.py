@@ -14,7 +14,7 @@ from recbole.data.interaction import Interaction
 from recbole.utils import FeatureSource, FeatureType
 
 from recbole_dtlns.bridge.data.dataset import DTLNSDataset
-from recbole_dtlns.bridge.data.pairs import numbering, observed_pairs, target_pairs
+from recbole_dtlns.bridge.data.pairs import ObservedRows, numbering, observed_pairs, observed_rows, target_pairs
 from recbole_dtlns.bridge.serving.earlier_pairs import EarlierPairs, TokenPairs
 from recbole_dtlns.bridge.serving.sequences import Sequences
 from recbole_dtlns.data.item_sets import PairSet
@@ -75,6 +75,8 @@ class KeptData:
             `dtlns_hide_train` kept from the run), `valid` and `test`.
         earlier: what the models knew that this one began with.
         sequences: the latest of every user, for a sequential model; None for others.
+        rows: of a sequential model, what was observed in train and validation, with times and labels, which `tables`
+            have for targets alone; None of other models, and of runs before there were any.
     """
 
     model: str
@@ -86,6 +88,7 @@ class KeptData:
     observed: dict[str, Histories]
     earlier: EarlierPairs
     sequences: Sequences | None = None
+    rows: dict[str, ObservedRows] | None = None
 
     @classmethod
     def of(
@@ -127,15 +130,16 @@ class KeptData:
         }
         pairs = {TRAIN: observed_pairs(parts[0]), HIDDEN: hidden}
         pairs |= {name: target_pairs(part) for name, part in zip((VALID, TEST), parts[1:], strict=True)}
-        sequences = None
+        sequences, rows = None, None
         if isinstance(model_dataset, SequentialDataset):  # whose constructor reads no row's sequence: they are large
             lists = [column for column in tables["inter"] if column.endswith(model_dataset.config["LIST_SUFFIX"])]
             tables["inter"] = {name: values for name, values in tables["inter"].items() if name not in lists}
             sequences = Sequences.of(parts)
+            rows = {name: observed_rows(part) for name, part in zip((TRAIN, VALID), parts, strict=False)}
         n_users = model_dataset.user_num
         observed = {name: Histories.of(found, n_users) for name, found in pairs.items()}
         facts = (model, model_dataset.dataset_name, numbering(parts[0]))
-        return cls(*facts, fields, tokens, tables, observed, earlier, sequences)
+        return cls(*facts, fields, tokens, tables, observed, earlier, sequences, rows)
 
     def pairs(self, part: str) -> TokenPairs:
         """Those of one part of the data set, by token."""
@@ -161,6 +165,8 @@ class KeptData:
             arrays |= {f"observed/{name}/items": histories.items, f"observed/{name}/ends": histories.ends}
         if self.sequences is not None:
             arrays |= {f"sequences/{name}": values for name, values in self.sequences.arrays().items()}
+        for name, rows in (self.rows or {}).items():
+            arrays |= {f"rows/{name}/{column}": _narrow(values) for column, values in rows.arrays().items()}
         for name in _EARLIER:
             pairs: TokenPairs = getattr(self.earlier, name)
             if len(pairs):
@@ -207,10 +213,15 @@ class KeptData:
             sequences = None
             if "sequences/items" in arrays:
                 sequences = Sequences(arrays["sequences/items"], arrays["sequences/lengths"])
+            rows = {
+                name: ObservedRows(**{column: values.numpy() for column, values in table.items()})
+                for name in (TRAIN, VALID)
+                if (table := _columns(arrays, f"rows/{name}/"))
+            }
         except ArtefactError as error:
             raise CheckpointError(f"{error}: take the run folder from a copy, or train again") from error
         said = (known.model, known.dataset, known.numbering, known.fields)
-        return cls(*said, tokens, tables, observed, earlier, sequences)
+        return cls(*said, tokens, tables, observed, earlier, sequences, rows)
 
 
 class KeptDataset(DTLNSDataset):

@@ -12,6 +12,8 @@ from recbole.data.dataset import SequentialDataset
 from recbole.data.interaction import Interaction
 from recbole.data.transform import construct_transform
 
+from recbole_dtlns.bridge.models.kinds import capability
+
 
 @dataclass(frozen=True)
 class Sequences:
@@ -81,5 +83,8 @@ class Sequences:
             dataset.iid_field + config["LIST_SUFFIX"]: self.items[users].astype(np.int64),
             dataset.item_list_length_field: np.maximum(self.lengths[users], 1).astype(np.int64),
         }
+        if capability(config.model_class).reads_drawn_sequences:  # and only its loss looks at what is there
+            drawn = config["NEG_PREFIX"] + dataset.iid_field + config["LIST_SUFFIX"]
+            asked[drawn] = np.zeros_like(asked[dataset.iid_field + config["LIST_SUFFIX"]])
         rows = Interaction({name: torch.as_tensor(values) for name, values in asked.items()})
         return construct_transform(config)(dataset, dataset.join(rows))

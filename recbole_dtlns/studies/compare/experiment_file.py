@@ -26,6 +26,7 @@ from recbole_dtlns.studies.compare.arms import errors_of, read_arms
 from recbole_dtlns.studies.compare.cell_result import Part
 from recbole_dtlns.studies.compare.comparison import GroupKind, Varied
 from recbole_dtlns.studies.compare.experiment import Arm, Cell, Experiment, Trial, variants_of
+from recbole_dtlns.studies.compare.grown import check_grown
 from recbole_dtlns.studies.compare.references import REFERENCES, Reference, references
 
 _PARTS = {"split": {"RS": [0.8, 0.1, 0.1]}, "group_by": "user", "mode": "full"}
@@ -321,6 +322,9 @@ def _cells(
                     if arm.tried and is_closed_form(config):  # validation is to see its one pass
                         config = DTLNSConfig(arm.model, dataset, config_dict={**keys, "eval_step": 1})
                 _check(arm.name, config)
+                if arm.grown_from is not None:
+                    with errors_of(f"arm '{arm.name}'"):
+                        check_grown(config)
                 if arm.tried:
                     _check_choosable(arm.name, config)
                 for_all = not _depends_on(driven, arm, config, mask)

@@ -11,8 +11,9 @@ import pandas as pd
 
 from recbole_dtlns.bridge.config import DTLNSConfig
 from recbole_dtlns.bridge.data.pairs import canonical_train
+from recbole_dtlns.bridge.models.capabilities import is_closed_form
 from recbole_dtlns.bridge.runner import assemble_run, load_seeded
-from recbole_dtlns.errors import DataError
+from recbole_dtlns.errors import ConfigError, DataError
 from recbole_dtlns.storage.whole_files import write_file
 from recbole_dtlns.studies.compare.experiment import Cell
 from recbole_dtlns.training.checkpoint import BEST
@@ -22,6 +23,23 @@ logger = logging.getLogger("recbole_dtlns")
 _DONE = "done"
 _NAME = "earlier"  # of the data set: RecBole reads some names, such as ml-100k, from its own copy alone
 _VALIDATION = 0.1  # of the earlier pairs, the last
+
+
+def check_grown(config: DTLNSConfig) -> None:
+    """Refuse a model that learns from more than pairs of users and items: the earlier data are cut from these alone.
+
+    Raises:
+        ConfigError: the message says what else it learns from.
+    """
+    model, kind = config["model"], config.kind
+    more = ("sequences", kind.ordered), ("features of users and items", kind.featured), ("facts", kind.reads_facts)
+    reasons = [
+        f"learns from {what}, and the earlier data are pairs of users and items alone" for what, so in more if so
+    ]
+    if is_closed_form(config):
+        reasons = ["is computed in one pass and begins with nothing"]
+    if reasons:
+        raise ConfigError(f"grown_from: {model} {reasons[0]}: leave grown_from out, or name a model such as BPR")
 
 
 def earlier_run(cell: Cell, share: float, folder: Path) -> Path:
