@@ -42,7 +42,8 @@ def over_blocks(
     Returns:
         arrays by name, as the function names them.
     """
-    return _WORKERS.get()(function, shared, blocks, work, progress)
+    workers = _WORKERS.get() or _ThreadsOfThisProcess()
+    return workers(function, shared, blocks, work, progress)
 
 
 @contextmanager
@@ -69,4 +70,4 @@ class _ThreadsOfThisProcess:
         return joined([found[number] for number in range(len(blocks))])
 
 
-_WORKERS: ContextVar[Workers] = ContextVar("who works on blocks", default=_ThreadsOfThisProcess())
+_WORKERS: ContextVar[Workers | None] = ContextVar("who works on blocks", default=None)
