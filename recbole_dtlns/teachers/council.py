@@ -39,8 +39,8 @@ class Opinions:
     of_text: tuple[str, ...] = ()
     of_order: tuple[str, ...] = ()
 
-    def of(self, pairs: np.ndarray) -> Opinions:
-        """Those of some of the pairs: positions, or a mask."""
+    def of(self, pairs: np.ndarray | slice) -> Opinions:
+        """Those of some of the pairs: positions, a mask, or a stretch of them."""
         return replace(self, ranks=self.ranks[pairs], strengths=self.strengths[pairs])
 
     def without(self, name: str) -> Opinions:
