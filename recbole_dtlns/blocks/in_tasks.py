@@ -8,6 +8,8 @@ from typing import Any, Protocol
 import numpy as np
 from threadpoolctl import threadpool_limits
 
+from recbole_dtlns.version import __version__
+
 Arrays = Mapping[str, np.ndarray]
 
 
@@ -32,3 +34,14 @@ def on_blocks(function: OnBlock, shared: Any, blocks: Sequence[slice]) -> dict[s
 def joined(found: Sequence[Arrays]) -> dict[str, np.ndarray]:
     """The results of several blocks by name."""
     return {name: np.concatenate([arrays[name] for arrays in found]) for name in found[0]}
+
+
+def in_task(version: str, function: OnBlock, shared: Any, blocks: Sequence[slice]) -> dict[str, np.ndarray]:
+    """`on_blocks` for a driver that has this version of the package.
+
+    Raises:
+        ImportError: this node has another: its results might be others, too.
+    """
+    if version != __version__:
+        raise ImportError(f"it has recbole_dtlns {__version__}, and the run is of {version}")
+    return on_blocks(function, shared, blocks)
