@@ -8,7 +8,7 @@
 # make test-mutants  small changes to judges, negatives and evaluation that no quick test notices (1 hour)
 # make test-vllm     tests of the vLLM judge, in an environment of their own (.venv-llm)
 # make test-tune     searches on real Ray, with nodes and drivers killed
-# make test-cluster training on several processes: every kind of model and sampler, resumed, killed (5 minutes)
+# make test-cluster training on several processes and preparing on Ray: every kind, resumed, killed (10 minutes)
 # make test-ray      tests of the Ray judge, on a cluster of two nodes on this machine (.venv-llm)
 # make docs          the guide as a site in build/docs, which opens without a server; warnings and dead links are errors
 # make bench         speed beside plain RecBole (epochs with every sampler, the pieces), and growth with the data (1 hour)

@@ -22,7 +22,7 @@ class ArtefactError(DTLNSError):
 
 
 class EngineError(DTLNSError):
-    """A language model cannot be asked: the model, its server, the key or the address is wrong."""
+    """A language model or a cluster cannot be reached: the model, its server, the key or the address is wrong."""
 
 
 class JudgeError(DTLNSError):
@@ -38,7 +38,7 @@ class DivergedError(DTLNSError):
 
 
 class ProcessError(DTLNSError):
-    """One of the processes that train a model together was ended, or lost the others."""
+    """One of the processes that work together was ended, or lost the others."""
 
 
 class ContractError(DTLNSError):

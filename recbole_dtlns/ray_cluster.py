@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import logging
 import os
 import socket
@@ -47,6 +48,27 @@ def ray_cluster(address: str | None, install: str) -> Iterator[Any]:
     finally:
         if ours:
             ray.shutdown()
+
+
+def check_cluster(address: str | None, install: str) -> None:
+    """Whether Ray is there and, where an address with a port is given, something answers; nothing is started.
+
+    Raises:
+        InstallationError: Ray is not installed.
+        EngineError: nothing answers.
+    """
+    if importlib.util.find_spec("ray") is None:
+        raise InstallationError(f"Ray is not installed; install it with: {install}")
+    host, colon, port = (address or "").removeprefix("ray://").rpartition(":")
+    if not colon:
+        return
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=_SECONDS).close()
+    except (OSError, ValueError) as error:
+        raise EngineError(
+            f"cannot reach the Ray cluster {address}: {error}. Is it started (ray start --head), and is this the "
+            "address that it printed?"
+        ) from error
 
 
 def _address_file() -> Path:

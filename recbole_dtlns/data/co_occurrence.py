@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
 import numpy as np
 import scipy.sparse as sp
 
+from recbole_dtlns.blocks.work import over_blocks
 from recbole_dtlns.data.interactions import TrainInteractions
-from recbole_dtlns.numerics.dense_algebra import side_by_side
 from recbole_dtlns.numerics.top_entries import top_entries
 
 Weigh = Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
@@ -66,33 +67,41 @@ def strongest_entries(left: sp.csr_array, right: sp.csr_array, weigh: Weigh, k: 
 
     Args:
         left, right: the factors, CSR float32 [n, m] and [m, n].
-        weigh: weights of entries from their row, their column and what the product has there.
+        weigh: weights of entries from their row, their column and what the product has there; an instance of a class
+            of a module, or a function of one, where others than this process may work on blocks.
         k: entries kept per row, none of them on the diagonal; weights of 0 are not kept, equal ones are by column.
 
     Returns:
         CSR float32 [n, n], columns in no order.
     """
-    blocks = _blocks(left, right)
-    narrow = np.int32 if right.shape[1] * min(k, right.shape[1]) < 2**31 else np.int64
-    found: dict[int, tuple[np.ndarray, np.ndarray, np.ndarray]] = {}
+    found = over_blocks(_strongest, _Product(left, right, weigh, k), _blocks(left, right), "strongest")
+    narrow = _narrow(right.shape[1], k)
+    indptr = np.append(0, np.cumsum(found["counts"])).astype(narrow)
+    return sp.csr_array((found["values"], found["columns"], indptr), shape=(left.shape[0], right.shape[1]))
 
-    def search(number: int) -> None:
-        block = blocks[number]
-        product = sp.csr_array(left[block] @ right)
-        rows = block.start + np.repeat(np.arange(product.shape[0]), np.diff(product.indptr))
-        weights = weigh(rows, product.indices, product.data)
-        product.data = np.where(rows != product.indices, weights, 0).astype(np.float32)
-        product.eliminate_zeros()
-        rows, columns, values = top_entries(product, k)
-        found[number] = np.bincount(rows, minlength=product.shape[0]), columns.astype(narrow), values
 
-    with side_by_side() as run:
-        run(search, range(len(blocks)))
-    counts, columns, values = (
-        np.concatenate(parts) for parts in zip(*(found[number] for number in range(len(blocks))), strict=True)
-    )
-    indptr = np.append(0, np.cumsum(counts)).astype(narrow)
-    return sp.csr_array((values, columns, indptr), shape=(left.shape[0], right.shape[1]))
+@dataclass(frozen=True)
+class _Product:
+    left: sp.csr_array
+    right: sp.csr_array
+    weigh: Weigh
+    k: int
+
+
+def _strongest(whole: _Product, block: slice) -> dict[str, np.ndarray]:
+    product = sp.csr_array(whole.left[block] @ whole.right)
+    rows = block.start + np.repeat(np.arange(product.shape[0]), np.diff(product.indptr))
+    weights = whole.weigh(rows, product.indices, product.data)
+    product.data = np.where(rows != product.indices, weights, 0).astype(np.float32)
+    product.eliminate_zeros()
+    rows, columns, values = top_entries(product, whole.k)
+    counts = np.bincount(rows, minlength=product.shape[0])
+    return {"counts": counts, "columns": columns.astype(_narrow(product.shape[1], whole.k)), "values": values}
+
+
+def _narrow(n: int, k: int) -> type[np.signedinteger]:
+    """Of the indices of k entries in each of n rows."""
+    return np.int32 if n * min(k, n) < 2**31 else np.int64
 
 
 def _blocks(left: sp.csr_array, right: sp.csr_array) -> list[slice]:

@@ -8,12 +8,15 @@ from typing import Any
 import numpy as np
 from pydantic import Field
 
+from recbole_dtlns.blocks.work import over_blocks
 from recbole_dtlns.components import ComponentConfig
 from recbole_dtlns.data.item_sets import Forbidden, PseudoPositives
 from recbole_dtlns.judges.contract import Label, Verdicts
+from recbole_dtlns.numerics.groups import places, whole_groups
 from recbole_dtlns.teachers.contract import Candidates
 
 VERSION = 3
+_PAIRS_AT_ONCE = 1_000_000
 
 
 class RowWeights(ComponentConfig):
@@ -58,18 +61,43 @@ def relabel(candidates: Candidates, verdicts: Verdicts, top: int, order: str = "
         top: at most this many pseudo-positives per user; 0 means all.
         order: which come first, by the teacher's `rank` or by the judge's `probability` (equal ones by rank).
     """
-    positive = np.flatnonzero(verdicts.label == Label.POSITIVE)
-    if order == "probability":
-        positive = positive[np.lexsort((-verdicts.probability[positive], candidates.users[positive]))]
-    users = candidates.users[positive]
-    first = np.searchsorted(users, users)  # candidates are ordered by user: where each user's positives begin
-    place = np.arange(len(users)) - first
-    chosen = (top == 0) | (place < top)
-    added = positive[chosen]
+    whole = _Judged(candidates.users, candidates.items, verdicts.label, verdicts.probability, top, order)
+    blocks = whole_groups(candidates.users, _PAIRS_AT_ONCE) or [slice(0, 0)]
+    found = over_blocks(_relabelled, whole, blocks, "relabelling")
+    users, items, place = (found[f"positive_{name}"] for name in ("users", "items", "places"))
     return Relabelling(
-        PseudoPositives.of(candidates.users[added], candidates.items[added], place[chosen]),
-        Forbidden.of(candidates.users[positive], candidates.items[positive]),
+        PseudoPositives(users, items, place, np.ones(len(users))),
+        Forbidden(found["forbidden_users"], found["forbidden_items"]),
     )
+
+
+@dataclass(frozen=True)
+class _Judged:
+    users: np.ndarray
+    items: np.ndarray
+    label: np.ndarray
+    probability: np.ndarray
+    top: int
+    order: str
+
+
+def _relabelled(judged: _Judged, pairs: slice) -> dict[str, np.ndarray]:
+    positive = np.flatnonzero(judged.label[pairs] == Label.POSITIVE) + pairs.start
+    if judged.order == "probability":
+        positive = positive[np.lexsort((-judged.probability[positive], judged.users[positive]))]
+    users = judged.users[positive]
+    place = places(users)  # candidates are ordered by user
+    chosen = (judged.top == 0) | (place < judged.top)
+    added = positive[chosen]
+    positives = PseudoPositives.of(judged.users[added], judged.items[added], place[chosen])
+    forbidden = Forbidden.of(users, judged.items[positive])
+    return {
+        "positive_users": positives.users,
+        "positive_items": positives.items,
+        "positive_places": positives.place,
+        "forbidden_users": forbidden.users,
+        "forbidden_items": forbidden.items,
+    }
 
 
 def row_weights(place: np.ndarray, weight: float, decay: float) -> np.ndarray:

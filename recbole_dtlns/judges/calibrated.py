@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -14,8 +14,9 @@ from recbole_dtlns.components import ComponentConfig, Seed
 from recbole_dtlns.errors import ConfigError
 from recbole_dtlns.judges.believed import Believed, believed, columns_of
 from recbole_dtlns.judges.contract import Judge, Label, Question, Rehearsal, Verdicts
-from recbole_dtlns.judges.features import columns_by_member, pair_features
+from recbole_dtlns.judges.features import KnownOfPairs, columns_by_member, pair_features
 from recbole_dtlns.judges.learners import Examples, LearnerName, Learnt, chosen, learnt
+from recbole_dtlns.judges.pair_blocks import over_pairs
 
 logger = logging.getLogger("recbole_dtlns")
 
@@ -56,7 +57,7 @@ class CalibratedJudge(Judge):
         seed: Seed = 42
 
     config: Config
-    version = 4
+    version = 5
     rehearses = True
 
     @property
@@ -99,7 +100,8 @@ class CalibratedJudge(Judge):
                 facts["hidden_found"],
                 hidden,
             )
-            return replace(self.apply(_ByRank(question.candidates.ranks), question), facts=facts)
+            by_rank = 1 / (2.0 + question.candidates.ranks)  # what remains: the first candidate is the likeliest
+            return replace(self._verdicts(by_rank), facts=facts)
         heard = None
         if self.config.members == "chosen" and question.opinions is not None:
             columns = columns_by_member(rehearsal.question.views, question.opinions.names)
@@ -116,9 +118,13 @@ class CalibratedJudge(Judge):
     def apply(self, learnt: Learnt, question: Question, heard: np.ndarray | None = None) -> Verdicts:
         """The verdicts of what was learnt; from some of the features, where `heard` gives their columns."""
         if len(question.candidates) == 0:
+            return self._verdicts(np.empty(0))
+        known = KnownOfPairs.of(question, self.reads_text, self.reads_order)
+        return self._verdicts(over_pairs(_probability, _Applied(known, learnt, heard), "verdicts")["probability"])
+
+    def _verdicts(self, probability: np.ndarray) -> Verdicts:
+        if len(probability) == 0:
             return Verdicts(np.empty(0, np.float32), np.empty(0, np.int8))
-        features = pair_features(question, self.reads_text, self.reads_order)
-        probability = learnt.probability(features if heard is None else features[:, heard])
         label = np.where(probability >= self.config.lift * probability.mean(), Label.POSITIVE, Label.NEGATIVE)
         return Verdicts(probability.astype(np.float32), label.astype(np.int8))
 
@@ -161,14 +167,21 @@ def _remark_on_members(facts: Mapping[str, Any]) -> str:
     return said
 
 
-class _ByRank:
-    """What remains where nothing can be learnt: the first candidate is the likeliest."""
+@dataclass(frozen=True)
+class _Applied:
+    known: KnownOfPairs
+    learnt: Learnt
+    heard: np.ndarray | None
 
-    def __init__(self, ranks: np.ndarray) -> None:
-        self._ranks = ranks
+    @property
+    def question(self) -> Question:
+        return self.known.question
 
-    def probability(self, features: np.ndarray) -> np.ndarray:
-        return 1 / (2.0 + self._ranks)
+
+def _probability(applied: _Applied, pairs: slice) -> dict[str, np.ndarray]:
+    features = applied.known.features(pairs)
+    heard = features if applied.heard is None else features[:, applied.heard]
+    return {"probability": applied.learnt.probability(heard)}
 
 
 def examples_of(rehearsal: Rehearsal, text: bool = False, order: bool = False) -> Examples:

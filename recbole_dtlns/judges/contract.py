@@ -60,15 +60,20 @@ class Question:
         """The view of which items the teacher sees as alike."""
         return self.views["semantic"]
 
-    def about(self, pairs: np.ndarray) -> Question:
+    def about(self, pairs: np.ndarray | slice) -> Question:
         """The same question about some of the pairs only, without a rehearsal.
 
         Args:
-            pairs: their positions, ascending.
+            pairs: their positions, ascending, or a stretch of them.
         """
         candidates = Candidates(*(column[pairs] for column in vars(self.candidates).values()))
         opinions = None if self.opinions is None else self.opinions.of(pairs)
         return replace(self, candidates=candidates, rehearsal=None, opinions=opinions)
+
+    def bare(self) -> Question:
+        """The same without a rehearsal, and without what users and items say: little to send."""
+        train = replace(self.train, content=None, user_texts=())
+        return replace(self, train=train, rehearsal=None)
 
     def pair_keys(self) -> np.ndarray:
         """One number per candidate pair, user * n_items + item, int64 [n_pairs]."""

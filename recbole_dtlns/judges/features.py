@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
 from recbole_dtlns.judges.contract import Question
-from recbole_dtlns.judges.history import CoOccurrence, TreeSimilarity, over_history, text_similarity
-from recbole_dtlns.judges.order import recency, transition_scores
+from recbole_dtlns.judges.history import CoOccurrence, Measure, TreeSimilarity, over_history, text_similarity
+from recbole_dtlns.judges.order import Order
+from recbole_dtlns.judges.pair_blocks import over_pairs
+from recbole_dtlns.numerics.factors import unit_rows
 from recbole_dtlns.numerics.groups import places
 from recbole_dtlns.teachers.council import Opinions
-from recbole_dtlns.teachers.spectral import spectral_scores
+from recbole_dtlns.teachers.spectral import LowPass
 
 _WITHOUT_TREES = (
     "score",
@@ -70,8 +73,8 @@ def pair_features(question: Question, text: bool = False, order: bool = False) -
     vector and those of the history; 0 where either says nothing.
 
     Where the order of histories is looked at: `transition`, the weight of the candidate after the user's last items
-    (`transition_scores`); `transition_rank`, log(1 + the rank) that it would give the candidate among the user's; and
-    `recency`, how recent the items are that it shares users with (`recency`).
+    (`Order`); `transition_rank`, log(1 + the rank) that it would give the candidate among the user's; and
+    `recency`, how recent the items are that it shares users with (`Order`).
 
     Args:
         question: with candidates.
@@ -81,59 +84,102 @@ def pair_features(question: Question, text: bool = False, order: bool = False) -
     Returns:
         float32 [n_pairs, 8 + views], or [n_pairs, 2 + views + 3 members], 2 more for texts and 3 for order.
     """
-    found = [_without_council(question) if question.opinions is None else _of_council(question, question.opinions)]
-    if text and question.train.content is not None:
-        found.append(text_similarity(question))
-    if order and question.train.times is not None:
-        found.append(_of_order(question))
-    return np.concatenate(found, axis=1)
+    return over_pairs(_features, KnownOfPairs.of(question, text, order), "features")["features"]
 
 
-def _without_council(question: Question) -> np.ndarray:
-    candidates, matrix = question.candidates, question.train.matrix
-    users, items = candidates.users, candidates.items
-    lengths = np.diff(matrix.indptr)
-    popularity = np.asarray(matrix.sum(axis=0)).ravel()
-    first = np.searchsorted(users, users)
-    *overlaps, together = over_history(
-        question, *map(TreeSimilarity, question.views.values()), CoOccurrence(question.train)
-    )
-    columns = (
-        *(np.maximum(overlap, 0) for overlap in overlaps),
-        candidates.scores,
-        candidates.scores[first] - candidates.scores,
-        np.log1p(candidates.ranks),
-        (np.log1p(popularity) - np.log1p(popularity).mean())[items],
-        together / np.maximum(lengths[users], 1),
-        np.log1p(_ranks(users, together)),
-        np.log1p(_ranks(users, spectral_scores(question.train, users, items))),
-        (np.log1p(lengths) - np.log1p(lengths).mean())[users],
-    )
-    return np.stack(columns, axis=1).astype(np.float32)
+@dataclass(frozen=True)
+class KnownOfPairs:
+    """What the features of all pairs are made from, found once.
+
+    Attributes:
+        question: without what features are not made from.
+        measures: compare candidates with histories: in every view and, where one teacher was asked, in the item graph.
+        popularity, length: log(1 + train count) of items and users, less its mean, [n_items] and [n_users].
+        low_pass: where one teacher was asked.
+        text: vectors of length 1 or 0, float32 [n_items, d], where texts are looked at.
+        order: where the order of histories is looked at.
+    """
+
+    question: Question
+    measures: tuple[Measure, ...]
+    popularity: np.ndarray
+    length: np.ndarray
+    low_pass: LowPass | None
+    text: np.ndarray | None
+    order: Order | None
+
+    @classmethod
+    def of(cls, question: Question, text: bool = False, order: bool = False) -> KnownOfPairs:
+        """What is known of a question's pairs; arguments as for `pair_features`."""
+        train, alone = question.train, question.opinions is None
+        popularity = np.log1p(np.asarray(train.matrix.sum(axis=0)).ravel())
+        length = np.log1p(np.diff(train.matrix.indptr))
+        return cls(
+            question.bare(),
+            (*map(TreeSimilarity, question.views.values()), *([CoOccurrence(train)] if alone else [])),
+            popularity - popularity.mean(),
+            length - length.mean(),
+            LowPass.of(train) if alone else None,
+            unit_rows(train.text_vectors) if text and train.content is not None else None,
+            Order.of(train) if order and train.times is not None else None,
+        )
+
+    def features(self, pairs: slice) -> np.ndarray:
+        """As `pair_features`, of whole users."""
+        question = self.question.about(pairs)
+        found = [
+            self._without_council(question)
+            if question.opinions is None
+            else self._of_council(question.opinions, question)
+        ]
+        if self.text is not None:
+            found.append(text_similarity(question, self.text))
+        if self.order is not None:
+            transition = self.order.transition_scores(question.candidates)
+            ranks = np.log1p(_ranks(question.candidates.users, transition))
+            columns = [transition, ranks, self.order.recency(question.candidates)]
+            found.append(np.stack(columns, axis=1).astype(np.float32))
+        return np.concatenate(found, axis=1)
+
+    def _without_council(self, question: Question) -> np.ndarray:
+        candidates = question.candidates
+        users, items = candidates.users, candidates.items
+        lengths = np.diff(question.train.matrix.indptr)
+        first = np.searchsorted(users, users)
+        *overlaps, together = over_history(question, *self.measures)
+        assert self.low_pass is not None
+        columns = (
+            *(np.maximum(overlap, 0) for overlap in overlaps),
+            candidates.scores,
+            candidates.scores[first] - candidates.scores,
+            np.log1p(candidates.ranks),
+            self.popularity[items],
+            together / np.maximum(lengths[users], 1),
+            np.log1p(_ranks(users, together)),
+            np.log1p(_ranks(users, self.low_pass.scores(users, items))),
+            self.length[users],
+        )
+        return np.stack(columns, axis=1).astype(np.float32)
+
+    def _of_council(self, opinions: Opinions, question: Question) -> np.ndarray:
+        candidates = question.candidates
+        views, members = len(question.views), len(opinions.names)
+        features = np.empty((len(candidates), views + len(_WITH_COUNCIL) + len(_OF_MEMBER) * members), dtype=np.float32)
+        for column, overlap in enumerate(over_history(question, *self.measures)):
+            features[:, column] = np.maximum(overlap, 0)
+        features[:, views] = self.popularity[candidates.items]
+        features[:, views + 1] = self.length[candidates.users]
+        # Ranks are few different numbers: their logarithms and reciprocals are looked up.
+        places = np.arange(opinions.ranks.max(initial=0) + 1, dtype=np.float32)
+        first = views + len(_WITH_COUNCIL)
+        np.take(np.log1p(places), opinions.ranks, out=features[:, first : first + members])
+        np.take(1 / (1 + places), opinions.ranks, out=features[:, first + members : first + 2 * members])
+        features[:, first + 2 * members :] = opinions.strengths
+        return features
 
 
-def _of_council(question: Question, opinions: Opinions) -> np.ndarray:
-    candidates, matrix = question.candidates, question.train.matrix
-    lengths, popularity = np.diff(matrix.indptr), np.asarray(matrix.sum(axis=0)).ravel()
-    views, members = len(question.views), len(opinions.names)
-    features = np.empty((len(candidates), views + len(_WITH_COUNCIL) + len(_OF_MEMBER) * members), dtype=np.float32)
-    for column, overlap in enumerate(over_history(question, *map(TreeSimilarity, question.views.values()))):
-        features[:, column] = np.maximum(overlap, 0)
-    features[:, views] = (np.log1p(popularity) - np.log1p(popularity).mean())[candidates.items]
-    features[:, views + 1] = (np.log1p(lengths) - np.log1p(lengths).mean())[candidates.users]
-    # Ranks are few different numbers: their logarithms and reciprocals are looked up.
-    places = np.arange(opinions.ranks.max(initial=0) + 1, dtype=np.float32)
-    first = views + len(_WITH_COUNCIL)
-    np.take(np.log1p(places), opinions.ranks, out=features[:, first : first + members])
-    np.take(1 / (1 + places), opinions.ranks, out=features[:, first + members : first + 2 * members])
-    features[:, first + 2 * members :] = opinions.strengths
-    return features
-
-
-def _of_order(question: Question) -> np.ndarray:
-    transition = transition_scores(question)
-    ranks = np.log1p(_ranks(question.candidates.users, transition))
-    return np.stack([transition, ranks, recency(question)], axis=1).astype(np.float32)
+def _features(known: KnownOfPairs, pairs: slice) -> dict[str, np.ndarray]:
+    return {"features": known.features(pairs)}
 
 
 def _ranks(users: np.ndarray, scores: np.ndarray) -> np.ndarray:

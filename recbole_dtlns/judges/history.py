@@ -9,7 +9,6 @@ import numpy as np
 from recbole_dtlns.data.interactions import TrainInteractions
 from recbole_dtlns.judges.contract import Question
 from recbole_dtlns.numerics.dense_algebra import one_thread
-from recbole_dtlns.numerics.factors import unit_rows
 from recbole_dtlns.trees.item_tree import ItemTree
 from recbole_dtlns.trees.structure import item_graph
 
@@ -103,16 +102,19 @@ def over_history(question: Question, *measures: Measure) -> list[np.ndarray]:
 
 
 @one_thread
-def text_similarity(question: Question) -> np.ndarray:
+def text_similarity(question: Question, vectors: np.ndarray) -> np.ndarray:
     """The largest and the mean cosine of every candidate's text vector to those of its user's history.
 
     Items without text are left out of the history; 0 where nothing is left, or the candidate says nothing.
+
+    Args:
+        question: with candidates.
+        vectors: what is said of the items, float32 [n_items, d], of length 1, or 0 for an item without text.
 
     Returns:
         float32 [n_pairs, 2].
     """
     candidates, train = question.candidates, question.train
-    vectors = unit_rows(train.text_vectors)
     says = np.asarray(vectors.any(axis=1))
     found = np.zeros((len(candidates), 2), dtype=np.float32)
     users = np.unique(candidates.users)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ from pydantic import Field
 from recbole_dtlns.components import ComponentConfig
 from recbole_dtlns.judges.contract import Judge, Label, Question, Verdicts
 from recbole_dtlns.judges.history import TreeSimilarity, over_history
+from recbole_dtlns.judges.pair_blocks import over_pairs
 
 
 class StructuralJudge(Judge):
@@ -36,10 +38,22 @@ class StructuralJudge(Judge):
 
     def judge(self, question: Question) -> Verdicts:
         """Verdicts for all candidates; abstains where the item or the whole history is in no tree."""
-        best = np.maximum.reduce(over_history(question, *map(TreeSimilarity, question.views.values())))
+        compared = _Compared(question.bare(), tuple(map(TreeSimilarity, question.views.values())))
+        best = over_pairs(_most_alike, compared, "similarity")["similarity"]
         unknown = best < 0
         best[unknown] = np.nan
         label = np.where(best >= self.config.threshold, Label.POSITIVE, Label.NEGATIVE).astype(np.int8)
         label[unknown] = Label.ABSTAIN
         reasons = {"candidate or history is in neither tree": int(unknown.sum())} if unknown.any() else {}
         return Verdicts(best, label, reasons)
+
+
+@dataclass(frozen=True)
+class _Compared:
+    question: Question
+    measures: tuple[TreeSimilarity, ...]
+
+
+def _most_alike(compared: _Compared, pairs: slice) -> dict[str, np.ndarray]:
+    similarities = over_history(compared.question.about(pairs), *compared.measures)
+    return {"similarity": np.maximum.reduce(similarities)}

@@ -24,3 +24,21 @@ def expanded(start: np.ndarray, keys: np.ndarray) -> tuple[np.ndarray, np.ndarra
     rows = np.repeat(np.arange(len(keys)), lengths)
     offset = np.arange(len(rows)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
     return rows, start[keys][rows] + offset
+
+
+def whole_groups(groups: np.ndarray, at_once: int) -> list[slice]:
+    """Cuts entries into blocks of whole groups, each of at most `at_once` entries or of one group.
+
+    Args:
+        groups: of the entries, ascending [n].
+        at_once: entries of a block.
+    """
+    ends = np.append(np.flatnonzero(groups[1:] != groups[:-1]) + 1, len(groups))
+    blocks = []
+    start = 0
+    while start < len(groups):
+        place = int(np.searchsorted(ends, start + at_once, side="right")) - 1
+        stop = int(ends[place]) if place >= 0 and ends[place] > start else int(ends[place + 1])
+        blocks.append(slice(start, stop))
+        start = stop
+    return blocks

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from recbole_dtlns.blocks.where import workers_of
 from recbole_dtlns.data.interactions import TrainInteractions
 from recbole_dtlns.data.item_sets import JudgedPairs
 from recbole_dtlns.errors import ArtefactError, DataError
@@ -90,11 +91,15 @@ def prepare(
     Raises:
         DTLNSError: input that a stage cannot use, or a store that cannot be written.
     """
-    return prepare_on(workbench(flat, train, show_progress), flat, train, teacher)
+    with workers_of(flat, show_progress):
+        return prepare_on(workbench(flat, train, show_progress), flat, train, teacher)
 
 
 def prepare_on(bench: Workbench, flat: Mapping[str, Any], train: TrainInteractions, teacher: Teacher) -> Preparation:
-    """`prepare` on a bench that is set up for it, for methods with stages of their own after these."""
+    """`prepare` on a bench that is set up for it, for methods with stages of their own after these.
+
+    Whoever sets it up decides where the work is done, too (`workers_of`).
+    """
     asking, judging = Asking.from_flat(flat, teacher), Judging.from_flat(flat)
     for read in (*asking.stages(), judging.judge, Encoding.from_flat(flat).encoder):
         read.check_files()
@@ -167,17 +172,19 @@ def recall(flat: Mapping[str, Any], train: TrainInteractions, teacher: Teacher) 
 
 def ask(flat: Mapping[str, Any], train: TrainInteractions, teacher: Teacher, show_progress: bool = False) -> Question:
     """The question that a judge would be put, without any answer; arguments as for `prepare`."""
-    return Asking.from_flat(flat, teacher).run(workbench(flat, train, show_progress))
+    with workers_of(flat, show_progress):
+        return Asking.from_flat(flat, teacher).run(workbench(flat, train, show_progress))
 
 
 def judge_question(
     flat: Mapping[str, Any], train: TrainInteractions, teacher: Teacher, show_progress: bool = False
 ) -> tuple[Question, Verdicts, dict[str, Any]]:
     """Question, verdicts, and what determined these; as `prepare`, but no verdict is kept but by the judge itself."""
-    bench = workbench(flat, train, show_progress)
     asking, judging = Asking.from_flat(flat, teacher), Judging.from_flat(flat)
-    question = asking.run(bench)
-    verdicts = judging.ask(question, lambda: judging.rehearsing.run(bench, asking, question))
+    with workers_of(flat, show_progress):
+        bench = workbench(flat, train, show_progress)
+        question = asking.run(bench)
+        verdicts = judging.ask(question, lambda: judging.rehearsing.run(bench, asking, question))
     return question, verdicts, judging.recipe()
 
 
@@ -197,10 +204,11 @@ def rehearse(
         seed: of what is hidden. Judges learn from what another hides: what they are asked must not be what they learnt.
         within: whether the judges to be audited need a rehearsal of their own.
     """
-    bench, asking = workbench(flat, train, show_progress), Asking.from_flat(flat, teacher)
-    own = Rehearsing.from_flat(flat)
+    asking, own = Asking.from_flat(flat, teacher), Rehearsing.from_flat(flat)
     outer = Rehearsing(own.config.model_copy(update={"seed": seed}))
-    return outer.run(bench, asking, asking.run(bench), within=own if within else None)
+    with workers_of(flat, show_progress):
+        bench = workbench(flat, train, show_progress)
+        return outer.run(bench, asking, asking.run(bench), within=own if within else None)
 
 
 def keys_read(flat: Mapping[str, Any], teacher: Teacher) -> frozenset[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from recbole_dtlns.blocks.where import WhereConfig
 from recbole_dtlns.errors import ConfigError
 from recbole_dtlns.generation.table import GENERATORS
 from recbole_dtlns.judges.language_model.prompt import Prompt
@@ -104,11 +105,14 @@ def _check_chosen(settings: DTLNSSettings) -> None:
 
 
 def check_given_files(settings: DTLNSSettings) -> None:
-    """Refuse files that the run would read and cannot use, before any work.
+    """Refuse files that the run would read and cannot use, and a cluster that is not there, before any work.
 
     Raises:
+        InstallationError: the work is to be done on Ray, which is not installed.
+        EngineError: no Ray cluster answers at the address.
         DataError: the message says what a file should hold, and what is wrong with it.
     """
+    WhereConfig.from_flat(settings.flat).check()
     for stage in STAGES.values():
         stage.from_flat(settings.flat).check_files()
     for table, name in chosen_components(settings):

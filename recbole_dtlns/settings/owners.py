@@ -8,6 +8,7 @@ from typing import Any
 
 from pydantic.fields import FieldInfo
 
+from recbole_dtlns.blocks.where import WhereConfig
 from recbole_dtlns.components import PREFIX, Component, ComponentConfig, InputFile, SharedKey
 from recbole_dtlns.data.item_content import ItemFields
 from recbole_dtlns.data.user_texts import UserFields
@@ -65,6 +66,7 @@ GROUPS: tuple[type[ComponentConfig], ...] = (
 )
 STAGES: dict[str, type[ComponentConfig]] = {
     "store": StoreConfig,
+    "where": WhereConfig,
     "item fields": ItemFields,
     "user fields": UserFields,
     Encoding.name: Encoding.Config,

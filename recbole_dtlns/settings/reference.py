@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic.fields import FieldInfo
 
+from recbole_dtlns.blocks.where import WhereConfig
 from recbole_dtlns.components import PREFIX, ComponentConfig
 from recbole_dtlns.data.item_content import ItemFields
 from recbole_dtlns.data.user_texts import UserFields
@@ -81,7 +82,7 @@ class Section:
 SECTIONS = (
     Section(
         "Run",
-        (groups.RunKeys, StoreConfig),
+        (groups.RunKeys, StoreConfig, WhereConfig),
         (
             "allow_unknown_keys: False       # (bool) Go on with keys that look like a mistyped one; on the command "
             "line, --allow_unknown_keys is enough.",

@@ -23,6 +23,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from recbole_dtlns.errors import ArtefactError
+from recbole_dtlns.storage.parts import parts_beside, remove_parts
 from recbole_dtlns.storage.sealed_arrays import Arrays, canonical_json, checksum
 from recbole_dtlns.storage.whole_files import write_atomically
 
@@ -79,7 +80,7 @@ class ArtefactStore:
             stage: name of the stage, and of its folder.
             version: of the stage's code; raise it when the same inputs give another result.
             inputs: plain data (JSON) that determines the result.
-            build: computes the arrays and the facts.
+            build: computes the arrays and the facts; what it does by blocks elsewhere is kept on the way (`parts`).
 
         Raises:
             ArtefactError: the folder cannot be written, the disk is full, or (with `refuse_damaged`)
@@ -88,13 +89,15 @@ class ArtefactStore:
         key_inputs, path = self._place(stage, version, inputs)
         found = self._load(path, key_inputs)
         if found is not None:
+            remove_parts(path)  # of whoever was killed after it had written the whole
             return found
         with self._locked(path):
             found = self._load(path, key_inputs)  # another process may have built it while we waited
             if found is not None:
                 return found
-            arrays, facts = build()
-            return self._write(path, key_inputs, arrays, facts)
+            with parts_beside(path):
+                arrays, facts = build()
+                return self._write(path, key_inputs, arrays, facts)
 
     def _place(self, stage: str, version: int, inputs: Mapping[str, Any]) -> tuple[dict[str, Any], Path]:
         key_inputs = {"format": _FORMAT, "stage": stage, "version": version, "inputs": dict(inputs)}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -34,6 +35,8 @@ class ItemWeightTeacher:
         weights: float32, dense or CSR [n_items, n_items]; column j scores item j from a history.
         dimension: length of the item vectors.
     """
+
+    scores_by_row = True
 
     def __init__(self, histories: sp.csr_array, weights: np.ndarray | sp.csr_array, dimension: int) -> None:
         self._matrix = histories
@@ -234,9 +237,13 @@ class CoOccurrence(Teacher):
 
 def cosine(train: TrainInteractions, shrink: float = 0.0) -> Weigh:
     """Weighs pairs of items by the users they share, over the roots of the users they have, and `shrink`."""
-    norm = np.sqrt(np.asarray(train.matrix.sum(axis=0), dtype=np.float64)).ravel()
+    return _Cosine(np.sqrt(np.asarray(train.matrix.sum(axis=0), dtype=np.float64)).ravel(), shrink)
 
-    def weigh(items: np.ndarray, others: np.ndarray, shared: np.ndarray) -> np.ndarray:
-        return shared / (norm[items] * norm[others] + shrink)
 
-    return weigh
+@dataclass(frozen=True)
+class _Cosine:
+    norm: np.ndarray
+    shrink: float
+
+    def __call__(self, items: np.ndarray, others: np.ndarray, shared: np.ndarray) -> np.ndarray:
+        return shared / (self.norm[items] * self.norm[others] + self.shrink)

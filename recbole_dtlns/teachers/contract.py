@@ -10,6 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 import scipy.sparse as sp
 
+from recbole_dtlns.blocks.work import over_blocks
 from recbole_dtlns.components import Component
 from recbole_dtlns.data.interactions import TrainInteractions
 from recbole_dtlns.errors import ContractError, DataError
@@ -18,6 +19,7 @@ from recbole_dtlns.numerics.key_filter import KeyFilter
 from recbole_dtlns.numerics.top_entries import above_mean, top_entries, top_of_dense
 
 _SCORES_AT_ONCE = 4_000_000
+_USERS_AT_ONCE = 1024
 
 
 class FittedTeacher(Protocol):
@@ -25,6 +27,9 @@ class FittedTeacher(Protocol):
 
     Attributes:
         item_vectors: float32 [n_items, d], the "latent semantics" of the items.
+
+    One whose scores of a user are the same, to the last bit, whoever is asked about at once may say so, by an attribute
+    `scores_by_row = True`: its candidates are then found for blocks of users side by side, on other machines too.
     """
 
     item_vectors: np.ndarray
@@ -107,12 +112,37 @@ def top_candidates(
         DataError: the teacher's scores hold NaN or +infinity.
         ContractError: they are no scores of these users and items.
     """
+    whole = _Scored(fitted, train.labelled, train.user_tokens, k)
+    if getattr(fitted, "scores_by_row", False):
+        blocks = [
+            slice(start, min(start + _USERS_AT_ONCE, train.n_users))
+            for start in range(0, train.n_users, _USERS_AT_ONCE)
+        ]
+        found = over_blocks(_best_of_users, whole, blocks, "candidates", progress)
+    else:
+        found = _best_of_users(whole, slice(0, train.n_users), progress)
+    users = found["users"]
+    return Candidates(users, found["items"], places(users).astype(np.int32), found["scores"])
+
+
+@dataclass(frozen=True)
+class _Scored:
+    fitted: FittedTeacher
+    labelled: sp.csr_array
+    user_tokens: np.ndarray
+    k: int
+
+
+def _best_of_users(
+    whole: _Scored, users: slice, progress: Callable[[int], object] = lambda users: None
+) -> dict[str, np.ndarray]:
     found: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
-    start, step = 0, max(1, _SCORES_AT_ONCE // train.n_items)
-    while start < train.n_users:
-        chunk = np.arange(start, min(start + step, train.n_users))
-        scores = fitted.scores(chunk)
-        wanted_shape = (len(chunk), train.n_items)
+    n_items = whole.labelled.shape[1]
+    start, step = users.start, max(1, _SCORES_AT_ONCE // n_items)
+    while start < users.stop:
+        chunk = np.arange(start, min(start + step, users.stop))
+        scores = whole.fitted.scores(chunk)
+        wanted_shape = (len(chunk), n_items)
         if not isinstance(scores, (np.ndarray, sp.csr_array)) or scores.shape != wanted_shape:
             found_shape = getattr(scores, "shape", None)
             raise ContractError(
@@ -120,20 +150,23 @@ def top_candidates(
                 f"csr_array, users x items, {wanted_shape}"
             )
         held = scores.nnz if isinstance(scores, sp.csr_array) else scores.size
-        _refuse_diverged(scores, train.user_tokens[chunk])
+        _refuse_diverged(scores, whole.user_tokens[chunk])
         best = _best_stored if isinstance(scores, sp.csr_array) else top_of_dense
-        rows, items, values = best(scores, train.labelled[chunk], k)
-        found.append((chunk[rows], items, values))
+        rows, items, values = best(scores, whole.labelled[chunk], whole.k)
+        _refuse_repeated(rows, items, n_items)
+        found.append((chunk[rows].astype(np.int32), items.astype(np.int32), values.astype(np.float32)))
         start += len(chunk)
         # Sparse scores take less room than all items would; how much less is known from the users before.
         step = min(4 * step, max(1, int(_SCORES_AT_ONCE * len(chunk) / max(held, 1))))
         progress(len(chunk))
-    users, items, values = (np.concatenate(columns) for columns in zip(*found, strict=True))
-    keys = np.sort(users * train.n_items + items)
-    if len(items) and (items.max() >= train.n_items or bool((keys[1:] == keys[:-1]).any())):
+    columns = (np.concatenate(parts) for parts in zip(*found, strict=True))
+    return dict(zip(("users", "items", "scores"), columns, strict=True))
+
+
+def _refuse_repeated(rows: np.ndarray, items: np.ndarray, n_items: int) -> None:
+    keys = np.sort(rows * n_items + items)
+    if len(items) and (items.max() >= n_items or bool((keys[1:] == keys[:-1]).any())):
         raise ContractError("the teacher's sparse scores name an item twice for one user, or an item that there is not")
-    ranks = places(users)
-    return Candidates(users.astype(np.int32), items.astype(np.int32), ranks.astype(np.int32), values.astype(np.float32))
 
 
 def _refuse_diverged(scores: np.ndarray | sp.csr_array, users: np.ndarray) -> None:

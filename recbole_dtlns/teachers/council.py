@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import scipy.sparse as sp
 
+from recbole_dtlns.blocks.work import over_blocks
 from recbole_dtlns.data.interactions import TrainInteractions
 from recbole_dtlns.errors import ConfigError, DataError
 from recbole_dtlns.numerics.groups import places
@@ -38,8 +39,8 @@ class Opinions:
     of_text: tuple[str, ...] = ()
     of_order: tuple[str, ...] = ()
 
-    def of(self, pairs: np.ndarray) -> Opinions:
-        """Those of some of the pairs: positions, or a mask."""
+    def of(self, pairs: np.ndarray | slice) -> Opinions:
+        """Those of some of the pairs: positions, a mask, or a stretch of them."""
         return replace(self, ranks=self.ranks[pairs], strengths=self.strengths[pairs])
 
     def without(self, name: str) -> Opinions:
@@ -127,15 +128,28 @@ def joined(
         raise DataError(
             f"none of the teachers {', '.join(lists)} found a candidate: no two users share an item in train"
         )
-    blocks = []
-    for start in range(0, train.n_users, _USERS_AT_ONCE):
-        stop = min(start + _USERS_AT_ONCE, train.n_users)
-        blocks.append(_joined_block([_rows(found, start, stop) for found in asked.values()], train.n_items, k, depth))
-        progress(stop - start)
-    users, items, scores, ranks, strengths = (np.concatenate(columns) for columns in zip(*blocks, strict=True))
-    of_user = places(users).astype(np.int32)
-    candidates = Candidates(users.astype(np.int32), items.astype(np.int32), of_user, scores)
-    return candidates, Opinions(tuple(asked), ranks, strengths)
+    blocks = [
+        slice(start, min(start + _USERS_AT_ONCE, train.n_users)) for start in range(0, train.n_users, _USERS_AT_ONCE)
+    ]
+    whole = _Lists(tuple(asked.values()), train.n_items, k, depth)
+    columns = over_blocks(_joined_of_users, whole, blocks, "council", progress)
+    users = columns["users"]
+    candidates = Candidates(users, columns["items"], places(users).astype(np.int32), columns["scores"])
+    return candidates, Opinions(tuple(asked), columns["ranks"], columns["strengths"])
+
+
+@dataclass(frozen=True)
+class _Lists:
+    lists: tuple[Candidates, ...]
+    n_items: int
+    k: int
+    depth: int
+
+
+def _joined_of_users(whole: _Lists, users: slice) -> dict[str, np.ndarray]:
+    lists = [_rows(found, users.start, users.stop) for found in whole.lists]
+    columns = _joined_block(lists, whole.n_items, whole.k, whole.depth)
+    return dict(zip(("users", "items", "scores", "ranks", "strengths"), columns, strict=True))
 
 
 def _rows(found: Candidates, start: int, stop: int) -> Candidates:
@@ -166,4 +180,5 @@ def _joined_block(lists: list[Candidates], n_items: int, k: int, depth: int) -> 
         strengths[place[named], member] = strength[named]
         fused[place[named]] += 1 / (_DAMPING + 1 + found.ranks[named])
     order = np.lexsort((items, -fused, users))
-    return users[order], items[order], fused[order].astype(np.float32), ranks[order], strengths[order]
+    users, items = users[order].astype(np.int32), items[order].astype(np.int32)
+    return users, items, fused[order].astype(np.float32), ranks[order], strengths[order]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -73,4 +74,12 @@ def transition_weights(
     made = steps(train, order, decay)
     left = sp.csr_array(made.before.T)
     divisor = np.power(np.maximum(left.sum(axis=1, dtype=np.float64), np.finfo(np.float32).tiny), power)
-    return strongest_entries(left, made.after, lambda items, followers, counts: counts / divisor[items], k)
+    return strongest_entries(left, made.after, _Divided(divisor), k)
+
+
+@dataclass(frozen=True)
+class _Divided:
+    divisor: np.ndarray
+
+    def __call__(self, items: np.ndarray, followers: np.ndarray, counts: np.ndarray) -> np.ndarray:
+        return counts / self.divisor[items]

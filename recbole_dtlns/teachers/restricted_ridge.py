@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 import scipy.sparse as sp
 
-from recbole_dtlns.numerics.dense_algebra import side_by_side
+from recbole_dtlns.blocks.work import over_blocks
+from recbole_dtlns.numerics.groups import expanded
 
 # A group of items is worked on at a time, whichever bound it meets first. Calls of SciPy cost more than the work on one
 # item does; larger groups leave the cache.
@@ -32,37 +34,52 @@ def restricted_ridge(
     Returns:
         row j: the weights of j's neighbours, float32, stored where `near` stores its entries.
     """
-    groups = list(_groups(near, np.diff(inputs.indptr)))
+    order, groups = _groups(near, np.diff(inputs.indptr))
     weights = np.empty(near.nnz, dtype=np.float32)
-
-    def solve(group: int) -> None:
-        items = groups[group]
-        counts = near.indptr[items + 1] - near.indptr[items]
-        owner = np.repeat(np.arange(len(items), dtype=np.int32), counts)
-        place = np.arange(len(owner)) - np.repeat(np.cumsum(counts) - counts, counts)
-        entries = np.repeat(near.indptr[items], counts) + place
-        neighbour = place.astype(np.int32)
-        # The target comes after the neighbours, so that its row holds its products with them.
-        last = counts.max()
-        gram = _grams(
-            sp.vstack([inputs[near.indices[entries]], targets[items]], format="csr"),
-            np.append(owner, np.arange(len(items), dtype=np.int32)),
-            np.append(neighbour, np.full(len(items), last, dtype=np.int32)),
-            (len(items), last + 1),
-        )
-        diagonal = np.arange(last)
-        gram[:, diagonal, diagonal] += reg  # where an item has fewer neighbours than another: no weight, not singular
-        found = np.linalg.solve(gram[:, :last, :last], gram[:, :last, last:])
-        weights[entries] = found[owner, neighbour, 0]
-
-    with side_by_side() as run:
-        run(solve, range(len(groups)), lambda group: progress(len(groups[group])))
-    progress(near.shape[0] - sum(map(len, groups)))
+    if groups:
+        whole = _Regressions(near, inputs, targets, reg, order)
+        found = over_blocks(_solved, whole, groups, "weights", progress)
+        weights[_entries(near, order)] = found["weights"]
+    progress(near.shape[0] - len(order))
     return sp.csr_array((weights, near.indices, near.indptr), shape=near.shape)
 
 
-def _groups(near: sp.csr_array, cases: np.ndarray) -> Iterator[np.ndarray]:
-    """Items that have neighbours, by groups in which all have about as many.
+@dataclass(frozen=True)
+class _Regressions:
+    near: sp.csr_array
+    inputs: sp.csr_array
+    targets: sp.csr_array
+    reg: float
+    order: np.ndarray
+
+
+def _solved(whole: _Regressions, group: slice) -> dict[str, np.ndarray]:
+    """The weights of a group of items, in the order of `_entries`."""
+    near, items = whole.near, whole.order[group]
+    counts = near.indptr[items + 1] - near.indptr[items]
+    owner = np.repeat(np.arange(len(items), dtype=np.int32), counts)
+    neighbour = (np.arange(len(owner)) - np.repeat(np.cumsum(counts) - counts, counts)).astype(np.int32)
+    # The target comes after the neighbours, so that its row holds its products with them.
+    last = counts.max()
+    gram = _grams(
+        sp.vstack([whole.inputs[near.indices[_entries(near, items)]], whole.targets[items]], format="csr"),
+        np.append(owner, np.arange(len(items), dtype=np.int32)),
+        np.append(neighbour, np.full(len(items), last, dtype=np.int32)),
+        (len(items), last + 1),
+    )
+    diagonal = np.arange(last)
+    gram[:, diagonal, diagonal] += whole.reg  # where an item has fewer neighbours: no weight, not singular
+    found = np.linalg.solve(gram[:, :last, :last], gram[:, :last, last:])
+    return {"weights": found[owner, neighbour, 0].astype(np.float32)}
+
+
+def _entries(near: sp.csr_array, items: np.ndarray) -> np.ndarray:
+    """Where the neighbours of some items are stored, one item's after the other's."""
+    return expanded(near.indptr, items)[1]
+
+
+def _groups(near: sp.csr_array, cases: np.ndarray) -> tuple[np.ndarray, list[slice]]:
+    """Items that have neighbours, in the order of how many, and groups of them in which all have about as many.
 
     Args:
         near: neighbours by item.
@@ -74,12 +91,14 @@ def _groups(near: sp.csr_array, cases: np.ndarray) -> Iterator[np.ndarray]:
     order = np.argsort(counts, kind="stable")
     order = order[counts[order] > 0]
     before = np.append(0, np.cumsum(pairs[order]))
+    groups = []
     start = 0
     while start < len(order):
         stop = int(np.searchsorted(before, before[start] + _PAIRS_AT_ONCE, side="right")) - 1
-        stop = min(max(stop, start + 1), start + _ITEMS_AT_ONCE)
-        yield order[start:stop]
+        stop = min(max(stop, start + 1), start + _ITEMS_AT_ONCE, len(order))
+        groups.append(slice(start, stop))
         start = stop
+    return order, groups
 
 
 def _grams(part: sp.csr_array, owner: np.ndarray, place: np.ndarray, shape: tuple[int, int]) -> np.ndarray:

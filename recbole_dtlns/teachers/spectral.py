@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,6 @@ _PAIRS_AT_ONCE = 50_000
 _ITEMS_PER_DIMENSION = 32
 
 
-@one_thread
 def spectral_scores(train: TrainInteractions, users: np.ndarray, items: np.ndarray) -> np.ndarray:
     """Scores of pairs under the ideal low-pass filter of GF-CF (Shen et al., CIKM 2021).
 
@@ -36,12 +36,37 @@ def spectral_scores(train: TrainInteractions, users: np.ndarray, items: np.ndarr
     Returns:
         float64 [n_pairs].
     """
-    user_vectors, item_vectors = _low_frequencies(train, _vectors_kept(train, 8, 256))
-    scores = np.empty(len(users))
-    for start in range(0, len(users), _PAIRS_AT_ONCE):
-        pairs = slice(start, start + _PAIRS_AT_ONCE)
-        np.einsum("pd,pd->p", user_vectors[users[pairs]], item_vectors[items[pairs]], out=scores[pairs])
-    return scores
+    return LowPass.of(train).scores(users, items)
+
+
+@dataclass(frozen=True)
+class LowPass:
+    """The filter of `spectral_scores`, made once and asked about pairs; no user's vector is kept.
+
+    Attributes:
+        weighted: R D_i^-1/2, CSR float64 [n_users, n_items].
+        lowest: V, float64 [n_items, vectors].
+        item_vectors: D_i^1/2 V, float64 [n_items, vectors].
+    """
+
+    weighted: sp.csr_array
+    lowest: np.ndarray
+    item_vectors: np.ndarray
+
+    @classmethod
+    def of(cls, train: TrainInteractions) -> LowPass:
+        """The filter of these interactions."""
+        return cls(*_low_frequencies(train, _vectors_kept(train, 8, 256)))
+
+    def scores(self, users: np.ndarray, items: np.ndarray) -> np.ndarray:
+        """Scores of pairs, float64 [n_pairs]; each is the same whatever else is asked for."""
+        scores = np.empty(len(users))
+        for start in range(0, len(users), _PAIRS_AT_ONCE):
+            pairs = slice(start, start + _PAIRS_AT_ONCE)
+            asked, row = np.unique(users[pairs], return_inverse=True)
+            vectors = self.weighted[asked] @ self.lowest
+            np.einsum("pd,pd->p", vectors[row], self.item_vectors[items[pairs]], out=scores[pairs])
+        return scores
 
 
 class GFCF(Teacher):
@@ -78,7 +103,8 @@ class GFCF(Teacher):
         needed = 3 * 8 * (train.n_users + train.n_items) * kept
         refuse_beyond_memory("GFCF", train, needed)
         say_once(self, f"GFCF with {kept} vectors", train, needed)
-        return FilteredHistories(train, *_low_frequencies(train, kept), self.config.linear)
+        weighted, lowest, item_vectors = _low_frequencies(train, kept)
+        return FilteredHistories(train, weighted @ lowest, item_vectors, self.config.linear)
 
 
 class FilteredHistories:
@@ -124,9 +150,10 @@ def _normalised(train: TrainInteractions) -> sp.csr_array:
     return sp.csr_array(sp.csr_array(train.matrix.astype(np.float64) / item_root) / user_root[:, None])
 
 
-def _low_frequencies(train: TrainInteractions, kept: int) -> tuple[np.ndarray, np.ndarray]:
-    """R D_i^-1/2 V, float64 [n_users, kept], and D_i^1/2 V, float64 [n_items, kept]."""
+@one_thread
+def _low_frequencies(train: TrainInteractions, kept: int) -> tuple[sp.csr_array, np.ndarray, np.ndarray]:
+    """R D_i^-1/2, CSR float64 [n_users, n_items]; V and D_i^1/2 V, float64 [n_items, kept]."""
     user_root, item_root = _roots(train)
     weighted = sp.csr_array(train.matrix.astype(np.float64) / item_root)
     _, _, right = randomized_svd(sp.csr_array(weighted / user_root[:, None]), kept, n_iter=4, random_state=0)
-    return weighted @ right.T, right.T * item_root[:, None]
+    return weighted, np.ascontiguousarray(right.T), right.T * item_root[:, None]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -80,9 +81,13 @@ class TransitionRidge(Teacher):
 
 def _cosine(rows: sp.csr_array, others: sp.csr_array) -> Weigh:
     """Weighs the inner products of rows of two matrices by the lengths of both."""
-    length, other_length = (np.sqrt(side.power(2).sum(axis=1, dtype=np.float64)) for side in (rows, others))
+    return _Cosine(*(np.sqrt(side.power(2).sum(axis=1, dtype=np.float64)) for side in (rows, others)))
 
-    def weigh(row: np.ndarray, other: np.ndarray, product: np.ndarray) -> np.ndarray:
-        return product / (length[row] * other_length[other])
 
-    return weigh
+@dataclass(frozen=True)
+class _Cosine:
+    length: np.ndarray
+    other_length: np.ndarray
+
+    def __call__(self, row: np.ndarray, other: np.ndarray, product: np.ndarray) -> np.ndarray:
+        return product / (self.length[row] * self.other_length[other])

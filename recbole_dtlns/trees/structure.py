@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import warnings
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
@@ -42,14 +43,7 @@ def item_graph(train: TrainInteractions, neighbours: int = NEIGHBOURS, max_histo
         CSR float32 [n_items, n_items], symmetric, columns sorted.
     """
     degree = np.asarray(train.matrix.sum(axis=0)).ravel()
-
-    def jaccard(items: np.ndarray, others: np.ndarray, shared: np.ndarray) -> np.ndarray:
-        own, their = degree[items], degree[others]
-        # What sampled histories say of the shared users may exceed either item's users; what is exact never does.
-        both = np.minimum(shared, np.minimum(own, their))
-        return both / (own + their - both)
-
-    graph = strongest_items(train, jaccard, neighbours, max_history)
+    graph = strongest_items(train, _JaccardOfUsers(degree), neighbours, max_history)
     graph.sort_indices()
     return sp.csr_array(graph.maximum(graph.T))
 
@@ -74,13 +68,28 @@ def transition_graph(train: TrainInteractions, neighbours: int = NEIGHBOURS) -> 
     left = sp.csr_array(sp.hstack([made.before.T, made.after.T], format="csr"))
     right = sp.csr_array(sp.vstack([made.after, made.before], format="csr"))
     total = left @ right.sum(axis=1, dtype=np.float64)
-
-    def jaccard(items: np.ndarray, others: np.ndarray, counts: np.ndarray) -> np.ndarray:
-        return counts / (total[items] + total[others] - counts)
-
-    graph = strongest_entries(left, right, jaccard, neighbours)
+    graph = strongest_entries(left, right, _JaccardOfCounts(total), neighbours)
     graph.sort_indices()
     return sp.csr_array(graph.maximum(graph.T))
+
+
+@dataclass(frozen=True)
+class _JaccardOfUsers:
+    degree: np.ndarray
+
+    def __call__(self, items: np.ndarray, others: np.ndarray, shared: np.ndarray) -> np.ndarray:
+        own, their = self.degree[items], self.degree[others]
+        # What sampled histories say of the shared users may exceed either item's users; what is exact never does.
+        both = np.minimum(shared, np.minimum(own, their))
+        return both / (own + their - both)
+
+
+@dataclass(frozen=True)
+class _JaccardOfCounts:
+    total: np.ndarray
+
+    def __call__(self, items: np.ndarray, others: np.ndarray, counts: np.ndarray) -> np.ndarray:
+        return counts / (self.total[items] + self.total[others] - counts)
 
 
 @one_thread

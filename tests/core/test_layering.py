@@ -27,6 +27,7 @@ ROOMS = (
     "ray_cluster",
     "numerics",
     "storage",
+    "blocks",
     "training",
     "data",
     "trees",

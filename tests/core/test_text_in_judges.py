@@ -16,6 +16,7 @@ from recbole_dtlns.judges.contract import TEXT_VIEW, Question
 from recbole_dtlns.judges.controls import AlwaysJudge, with_shuffled_text, without_text
 from recbole_dtlns.judges.features import feature_names, pair_features
 from recbole_dtlns.judges.history import text_similarity
+from recbole_dtlns.numerics.factors import unit_rows
 from recbole_dtlns.teachers.contract import Candidates
 from recbole_dtlns.teachers.council import Opinions
 from recbole_dtlns.trees.item_tree import ItemTree
@@ -39,7 +40,9 @@ def small() -> Question:
 def test_nearest_and_mean_cosine_to_the_history() -> None:
     """Items without text are left out of the history; who has nothing else, and what says nothing, gets 0."""
     expected = [[1, 0.5], [HALF, HALF], [0, 0], [HALF, HALF / 2], [0, 0]]
-    np.testing.assert_allclose(text_similarity(small()), expected, atol=1e-6)
+    question = small()
+    found = text_similarity(question, unit_rows(question.train.text_vectors))
+    np.testing.assert_allclose(found, expected, atol=1e-6)
 
 
 def test_features_end_with_those_of_texts_where_they_are_asked_for() -> None:

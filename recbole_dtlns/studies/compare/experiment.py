@@ -26,6 +26,7 @@ from recbole_dtlns.version import __version__
 _INCIDENTAL = frozenset(
     (
         *("data_path", "checkpoint_dir", f"{PREFIX}cache_dir", f"{PREFIX}refuse_damaged", "allow_unknown_keys"),
+        f"{PREFIX}prepare_on",
         *("show_progress", "state", "log_wandb", "wandb_project", "loss_decimal_place", "use_gpu", "gpu_id"),
         *("save_dataset", "dataset_save_path", "save_dataloaders", "dataloaders_save_path"),
         *(f"{PREFIX}judge_{key}" for key in ("api_key_env", "concurrency", "timeout_seconds", "retries")),

@@ -1,0 +1,150 @@
+"""Work that falls into blocks: the same whoever does it, kept while an artefact is made, and not done twice."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from recbole_dtlns.blocks.in_tasks import OnBlock, on_blocks
+from recbole_dtlns.blocks.shared_out import SharedOut, Tasks
+from recbole_dtlns.blocks.work import over_blocks, working_with
+from recbole_dtlns.errors import DataError
+from recbole_dtlns.storage.artefact_store import Artefact, ArtefactStore
+
+BLOCKS = [slice(first, min(first + 3, 20)) for first in range(0, 20, 3)]
+NUMBERS = np.arange(20)
+
+
+def squares(shared: np.ndarray, block: slice) -> dict[str, np.ndarray]:
+    return {"square": shared[block] ** 2, "two": np.stack([shared[block], -shared[block]], axis=1)[::2]}
+
+
+def refuses_the_tenth(shared: np.ndarray, block: slice) -> dict[str, np.ndarray]:
+    if 10 in shared[block]:
+        raise DataError("ten is not for us")
+    return squares(shared, block)
+
+
+class Elsewhere:
+    """Does tasks last to first on copies, and notes which blocks were worked on; dies after so many tasks."""
+
+    def __init__(self, dies_after: int | None = None) -> None:
+        self.worked: list[int] = []
+        self.dies_after = dies_after
+
+    def __call__(
+        self, function: OnBlock, shared: Any, tasks: Tasks, work: str
+    ) -> Iterator[tuple[range, dict[str, np.ndarray]]]:
+        function, shared = pickle.loads(pickle.dumps((function, shared)))
+        for number, (part, blocks) in enumerate(reversed(tasks.items())):
+            if number == self.dies_after:
+                raise KeyboardInterrupt
+            self.worked += part
+            yield part, on_blocks(function, shared, blocks)
+
+
+def make(store: ArtefactStore, elsewhere: Elsewhere, blocks_per_task: int, function: OnBlock = squares) -> Artefact:
+    def build() -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+        first = over_blocks(function, NUMBERS, BLOCKS, "first")
+        second = over_blocks(function, -NUMBERS, BLOCKS, "second")
+        return {**first, "further": second["two"]}, {}
+
+    with working_with(SharedOut(elsewhere, blocks_per_task)):
+        return store.get_or_build("numbers", 1, {}, build)
+
+
+def shards(store: ArtefactStore) -> list[Path]:
+    return sorted(store.root.glob("numbers/*.parts/*"))
+
+
+@pytest.mark.parametrize("blocks_per_task", [1, 2, 7, 100])
+def test_who_works_does_not_change_results(blocks_per_task: int) -> None:
+    here, told, told_here = over_blocks(squares, NUMBERS, BLOCKS, "squares"), [], []
+    over_blocks(squares, NUMBERS, BLOCKS, "squares", told_here.append)
+    with working_with(SharedOut(Elsewhere(), blocks_per_task)):
+        elsewhere = over_blocks(squares, NUMBERS, BLOCKS, "squares", told.append)
+    assert np.array_equal(here["square"], NUMBERS**2)
+    assert here.keys() == elsewhere.keys() == {"square", "two"}
+    assert all(np.array_equal(here[name], elsewhere[name]) for name in here)
+    assert told_here == [3, 3, 3, 3, 3, 3, 2]
+    assert sum(told) == 20
+
+
+def test_afterwards_this_process_works_again() -> None:
+    elsewhere = Elsewhere()
+    with pytest.raises(DataError), working_with(SharedOut(elsewhere)):
+        over_blocks(refuses_the_tenth, NUMBERS, BLOCKS, "squares")
+    over_blocks(squares, NUMBERS, BLOCKS, "squares")
+    assert elsewhere.worked == list(range(len(BLOCKS)))
+
+
+@pytest.mark.parametrize("again", [1, 2, 5])
+def test_what_was_done_before_a_death_is_not_done_again(tmp_path: Path, again: int) -> None:
+    store = ArtefactStore(tmp_path / "killed")
+    with pytest.raises(KeyboardInterrupt):
+        make(store, Elsewhere(dies_after=2), 2)
+    assert len(shards(store)) == 2  # blocks 6, and 4 and 5: the last come first
+    survivor = Elsewhere()
+    found = make(store, survivor, again)
+    n_blocks = len(BLOCKS)
+    assert sorted(survivor.worked[:4]) == [0, 1, 2, 3]
+    assert sorted(survivor.worked[4:]) == list(range(n_blocks))
+    whole = make(ArtefactStore(tmp_path / "whole"), Elsewhere(), 3)
+    assert found.digest == whole.digest
+    assert np.array_equal(found.arrays["square"], NUMBERS**2)
+
+
+def test_when_the_artefact_is_whole_its_parts_are_gone(tmp_path: Path) -> None:
+    store = ArtefactStore(tmp_path)
+    found = make(store, Elsewhere(), 2)
+    assert not list(tmp_path.rglob("*.parts"))
+    left = found.path.with_suffix(".parts")  # by whoever was killed between the two
+    left.mkdir()
+    make(store, Elsewhere(dies_after=0), 2)
+    assert not left.exists()
+
+
+def test_a_damaged_shard_is_noticed_and_made_anew(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    store = ArtefactStore(tmp_path)
+    with pytest.raises(KeyboardInterrupt):
+        make(store, Elsewhere(dies_after=3), 2)
+    damaged = shards(store)[1]
+    content = bytearray(damaged.read_bytes())
+    content[-1] ^= 1
+    damaged.write_bytes(content)
+    survivor = Elsewhere()
+    found = make(store, survivor, 2)
+    assert f"{damaged} is damaged" in caplog.text
+    assert sorted(survivor.worked[: -len(BLOCKS)]) == [0, 1, 4, 5]
+    assert np.array_equal(found.arrays["square"], NUMBERS**2)
+
+
+def test_shards_of_other_blocks_are_not_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = ArtefactStore(tmp_path)
+    with pytest.raises(KeyboardInterrupt):
+        make(store, Elsewhere(dies_after=2), 2)
+    monkeypatch.setattr(f"{__name__}.BLOCKS", [slice(first, first + 5) for first in range(0, 20, 5)])
+    survivor = Elsewhere()
+    found = make(store, survivor, 2)
+    assert sorted(survivor.worked[:4]) == [0, 1, 2, 3]
+    assert np.array_equal(found.arrays["square"], NUMBERS**2)
+
+
+def test_the_error_of_a_block_carries_through_and_the_others_are_kept(tmp_path: Path) -> None:
+    store = ArtefactStore(tmp_path)
+    with pytest.raises(DataError, match="ten is not for us"):
+        make(store, Elsewhere(), 1, refuses_the_tenth)
+    assert len(shards(store)) == 3  # blocks 6, 5 and 4; the tenth number is in block 3
+    with pytest.raises(DataError, match="ten is not for us"):
+        over_blocks(refuses_the_tenth, NUMBERS, BLOCKS, "squares")
+
+
+def test_where_nothing_is_done_no_folder_is_left(tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        make(ArtefactStore(tmp_path), Elsewhere(dies_after=0), 2)
+    assert not list(tmp_path.rglob("*.parts"))
