@@ -63,6 +63,7 @@ NAMED_WHEN_RUN = {  # these import what is not written where they import it, for
     "llm/bounded_http.py": "httpx or httpcore, as the openai library has it",
     "bridge/models/capabilities.py": "a model's class that the user names",
     "commands/doctor.py": "whatever may be missing",
+    "studies/compare/fork_server.py": "what the processes that it starts work with, which its callers write",
 }
 UNPICKLERS = {"pickle", "_pickle", "cPickle", "cloudpickle", "dill", "joblib", "shelve", "marshal"}
 
