@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import signal
 import socket
 import traceback
@@ -21,6 +22,7 @@ from recbole_dtlns import errors
 from recbole_dtlns.bridge.data.labels import labels_rows
 from recbole_dtlns.bridge.training.tensorboard import no_tensorboard
 from recbole_dtlns.errors import ConfigError, DTLNSError, ProcessError, UnsupportedModelError
+from recbole_dtlns.training.parent_watch import end_with
 from recbole_dtlns.training.processes import joined, lost_another
 
 logger = logging.getLogger("recbole_dtlns")
@@ -164,7 +166,7 @@ def run_on_several(work: Callable[..., Any], arguments: tuple[Any, ...], group: 
         store = dist.TCPStore(group.ip, group.port, group.size, is_master=True, wait_for_workers=False)
         port = store.port
     results = mp.get_context(_START).SimpleQueue()
-    given = (work, arguments, group, port, results, mp.get_start_method())
+    given = (work, arguments, group, port, results, mp.get_start_method(), os.getpid())
     spawned = mp.start_processes(_in_process, given, nprocs=group.here, join=False, start_method=_START)
     try:
         while not spawned.join(grace_period=_GRACE):
@@ -179,8 +181,16 @@ def run_on_several(work: Callable[..., Any], arguments: tuple[Any, ...], group: 
 
 
 def _in_process(
-    index: int, work: Callable[..., Any], arguments: Any, group: Group, port: int, results: Any, start: str
+    index: int,
+    work: Callable[..., Any],
+    arguments: Any,
+    group: Group,
+    port: int,
+    results: Any,
+    start: str,
+    starter: int,
 ) -> None:
+    end_with(starter)  # torch's own signal misses one that is still importing, or waits where none reaches Python
     mp.set_start_method(start, force=True)  # workers of loaders are started as in a run of one process
     if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # as in the background of a script: torch sends it to
         signal.signal(signal.SIGINT, signal.SIG_DFL)  # processes whose parent is gone

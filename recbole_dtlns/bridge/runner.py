@@ -38,6 +38,7 @@ from recbole_dtlns.bridge.data.splits import load_splits
 from recbole_dtlns.bridge.launching import Group, asks_for_several, check_several, refuse_several, run_on_several
 from recbole_dtlns.bridge.models.capabilities import check_model
 from recbole_dtlns.bridge.models.council import Council
+from recbole_dtlns.bridge.models.kinds import capability
 from recbole_dtlns.bridge.models.making import make_model
 from recbole_dtlns.bridge.models.memory import check_embeddings_fit, check_scores_fit
 from recbole_dtlns.bridge.models.sparse_gradients import check_sparse_gradients, make_sparse
@@ -401,12 +402,7 @@ def check_settings(config: DTLNSConfig) -> None:
     check_negative_sampling(config, settings)
     check_valid_metric(config)
     check_data_set(config)
-    check_suffixes(config)
-    check_sequence_fields(config)
-    check_labels(config)
-    check_features(config)
-    check_knowledge_files(config)
-    check_item_fields(config)
+    check_columns(config)
     check_refit(config)
     if config.settings.active or config.prepares:
         check_given_files(config.settings)
@@ -416,6 +412,21 @@ def check_settings(config: DTLNSConfig) -> None:
     tell_of_missing_features(config)
     if settings.leaking:
         logger.warning(LEAK_WARNING)
+
+
+def check_columns(config: DTLNSConfig) -> None:
+    """Refuse columns that are named or needed and are not in the files; one to be downloaded has none yet.
+
+    Raises:
+        ConfigError: there is no such file.
+        DataError: the message names the columns that there are.
+    """
+    check_suffixes(config)
+    check_sequence_fields(config)
+    check_labels(config)
+    check_features(config)
+    check_knowledge_files(config)
+    check_item_fields(config)
 
 
 def warn_of_keys(config: DTLNSConfig) -> None:
@@ -459,6 +470,15 @@ def _check_topk(config: DTLNSConfig, columns: int) -> None:
     if max(config["topk"]) > columns:
         raise ConfigError(
             f"topk holds {max(config['topk'])}, and the data set has {columns - 1} items: set topk to less"
+        )
+    if (keys := capability(config.model_class).shortlists) is None:
+        return
+    number, lengths = keys
+    longest = max(map(int, str(config[lengths]).split(",")))
+    if config[number] and longest > columns:
+        raise ConfigError(
+            f"{config['model']} ranks its best {longest} items again ({lengths}: {config[lengths]}), and the data set "
+            f"has {columns - 1} items: set {lengths} to less"
         )
 
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from recbole_dtlns.studies.tune.results import Trials
 
 _FEW = 8  # values that an axis names one by one
+_FEWEST = 2  # trials; a single score varies with nothing
 _AXIS, _BAR = 120, 46  # pixels of one
 
 
@@ -60,6 +61,9 @@ def importance_page(trials: Trials) -> str:
     2001).
     """
     keys, score = trials.keys, _scores(trials)
+    title = f"What {trials.metric} depends on: {len(score)} trials"
+    if len(score) < _FEWEST:
+        return page(title, f"<p>It takes {_FEWEST} trials with a score to see what it depends on.</p>")
     inputs = np.stack([_numbers(_values(trials, key))[0] for key in keys], axis=1)
     forest = RandomForestRegressor(300, random_state=0).fit(inputs, score)
     found = permutation_importance(forest, inputs, score, n_repeats=30, random_state=0)
@@ -74,7 +78,7 @@ def importance_page(trials: Trials) -> str:
     figure.update_layout(xaxis={"title": "loss of explained variation", "rangemode": "tozero"})
     few = "" if len(score) >= 10 * len(keys) else " These are few trials for so many keys, so read it as a hint."
     return page(
-        f"What {trials.metric} depends on: {len(score)} trials",
+        title,
         "<p>How much of the variation that a random forest explains is lost when the values of a key are shuffled."
         f"{few}</p>" + draw(figure, "importance", 110 + _BAR * len(keys)),
     )

@@ -17,7 +17,7 @@ from tiny_runs import PLAIN, all_or_sample, in_two_parts, same_tensors, train
 from recbole_dtlns.bridge.models.capability import PAIRWISE, SOFTMAX
 from recbole_dtlns.bridge.models.sequential import SEQUENTIAL
 from recbole_dtlns.bridge.runner import run_recbole_dtlns
-from recbole_dtlns.errors import UnsupportedModelError
+from recbole_dtlns.errors import ConfigError, UnsupportedModelError
 
 FROM_ELSEWHERE = ("GRU4RecKG", "KSR")  # read vectors of a knowledge graph
 MODELS = [name for name in SEQUENTIAL if name not in FROM_ELSEWHERE]
@@ -94,6 +94,14 @@ def test_the_impossible_is_refused_before_any_work(model: str) -> None:
     """The data set named does not even exist."""
     with pytest.raises(UnsupportedModelError, match=model):
         run_recbole_dtlns(model, "no-such-data", config_dict={"dtlns_loss": "gbce", "valid_metric": "AUC"})
+
+
+@pytest.mark.parametrize("model", ["GRU4RecCPR", "SASRecCPR"])
+def test_a_shortlist_longer_than_the_catalogue_is_refused(model: str) -> None:
+    """Torch would stop in the first batch: "selected index k out of range"."""
+    keys = {**write_walks(), **PLAIN}
+    with pytest.raises(ConfigError, match=r"best 100 items again \(reranker_CAN_NUM: 100\), and .* 24 items: set"):
+        train(model, keys, dataset=SEQUENCES)
 
 
 @pytest.mark.parametrize("model", ["BERT4Rec", "GRU4RecCPR", "RepeatNet", "SASRecCPR"])

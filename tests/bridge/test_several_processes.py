@@ -14,6 +14,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from processes import Children, wait_for
 from rated import RATED, write_rated
 from recbole.model.general_recommender import BPR
 from tiny_runs import FORKS, PLAIN, QUICK, RELABEL_ALL, TINY
@@ -191,6 +192,43 @@ def test_a_process_that_is_killed_ends_all(tiny: dict[str, Any]) -> None:
     with pytest.raises(ProcessError, match=r"one of 2, was ended by SIGKILL .* The others were ended too"):
         run_on_several(killed, ({**QUICK, **SHAPE, **tiny, **PLAIN},), TWO)
     assert not multiprocessing.active_children()
+
+
+@pytest.mark.cluster
+@pytest.mark.parametrize(
+    ("end", "moment"),
+    [(signal.SIGTERM, "epoch 1 training"), (signal.SIGKILL, "The number of users"), (signal.SIGKILL, "")],
+)
+def test_no_process_outlives_the_one_that_started_it(
+    end: signal.Signals, moment: str, tiny: dict[str, Any], children: Children
+) -> None:
+    """Whether they train, or one prepares, and the other waits, or they have yet to import everything."""
+    keys = {**QUICK, **tiny, "epochs": 10**6, "nproc": 2, "dtlns_sampler": "dns"}
+    arguments = [f"--{key}={value}" for key, value in keys.items()]
+    starter = children.command("train", "--model=BPR", f"--dataset={TINY}", *arguments)
+    wait_for(lambda: moment in Path("log.txt").read_text(), moment, starter)
+    wait_for(lambda: len(ranks_of(starter.pid)) == 2, "both are started", starter)
+    ranks = ranks_of(starter.pid)
+    starter.send_signal(end)
+    starter.wait()
+    wait_for(lambda: not any("spawn_main" in command_of(pid) for pid in ranks), "both have ended")
+
+
+def ranks_of(starter: int) -> list[int]:
+    return [pid for pid in processes_of(starter) if "spawn_main" in command_of(pid)]
+
+
+def processes_of(parent: int) -> list[int]:
+    """Its children."""
+    return [int(pid) for pid in Path(f"/proc/{parent}/task/{parent}/children").read_text().split()]
+
+
+def command_of(pid: int) -> str:
+    """What a process was started with; nothing where it has ended."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return ""
 
 
 @FORKS

@@ -63,6 +63,7 @@ class Capability:
             its scores; None where they are none.
         reads_users: of a sequential model: it has vectors of users beside those of sequences.
         reads_drawn_sequences: of a sequential model: a row has a sequence of negatives beside that of the user.
+        shortlists: of a model that ranks its best items again: the keys for how many such lists, and of which lengths.
         stage: a key and the value that it must have for the above to hold.
         labels: its loss is the cross-entropy of the rows' labels, so rows that the data label keep their own.
         remade: attributes that RecBole's checkpoints hold, and that the constructor makes the same again.
@@ -85,6 +86,7 @@ class Capability:
     sequence_items: Callable[[Any], torch.Tensor] | None = None
     reads_users: bool = False
     reads_drawn_sequences: bool = False
+    shortlists: tuple[str, str] | None = None
     stage: tuple[str, str] | None = None
     labels: bool = False
     remade: tuple[str, ...] = ()

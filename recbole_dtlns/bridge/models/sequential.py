@@ -54,6 +54,7 @@ def _none_of_them(why: str) -> Capability:
     return Capability(False, False, why)
 
 
+_RANKED_AGAIN = ("n_facet_reranker", "reranker_CAN_NUM")
 SEQUENTIAL: dict[str, Capability] = {
     "BERT4Rec": _none_of_them("learns masked places of a sequence, with a loss that it makes anew in every step"),
     "CORE": Capability(False, False, "has no form with negatives", forms=(SOFTMAX,)),
@@ -75,7 +76,7 @@ SEQUENTIAL: dict[str, Capability] = {
     ),
     "GCSAN": _both_forms(),
     "GRU4Rec": _both_forms(),
-    "GRU4RecCPR": _none_of_them(_OWN_SOFTMAX),
+    "GRU4RecCPR": Capability(False, False, _OWN_SOFTMAX, shortlists=_RANKED_AGAIN),
     "GRU4RecF": _both_forms(),
     "GRU4RecKG": _both_forms(why="needs vectors of entities (`ent_emb`) beside the data set"),
     "HGN": _both_forms(
@@ -95,7 +96,7 @@ SEQUENTIAL: dict[str, Capability] = {
         stage=("train_stage", "finetune"),
     ),
     "SASRec": _both_forms(),
-    "SASRecCPR": _none_of_them(_OWN_SOFTMAX),
+    "SASRecCPR": Capability(False, False, _OWN_SOFTMAX, shortlists=_RANKED_AGAIN),
     "SASRecF": _both_forms(),
     "SHAN": _both_forms(why="is trained by the inverse of the sequence that RecBole ranks by", reads_users=True),
     "SINE": _both_forms(),

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from recbole_dtlns.errors import ConfigError
+from recbole_dtlns.errors import ConfigError, DataError
 from recbole_dtlns.studies.compare.experiment import Arm, at_point
 
 
@@ -71,5 +71,5 @@ def errors_of(place: str) -> Iterator[None]:
     """Errors in settings say whose they are."""
     try:
         yield
-    except ConfigError as error:
+    except (ConfigError, DataError) as error:
         raise type(error)(f"{place}: {error}") from None

@@ -15,7 +15,7 @@ from recbole_dtlns.bridge.config import DTLNSConfig
 from recbole_dtlns.bridge.data.run_data import check_negative_sampling
 from recbole_dtlns.bridge.models.capabilities import check_model, is_closed_form
 from recbole_dtlns.bridge.refit import taught_by_checkpoint
-from recbole_dtlns.bridge.runner import check_valid_metric
+from recbole_dtlns.bridge.runner import check_columns, check_valid_metric
 from recbole_dtlns.components import PREFIX
 from recbole_dtlns.errors import ConfigError, UnknownNameError
 from recbole_dtlns.evaluation.rankings import METRICS
@@ -36,6 +36,7 @@ SPLITS: dict[str, dict[str, Any]] = {
     "time": {"eval_args": {**_PARTS, "order": "TO"}},
     "presplit": {"benchmark_filename": ["train", "valid", "test"]},
 }
+_RANKED = "metrics: [Recall, NDCG], valid_metric: NDCG@10, and eval_args to hold mode: full"
 _WITHOUT_SEED = [model for model, _ in REFERENCES.values()]  # draw nothing
 _SEED_OF: dict[Varied, str] = {"run": "seed", "preparation": f"{PREFIX}seed"}
 _OF_ALL = ("metrics", "topk", "valid_metric")  # arms are measured alike
@@ -135,7 +136,10 @@ def read_experiment(
     mask = None if file.authors_mask is None else _portable_mask(file.authors_mask, arms[0].model, dataset, shared)
     metrics = tuple(metric.lower() for metric in base["metrics"] if metric.lower() in METRICS)
     if not metrics:
-        raise ConfigError(f"a comparison needs at least one of the metrics {', '.join(METRICS)}: set metrics")
+        raise ConfigError(
+            f"a comparison needs at least one of the metrics {', '.join(METRICS)}: set {_RANKED}; RecBole's defaults "
+            "for models such as DIN measure labels"
+        )
     topk = base["topk"] if isinstance(base["topk"], list) else [base["topk"]]
     measured: Part = "test" if file.test_best is None else "validation"
     left_open = {
@@ -374,6 +378,9 @@ def _check(arm: str, config: DTLNSConfig) -> None:
     check_model(config)
     check_negative_sampling(config, config.settings)
     check_valid_metric(config)
+    if Path(config["data_path"]).is_dir():
+        with errors_of(f"arm '{arm}'"):
+            check_columns(config)
     split = config["eval_args"]["split"]
     if config.kind.ordered and config["benchmark_filename"] is None and "LS" not in split:
         raise ConfigError(
@@ -382,5 +389,6 @@ def _check(arm: str, config: DTLNSConfig) -> None:
         )
     if config["eval_args"]["mode"] not in ("full", {"valid": "full", "test": "full"}):
         raise ConfigError(
-            f"arm '{arm}': a comparison ranks all items: set eval_args.mode to full, not {config['eval_args']['mode']}"
+            f"arm '{arm}': a comparison ranks all items, and eval_args.mode is {config['eval_args']['mode']}, which is "
+            f"RecBole's default for models of labels such as DIN: set {_RANKED}"
         )

@@ -16,12 +16,13 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 import traceback
 from collections.abc import Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import NoReturn
+
+from recbole_dtlns.training.parent_watch import end_with
 
 _MOST_BYTES = 1 << 20  # of a request: a call, its arguments and the environment
 
@@ -179,7 +180,7 @@ def _work(server: int, output: int, call: str, arguments: list[str], environment
         for standard in (1, 2):
             os.dup2(output, standard)
         os.close(output)
-        threading.Thread(target=_end_with, args=[server], daemon=True).start()
+        end_with(server)
         os.chdir(at)
         os.environ.clear()
         os.environ.update(environment)
@@ -194,13 +195,6 @@ def _work(server: int, output: int, call: str, arguments: list[str], environment
             sys.stdout.flush()
             sys.stderr.flush()
         os._exit(code)
-
-
-def _end_with(parent: int) -> None:
-    """One that is killed leaves nothing running."""
-    while os.getppid() == parent:
-        time.sleep(1)
-    os._exit(1)
 
 
 def main() -> None:
