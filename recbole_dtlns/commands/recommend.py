@@ -5,14 +5,16 @@ from __future__ import annotations
 import argparse
 import hashlib
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from recbole_dtlns.commands.command import Command
 
 if TYPE_CHECKING:
+    from recbole_dtlns.bridge.serving.shared_ranking import Asked
     from recbole_dtlns.bridge.serving.trained_run import Exclusion, TrainedRun
+    from recbole_dtlns.serving.recommendation_file import RecommendationFile
     from recbole_dtlns.serving.recommendations import Recommendations
 
 NONE = "none"
@@ -42,23 +44,32 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
         "metrics on test leave out), none, or a table with the columns of users and items (.tsv, .parquet)",
     )
     parser.add_argument("--candidates", metavar="FILE", help="items that may be recommended, one a line (default: all)")
+    parser.add_argument(
+        "--on", choices=("local", "ray"), default="local", help="ray: the workers of a Ray cluster share the users"
+    )
+    parser.add_argument("--address", help="of the Ray cluster (default: the one of this machine, started if need be)")
     parser.add_argument("--output", required=True, help="file to write: .parquet, .tsv or .jsonl")
 
 
 def _run(given: argparse.Namespace) -> int:
-    from recbole_dtlns.bridge.serving.load_run import load_run
+    from recbole_dtlns.blocks.where import INSTALL
+    from recbole_dtlns.bridge.serving.shared_ranking import Asked, RunToAsk
     from recbole_dtlns.errors import ConfigError, DataError
-    from recbole_dtlns.serving.given_histories import read_histories
+    from recbole_dtlns.ray_cluster import check_cluster
     from recbole_dtlns.serving.recommendation_file import RecommendationFile, read_tokens
     from recbole_dtlns.training.checkpoint import BEST
 
     for option in ("users", "histories", "candidates"):
         if getattr(given, option) == "":
             raise ConfigError(f"--{option}= names no file: name one, or leave the option out")
+    if given.on == "ray":
+        check_cluster(given.address, INSTALL)
+    elif given.address is not None:
+        raise ConfigError("--address is that of a Ray cluster: add --on=ray")
     file = RecommendationFile(given.output)
-    run = load_run(given.run, allow_leaking=given.allow_leaking, device=given.device)
-    if given.histories:
-        run = run.following(read_histories(given.histories, run.columns, str(run.config["TIME_FIELD"])))
+    histories = Path(given.histories) if given.histories else None
+    to_ask = RunToAsk(Path(given.run), histories, given.allow_leaking, given.device)
+    run = to_ask.load()
     users, unknown = run.parted(read_tokens(given.users)) if given.users else (run.users.tolist(), "")
     if not users:
         raise DataError(f"{given.users} names no user of the run: {unknown or 'it is empty'}")
@@ -80,10 +91,29 @@ def _run(given: argparse.Namespace) -> int:
         "candidates": _digest(given.candidates),
     }
     recommend(users[:1])  # what is wrong with the options is said before anything is written
-    file.write(users, recommend, request)
+    if given.on == "ray":
+        asked = Asked(to_ask.sent(str(request)), users, given.k, exclude, candidates)
+        _write_on_ray(file, given.address, asked, run, request)
+    else:
+        file.write(users, recommend, request)
     mark = "LEAKING: " if run.leaking else ""
     print(f"{mark}at most {given.k} items for each of {len(users)} users: {file.path}")
     return 0
+
+
+def _write_on_ray(
+    file: RecommendationFile, address: str | None, asked: Asked, run: TrainedRun, request: Mapping[str, Any]
+) -> None:
+    from recbole_dtlns.blocks.on_ray import RayTasks
+    from recbole_dtlns.blocks.where import INSTALL
+    from recbole_dtlns.bridge.serving.shared_ranking import recommended_by
+    from recbole_dtlns.ray_cluster import ray_cluster
+
+    with ray_cluster(address, INSTALL) as ray:
+        tasks = RayTasks(ray)
+        file.write_as_they_come(
+            len(asked.users), lambda shards: recommended_by(tasks, asked, run.columns, shards), request
+        )
 
 
 def _exclusion(given: str, run: TrainedRun) -> Exclusion:

@@ -7,7 +7,7 @@ import hashlib
 import json
 import logging
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
@@ -56,7 +56,7 @@ class RecommendationFile:
         request: Mapping[str, Any],
         users_per_shard: int = USERS_PER_SHARD,
     ) -> None:
-        """Ask for all users, and write the file when all are there.
+        """Ask for all users, a shard at a time, and write the file when all are there.
 
         Args:
             users: tokens, at least one.
@@ -67,7 +67,31 @@ class RecommendationFile:
         Raises:
             ArtefactError: the folder cannot be written, or another process writes the same file.
         """
-        shards = [users[start : start + users_per_shard] for start in range(0, len(users), users_per_shard)]
+
+        def one_by_one(shards: Mapping[int, slice]) -> Iterator[tuple[int, Recommendations]]:
+            return ((number, recommend(users[shard])) for number, shard in shards.items())
+
+        self.write_as_they_come(len(users), one_by_one, request, users_per_shard)
+
+    def write_as_they_come(
+        self,
+        n_users: int,
+        answers: Callable[[Mapping[int, slice]], Iterator[tuple[int, Recommendations]]],
+        request: Mapping[str, Any],
+        users_per_shard: int = USERS_PER_SHARD,
+    ) -> None:
+        """`write` for whoever answers several shards at once.
+
+        Args:
+            n_users: how many users there are.
+            answers: is given the shards that are not there yet, from which user to which by number, and gives the
+                answers of each in any order.
+            request, users_per_shard: as for `write`.
+
+        Raises:
+            ArtefactError: the folder cannot be written, or another process writes the same file.
+        """
+        shards = [slice(start, min(start + users_per_shard, n_users)) for start in range(0, n_users, users_per_shard)]
         try:
             self._parts.mkdir(parents=True, exist_ok=True)
             with FileLock(self._parts / _LOCK, timeout=0):
@@ -75,13 +99,14 @@ class RecommendationFile:
                 done = self._done()
                 if done:
                     logger.info("%d of %d shards of %s were done before", len(done), len(shards), self.path)
-                with tqdm(total=len(users), desc="recommending", unit="user", disable=None, leave=False) as bar:
-                    for number, shard in enumerate(shards):
-                        if number not in done:
-                            payload = _encoded(recommend(shard), self.path.suffix)
-                            done[number] = self._parts / f"{number:06d}-{_name(payload)}{self.path.suffix}"
-                            write_file(done[number], payload, "--output")
-                        bar.update(len(shard))
+                missing = {number: shard for number, shard in enumerate(shards) if number not in done}
+                with tqdm(total=n_users, desc="recommending", unit="user", disable=None, leave=False) as bar:
+                    bar.update(n_users - sum(shard.stop - shard.start for shard in missing.values()))
+                    for number, found in answers(missing):
+                        payload = _encoded(found, self.path.suffix)
+                        done[number] = self._parts / f"{number:06d}-{_name(payload)}{self.path.suffix}"
+                        write_file(done[number], payload, "--output")
+                        bar.update(len(found))
                 self._join([done[number] for number in range(len(shards))])
         except Timeout:
             raise ArtefactError(

@@ -20,12 +20,12 @@ from typing import Any
 import numpy as np
 from filelock import FileLock
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save
 
 from recbole_dtlns.errors import ArtefactError
 from recbole_dtlns.storage.parts import parts_beside, remove_parts
 from recbole_dtlns.storage.sealed_arrays import Arrays, canonical_json, checksum
-from recbole_dtlns.storage.whole_files import write_atomically
+from recbole_dtlns.storage.streamed_arrays import write_arrays
+from recbole_dtlns.storage.whole_files import replacing
 
 logger = logging.getLogger("recbole_dtlns")
 
@@ -135,9 +135,9 @@ class ArtefactStore:
         plain_facts = json.loads(json.dumps(dict(facts), allow_nan=False))
         digest = _checksum(key_inputs, contiguous, plain_facts)
         header = {**key_inputs, "facts": plain_facts, "checksum": digest}
-        payload = save(contiguous, metadata={_HEADER: json.dumps(header)})
         try:
-            write_atomically(path, payload)
+            with replacing(path) as file:
+                write_arrays(file, contiguous, {_HEADER: json.dumps(header)})
         except OSError as error:
             raise ArtefactError(_reason(error, path, "write")) from error
         return Artefact(contiguous, plain_facts, digest, path, reused=False)

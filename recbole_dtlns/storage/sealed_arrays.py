@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save
 
 from recbole_dtlns.errors import ArtefactError
-from recbole_dtlns.storage.whole_files import write_atomically
+from recbole_dtlns.storage.streamed_arrays import write_arrays
+from recbole_dtlns.storage.whole_files import replacing
 
 Arrays = Mapping[str, np.ndarray]
 
@@ -34,7 +34,8 @@ def save_arrays(path: Path, arrays: Arrays, facts: Mapping[str, Any]) -> None:
     contiguous = {name: np.ascontiguousarray(arrays[name]) for name in sorted(arrays)}
     plain = json.loads(json.dumps(dict(facts), allow_nan=False))
     header = {"facts": plain, "checksum": checksum(plain, contiguous)}
-    write_atomically(path, save(contiguous, metadata={_HEADER: json.dumps(header)}))
+    with replacing(path) as file:
+        write_arrays(file, contiguous, {_HEADER: json.dumps(header)})
 
 
 def load_arrays(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:

@@ -1,0 +1,138 @@
+"""A preparation on Ray as the data grow: seconds of every stage, memory of driver and workers, and what follows.
+
+Made data with power laws of users and items, the teacher NeighbourRidge, the judge calibrated (so teacher and trees are
+made twice), a cluster of this machine with as many workers as are asked for. What is written of larger sizes is
+extrapolated: seconds by the exponents that were measured, memory in proportion to the pairs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import subprocess
+import sys
+import tempfile
+import threading
+from typing import Any
+from unittest import mock
+
+import psutil
+from growth import Stages, exponent, forget_peak, peak
+from made_data import made_pairs
+from reporting import machine, table, write_results
+
+import recbole_dtlns.compat  # noqa: F401  repairs RecBole
+from recbole_dtlns.bridge.teacher import make_teacher
+from recbole_dtlns.data.interactions import TrainInteractions
+from recbole_dtlns.preparation import prepare
+from recbole_dtlns.settings.settings import DTLNSSettings
+from recbole_dtlns.storage.artefact_store import ArtefactStore
+
+SIZES = {"1e5": (10_000, 5_000, 10**5), "1e6": (100_000, 50_000, 10**6), "1e7": (1_000_000, 500_000, 10**7)}
+EXTRAPOLATED = {"1e8": 10**8, "1e9": 10**9}
+SECONDS_BETWEEN_LOOKS = 0.2
+
+
+class Watch:
+    """The largest memory that a worker has for itself, in GiB: without what it shares with the others."""
+
+    def __init__(self) -> None:
+        self.highest = 0.0
+        self._end = threading.Event()
+        self._thread = threading.Thread(target=self._look)
+
+    def __enter__(self) -> Watch:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._end.set()
+        self._thread.join()
+
+    def _look(self) -> None:
+        while not self._end.wait(SECONDS_BETWEEN_LOOKS):
+            for process in psutil.Process().children(recursive=True):
+                with contextlib.suppress(psutil.Error):  # it has just ended
+                    if " ".join(process.cmdline()).startswith("ray::"):
+                        memory = process.memory_info()
+                        self.highest = max(self.highest, (memory.rss - memory.shared) / 2**30)
+
+
+def measure(size: tuple[int, int, int], workers: int) -> dict[str, Any]:
+    """All stages of one preparation; 0 workers: in this process alone."""
+    train = TrainInteractions.from_tokens(*(ids.astype(str) for ids in made_pairs(*size)))
+    stages = Stages()
+    if workers:
+        import ray
+
+        ray.init("local", num_cpus=workers, log_to_driver=False, include_dashboard=False)
+    with tempfile.TemporaryDirectory() as folder:
+        keys = {
+            "teacher": "NeighbourRidge",
+            "judge": "calibrated",
+            "cache_dir": folder,
+            "prepare_on": "ray" if workers else "local",
+        }
+        flat = DTLNSSettings.from_config({f"dtlns_{key}": value for key, value in keys.items()}).flat
+        forget_peak()
+        highest = 0.0
+        with (
+            mock.patch.object(ArtefactStore, "get_or_build", stages.timed(None, ArtefactStore.get_or_build)),
+            Watch() as watch,
+        ):
+            stages.timed("the rest", prepare)(flat, train, make_teacher(flat))
+        highest = max([peak(), *(one["peak"] for one in stages.found.values())])
+    return {
+        "pairs": train.matrix.nnz,
+        "users": train.n_users,
+        "items": train.n_items,
+        "stages": stages.found,
+        "driver": highest,
+        "worker": watch.highest,
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--sizes", default="1e5,1e6", help=f"of {', '.join(SIZES)}")
+    parser.add_argument("--workers", type=int, default=2, help="0: this process alone")
+    parser.add_argument("--one", help="measure one size and print it as JSON (used by the script itself)")
+    given = parser.parse_args()
+    if given.one:
+        print(json.dumps(measure(SIZES[given.one], given.workers)))
+        return
+    found: dict[str, dict[str, Any]] = {}
+    for name in given.sizes.split(","):
+        print(f"size {name}", file=sys.stderr)
+        command = [sys.executable, __file__, "--one", name, "--workers", str(given.workers)]
+        printed = subprocess.run(command, stdout=subprocess.PIPE, check=True, text=True).stdout
+        found[name] = json.loads(printed.strip().splitlines()[-1])
+    pairs = [one["pairs"] for one in found.values()]
+    last, rows, totals = list(found.values())[-1], [], dict.fromkeys(EXTRAPOLATED, 0.0)
+    for stage in last["stages"]:
+        seconds = [one["stages"][stage]["seconds"] for one in found.values()]
+        slope = exponent(pairs, seconds) if len(found) > 1 else 1.0
+        further = {name: seconds[-1] * (size / pairs[-1]) ** slope for name, size in EXTRAPOLATED.items()}
+        totals = {name: totals[name] + further[name] for name in further}
+        rows.append(
+            [stage, *(f"{one:.1f} s" for one in seconds), f"{slope:.2f}", *(_hours(one) for one in further.values())]
+        )
+    whole = [sum(stage["seconds"] for stage in one["stages"].values()) for one in found.values()]
+    rows.append(["whole", *(f"{one:.0f} s" for one in whole), "", *(_hours(one) for one in totals.values())])
+    for who in ("driver", "worker"):
+        cells = [f"{one[who]:.1f} GiB" for one in found.values()]
+        further_memory = [f"{last[who] * size / pairs[-1]:.0f} GiB" for size in EXTRAPOLATED.values()]
+        rows.append([f"memory of the {who}", *cells, "", *further_memory])
+    heads = [f"{name}: {one['users']} x {one['items']}, {one['pairs']} pairs" for name, one in found.items()]
+    further_heads = [f"{name}, extrapolated" for name in EXTRAPOLATED]
+    results = {"machine": machine(given.workers), "sizes": found}
+    write_results("large_preparation", results, table(["stage", *heads, "exponent", *further_heads], rows))
+
+
+def _hours(seconds: float) -> str:
+    return f"{seconds / 3600:.1f} h" if seconds < 48 * 3600 else f"{seconds / 86400:.0f} days"
+
+
+if __name__ == "__main__":
+    main()
