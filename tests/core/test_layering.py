@@ -64,7 +64,6 @@ NAMED_WHEN_RUN = {  # these import what is not written where they import it, for
     "bridge/models/capabilities.py": "a model's class that the user names",
     "studies/compare/fork_server.py": "what whoever starts it wants imported and called",
     "commands/doctor.py": "whatever may be missing",
-    "studies/compare/fork_server.py": "what the processes that it starts work with, which its callers write",
 }
 UNPICKLERS = {"pickle", "_pickle", "cPickle", "cloudpickle", "dill", "joblib", "shelve", "marshal"}
 
