@@ -2,7 +2,7 @@
 
 Made data with power laws of users and items, the teacher NeighbourRidge, the judge calibrated (so teacher and trees are
 made twice), a cluster of this machine with as many workers as are asked for. What is written of larger sizes is
-extrapolated: seconds by the exponents that were measured, memory in proportion to the pairs.
+extrapolated: seconds by the exponents that were measured, memory along a line.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import threading
 from typing import Any
 from unittest import mock
 
+import numpy as np
 import psutil
 from growth import Stages, exponent, forget_peak, peak
 from made_data import made_pairs
@@ -108,6 +109,11 @@ def main() -> None:
         command = [sys.executable, __file__, "--one", name, "--workers", str(given.workers)]
         printed = subprocess.run(command, stdout=subprocess.PIPE, check=True, text=True).stdout
         found[name] = json.loads(printed.strip().splitlines()[-1])
+    report(found, given.workers)
+
+
+def report(found: dict[str, dict[str, Any]], workers: int) -> None:
+    """Print and write what was measured of every size."""
     pairs = [one["pairs"] for one in found.values()]
     last, rows, totals = list(found.values())[-1], [], dict.fromkeys(EXTRAPOLATED, 0.0)
     for stage in last["stages"]:
@@ -122,11 +128,12 @@ def main() -> None:
     rows.append(["whole", *(f"{one:.0f} s" for one in whole), "", *(_hours(one) for one in totals.values())])
     for who in ("driver", "worker"):
         cells = [f"{one[who]:.1f} GiB" for one in found.values()]
-        further_memory = [f"{last[who] * size / pairs[-1]:.0f} GiB" for size in EXTRAPOLATED.values()]
+        grown, base = np.polyfit(pairs, [one[who] for one in found.values()], 1) if len(found) > 1 else (0.0, 0.0)
+        further_memory = [f"{base + grown * size:.0f} GiB" for size in EXTRAPOLATED.values()]
         rows.append([f"memory of the {who}", *cells, "", *further_memory])
     heads = [f"{name}: {one['users']} x {one['items']}, {one['pairs']} pairs" for name, one in found.items()]
     further_heads = [f"{name}, extrapolated" for name in EXTRAPOLATED]
-    results = {"machine": machine(given.workers), "sizes": found}
+    results = {"machine": machine(workers), "sizes": found}
     write_results("large_preparation", results, table(["stage", *heads, "exponent", *further_heads], rows))
 
 
