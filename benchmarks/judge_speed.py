@@ -92,7 +92,7 @@ def _measure(sports: Path, name: str, rounds: int) -> dict[str, dict[str, float]
         learning = 0.0
         if learner is not None:
             start = time.process_time()
-            examples = examples_of(rehearsal)
+            examples = examples_of(rehearsal, seed=0)
             run = partial(CalibratedJudge().apply, learnt(examples, chosen(examples, learner, 42), 42))
             learning = time.process_time() - start
         small = replace(small, views=published_trees(sports, small.train))

@@ -21,6 +21,7 @@ from recbole_dtlns.judges.pair_blocks import over_pairs
 logger = logging.getLogger("recbole_dtlns")
 
 _FEWEST = 10  # hidden positives that can be learnt from
+_MOST_EXAMPLES = 8_000_000  # pairs that are learnt from, which bounds the memory of learning
 
 
 class CalibratedJudge(Judge):
@@ -88,7 +89,7 @@ class CalibratedJudge(Judge):
                 "the calibrated judge trains the teacher again without some pairs, which neither a checkpoint nor a "
                 "file of candidates allows"
             )
-        examples = examples_of(rehearsal, self.reads_text, self.reads_order)
+        examples = examples_of(rehearsal, self.config.seed, self.reads_text, self.reads_order)
         facts: dict[str, Any] = {"hidden_found": int(examples.answers.sum())}
         if rehearsal.trees_not_read:
             facts["trees_not_read"] = list(rehearsal.trees_not_read)
@@ -184,11 +185,18 @@ def _probability(applied: _Applied, pairs: slice) -> dict[str, np.ndarray]:
     return {"probability": applied.learnt.probability(heard)}
 
 
-def examples_of(rehearsal: Rehearsal, text: bool = False, order: bool = False) -> Examples:
-    """The candidates of all rehearsals, with the answers; text and order as for `pair_features`."""
+def examples_of(rehearsal: Rehearsal, seed: int, text: bool = False, order: bool = False) -> Examples:
+    """The candidates of all rehearsals, with the answers; about eight million of them where there are more.
+
+    Args:
+        rehearsal: what is learnt from.
+        seed: of the users whose candidates are taken.
+        text, order: as for `pair_features`.
+    """
+    rehearsals = [one.of_some_users(_MOST_EXAMPLES // len(rehearsal.all), seed) for one in rehearsal.all]
     parts = [
         Examples(pair_features(one.question, text, order), one.answers(), one.question.candidates.users)
-        for one in rehearsal.all
+        for one in rehearsals
     ]
     return Examples(
         np.concatenate([part.features for part in parts]),

@@ -109,6 +109,14 @@ class Rehearsal:
         """Whether each candidate is a hidden pair, bool [n_pairs]."""
         return np.isin(self.question.pair_keys(), self.hidden)
 
+    def of_some_users(self, most: int, seed: int) -> Rehearsal:
+        """Asked about about `most` candidates, those of users taken at random; the same where there are no more."""
+        users = self.question.candidates.users
+        if len(users) <= most:
+            return self
+        taken = np.random.default_rng(seed).random(int(users[-1]) + 1) < most / len(users)
+        return replace(self, question=self.question.about(taken[users]))
+
 
 @dataclass(frozen=True)
 class Verdicts:

@@ -12,8 +12,9 @@ from block_data import block_interactions
 from recbole_dtlns.data.hiding import hide_positives
 from recbole_dtlns.data.interactions import TrainInteractions
 from recbole_dtlns.errors import ConfigError, DataError
+from recbole_dtlns.judges import calibrated
 from recbole_dtlns.judges.audit import audit
-from recbole_dtlns.judges.calibrated import CalibratedJudge
+from recbole_dtlns.judges.calibrated import CalibratedJudge, examples_of
 from recbole_dtlns.judges.contract import Judge, Label, Question, Rehearsal, Verdicts
 from recbole_dtlns.judges.controls import AlwaysJudge, NeverJudge, RandomJudge, RankJudge
 from recbole_dtlns.judges.features import feature_names, pair_features
@@ -256,3 +257,25 @@ def test_a_question_that_cannot_be_asked_anew_is_refused(
 ) -> None:
     with pytest.raises(ConfigError, match="checkpoint"):
         learn(question)
+
+
+def test_of_many_examples_those_of_some_whole_users_are_learnt_from(
+    question: Question, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known = rehearsal(question.train, 0.25, seed=3)
+    everything = examples_of(known, seed=1)
+    monkeypatch.setattr(calibrated, "_MOST_EXAMPLES", len(everything.answers) // 3)
+    some = examples_of(known, seed=1)
+    users = np.unique(some.users)
+    assert len(users) == pytest.approx(known.question.train.n_users / 3, rel=0.4)
+    whole = everything.of(np.isin(everything.users, users))
+    assert np.array_equal(some.users, whole.users) and np.array_equal(some.answers, whole.answers)
+    assert np.array_equal(some.features, whole.features)
+    assert np.array_equal(examples_of(known, seed=1).users, some.users)
+    assert not np.array_equal(np.unique(examples_of(known, seed=2).users), users)
+
+
+def test_as_many_examples_as_may_be_are_all_learnt_from(question: Question, monkeypatch: pytest.MonkeyPatch) -> None:
+    known = rehearsal(question.train, 0.25, seed=3)
+    monkeypatch.setattr(calibrated, "_MOST_EXAMPLES", len(known.question.candidates))
+    assert len(examples_of(known, seed=1).answers) == len(known.question.candidates)
