@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import gc
 import logging
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from processes import Children
 
+os.environ.setdefault("HF_HUB_OFFLINE", "1")  # read once, by whatever test imports it first
 SPORTS = Path(__file__).resolve().parents[2] / "shared" / "sports"
 
 

@@ -1,4 +1,4 @@
-"""Models are made by the tests; none is looked for on a hub. Requests under way end with the test that sent them."""
+"""Models are made by the tests. Requests under way end with the test that sent them."""
 
 import gc
 import os
@@ -8,8 +8,6 @@ from collections.abc import Iterator
 import pytest
 
 from recbole_dtlns.conformance.faulty_server import end_of_requests
-
-os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 
 @pytest.fixture(autouse=True)
