@@ -97,6 +97,8 @@ def test_a_model_that_cannot_grow_is_refused_with_the_reason(model: str, why: st
         rows = [row for part in Path("data/tiny").iterdir() for row in part.read_text().splitlines()[1:]]
         head = "user_id:token\titem_id:token\ttimestamp:float"
         Path("data/tiny/tiny.inter").write_text("\n".join([head, *rows, ""]))
+    if model == "FM":
+        keys["settings"] |= {"train_neg_sample_args": {"distribution": "uniform", "sample_num": 1}}
     if model == "KGAT":
         Path("data/tiny/tiny.kg").write_text("head_id:token\trelation_id:token\ttail_id:token\ne\tis\tf\n")
         Path("data/tiny/tiny.link").write_text("item_id:token\tentity_id:token\ni0-00\te\n")

@@ -140,6 +140,7 @@ def test_all_that_the_preparation_reads_counts_as_its_settings(keys: dict[str, A
     _, parts, _ = load_data(config)
     prepare(flat, canonical_train(parts[0]), make_teacher(flat, parts[0]))
     read -= {"dtlns_cache_dir", "dtlns_refuse_damaged", "dtlns_preset"}  # where it is kept, and what the log says
+    read -= {"dtlns_prepare_on", "dtlns_judge_ray_address"}  # where it is done
     read -= {"dtlns_loss", "dtlns_relabel_exclude"}  # whether scores fit the memory, and what is said of labels
     if keys["dtlns_judge"] != "calibrated":
         read -= {"dtlns_judge_reads_order"}  # whether data without times will do
