@@ -134,6 +134,17 @@ def exponent(sizes: list[float], seconds: list[float]) -> float:
     return float(np.polyfit(np.log(sizes), np.log(seconds), 1)[0])
 
 
+def each_in_a_process(script: str, sizes: list[str], *options: str) -> dict[str, dict[str, Any]]:
+    """What a script prints with --one SIZE, by size; each begins with the memory of a new process."""
+    found: dict[str, dict[str, Any]] = {}
+    for name in sizes:
+        print(f"size {name}", file=sys.stderr)
+        command = [sys.executable, script, "--one", name, *options]
+        printed = subprocess.run(command, stdout=subprocess.PIPE, check=True, text=True).stdout
+        found[name] = json.loads(printed.strip().splitlines()[-1])
+    return found
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--sizes", default=",".join(SIZES), help=f"of {', '.join(SIZES)}")
@@ -143,12 +154,7 @@ def main() -> None:
     if given.one:
         print(json.dumps(measure(SIZES[given.one], given.threads)))
         return
-    found: dict[str, dict[str, Any]] = {}
-    for name in given.sizes.split(","):
-        print(f"size {name}", file=sys.stderr)
-        command = [sys.executable, __file__, "--one", name, "--threads", str(given.threads)]
-        printed = subprocess.run(command, stdout=subprocess.PIPE, check=True, text=True).stdout
-        found[name] = json.loads(printed.strip().splitlines()[-1])
+    found = each_in_a_process(__file__, given.sizes.split(","), "--threads", str(given.threads))
     growing = [name for name in ("1e5", "1e6", "1e7") if name in found]
     stages = list(found[next(iter(found))]["stages"])
     rows = []

@@ -10,8 +10,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
-import subprocess
-import sys
 import tempfile
 import threading
 from typing import Any
@@ -19,7 +17,7 @@ from unittest import mock
 
 import numpy as np
 import psutil
-from growth import Stages, exponent, forget_peak, peak
+from growth import Stages, each_in_a_process, exponent, forget_peak, peak
 from made_data import made_pairs
 from reporting import machine, table, write_results
 
@@ -77,7 +75,6 @@ def measure(size: tuple[int, int, int], workers: int) -> dict[str, Any]:
         }
         flat = DTLNSSettings.from_config({f"dtlns_{key}": value for key, value in keys.items()}).flat
         forget_peak()
-        highest = 0.0
         with (
             mock.patch.object(ArtefactStore, "get_or_build", stages.timed(None, ArtefactStore.get_or_build)),
             Watch() as watch,
@@ -103,13 +100,7 @@ def main() -> None:
     if given.one:
         print(json.dumps(measure(SIZES[given.one], given.workers)))
         return
-    found: dict[str, dict[str, Any]] = {}
-    for name in given.sizes.split(","):
-        print(f"size {name}", file=sys.stderr)
-        command = [sys.executable, __file__, "--one", name, "--workers", str(given.workers)]
-        printed = subprocess.run(command, stdout=subprocess.PIPE, check=True, text=True).stdout
-        found[name] = json.loads(printed.strip().splitlines()[-1])
-    report(found, given.workers)
+    report(each_in_a_process(__file__, given.sizes.split(","), "--workers", str(given.workers)), given.workers)
 
 
 def report(found: dict[str, dict[str, Any]], workers: int) -> None:

@@ -59,11 +59,11 @@ def check_cluster(address: str | None, install: str) -> None:
     """
     if importlib.util.find_spec("ray") is None:
         raise InstallationError(f"Ray is not installed; install it with: {install}")
-    host, colon, port = (address or "").removeprefix("ray://").rpartition(":")
-    if not colon:
+    named = (address or "").removeprefix("ray://")
+    if ":" not in named:
         return
     try:
-        socket.create_connection((host.strip("[]"), int(port)), timeout=_SECONDS).close()
+        _knock(named)
     except (OSError, ValueError) as error:
         raise EngineError(
             f"cannot reach the Ray cluster {address}: {error}. Is it started (ray start --head), and is this the "
@@ -81,11 +81,16 @@ def _names_a_lost_cluster(file: Path) -> bool:
     """Whether the cluster in the file is gone: one that was killed leaves it, and Ray then waits there for minutes."""
     try:
         address = file.read_text(encoding="utf-8").strip()
-        host, _, port = address.rpartition(":")
-        socket.create_connection((host.strip("[]"), int(port)), timeout=_SECONDS).close()
+        _knock(address)
     except FileNotFoundError:
         return False
     except (OSError, ValueError) as error:
         logger.warning("no Ray cluster answers at the address in %s (%s): one is started for this run", file, error)
         return True
     return False
+
+
+def _knock(address: str) -> None:
+    """An error (OSError, or ValueError for no port) where nothing takes a connection at host:port."""
+    host, _, port = address.rpartition(":")
+    socket.create_connection((host.strip("[]"), int(port)), timeout=_SECONDS).close()

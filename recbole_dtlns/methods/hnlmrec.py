@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from recbole_dtlns.blocks.where import workers_of
 from recbole_dtlns.methods.contract import Task
 from recbole_dtlns.methods.dtlns import DTLNS
 from recbole_dtlns.preparation import Preparation, prepare_on, workbench
@@ -33,8 +32,7 @@ class HNLMRec(DTLNS):
             DTLNSError: input that a stage cannot use, or a store that cannot be written.
         """
         generating = Generating.from_flat(task.flat)
-        with workers_of(task.flat, task.shows_progress):
-            bench = workbench(task.flat, task.train, task.shows_progress)
+        with workbench(task.flat, task.train, task.shows_progress) as bench:
             done = self.weighed(prepare_on(bench, task.flat, task.train, task.teacher))
         vectors = generating.vectors(bench, done)
         generated = generating.run(bench, done, vectors)

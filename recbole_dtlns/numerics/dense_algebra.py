@@ -20,6 +20,8 @@ import scipy.sparse as sp
 from scipy.sparse.linalg import LinearOperator
 from threadpoolctl import threadpool_info, threadpool_limits
 
+from recbole_dtlns.numerics.groups import stretches
+
 # Use as a decorator: BLAS and LAPACK compute on one thread within the function.
 one_thread = threadpool_limits.wrap(limits=1, user_api="blas")
 
@@ -70,7 +72,7 @@ def positive_definite_inverse(matrix: np.ndarray) -> np.ndarray:
         numpy.linalg.LinAlgError: it is not positive definite.
     """
     n = len(matrix)
-    blocks = [slice(start, min(start + _BLOCK, n)) for start in range(0, n, _BLOCK)]
+    blocks = stretches(n, _BLOCK)
     last = len(blocks)
     inverse = np.zeros_like(matrix)  # of L
     with side_by_side() as run:
@@ -151,7 +153,7 @@ def multiplied_in_order(matrix: np.ndarray | sp.sparray) -> Iterator[LinearOpera
 
 
 def _evenly(length: int) -> list[slice]:
-    return [slice(start, min(start + _BLOCK, length)) for start in range(0, length, _BLOCK)]
+    return stretches(length, _BLOCK)
 
 
 def _by_rows(matrix: sp.csr_array) -> Blockwise:

@@ -1,4 +1,4 @@
-"""Entries that lie together by group, such as the pairs of every user."""
+"""Entries that lie together by group, such as the pairs of every user, and how they are cut into blocks."""
 
 from __future__ import annotations
 
@@ -24,6 +24,11 @@ def expanded(start: np.ndarray, keys: np.ndarray) -> tuple[np.ndarray, np.ndarra
     rows = np.repeat(np.arange(len(keys)), lengths)
     offset = np.arange(len(rows)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
     return rows, start[keys][rows] + offset
+
+
+def stretches(length: int, at_once: int) -> list[slice]:
+    """Cuts `length` entries into blocks of `at_once`; the last one has what is left."""
+    return [slice(start, min(start + at_once, length)) for start in range(0, length, at_once)]
 
 
 def whole_groups(groups: np.ndarray, at_once: int) -> list[slice]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -91,15 +92,12 @@ def prepare(
     Raises:
         DTLNSError: input that a stage cannot use, or a store that cannot be written.
     """
-    with workers_of(flat, show_progress):
-        return prepare_on(workbench(flat, train, show_progress), flat, train, teacher)
+    with workbench(flat, train, show_progress) as bench:
+        return prepare_on(bench, flat, train, teacher)
 
 
 def prepare_on(bench: Workbench, flat: Mapping[str, Any], train: TrainInteractions, teacher: Teacher) -> Preparation:
-    """`prepare` on a bench that is set up for it, for methods with stages of their own after these.
-
-    Whoever sets it up decides where the work is done, too (`workers_of`).
-    """
+    """`prepare` on a bench that is set up for it, for methods with stages of their own after these."""
     asking, judging = Asking.from_flat(flat, teacher), Judging.from_flat(flat)
     for read in (*asking.stages(), judging.judge, Encoding.from_flat(flat).encoder):
         read.check_files()
@@ -172,8 +170,8 @@ def recall(flat: Mapping[str, Any], train: TrainInteractions, teacher: Teacher) 
 
 def ask(flat: Mapping[str, Any], train: TrainInteractions, teacher: Teacher, show_progress: bool = False) -> Question:
     """The question that a judge would be put, without any answer; arguments as for `prepare`."""
-    with workers_of(flat, show_progress):
-        return Asking.from_flat(flat, teacher).run(workbench(flat, train, show_progress))
+    with workbench(flat, train, show_progress) as bench:
+        return Asking.from_flat(flat, teacher).run(bench)
 
 
 def judge_question(
@@ -181,8 +179,7 @@ def judge_question(
 ) -> tuple[Question, Verdicts, dict[str, Any]]:
     """Question, verdicts, and what determined these; as `prepare`, but no verdict is kept but by the judge itself."""
     asking, judging = Asking.from_flat(flat, teacher), Judging.from_flat(flat)
-    with workers_of(flat, show_progress):
-        bench = workbench(flat, train, show_progress)
+    with workbench(flat, train, show_progress) as bench:
         question = asking.run(bench)
         verdicts = judging.ask(question, lambda: judging.rehearsing.run(bench, asking, question))
     return question, verdicts, judging.recipe()
@@ -206,8 +203,7 @@ def rehearse(
     """
     asking, own = Asking.from_flat(flat, teacher), Rehearsing.from_flat(flat)
     outer = Rehearsing(own.config.model_copy(update={"seed": seed}))
-    with workers_of(flat, show_progress):
-        bench = workbench(flat, train, show_progress)
+    with workbench(flat, train, show_progress) as bench:
         return outer.run(bench, asking, asking.run(bench), within=own if within else None)
 
 
@@ -245,11 +241,13 @@ def stage_versions(flat: Mapping[str, Any], teacher_recipe: tuple[int, dict[str,
     }
 
 
-def workbench(flat: Mapping[str, Any], train: TrainInteractions, show_progress: bool = False) -> Workbench:
-    """What the stages work on; arguments as for `prepare`."""
-    _refuse_without_order(flat, train)
-    bench = Workbench(train, StoreConfig.from_flat(flat).open(), show_progress and sys.stderr.isatty())
-    return Encoding.from_flat(flat).run(bench)
+@contextmanager
+def workbench(flat: Mapping[str, Any], train: TrainInteractions, show_progress: bool = False) -> Iterator[Workbench]:
+    """What the stages work on, and where: within the context, by whom the keys say. Arguments as for `prepare`."""
+    with workers_of(flat, show_progress):
+        _refuse_without_order(flat, train)
+        bench = Workbench(train, StoreConfig.from_flat(flat).open(), show_progress and sys.stderr.isatty())
+        yield Encoding.from_flat(flat).run(bench)
 
 
 def _refuse_without_order(flat: Mapping[str, Any], train: TrainInteractions) -> None:

@@ -17,6 +17,7 @@ from filelock import FileLock, Timeout
 from tqdm import tqdm
 
 from recbole_dtlns.errors import ArtefactError, ConfigError
+from recbole_dtlns.numerics.groups import stretches
 from recbole_dtlns.serving.recommendations import Recommendations
 from recbole_dtlns.storage.sealed_json import read_sealed, sealed
 from recbole_dtlns.storage.whole_files import replacing, write_file
@@ -91,7 +92,7 @@ class RecommendationFile:
         Raises:
             ArtefactError: the folder cannot be written, or another process writes the same file.
         """
-        shards = [slice(start, min(start + users_per_shard, n_users)) for start in range(0, n_users, users_per_shard)]
+        shards = stretches(n_users, users_per_shard)
         try:
             self._parts.mkdir(parents=True, exist_ok=True)
             with FileLock(self._parts / _LOCK, timeout=0):

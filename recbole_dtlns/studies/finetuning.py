@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from recbole_dtlns.blocks.where import workers_of
 from recbole_dtlns.bridge.config import DTLNSConfig
 from recbole_dtlns.bridge.runner import train_split
 from recbole_dtlns.bridge.teacher import make_teacher
@@ -187,8 +186,7 @@ def _parts(flat: dict[str, Any]) -> tuple[FineTuning, LLMGenerator, Pooling]:
 
 def _prepared(config: DTLNSConfig) -> tuple[Workbench, Preparation]:
     flat, (train, part) = config.settings.flat, train_split(config)
-    with workers_of(flat, config["show_progress"]):
-        bench = workbench(flat, train, config["show_progress"])
+    with workbench(flat, train, config["show_progress"]) as bench:
         done = prepare_on(bench, flat, train, make_teacher(flat, part))
     logger.info(done.summary())
     return bench, done

@@ -14,7 +14,7 @@ from recbole_dtlns.blocks.work import over_blocks
 from recbole_dtlns.components import Component
 from recbole_dtlns.data.interactions import TrainInteractions
 from recbole_dtlns.errors import ContractError, DataError
-from recbole_dtlns.numerics.groups import places
+from recbole_dtlns.numerics.groups import places, stretches
 from recbole_dtlns.numerics.key_filter import KeyFilter
 from recbole_dtlns.numerics.top_entries import above_mean, top_entries, top_of_dense
 
@@ -114,10 +114,7 @@ def top_candidates(
     """
     whole = _Scored(fitted, train.labelled, train.user_tokens, k)
     if getattr(fitted, "scores_by_row", False):
-        blocks = [
-            slice(start, min(start + _USERS_AT_ONCE, train.n_users))
-            for start in range(0, train.n_users, _USERS_AT_ONCE)
-        ]
+        blocks = stretches(train.n_users, _USERS_AT_ONCE)
         found = over_blocks(_best_of_users, whole, blocks, "candidates", progress)
     else:
         found = _best_of_users(whole, slice(0, train.n_users), progress)

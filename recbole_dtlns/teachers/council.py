@@ -12,7 +12,7 @@ import scipy.sparse as sp
 from recbole_dtlns.blocks.work import over_blocks
 from recbole_dtlns.data.interactions import TrainInteractions
 from recbole_dtlns.errors import ConfigError, DataError
-from recbole_dtlns.numerics.groups import places
+from recbole_dtlns.numerics.groups import places, stretches
 from recbole_dtlns.teachers.contract import Candidates, FittedTeacher, Teacher, top_candidates
 
 _USERS_AT_ONCE = 2048
@@ -128,9 +128,7 @@ def joined(
         raise DataError(
             f"none of the teachers {', '.join(lists)} found a candidate: no two users share an item in train"
         )
-    blocks = [
-        slice(start, min(start + _USERS_AT_ONCE, train.n_users)) for start in range(0, train.n_users, _USERS_AT_ONCE)
-    ]
+    blocks = stretches(train.n_users, _USERS_AT_ONCE)
     whole = _Lists(tuple(asked.values()), train.n_items, k, depth)
     columns = over_blocks(_joined_of_users, whole, blocks, "council", progress)
     users = columns["users"]

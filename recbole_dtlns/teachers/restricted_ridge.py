@@ -39,7 +39,7 @@ def restricted_ridge(
     if groups:
         whole = _Regressions(near, inputs, targets, reg, order)
         found = over_blocks(_solved, whole, groups, "weights", progress)
-        weights[_entries(near, order)] = found["weights"]
+        weights[expanded(near.indptr, order)[1]] = found["weights"]
     progress(near.shape[0] - len(order))
     return sp.csr_array((weights, near.indices, near.indptr), shape=near.shape)
 
@@ -54,16 +54,15 @@ class _Regressions:
 
 
 def _solved(whole: _Regressions, group: slice) -> dict[str, np.ndarray]:
-    """The weights of a group of items, in the order of `_entries`."""
+    """The weights of the neighbours of a group of items, one item's after the other's."""
     near, items = whole.near, whole.order[group]
-    counts = near.indptr[items + 1] - near.indptr[items]
-    owner = np.repeat(np.arange(len(items), dtype=np.int32), counts)
-    neighbour = (np.arange(len(owner)) - np.repeat(np.cumsum(counts) - counts, counts)).astype(np.int32)
+    owner, entries = expanded(near.indptr, items)
+    neighbour = (entries - near.indptr[items][owner]).astype(np.int32)
     # The target comes after the neighbours, so that its row holds its products with them.
-    last = counts.max()
+    last = neighbour.max() + 1
     gram = _grams(
-        sp.vstack([whole.inputs[near.indices[_entries(near, items)]], whole.targets[items]], format="csr"),
-        np.append(owner, np.arange(len(items), dtype=np.int32)),
+        sp.vstack([whole.inputs[near.indices[entries]], whole.targets[items]], format="csr"),
+        np.append(owner, np.arange(len(items))).astype(np.int32),
         np.append(neighbour, np.full(len(items), last, dtype=np.int32)),
         (len(items), last + 1),
     )
@@ -71,11 +70,6 @@ def _solved(whole: _Regressions, group: slice) -> dict[str, np.ndarray]:
     gram[:, diagonal, diagonal] += whole.reg  # where an item has fewer neighbours: no weight, not singular
     found = np.linalg.solve(gram[:, :last, :last], gram[:, :last, last:])
     return {"weights": found[owner, neighbour, 0].astype(np.float32)}
-
-
-def _entries(near: sp.csr_array, items: np.ndarray) -> np.ndarray:
-    """Where the neighbours of some items are stored, one item's after the other's."""
-    return expanded(near.indptr, items)[1]
 
 
 def _groups(near: sp.csr_array, cases: np.ndarray) -> tuple[np.ndarray, list[slice]]:

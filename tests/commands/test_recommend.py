@@ -18,17 +18,6 @@ from recbole_dtlns.bridge.serving.kept_data import DATA
 from recbole_dtlns.commands.command_line import main
 
 
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run folder, moved away from its data."""
-    folder = tmp_path_factory.mktemp("runs")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
-        patch.setenv("RECBOLE_DTLNS_CACHE", str(folder / "cache"))
-        run = train("LightGCN", write_tiny(), **PLAIN)
-        return Path(shutil.move(run.folder, folder / "moved"))
-
-
 def test_all_users_by_default(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["recommend", str(trained), "--k=4", "--output=recs.parquet"]) == 0
     run = load_run(trained)

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from tiny_runs import PLAIN, train, write_tiny
 
 from recbole_dtlns.blocks.on_ray import RayTasks
 from recbole_dtlns.commands.command_line import main
@@ -18,16 +16,6 @@ from recbole_dtlns.serving import recommendation_file
 pytestmark = pytest.mark.filterwarnings("ignore")  # Ray's own warnings are not ours
 
 USERS_PER_SHARD = 7
-
-
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("runs")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
-        patch.setenv("RECBOLE_DTLNS_CACHE", str(folder / "cache"))
-        run = train("LightGCN", write_tiny(), **PLAIN)
-        return Path(shutil.move(run.folder, folder / "moved"))
 
 
 @pytest.fixture(scope="module")
