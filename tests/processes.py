@@ -5,54 +5,167 @@ A test waits for an event, never for a time: `PATIENCE` only ends what hangs, an
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
-from functools import partial
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
-from typing import Any
+from threading import Thread
+from typing import Any, TextIO
+
+from recbole_dtlns.studies.compare.fork_server import ForkServer
 
 PATIENCE = 300.0
-COMMAND = ("-W", "ignore", "-m", "recbole_dtlns.commands.command_line")
+
+
+class Child:
+    """A process that has imported the package, as it starts; used as a `subprocess.Popen` is."""
+
+    def __init__(
+        self, call: str, *arguments: object, output: TextIO | None = None, server: ForkServer | None = None
+    ) -> None:
+        """Start it.
+
+        Args:
+            call: `module:function`, which is given the arguments.
+            arguments: for it, as texts.
+            output: a file for all that it says; pipes, unless given.
+            server: what it is forked from.
+        """
+        ends = [os.pipe() for _ in range(2)] if output is None else []
+        said = [end for _, end in ends] or [output.fileno()] * 2
+        self.stdout, self.stderr = [os.fdopen(end, encoding="utf-8") for end, _ in ends] or (None, None)
+        try:
+            self._forked = (server or _server()).start(
+                f"processes:{call}", list(map(str, arguments)), said[0], dict(os.environ), said[1]
+            )
+        finally:
+            for _, end in ends:
+                os.close(end)
+        self.pid = self._forked.pid
+
+    @property
+    def returncode(self) -> int | None:
+        return self.poll()
+
+    def poll(self) -> int | None:
+        return self._forked.poll()
+
+    def send_signal(self, number: int) -> None:
+        self._forked.send_signal(number)
+
+    def kill(self) -> None:
+        self.send_signal(signal.SIGKILL)
+
+    def wait(self, timeout: float = PATIENCE) -> int:
+        end = time.monotonic() + timeout
+        while (code := self.poll()) is None:
+            assert time.monotonic() < end, f"waited {timeout:.0f} s in vain until process {self.pid} ended"
+            time.sleep(0.01)
+        return code
+
+    def communicate(self, timeout: float = PATIENCE) -> tuple[str, str]:
+        """Wait for its end; what it said to the pipes."""
+        said = ["", ""]
+
+        def read(place: int, pipe: TextIO) -> None:
+            said[place] = pipe.read()
+
+        readers = [Thread(target=read, args=one) for one in enumerate((self.stdout, self.stderr))]
+        for reader in readers:
+            reader.start()
+        self.wait(timeout)
+        for reader in readers:
+            reader.join()
+        return said[0], said[1]
+
+    def close(self) -> None:
+        self.kill()
+        self.wait()
+        for pipe in filter(None, (self.stdout, self.stderr)):
+            pipe.close()
 
 
 class Children:
-    """The Python processes of one test; whatever becomes of the test, none outlives it."""
+    """The processes of one test; whatever becomes of the test, none outlives it."""
 
     def __init__(self) -> None:
-        self._started: list[subprocess.Popen[str]] = []
+        self._started: list[Child] = []
 
-    def python(self, *arguments: object, **options: Any) -> subprocess.Popen[str]:
-        """Start `python ARGUMENTS`; `options` are those of Popen."""
-        process = subprocess.Popen(
-            [sys.executable, *map(str, arguments)],
-            text=True,
-            # Where the tests run in the background of a shell, their children would ignore the signal of Ctrl-C.
-            preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),
-            **options,
-        )
-        self._started.append(process)
-        return process
+    def code(self, code: str, *arguments: object) -> Child:
+        """Start a program text as `python -c CODE ARGUMENTS` does, with pipes for what it says."""
+        self._started.append(Child("run_code", code, *arguments))
+        return self._started[-1]
 
-    def code(self, code: str, *arguments: object) -> subprocess.Popen[str]:
-        """Start a program text, with pipes for what it says."""
-        return self.python("-c", code, *arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-
-    def command(self, *arguments: object, log: Path | str = "log.txt") -> subprocess.Popen[str]:
+    def command(self, *arguments: object, log: Path | str = "log.txt") -> Child:
         """Start `recbole-dtlns ARGUMENTS`, which says what it says to a file."""
-        with Path(log).open("ab") as file:
-            return self.python(*COMMAND, *arguments, stdout=file, stderr=file)
+        with Path(log).open("a") as file:
+            self._started.append(Child("run_command", *arguments, output=file))
+        return self._started[-1]
 
     def end(self) -> None:
         for process in self._started:
-            process.kill()
-            with process:  # closes its pipes
-                pass
+            process.close()
 
 
-def wait_for(condition: Callable[[], Any], what: str, process: subprocess.Popen[Any] | None = None) -> None:
+def run(call: str, *arguments: object, server: ForkServer | None = None) -> subprocess.CompletedProcess[str]:
+    """Start such a process as `Child` does, and wait for its end."""
+    process = Child(call, *arguments, server=server)
+    try:
+        output, errors = process.communicate()
+        return subprocess.CompletedProcess([call, *map(str, arguments)], process.wait(), output, errors)
+    finally:
+        process.close()
+
+
+@contextmanager
+def serving(environment: Mapping[str, str]) -> Iterator[ForkServer]:
+    """Processes that are forked find there what is imported in this environment."""
+    server = _started(environment)
+    try:
+        yield server
+    finally:
+        server.close()
+
+
+@cache
+def _server() -> ForkServer:
+    """One for all tests of this process, with which it ends."""
+    return _started({})
+
+
+def _started(environment: Mapping[str, str]) -> ForkServer:
+    path = os.pathsep.join(filter(None, [environment.get("PYTHONPATH"), *sys.path]))
+    # Where the tests run in the background of a shell, what they start would ignore the signal of Ctrl-C.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        return ForkServer(
+            ["processes", "pytest", "recbole_dtlns.commands.command_line", "recbole_dtlns.bridge.runner"],
+            {**os.environ, "PYTHONWARNINGS": "ignore", **environment, "PYTHONPATH": path},
+        )
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def run_code(code: str, *arguments: str) -> int:
+    """In the forked process: as `python -c CODE ARGUMENTS`."""
+    sys.argv = ["-c", *arguments]
+    exec(compile(code, "<string>", "exec"), {"__name__": "__main__"})
+    return 0
+
+
+def run_command(*arguments: str) -> int:
+    """In the forked process: as `recbole-dtlns ARGUMENTS`."""
+    from recbole_dtlns.commands.command_line import main
+
+    return main(list(arguments))
+
+
+def wait_for(condition: Callable[[], Any], what: str, process: Child | subprocess.Popen[Any] | None = None) -> None:
     """Until the condition holds; a process that should bring it about must not end before."""
     end = time.monotonic() + PATIENCE
     while not condition():

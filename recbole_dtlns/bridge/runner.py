@@ -13,7 +13,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import yaml
 from recbole.data.dataset import Dataset
 from recbole.utils import dict2str, get_local_time, init_seed
 
@@ -68,6 +67,7 @@ from recbole_dtlns.methods.table import guide
 from recbole_dtlns.preparation import Preparation
 from recbole_dtlns.settings.checks import check_given_files
 from recbole_dtlns.storage.whole_files import write_file
+from recbole_dtlns.storage.yaml_file import to_yaml
 from recbole_dtlns.training.checkpoint import SETTINGS, Provenance
 from recbole_dtlns.training.processes import Processes
 
@@ -497,8 +497,7 @@ def _new_run_folder(config: DTLNSConfig) -> Path:
 
 
 def _write_settings(config: DTLNSConfig, folder: Path) -> None:
-    settings = yaml.safe_dump(config.plain(), sort_keys=True, allow_unicode=True)
-    write_file(folder / SETTINGS, settings, "checkpoint_dir")
+    write_file(folder / SETTINGS, to_yaml(config.plain()), "checkpoint_dir")
 
 
 def load_data(config: DTLNSConfig) -> tuple[Dataset, list[Dataset], Observed]:

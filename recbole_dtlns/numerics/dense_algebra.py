@@ -8,22 +8,20 @@ fixed size and the blocks are computed side by side.
 from __future__ import annotations
 
 import itertools
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from functools import partial
-from typing import Any, Protocol
+from functools import lru_cache, partial, wraps
+from typing import Any, ParamSpec, Protocol, TypeVar
 
 import numpy as np
 import scipy.linalg
 import scipy.sparse as sp
 from scipy.sparse.linalg import LinearOperator
-from threadpoolctl import threadpool_info, threadpool_limits
+from threadpoolctl import ThreadpoolController
 
 from recbole_dtlns.numerics.groups import stretches
-
-# Use as a decorator: BLAS and LAPACK compute on one thread within the function.
-one_thread = threadpool_limits.wrap(limits=1, user_api="blas")
 
 _BLOCK = 512  # rows and columns: a product of two blocks takes milliseconds, far more than to start it
 _ENTRIES = 500_000  # stored numbers of a sparse matrix, for the same reason
@@ -40,13 +38,39 @@ class Map(Protocol):
         """`done` is called with every block that is done, in their order and from the caller's thread."""
 
 
+Given = ParamSpec("Given")
+Result = TypeVar("Result")
+
+
+def one_thread(function: Callable[Given, Result]) -> Callable[Given, Result]:
+    """The function, within which BLAS and LAPACK compute on one thread."""
+
+    @wraps(function)
+    def limited(*given: Given.args, **named: Given.kwargs) -> Result:
+        with _blas().limit(limits=1):
+            return function(*given, **named)
+
+    return limited
+
+
+def _blas() -> ThreadpoolController:
+    """The BLAS libraries of this process."""
+    return _blas_beside(len(sys.modules))  # which bring them; to look for them takes milliseconds
+
+
+@lru_cache(maxsize=1)
+def _blas_beside(_modules: int) -> ThreadpoolController:
+    return ThreadpoolController().select(user_api="blas")
+
+
 @contextmanager
 def side_by_side() -> Iterator[Map]:
     """Within the context, BLAS calls run on one thread each; yields a map over blocks.
 
     The map runs its function on as many blocks at once as BLAS would have used threads.
     """
-    threads = max((found["num_threads"] for found in threadpool_info() if found["user_api"] == "blas"), default=1)
+    blas = _blas()
+    threads = max((found["num_threads"] for found in blas.info()), default=1)
 
     def run(
         function: Callable[[int], Any], blocks: Iterable[int], done: Callable[[int], object] = lambda block: None
@@ -55,7 +79,7 @@ def side_by_side() -> Iterator[Map]:
         for block, _ in zip(blocks, pool.map(function, blocks), strict=True):
             done(block)
 
-    with threadpool_limits(limits=1, user_api="blas"), ThreadPoolExecutor(threads) as pool:
+    with blas.limit(limits=1), ThreadPoolExecutor(threads) as pool:
         yield run
 
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any, ClassVar
 
-from pydantic import Field, ValidationError, create_model, model_validator
+from pydantic import Field, PrivateAttr, ValidationError, create_model, model_validator
 
 from recbole_dtlns.components import PREFIX, explained
 from recbole_dtlns.errors import ConfigError, ContractError
@@ -48,6 +48,7 @@ class DTLNSSettings(
 
     prefix = ""
     without_default: ClassVar[frozenset[str]] = frozenset()  # keys of components that have none
+    _flat: dict[str, Any] = PrivateAttr()
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> DTLNSSettings:
@@ -71,6 +72,12 @@ class DTLNSSettings(
         except ValidationError as error:
             raise ConfigError(explained(error, lambda name: PREFIX + name)) from None
 
+    def model_post_init(self, context: Any, /) -> None:
+        """It is frozen, and read often: so its values by key are gathered once."""
+        # A model with a method `keys` would be taken for a mapping.
+        given = {key: value for key, value in iter(self) if value is not None or key not in self.without_default}
+        self._flat = given
+
     @model_validator(mode="after")
     def _check_together(self) -> DTLNSSettings:
         check_together(self)
@@ -83,8 +90,7 @@ class DTLNSSettings(
     @property
     def flat(self) -> dict[str, Any]:
         """Every value by its key without `dtlns_`: what components are made from."""
-        # A model with a method `keys` would be taken for a mapping.
-        return {key: value for key, value in iter(self) if value is not None or key not in self.without_default}
+        return dict(self._flat)
 
     @property
     def of_chosen(self) -> dict[str, Any]:

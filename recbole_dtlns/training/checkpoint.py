@@ -93,7 +93,7 @@ class RandomState:
         kind, keys, position, has_gauss, cached = numpy_state
         version, words, gauss = random.getstate()
         return cls(
-            python=[version, list(words), gauss],
+            python=[version, torch.tensor(words), gauss],
             numpy=[str(kind), torch.as_tensor(keys.astype(np.int64)), int(position), int(has_gauss), float(cached)],
             torch=torch.get_rng_state(),
             cuda=torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
@@ -102,7 +102,7 @@ class RandomState:
     def restore(self) -> None:
         """Set the generators to it."""
         version, words, gauss = self.python
-        random.setstate((version, tuple(words), gauss))
+        random.setstate((version, tuple(map(int, words)), gauss))
         kind, keys, position, has_gauss, cached = self.numpy
         np.random.set_state((kind, keys.cpu().numpy().astype(np.uint32), position, has_gauss, cached))
         torch.set_rng_state(self.torch.cpu())

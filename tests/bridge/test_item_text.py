@@ -207,6 +207,7 @@ def test_given_vectors_are_looked_into_before_the_data_are_loaded(told: dict[str
 
 def test_ml_100k_has_titles_and_genres() -> None:
     keys = {"dtlns_text_fields": "movie_title,class", "dtlns_teacher": "ContentKNN", "dtlns_candidates": 5}
+    keys |= {"user_inter_num_interval": "[0,40]"}
     found = prepare_only("BPR", "ml-100k", config_dict={**QUICK, **keys})
     assert isinstance(found, Preparation)
     assert found.train.content is not None

@@ -12,13 +12,14 @@ from pathlib import Path
 
 import pytest
 from block_data import block_pairs, split_pairs, write_splits
-from processes import PATIENCE, Children, wait_for
+from processes import PATIENCE, Child, Children, run, wait_for
 
 from recbole_dtlns.commands.command_line import main
 from recbole_dtlns.commands.train import _result_table
 from recbole_dtlns.training.checkpoint import Checkpoint
 
 QUICK = ["--dataset=ml-100k", "--epochs=1", "--eval_batch_size=400000", "--show_progress=False"]
+QUICK += ["--user_inter_num_interval=[0,40]"]  # a tenth of the pairs
 MISTAKES = [
     (["train", "--model=BPR", "--dataset=ml-100k", "--dtlns_aplha_structure=1"], "dtlns_alpha_structure"),
     (["train", "--model=BRP", "--dataset=ml-100k"], "Did you mean 'BPR'"),
@@ -149,10 +150,8 @@ def test_a_pipe_gets_the_test_result_and_nothing_else(leaking: bool) -> None:
     tiny = write_splits(Path("data"), "tiny", *split_pairs(*block_pairs()))
     keys = [f"--{key}={value}" for key, value in tiny.items()]
     preset = "authors" if leaking else "off"
-    command = [sys.executable, "-W", "ignore", "-m", "recbole_dtlns.commands.command_line", "train", "--model=LightGCN"]
-    command += ["--dataset=tiny", *keys, f"--dtlns_preset={preset}", "--epochs=1", "--dtlns_teacher=EASE"]
-    command += ["--metric_decimal_place=12"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    command = ["train", "--model=LightGCN", "--dataset=tiny", *keys, f"--dtlns_preset={preset}", "--epochs=1"]
+    done = run("run_command", *command, "--dtlns_teacher=EASE", "--metric_decimal_place=12")
     assert done.returncode == 0, done.stderr
     head, *metrics, last = done.stdout.splitlines()
     folder = next(Path("saved").iterdir())
@@ -185,7 +184,7 @@ def test_a_working_folder_that_was_deleted_is_named() -> None:
     code = f"import os, sys; os.chdir({str(gone)!r}); os.rmdir({str(gone)!r})\n"
     code += "from recbole_dtlns.commands.command_line import main\n"
     code += "sys.exit(main(['train', '--model=BPR', '--dataset=ml-100k']))"
-    done = subprocess.run([sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, check=False)
+    done = run("run_code", code)
     assert done.returncode == 2, done.stderr
     assert done.stderr.startswith("recbole-dtlns: the working folder cannot be used") and "cd" in done.stderr
 
@@ -238,7 +237,7 @@ LONG = ["train", "--model=BPR", "--dataset=ml-100k", "--eval_batch_size=400000",
 LONG += ["--stopping_step=10000"]
 
 
-def training(children: Children) -> subprocess.Popen[str]:
+def training(children: Children) -> Child:
     process = children.command(*LONG, "--epochs=10000", log="errors.txt")
     wait_for(lambda: list(Path("saved").glob("*/best.pth")), "a checkpoint is written", process)
     return process

@@ -360,7 +360,7 @@ def test_config_files_mean_what_they_mean_to_recbole(tmp_path: Path) -> None:
 
 def test_the_config_of_a_run_runs_again(tmp_path: Path) -> None:
     given = {"dtlns_alpha_structure": 0.25, "dtlns_n_candidates": {0: 4, 3: 8}}
-    settings = {"epochs": 1, "eval_batch_size": 400_000, "show_progress": False, **given}
+    settings = {"epochs": 1, "user_inter_num_interval": "[0,40]", "show_progress": False, **given}
     first = run_recbole_dtlns("BPR", "ml-100k", config_dict=settings)
     file = Path(first["run_folder"]) / "config.yaml"
     assert yaml.safe_load(file.read_text())["dtlns_alpha_structure"] == 0.25

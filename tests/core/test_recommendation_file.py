@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
-import subprocess
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from filelock import FileLock
+from processes import run
 
 from recbole_dtlns.errors import ArtefactError, ConfigError
 from recbole_dtlns.serving.recommendation_file import FORMATS, RecommendationFile, read_tokens
@@ -120,7 +118,7 @@ def die(users):
 
 RecommendationFile("recs.tsv").write(USERS, die, REQUEST, FEW)
 """
-    killed = subprocess.run([sys.executable, "-c", code, str(Path(__file__).parent)], check=False, env=os.environ)
+    killed = run("run_code", code, Path(__file__).parent)
     assert killed.returncode == -signal.SIGKILL
     rest = Stopped(100)
     RecommendationFile("recs.tsv").write(USERS, rest, REQUEST, FEW)

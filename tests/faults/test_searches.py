@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import time
 from pathlib import Path
 from random import Random
@@ -12,7 +11,7 @@ import pandas as pd
 import pytest
 from commands import write_run
 from damage import damage_one
-from processes import PATIENCE, Children, wait_for
+from processes import PATIENCE, Child, Children, wait_for
 
 from recbole_dtlns.studies.tune.plan import SEARCH_FILE
 from recbole_dtlns.studies.tune.snapshots import KEPT
@@ -71,7 +70,7 @@ def tear_the_newest_snapshot() -> None:
     max(Path().glob("killed/found/experiment_state*")).write_bytes(b"")
 
 
-def wait_for_a_snapshot_with_a_checkpoint(killed: subprocess.Popen[str]) -> None:
+def wait_for_a_snapshot_with_a_checkpoint(killed: Child) -> None:
     from ray.tune import ExperimentAnalysis
 
     def named() -> bool:

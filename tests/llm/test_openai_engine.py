@@ -8,7 +8,6 @@ import math
 import random
 import re
 import signal
-import subprocess
 import threading
 import time
 import traceback
@@ -21,7 +20,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from llm_judges import llm_judge
-from processes import PATIENCE, Children, wait_for
+from processes import PATIENCE, Child, Children, wait_for
 from questions import random_question
 
 from recbole_dtlns.conformance.faulty_server import TOKENS, FaultyServer, end_of_requests, truth
@@ -446,7 +445,7 @@ judge.judge(random_question(n_users=100, n_items=300))
 """
 
 
-def client(server: FaultyServer, children: Children) -> subprocess.Popen[str]:
+def client(server: FaultyServer, children: Children) -> Child:
     return children.code(CLIENT.format(path=[str(Path(__file__).parent)]), server.url)
 
 

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import re
-import site
 import subprocess
-import sysconfig
-import venv
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from processes import run, serving
 
 from recbole_dtlns.conformance import (
     ENGINE_CHECKS,
@@ -23,6 +22,7 @@ from recbole_dtlns.conformance import (
     SAMPLER_CHECKS,
     TEACHER_CHECKS,
 )
+from recbole_dtlns.studies.compare.fork_server import ForkServer
 
 ROOT = Path(__file__).resolve().parents[2]
 KINDS = ("methods", "teachers", "judges", "engines", "samplers", "pools", "losses")
@@ -39,59 +39,40 @@ def blocks(language: str) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def environment(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An environment that sees what is installed here, and has the guide's package as pip installs it."""
-    source, folder = tmp_path_factory.mktemp("my-recommenders"), tmp_path_factory.mktemp("environment")
+def installed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ForkServer]:
+    """Processes that see what is installed here, and the guide's package as pip installs it."""
+    source, folder = tmp_path_factory.mktemp("my-recommenders"), tmp_path_factory.mktemp("installed")
     (source / "my_recommenders.py").write_text(blocks("python")[0])
     project = blocks("toml")[0]
     assert all(f'"recbole_dtlns.{kind}"' in project for kind in KINDS)
     part = project[project.index('[project.entry-points."recbole_dtlns.pools"]') :].split("\n\n")[0]
     (source / "pyproject.toml").write_text(project.replace(part, BROKEN.strip()))
-    venv.create(folder, with_pip=False)
-    python = folder / "bin" / "python"
-    seen = [sysconfig.get_path("purelib"), *site.getsitepackages()]
-    packages = subprocess.run(
-        [str(python), "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"],
-        capture_output=True,
-        text=True,
-        check=True,
-    ).stdout.strip()
-    (Path(packages) / "seen.pth").write_text("".join(f"import site; site.addsitedir({one!r})\n" for one in seen))
-    install = [str(python), "-m", "pip", "install", "--quiet", "--no-deps", "--no-build-isolation", "--no-index"]
-    done = subprocess.run([*install, str(source)], capture_output=True, text=True, check=False)
+    install = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-build-isolation", "--no-index"]
+    done = subprocess.run([*install, f"--target={folder}", str(source)], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
-    return python
+    with serving({"PYTHONPATH": str(folder)}) as server:
+        yield server
 
 
-def command(python: Path, folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    code = "import sys; from recbole_dtlns.commands.command_line import main; sys.exit(main(sys.argv[1:]))"
-    return subprocess.run(
-        [str(python), "-W", "ignore", "-c", code, *arguments],
-        cwd=folder,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-
-
-def test_its_keys_are_documented_and_what_cannot_be_imported_is_named(environment: Path, empty_folder: Path) -> None:
-    done = command(environment, empty_folder, "keys", "second")
+def test_its_keys_are_documented_and_what_cannot_be_imported_is_named(
+    installed: ForkServer, empty_folder: Path
+) -> None:
+    done = run("run_command", "keys", "second", server=installed)
     shown = blocks("console")[0].split("\n", 1)[1].strip()
     assert (done.returncode, done.stdout.strip()) == (0, shown)
     assert "warning: the pool 'lost' (no_such_module:Pool of my-recommenders 1.0) cannot be imported" in done.stderr
-    everything = command(environment, empty_folder, "keys").stdout
+    everything = run("run_command", "keys", server=installed).stdout
     for line in (
         "dtlns_shared_damping: 0.5  (float; teacher shared (my-recommenders 1.0))",
         "dtlns_first_few: 3  (int; judge first (my-recommenders 1.0))",
         "dtlns_squared_hinge_margin: 1.0  (float; loss squared_hinge (my-recommenders 1.0))",
     ):
         assert line in everything
-    assert "dtlns_second" not in command(environment, empty_folder, "keys", "--format=yaml").stdout
+    assert "dtlns_second" not in run("run_command", "keys", "--format=yaml", server=installed).stdout
 
 
-def test_doctor_names_what_cannot_be_imported(environment: Path, empty_folder: Path) -> None:
-    done = command(environment, empty_folder, "doctor")
+def test_doctor_names_what_cannot_be_imported(installed: ForkServer, empty_folder: Path) -> None:
+    done = run("run_command", "doctor", server=installed)
     assert "the pool 'lost' (no_such_module:Pool of my-recommenders 1.0) cannot be imported" in done.stdout
 
 
@@ -104,11 +85,11 @@ def test_doctor_names_what_cannot_be_imported(environment: Path, empty_folder: P
     ],
 )
 def test_its_components_train_by_the_guides_commands(
-    environment: Path, empty_folder: Path, place: int, keys: tuple[str, ...]
+    installed: ForkServer, empty_folder: Path, place: int, keys: tuple[str, ...]
 ) -> None:
     line = [line for line in blocks("bash")[0].splitlines() if line.startswith("recbole-dtlns train")][place]
-    quick = ["--epochs=1", "--eval_batch_size=400000", "--show_progress=False"]
-    done = command(environment, empty_folder, *line.split()[1:], *quick)
+    quick = ["--epochs=1", "--user_inter_num_interval=[0,40]", "--show_progress=False"]
+    done = run("run_command", *line.split()[1:], *quick, server=installed)
     assert done.returncode == 0, done.stderr
     (config,) = empty_folder.glob("saved/*/config.yaml")
     written = config.read_text()
@@ -116,25 +97,19 @@ def test_its_components_train_by_the_guides_commands(
         assert f"dtlns_{key}\n" in written
 
 
-def test_its_engine_answers_by_the_guides_command(environment: Path, empty_folder: Path) -> None:
+def test_its_engine_answers_by_the_guides_command(installed: ForkServer, empty_folder: Path) -> None:
     (line,) = [line for line in blocks("bash")[0].splitlines() if line.startswith("recbole-dtlns judge")]
-    done = command(environment, empty_folder, *line.split()[1:], "--dtlns_candidates=2", "--show_progress=False")
+    done = run("run_command", *line.split()[1:], "--dtlns_candidates=2", "--show_progress=False", server=installed)
     assert done.returncode == 0, done.stderr
     probabilities = {row.split("\t")[3] for row in (empty_folder / "labels.tsv").read_text().splitlines()[1:]}
     assert probabilities == {"0.9"}
 
 
-def test_its_components_pass_the_guides_test(environment: Path, empty_folder: Path) -> None:
+def test_its_components_pass_the_guides_test(installed: ForkServer, empty_folder: Path) -> None:
     """Every check of conformance for every kind, by pytest as its author would run it."""
     (empty_folder / "test_my_recommenders.py").write_text(blocks("python")[1])
-    done = subprocess.run(
-        [str(environment), "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_my_recommenders.py"],
-        cwd=empty_folder,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    code = "import pytest, sys; sys.exit(pytest.main(['-q', '-p', 'no:cacheprovider', 'test_my_recommenders.py']))"
+    done = run("run_code", code, server=installed)
     assert done.returncode == 0, done.stdout
     kinds = (
         METHOD_CHECKS,
@@ -158,6 +133,6 @@ def test_its_components_pass_the_guides_test(environment: Path, empty_folder: Pa
         (["--dtlns_pool=lost"], "the pool 'lost' (no_such_module:Pool of my-recommenders 1.0) cannot be imported"),
     ],
 )
-def test_what_is_wrong_is_named(environment: Path, empty_folder: Path, arguments: list[str], message: str) -> None:
-    done = command(environment, empty_folder, "prepare", "--model=BPR", "--dataset=ml-100k", *arguments)
+def test_what_is_wrong_is_named(installed: ForkServer, empty_folder: Path, arguments: list[str], message: str) -> None:
+    done = run("run_command", "prepare", "--model=BPR", "--dataset=ml-100k", *arguments, server=installed)
     assert done.returncode == 2 and message in done.stderr

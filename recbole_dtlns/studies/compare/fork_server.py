@@ -103,23 +103,32 @@ class ForkServer:
         """Whether it can start processes."""
         return self._process.poll() is None
 
-    def start(self, call: str, arguments: Sequence[str], output: int, environment: Mapping[str, str]) -> Forked:
+    def start(
+        self,
+        call: str,
+        arguments: Sequence[str],
+        output: int,
+        environment: Mapping[str, str],
+        errors: int | None = None,
+    ) -> Forked:
         """A process that works in the folder that is this one's now.
 
         Args:
             call: `module:function`, which is given the arguments and returns the exit status.
             arguments: for it.
-            output: file descriptor for what it says, on its standard output and error.
+            output: file descriptor of its standard output.
             environment: what it finds in `os.environ`.
+            errors: file descriptor of its standard error; that of its output, unless given.
 
         Raises:
             ChildProcessError: the server has ended.
         """
         ours, theirs = os.pipe()
         request = [call, list(arguments), dict(environment), str(Path.cwd())]
+        said = [output, output if errors is None else errors]
         try:
             with self._lock:
-                socket.send_fds(self._channel, [json.dumps(request).encode()], [output, theirs])
+                socket.send_fds(self._channel, [json.dumps(request).encode()], [*said, theirs])
         except OSError as error:
             os.close(ours)
             raise ChildProcessError(f"the process that starts others has ended: {error}") from None
@@ -149,10 +158,10 @@ def _serve(channel: socket.socket) -> None:
                     os.write(running[pid], f"{code}\n".encode())
                 os.close(running.pop(pid))
         if channel.fileno() in ready:
-            message, descriptors, _, _ = socket.recv_fds(channel, _MOST_BYTES, 2)
+            message, descriptors, _, _ = socket.recv_fds(channel, _MOST_BYTES, 3)
             if not message:
                 return
-            output, status = descriptors
+            *said, status = descriptors
             server, pid = os.getpid(), os.fork()
             if not pid:
                 signal.set_wakeup_fd(-1)
@@ -161,8 +170,9 @@ def _serve(channel: socket.socket) -> None:
                 for unneeded in (woken, wake, status, *running.values()):
                     os.close(unneeded)
                 channel.close()
-                _work(server, output, *json.loads(message))
-            os.close(output)
+                _work(server, said, *json.loads(message))
+            for descriptor in said:
+                os.close(descriptor)
             os.write(status, f"{pid}\n".encode())
             running[pid] = status
 
@@ -173,13 +183,15 @@ def _ended(running: Mapping[int, int]) -> list[tuple[int, int]]:
     return [(pid, os.waitstatus_to_exitcode(status)) for pid, status in ended if pid]
 
 
-def _work(server: int, output: int, call: str, arguments: list[str], environment: dict[str, str], at: str) -> NoReturn:
+def _work(
+    server: int, said: list[int], call: str, arguments: list[str], environment: dict[str, str], at: str
+) -> NoReturn:
     """What a forked process does, from its beginning to its end."""
     code = 1
     try:
-        for standard in (1, 2):
-            os.dup2(output, standard)
-        os.close(output)
+        for standard, descriptor in zip((1, 2), said, strict=True):
+            os.dup2(descriptor, standard)
+            os.close(descriptor)
         end_with(server)
         os.chdir(at)
         os.environ.clear()
