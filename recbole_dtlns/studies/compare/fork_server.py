@@ -1,7 +1,8 @@
 """Processes that start with everything imported: forked from one that did nothing but import.
 
 Importing torch, RecBole and pandas takes seconds of processor, in which a run on small data is done. A process that has
-no threads and has not touched a GPU can be forked safely; the one that compares is not such a process.
+not touched a GPU can be forked safely where it has no threads but those of OpenBLAS and Arrow, which begin with their
+import and know forks; the one that compares is not such a process.
 """
 
 from __future__ import annotations
@@ -17,12 +18,16 @@ import subprocess
 import sys
 import threading
 import traceback
-from collections.abc import Mapping, Sequence
+import warnings
+from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
+from types import FrameType
 from typing import NoReturn
 
 from recbole_dtlns.training.parent_watch import end_with
+
+_Handler = Callable[[int, FrameType | None], object] | int | None
 
 _MOST_BYTES = 1 << 20  # of a request: a call, its arguments and the environment
 
@@ -133,9 +138,8 @@ class ForkServer:
         self._process.wait()
 
 
-def _serve(channel: socket.socket) -> None:
-    """Until whoever asks has ended."""
-    interrupts = signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the processes that work
+def _serve(channel: socket.socket, interrupts: _Handler) -> None:
+    """Until whoever asks has ended; `interrupts` is what the processes that work do with Ctrl-C."""
     woken, wake = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
     signal.signal(signal.SIGCHLD, lambda *_: None)
     signal.set_wakeup_fd(wake)
@@ -199,11 +203,13 @@ def _work(server: int, output: int, call: str, arguments: list[str], environment
 
 def main() -> None:
     """`python -m recbole_dtlns.studies.compare.fork_server DESCRIPTOR MODULE...`"""
+    interrupts = signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the processes that work
+    warnings.filterwarnings("ignore", "This process .* is multi-threaded", DeprecationWarning)  # from Python 3.12 on
     channel, modules = socket.socket(fileno=int(sys.argv[1])), sys.argv[2:]
     for module in modules:
         import_module(module)
     gc.freeze()  # what all processes share is not copied by looking for garbage in it
-    _serve(channel)
+    _serve(channel, interrupts)
 
 
 if __name__ == "__main__":
