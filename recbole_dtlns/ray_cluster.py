@@ -15,6 +15,7 @@ from recbole_dtlns.errors import EngineError, InstallationError
 
 logger = logging.getLogger("recbole_dtlns")
 
+_FOUND_BY_RAY = ("auto", "local")  # words that Ray takes for an address
 _SECONDS = 5.0  # for a cluster of this machine to take a connection
 
 
@@ -31,6 +32,7 @@ def ray_cluster(address: str | None, install: str) -> Iterator[Any]:
         EngineError: the cluster cannot be reached.
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is reported to anybody
+    os.environ.setdefault("RAY_IGNORE_UNHANDLED_ERRORS", "1")  # after the first error, tasks under way have the same
     try:
         import ray
     except ImportError as error:
@@ -51,22 +53,29 @@ def ray_cluster(address: str | None, install: str) -> Iterator[Any]:
 
 
 def check_cluster(address: str | None, install: str) -> None:
-    """Whether Ray is there and, where an address with a port is given, something answers; nothing is started.
+    """Whether Ray is there and something answers at the address, or where none is given, at $RAY_ADDRESS.
+
+    Nothing is started.
 
     Raises:
         InstallationError: Ray is not installed.
-        EngineError: nothing answers.
+        EngineError: nothing answers, or it is no address.
     """
     if importlib.util.find_spec("ray") is None:
         raise InstallationError(f"Ray is not installed; install it with: {install}")
-    named = (address or "").removeprefix("ray://")
-    if ":" not in named:
+    named = os.environ.get("RAY_ADDRESS") or None if address is None else address
+    if named in (None, *_FOUND_BY_RAY):
         return
-    try:
-        _knock(named)
-    except (OSError, ValueError) as error:
+    if ":" not in named:
         raise EngineError(
-            f"cannot reach the Ray cluster {address}: {error}. Is it started (ray start --head), and is this the "
+            f"'{named}' is no address of a Ray cluster: give its HOST:PORT, as ray start --head prints it"
+        )
+    try:
+        _knock(named.removeprefix("ray://"))
+    except (OSError, ValueError) as error:
+        where = "" if address is not None else " of $RAY_ADDRESS"
+        raise EngineError(
+            f"cannot reach the Ray cluster {named}{where}: {error}. Is it started (ray start --head), and is this the "
             "address that it printed?"
         ) from error
 

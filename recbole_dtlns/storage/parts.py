@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import logging
 import shutil
 from collections.abc import Iterator, Sequence
@@ -13,7 +15,8 @@ from pathlib import Path
 import numpy as np
 
 from recbole_dtlns.errors import ArtefactError
-from recbole_dtlns.storage.sealed_arrays import Arrays, load_arrays, save_arrays
+from recbole_dtlns.storage.sealed_arrays import Arrays, canonical_json, load_arrays, save_arrays
+from recbole_dtlns.version import __version__
 
 logger = logging.getLogger("recbole_dtlns")
 
@@ -44,7 +47,8 @@ class Parts:
 class Shards:
     """What is done of a work that falls into blocks; a shard holds the results of some blocks in a row.
 
-    Damaged shards, and those of a work that was cut otherwise, are removed.
+    Damaged shards are removed, and those that say that they hold something else: other blocks, blocks of another work
+    or artefact, of a work that was cut otherwise, or results of another version of the package.
 
     Args:
         folder: where they lie.
@@ -54,7 +58,9 @@ class Shards:
 
     def __init__(self, folder: Path, work: str, blocks: Sequence[slice]) -> None:
         self._folder, self._work = folder, work
-        self._cut = {"blocks": len(blocks), "first": blocks[0].start, "end": blocks[-1].stop}
+        self._n_blocks = len(blocks)
+        cut = hashlib.sha256(canonical_json([[block.start, block.stop] for block in blocks])).hexdigest()
+        self._stated = {"artefact": folder.name, "work": work, "cut": cut, "version": __version__}
         self._rows: dict[range, dict[str, int]] = {}
         for path in sorted(folder.glob(f"{work}.*.safetensors")):
             self._meet(path)
@@ -66,7 +72,7 @@ class Shards:
 
     def missing(self) -> list[range]:
         """The blocks between these."""
-        ends = [0, *(bound for part in self.done for bound in (part.start, part.stop)), self._cut["blocks"]]
+        ends = [0, *(bound for part in self.done for bound in (part.start, part.stop)), self._n_blocks]
         return [range(first, end) for first, end in zip(ends[::2], ends[1::2], strict=True) if first < end]
 
     def keep(self, part: range, arrays: Arrays) -> None:
@@ -76,7 +82,7 @@ class Shards:
             ArtefactError: they cannot be written.
         """
         try:
-            save_arrays(self._path(part), arrays, self._cut)
+            save_arrays(self._path(part), arrays, self._stated_of(part))
         except OSError as error:
             raise ArtefactError(
                 f"cannot write {self._path(part)} ({error.strerror}): free space there or set dtlns_cache_dir to "
@@ -104,20 +110,29 @@ class Shards:
 
     def _meet(self, path: Path) -> None:
         try:
-            arrays, cut = load_arrays(path)
+            arrays, stated = load_arrays(path)
             first, end = (int(bound) for bound in path.name.split(".")[1].split("-"))
         except (ArtefactError, ValueError) as error:
             logger.warning("%s: its blocks are worked on again", error)
-            path.unlink(missing_ok=True)
+            _remove(path)
             return
         part = range(first, end)
-        if cut != self._cut or any(part.start < other.stop and other.start < part.stop for other in self._rows):
-            path.unlink(missing_ok=True)
+        overlaps = any(part.start < other.stop and other.start < part.stop for other in self._rows)
+        if stated != self._stated_of(part) or overlaps:
+            _remove(path)
             return
         self._rows[part] = {name: len(array) for name, array in arrays.items()}
 
+    def _stated_of(self, part: range) -> dict[str, object]:
+        return {**self._stated, "part": [part.start, part.stop]}
+
     def _path(self, part: range) -> Path:
         return self._folder / f"{self._work}.{part.start:08d}-{part.stop:08d}.safetensors"
+
+
+def _remove(shard: Path) -> None:
+    with contextlib.suppress(OSError):  # where it cannot be removed, it is not used either
+        shard.unlink()
 
 
 @contextmanager

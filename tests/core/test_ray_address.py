@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from recbole_dtlns.ray_cluster import ray_cluster
+from recbole_dtlns.errors import EngineError
+from recbole_dtlns.ray_cluster import check_cluster, ray_cluster
 
 
 @pytest.fixture
@@ -67,3 +68,46 @@ def test_an_address_that_is_given_is_kept(
 def test_without_such_a_file_ray_decides(connected: list[str | None]) -> None:
     connect()
     assert connected == [None]
+
+
+@pytest.fixture
+def closed() -> str:
+    """An address at which nothing answers."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return f"127.0.0.1:{server.getsockname()[1]}"
+
+
+def check(address: str | None) -> None:
+    check_cluster(address, "pip install ray")
+
+
+@pytest.fixture
+def installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: name)
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+
+
+@pytest.mark.parametrize("word", ["", "localhost", "6379", "ray"])
+def test_what_is_no_address_is_refused_at_once(word: str, installed: None) -> None:
+    with pytest.raises(EngineError, match=f"'{word}' is no address of a Ray cluster"):
+        check(word)
+
+
+def test_an_address_at_which_nothing_answers_is_refused_at_once(
+    closed: str, installed: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whether it is given or taken from the environment, where Ray would wait for minutes."""
+    for address in (closed, f"ray://{closed}"):
+        with pytest.raises(EngineError, match=rf"cannot reach the Ray cluster {address}: .*ray start"):
+            check(address)
+    monkeypatch.setenv("RAY_ADDRESS", closed)
+    with pytest.raises(EngineError, match=rf"cannot reach the Ray cluster {closed} of \$RAY_ADDRESS: "):
+        check(None)
+    check("local")
+
+
+def test_what_ray_finds_itself_and_what_answers_is_taken(installed: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    for address in (None, "auto", "local"):
+        check(address)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        check(f"127.0.0.1:{server.getsockname()[1]}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import pickle
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,8 +14,9 @@ import pytest
 from recbole_dtlns.blocks.in_tasks import OnBlock, on_blocks
 from recbole_dtlns.blocks.shared_out import SharedOut, Tasks
 from recbole_dtlns.blocks.work import over_blocks, working_with
-from recbole_dtlns.errors import DataError
+from recbole_dtlns.errors import ArtefactError, DataError
 from recbole_dtlns.storage.artefact_store import Artefact, ArtefactStore
+from recbole_dtlns.storage.parts import Shards
 
 BLOCKS = [slice(first, min(first + 3, 20)) for first in range(0, 20, 3)]
 NUMBERS = np.arange(20)
@@ -124,15 +126,60 @@ def test_a_damaged_shard_is_noticed_and_made_anew(tmp_path: Path, caplog: pytest
     assert np.array_equal(found.arrays["square"], NUMBERS**2)
 
 
-def test_shards_of_other_blocks_are_not_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("bounds", [[0, 5, 10, 15, 20], [0, 1, 2, 3, 4, 8, 12, 20]])
+def test_shards_of_other_blocks_are_not_taken(
+    bounds: list[int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not even where there are as many, between the same ends."""
     store = ArtefactStore(tmp_path)
     with pytest.raises(KeyboardInterrupt):
         make(store, Elsewhere(dies_after=2), 2)
-    monkeypatch.setattr(f"{__name__}.BLOCKS", [slice(first, first + 5) for first in range(0, 20, 5)])
+    monkeypatch.setattr(f"{__name__}.BLOCKS", list(itertools.starmap(slice, itertools.pairwise(bounds))))
     survivor = Elsewhere()
     found = make(store, survivor, 2)
-    assert sorted(survivor.worked[:4]) == [0, 1, 2, 3]
+    assert sorted(survivor.worked[: len(BLOCKS)]) == list(range(len(BLOCKS)))
     assert np.array_equal(found.arrays["square"], NUMBERS**2)
+
+
+def test_a_shard_in_the_place_of_another_is_not_taken(tmp_path: Path) -> None:
+    """Whole and under its checksum, but of other blocks, another work, or another artefact."""
+    store = ArtefactStore(tmp_path / "whole")
+    expected = make(store, Elsewhere(), 2).digest
+    with pytest.raises(KeyboardInterrupt):
+        make(store := ArtefactStore(tmp_path / "swapped"), Elsewhere(dies_after=3), 2)
+    one, other, last = shards(store)
+    swapped = one.read_bytes(), other.read_bytes()
+    other.write_bytes(swapped[0])
+    one.write_bytes(swapped[1])
+    last.rename(last.with_name(last.name.replace("000-first", "001-second")))
+    survivor = Elsewhere()
+    assert make(store, survivor, 2).digest == expected
+    assert sorted(survivor.worked) == sorted(2 * list(range(len(BLOCKS))))
+
+
+@pytest.mark.parametrize("what", ["key", "version"])
+def test_shards_of_another_artefact_or_version_are_not_taken(
+    what: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stopped, blocks = Shards(tmp_path / "a.parts", "000-first", BLOCKS), range(2)
+    stopped.keep(blocks, on_blocks(squares, NUMBERS, BLOCKS[:2]))
+    assert Shards(tmp_path / "a.parts", "000-first", BLOCKS).done == (blocks,)
+    if what == "key":
+        (tmp_path / "a.parts").rename(tmp_path / "b.parts")
+    else:
+        monkeypatch.setattr("recbole_dtlns.storage.parts.__version__", "0")
+    folder = tmp_path / ("b.parts" if what == "key" else "a.parts")
+    assert Shards(folder, "000-first", BLOCKS).done == ()
+    assert not list(folder.iterdir())
+
+
+def test_a_shard_that_can_be_neither_read_nor_removed_costs_its_blocks_alone(tmp_path: Path) -> None:
+    folder = tmp_path / "a.parts"
+    (folder / "000-first.00000000-00000002.safetensors").mkdir(parents=True)
+    found = Shards(folder, "000-first", BLOCKS)
+    assert found.missing() == [range(len(BLOCKS))]
+    with pytest.raises(ArtefactError, match=r"cannot write .*00000000-00000002"):
+        found.keep(range(2), on_blocks(squares, NUMBERS, BLOCKS[:2]))
 
 
 def test_the_error_of_a_block_carries_through_and_the_others_are_kept(tmp_path: Path) -> None:

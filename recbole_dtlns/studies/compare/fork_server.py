@@ -1,7 +1,8 @@
 """Processes that start with everything imported: forked from one that did nothing but import.
 
 Importing torch, RecBole and pandas takes seconds of processor, in which a run on small data is done. A process that has
-no threads and has not touched a GPU can be forked safely; the one that compares is not such a process.
+not touched a GPU can be forked safely where it has no threads but those of OpenBLAS and Arrow, which begin with their
+import and know forks; the one that compares is not such a process.
 """
 
 from __future__ import annotations
@@ -17,12 +18,16 @@ import subprocess
 import sys
 import threading
 import traceback
-from collections.abc import Mapping, Sequence
+import warnings
+from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
+from types import FrameType
 from typing import NoReturn
 
 from recbole_dtlns.training.parent_watch import end_with
+
+_Handler = Callable[[int, FrameType | None], object] | int | None
 
 _MOST_BYTES = 1 << 20  # of a request: a call, its arguments and the environment
 
@@ -34,10 +39,15 @@ class Forked:
         self._status = status
         self._lock = threading.Lock()
         self._code: int | None = None
-        self.pid = int(self._said() or 0)
+        said = self._said()
+        self.pid = int(said or 0)
         if not self.pid:
             os.close(status)
-            raise ChildProcessError("the process that starts others has ended")
+            raise ChildProcessError(
+                "no process can be started: memory, or the number of processes, is at its limit; try --jobs=1"
+                if said
+                else "the process that starts others has ended"
+            )
 
     def wait(self) -> int:
         """Until it has ended: its exit status, or minus the signal that ended it."""
@@ -121,7 +131,7 @@ class ForkServer:
             errors: file descriptor of its standard error; that of its output, unless given.
 
         Raises:
-            ChildProcessError: the server has ended.
+            ChildProcessError: the server has ended, or the system has no room for one more process.
         """
         ours, theirs = os.pipe()
         request = [call, list(arguments), dict(environment), str(Path.cwd())]
@@ -142,9 +152,8 @@ class ForkServer:
         self._process.wait()
 
 
-def _serve(channel: socket.socket) -> None:
-    """Until whoever asks has ended."""
-    interrupts = signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the processes that work
+def _serve(channel: socket.socket, interrupts: _Handler) -> None:
+    """Until whoever asks has ended; `interrupts` is what the processes that work do with Ctrl-C."""
     woken, wake = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
     signal.signal(signal.SIGCHLD, lambda *_: None)
     signal.set_wakeup_fd(wake)
@@ -162,8 +171,8 @@ def _serve(channel: socket.socket) -> None:
             if not message:
                 return
             *said, status = descriptors
-            server, pid = os.getpid(), os.fork()
-            if not pid:
+            server, pid = os.getpid(), _fork()
+            if pid == 0:
                 signal.set_wakeup_fd(-1)
                 signal.signal(signal.SIGCHLD, signal.SIG_DFL)
                 signal.signal(signal.SIGINT, interrupts)
@@ -173,8 +182,20 @@ def _serve(channel: socket.socket) -> None:
                 _work(server, said, *json.loads(message))
             for descriptor in said:
                 os.close(descriptor)
-            os.write(status, f"{pid}\n".encode())
-            running[pid] = status
+            with contextlib.suppress(BrokenPipeError):  # who asked has ended
+                os.write(status, f"{pid or 0}\n".encode())
+            if pid:
+                running[pid] = status
+            else:
+                os.close(status)
+
+
+def _fork() -> int | None:
+    """As `os.fork`, but None where the system has no room for a process: this costs no other."""
+    try:
+        return os.fork()
+    except OSError:
+        return None
 
 
 def _ended(running: Mapping[int, int]) -> list[tuple[int, int]]:
@@ -211,11 +232,13 @@ def _work(
 
 def main() -> None:
     """`python -m recbole_dtlns.studies.compare.fork_server DESCRIPTOR MODULE...`"""
+    interrupts = signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the processes that work
+    warnings.filterwarnings("ignore", "This process .* is multi-threaded", DeprecationWarning)  # from Python 3.12 on
     channel, modules = socket.socket(fileno=int(sys.argv[1])), sys.argv[2:]
     for module in modules:
         import_module(module)
     gc.freeze()  # what all processes share is not copied by looking for garbage in it
-    _serve(channel)
+    _serve(channel, interrupts)
 
 
 if __name__ == "__main__":
