@@ -76,11 +76,13 @@ class Rows:
         fields: they are the tokens of these, one field behind the other.
         padded: whether the first row of each is its padding; tables without have one row less.
         more: rows behind them that are no tokens, such as that of a mask.
+        order: of features: all columns that the layers after the table read, by their place.
     """
 
     fields: tuple[str, ...]
     padded: bool = True
     more: int = 0
+    order: tuple[str, ...] = ()
 
     def sizes(self, vocabularies: Mapping[str, Vocabulary]) -> tuple[int, int]:
         """How many rows there were, and are."""

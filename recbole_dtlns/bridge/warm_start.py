@@ -13,7 +13,7 @@ import numpy as np
 import scipy.sparse as sp
 import torch
 from recbole.data.dataset import Dataset, KnowledgeBasedDataset
-from recbole.model.abstract_recommender import AbstractRecommender
+from recbole.model.abstract_recommender import AbstractRecommender, AutoEncoderMixin
 from torch import nn
 
 from recbole_dtlns.bridge.data.pairs import observed_pairs, target_pairs
@@ -30,6 +30,8 @@ from recbole_dtlns.training.checkpoint import BEST, Checkpoint
 logger = logging.getLogger("recbole_dtlns")
 
 NEIGHBOURS, RANDOM = "neighbours", "random"
+_NORMALISED = (nn.BatchNorm1d, nn.BatchNorm2d)
+_HOLD_TOKENS = (nn.Embedding, nn.ParameterList, nn.ParameterDict)
 
 
 @dataclass(frozen=True)
@@ -187,6 +189,10 @@ class WarmStart:
                     if field in _with_neighbours(train):
                         told = _means_of_neighbours(parameter[part], vocabularies[field], field, train)
                         of_neighbours[field] = told
+            for name, module in network.named_modules():
+                if isinstance(module, _NORMALISED):  # by means that it has seen, which are no parameters
+                    for own, seen in module.named_buffers(prefix=name, recurse=False):
+                        seen.copy_(state[own])
         fields = {field for axes in places.values() for rows in axes if rows is not None for field in rows.fields}
         said = [
             vocabulary.sentence(field, of_neighbours.get(field, 0))
@@ -220,7 +226,11 @@ class WarmStart:
             ConfigError: a parameter is missing, or has another shape; or the model has read other features.
         """
         tables = {f"{name}.weight" for name, module in network.named_modules() if isinstance(module, nn.Embedding)}
-        vocabularies, of_features = self._vocabularies(train), feature_tables(network)
+        vocabularies, of_features, of_settings = (
+            self._vocabularies(train),
+            feature_tables(network),
+            _of_settings(network),
+        )
         found: dict[str, list[Rows | None]] = {}
         for name, parameter in network.named_parameters():
             before = self.saved.state_dict.get(name)
@@ -242,7 +252,7 @@ class WarmStart:
                 continue
             found[name] = []
             for axis, (now, then) in enumerate(zip(shapes[0], shapes[1], strict=True)):
-                by_token = axis == 0 or name not in tables
+                by_token = (axis == 0 or name not in tables) and (now != then or name not in of_settings)
                 meant = _by_size(name, axis, (then, now), train, vocabularies) if by_token else None
                 if meant is None and now != then:
                     raise problem
@@ -259,14 +269,34 @@ class WarmStart:
 
     def _refuse_other_features(self, rows: Rows, train: Dataset) -> None:
         """Layers after a table read its columns by their place, so that these are the same, in the same order."""
-        then = [field.name for field in self.kept.fields if field.name in rows.fields]
-        now = [field for field in train.field2type if field in rows.fields]
+        numbers = self.saved.config.get("numerical_features") or ()  # the model reads no others
+        then = [
+            field.name
+            for field in self.kept.fields
+            if field.name in rows.order and (field.name in self.kept.tokens or field.name in numbers)
+        ]
+        now = [field for field in train.field2type if field in rows.order]
         if then != now:
             raise ConfigError(
-                f"init_from: the model of {self.folder} has read the columns {', '.join(then)}, and this run's reads "
-                f"{', '.join(now)}: give load_col and the files the same columns in the same order, or leave init_from "
-                "out"
+                f"init_from: the model of {self.folder} has read the columns {', '.join(then) or 'none'}, and this "
+                f"run's reads {', '.join(now)}: give load_col, numerical_features and the files the same columns in "
+                "the same order, or leave init_from out"
             )
+
+
+def _of_settings(network: AbstractRecommender) -> set[str]:
+    """Parameters that have as many rows as there are tokens by chance alone: positions, and layers of a width.
+
+    Layers of auto-encoders read all items, and those of other models that do are named after them.
+    """
+    if isinstance(network, AutoEncoderMixin):
+        return set()
+    found: set[str] = set()
+    for name, module in network.named_modules():
+        layer = type(module).__module__.startswith("torch.nn.") and not isinstance(module, _HOLD_TOKENS)
+        if "position" in name.lower() or (layer and not any(word in name.lower() for word in ("user", "item"))):
+            found |= {f"{name}.{own}" for own, _ in module.named_parameters(recurse=False)}
+    return found
 
 
 def _by_size(

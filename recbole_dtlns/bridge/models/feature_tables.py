@@ -10,8 +10,6 @@ from torch import nn
 
 from recbole_dtlns.bridge.vocabulary import Rows
 
-_NUMBERS = Rows(())
-
 
 def feature_tables(network: AbstractRecommender) -> dict[str, Rows]:
     """What the tables of features hold, told by the attributes that RecBole's layers have.
@@ -35,13 +33,21 @@ def _shared(module: Any) -> Iterator[tuple[nn.Module, Rows]]:
     if not hasattr(module, "token_field_names"):
         return
     for table, names in _by_source(module, "token_embedding_table", "token_field_names"):
-        yield table, Rows(tuple(names))
-    for table, _ in _by_source(module, "float_embedding_table", "float_field_names"):
-        yield table, _NUMBERS
+        yield table, _tokens(names, names)
+    for table, names in _by_source(module, "float_embedding_table", "float_field_names"):
+        yield table, _numbers(names)
     for tables, names in _by_source(module, "token_seq_embedding_table", "token_seq_field_names"):
-        yield from ((table, Rows((name,))) for table, name in zip(tables, names, strict=True))
-    for tables, _ in _by_source(module, "float_seq_embedding_table", "float_seq_field_names"):
-        yield from ((table, _NUMBERS) for table in tables)
+        yield from ((table, _tokens([name], names)) for table, name in zip(tables, names, strict=True))
+    for tables, names in _by_source(module, "float_seq_embedding_table", "float_seq_field_names"):
+        yield from ((table, _numbers(names)) for table in tables)
+
+
+def _tokens(names: list[str], in_order: list[str]) -> Rows:
+    return Rows(tuple(names), order=tuple(in_order))
+
+
+def _numbers(in_order: list[str]) -> Rows:
+    return Rows((), order=tuple(in_order))
 
 
 def _by_source(module: Any, tables: str, names: str) -> Iterator[tuple[Any, list[str]]]:
@@ -57,13 +63,16 @@ def _of_field_pairs(module: Any) -> Iterator[tuple[nn.Module, Rows]]:
     """Of FFM, which has every table once for each field that its columns meet."""
     if not hasattr(module, "token_feature_names"):
         return
+    tokens, sequences = module.token_feature_names, module.token_seq_feature_names
     for table in getattr(module, "token_embeddings", ()):
-        yield table, Rows(tuple(module.token_feature_names))
-    sequences = module.token_seq_feature_names
+        yield table, _tokens(tokens, tokens)
     for place, table in enumerate(getattr(module, "token_seq_embedding", ())):
-        yield table, Rows((sequences[place % len(sequences)],))
-    for name in ("float_embeddings", "float_seq_embedding"):
-        yield from ((table, _NUMBERS) for table in getattr(module, name, ()))
+        yield table, _tokens([sequences[place % len(sequences)]], sequences)
+    for tables, names in (
+        ("float_embeddings", "float_feature_names"),
+        ("float_seq_embedding", "float_seq_feature_names"),
+    ):
+        yield from ((table, _numbers(getattr(module, names))) for table in getattr(module, tables, ()))
 
 
 def _of_attributes(module: Any) -> Iterator[tuple[nn.Module, Rows]]:
