@@ -10,6 +10,7 @@ import scipy.sparse as sp
 
 from recbole_dtlns.blocks.work import over_blocks
 from recbole_dtlns.data.interactions import TrainInteractions
+from recbole_dtlns.numerics.groups import of_bounded_size
 from recbole_dtlns.numerics.top_entries import top_entries
 
 Weigh = Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
@@ -108,14 +109,7 @@ def _blocks(left: sp.csr_array, right: sp.csr_array) -> list[slice]:
     """Blocks of rows of a product that take about as much work."""
     lengths = np.diff(right.indptr)
     products = np.append(0, np.cumsum(lengths[left.indices], dtype=np.int64))[left.indptr]  # before each row
-    n_rows, blocks = left.shape[0], []
-    start = 0
-    while start < n_rows:
-        stop = int(np.searchsorted(products, products[start] + _PRODUCTS_AT_ONCE, side="right")) - 1
-        stop = min(max(stop, start + 1), n_rows)
-        blocks.append(slice(start, stop))
-        start = stop
-    return blocks
+    return of_bounded_size(products, _PRODUCTS_AT_ONCE)
 
 
 def cut_histories(train: TrainInteractions, max_history: int = MAX_HISTORY) -> sp.csr_array:

@@ -16,6 +16,9 @@ import scipy.sparse as sp
 
 from recbole_dtlns.data.item_content import ItemContent
 from recbole_dtlns.errors import DataError
+from recbole_dtlns.numerics.groups import stretches
+
+_TOKENS_AT_ONCE = 100_000
 
 
 @dataclass(frozen=True)
@@ -173,13 +176,13 @@ class TrainInteractions:
         """SHA-256 over tokens and pairs: equal if and only if the train splits are equal."""
         digest = hashlib.sha256()
         for tokens in (self.user_tokens, self.item_tokens):
-            for token in tokens.tolist():
-                encoded = token.encode()
-                digest.update(len(encoded).to_bytes(4, "little") + encoded)
+            for some in stretches(len(tokens), _TOKENS_AT_ONCE):
+                encoded = [token.encode() for token in tokens[some].tolist()]
+                digest.update(b"".join(len(token).to_bytes(4, "little") + token for token in encoded))
             digest.update(b"|")
         for pairs in [self.matrix] if self.disliked is None else [self.matrix, self.disliked]:
-            digest.update(pairs.indptr.astype("<i8").tobytes())
-            digest.update(pairs.indices.astype("<i8").tobytes())
+            for part in (pairs.indptr, pairs.indices):
+                digest.update(part.astype("<i8", copy=False).data)
         return digest.hexdigest()
 
     def without(self, hidden: np.ndarray) -> TrainInteractions:
@@ -188,12 +191,10 @@ class TrainInteractions:
         Args:
             hidden: for every pair in the order of `histories`, whether to remove it, bool [n_pairs].
         """
-        users, items = self.histories()
         kept = ~hidden
-        matrix = sp.csr_array(
-            (np.ones(int(kept.sum()), dtype=np.float32), (users[kept], items[kept])), shape=self.matrix.shape
-        )
-        matrix.sort_indices()
+        items = self.matrix.indices[kept]
+        start = np.append(0, np.cumsum(kept))[self.matrix.indptr].astype(self.matrix.indptr.dtype)
+        matrix = sp.csr_array((np.ones(len(items), dtype=np.float32), items, start), shape=self.matrix.shape)
         times, rows = (None if column is None else column[kept] for column in (self.times, self.rows))
         return replace(self, matrix=matrix, duplicates=0, times=times, rows=rows)
 

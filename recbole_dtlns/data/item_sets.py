@@ -21,6 +21,8 @@ from typing import Self
 
 import numpy as np
 
+from recbole_dtlns.numerics.groups import in_order
+
 
 @dataclass(frozen=True)
 class PairSet:
@@ -130,8 +132,11 @@ class JudgedPairs:
     @classmethod
     def of(cls, users: np.ndarray, items: np.ndarray, probability: np.ndarray) -> Self:
         """Order the pairs, which do not repeat."""
-        order = np.lexsort((items, users))
-        return cls(users[order].astype(np.int64), items[order].astype(np.int64), probability[order])
+        found = cls(np.empty(len(users), np.int64), np.empty(len(users), np.int64), np.empty_like(probability))
+        for block, order in in_order(users, items):
+            found.users[block], found.items[block] = users[order], items[order]
+            found.probability[block] = probability[order]
+        return found
 
     def mapped(self, users: np.ndarray, items: np.ndarray) -> Self:
         """The same pairs under other ids: of users [n_users] and of items [n_items]."""

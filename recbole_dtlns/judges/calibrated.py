@@ -58,7 +58,7 @@ class CalibratedJudge(Judge):
         seed: Seed = 42
 
     config: Config
-    version = 5
+    version = 6
     rehearses = True
 
     @property

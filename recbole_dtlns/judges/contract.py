@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import IntEnum
@@ -13,11 +12,14 @@ import numpy as np
 from recbole_dtlns.components import Component
 from recbole_dtlns.data.interactions import TrainInteractions
 from recbole_dtlns.errors import ContractError
+from recbole_dtlns.numerics.groups import stretches
+from recbole_dtlns.numerics.key_filter import KeyFilter
 from recbole_dtlns.teachers.contract import Candidates
 from recbole_dtlns.teachers.council import Opinions
 from recbole_dtlns.trees.item_tree import ItemTree
 
 TEXT_VIEW = "text"  # name of the item tree that is grown from what items say
+_PAIRS_AT_ONCE = 1_000_000
 
 if TYPE_CHECKING:
     from recbole_dtlns.judges.language_model.judge import LLMJudge
@@ -75,9 +77,9 @@ class Question:
         train = replace(self.train, content=None, user_texts=())
         return replace(self, train=train, rehearsal=None)
 
-    def pair_keys(self) -> np.ndarray:
-        """One number per candidate pair, user * n_items + item, int64 [n_pairs]."""
-        return self.candidates.users.astype(np.int64) * self.train.n_items + self.candidates.items
+    def pair_keys(self, pairs: slice = slice(None)) -> np.ndarray:
+        """One number per candidate pair, user * n_items + item, int64 [n_pairs], or of a stretch of the pairs."""
+        return self.candidates.users[pairs].astype(np.int64) * self.train.n_items + self.candidates.items[pairs]
 
 
 @dataclass(frozen=True)
@@ -107,7 +109,10 @@ class Rehearsal:
 
     def answers(self) -> np.ndarray:
         """Whether each candidate is a hidden pair, bool [n_pairs]."""
-        return np.isin(self.question.pair_keys(), self.hidden)
+        hidden, found = KeyFilter(self.hidden), np.zeros(len(self.question.candidates), dtype=bool)
+        for pairs in stretches(len(found), _PAIRS_AT_ONCE):
+            found[hidden.places_of(self.question.pair_keys(pairs)) + pairs.start] = True
+        return found
 
     def of_some_users(self, most: int, seed: int) -> Rehearsal:
         """Asked about about `most` candidates, those of users taken at random; the same where there are no more."""
@@ -136,8 +141,7 @@ class Verdicts:
 
     def counts(self) -> dict[str, int]:
         """Number of pairs per label."""
-        found = Counter(self.label.tolist())
-        return {label.name.lower(): found[label.value] for label in Label}
+        return {label.name.lower(): int(np.count_nonzero(self.label == label)) for label in Label}
 
 
 def check_verdicts(found: Verdicts, n: int, judge: str) -> Verdicts:

@@ -54,7 +54,7 @@ class DistilledJudge(Judge):
 
     config: Config
     llm: LLMJudge
-    version = 3
+    version = 4
     keeps_verdicts = True
 
     @property

@@ -139,17 +139,19 @@ def multiplied_in_order(matrix: np.ndarray | sp.sparray) -> Iterator[LinearOpera
     """A matrix for an iterative solver that runs within the context.
 
     Args:
-        matrix: dense or sparse [m, n].
+        matrix: dense or sparse [m, n]; a sparse one may be in single precision, which halves its memory, and is
+            multiplied in double precision nonetheless.
 
     Yields:
         what multiplies vectors as the matrix does, by blocks of rows, or of columns for its transpose; a small sparse
         one itself, for SciPy multiplies it on one thread.
     """
+    kind = matrix.dtype if isinstance(matrix, np.ndarray) else np.dtype(np.float64)
     with side_by_side() as run:
 
         def operator(products: Blockwise, transposed: Blockwise) -> LinearOperator:
             def multiplied(blocks: Blockwise, length: int, vector: np.ndarray) -> np.ndarray:
-                result, factor = np.empty(length, dtype=matrix.dtype), vector.ravel()
+                result, factor = np.empty(length, dtype=kind), vector.ravel()
 
                 def one(number: int) -> None:
                     rows, product = blocks[number]
@@ -162,7 +164,7 @@ def multiplied_in_order(matrix: np.ndarray | sp.sparray) -> Iterator[LinearOpera
                 matrix.shape,
                 matvec=lambda vector: multiplied(products, matrix.shape[0], vector),
                 rmatvec=lambda vector: multiplied(transposed, matrix.shape[1], vector),
-                dtype=matrix.dtype,
+                dtype=kind,
             )
 
         if isinstance(matrix, np.ndarray):
@@ -171,7 +173,7 @@ def multiplied_in_order(matrix: np.ndarray | sp.sparray) -> Iterator[LinearOpera
                 [(columns, partial(np.matmul, matrix[:, columns].T)) for columns in _evenly(matrix.shape[1])],
             )
         elif matrix.nnz <= _ENTRIES:
-            yield matrix
+            yield matrix.astype(kind)
         else:
             yield operator(_by_rows(sp.csr_array(matrix)), _by_rows(sp.csr_array(matrix.T)))
 
@@ -181,8 +183,16 @@ def _evenly(length: int) -> list[slice]:
 
 
 def _by_rows(matrix: sp.csr_array) -> Blockwise:
-    """Blocks of rows that hold about as many entries."""
+    """Blocks of rows that hold about as many entries, which stay where they are in the matrix."""
     within = matrix.indptr // _ENTRIES
     bounds = np.unique(np.append(np.searchsorted(within, np.arange(within[-1] + 1)), matrix.shape[0])).tolist()
     parts = [slice(first, last) for first, last in itertools.pairwise(bounds)]
-    return [(rows, matrix[rows].__matmul__) for rows in parts]
+    return [(rows, _rows_in_place(matrix, rows).__matmul__) for rows in parts]
+
+
+def _rows_in_place(matrix: sp.csr_array, rows: slice) -> sp.csr_array:
+    """Some rows of a matrix, without a copy of what they hold."""
+    bounds = matrix.indptr[rows.start : rows.stop + 1]
+    stored = slice(bounds[0], bounds[-1])
+    parts = (matrix.data[stored], matrix.indices[stored], bounds - bounds[0])
+    return sp.csr_array(parts, shape=(len(bounds) - 1, matrix.shape[1]))

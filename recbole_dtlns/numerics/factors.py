@@ -15,7 +15,8 @@ def column_factors(weights: np.ndarray | sp.csr_array, dimension: int) -> np.nda
     Of a matrix of scores, two items get close vectors when the same evidence scores them alike.
 
     Args:
-        weights: dense or sparse [m, n_items]; column j holds what scores item j.
+        weights: dense or sparse [m, n_items]; column j holds what scores item j. Sparse ones may be in single
+            precision: they are multiplied in double precision.
         dimension: length of the vectors.
 
     Returns:
@@ -26,7 +27,7 @@ def column_factors(weights: np.ndarray | sp.csr_array, dimension: int) -> np.nda
     wanted = min(dimension, rows, n_items)
     with multiplied_in_order(weights) as factors:
         if min(rows, n_items) <= max(wanted + 1, 16):
-            dense = np.asarray(weights.toarray() if isinstance(weights, sp.sparray) else weights)
+            dense = weights.toarray().astype(np.float64) if isinstance(weights, sp.sparray) else np.asarray(weights)
             _, values, right = np.linalg.svd(dense, full_matrices=False)
             values, right = values[:wanted], right[:wanted]
         else:

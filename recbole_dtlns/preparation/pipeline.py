@@ -104,13 +104,15 @@ def prepare_on(bench: Workbench, flat: Mapping[str, Any], train: TrainInteractio
     question, item_vectors = asking.put(bench)
     candidates, verdicts = question.candidates, judging.run(bench, asking, question)
     relabelled = Relabelled.from_flat(flat).run(bench, candidates, verdicts)
+    judged = [candidates.users, candidates.items, verdicts.probability]
     sure = ~np.isnan(verdicts.probability)
-    judged = JudgedPairs.of(candidates.users[sure], candidates.items[sure], verdicts.probability[sure])
+    if not sure.all():
+        judged = [column[sure] for column in judged]
     return Preparation(
         train=train,
         positives=relabelled.positives,
         forbidden=relabelled.forbidden,
-        judged=judged,
+        judged=JudgedPairs.of(*judged),
         views=question.views,
         candidates=candidates,
         verdicts=verdicts,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal
 
+import numpy as np
 from pydantic import Field
 
 from recbole_dtlns.components import ComponentConfig
@@ -54,8 +55,9 @@ class Relabelled(Stage):
             "order": self.config.order,
         }
         arrays = self.kept(bench, inputs, compute).arrays
+        users, items, place = (arrays[f"positive_{name}"] for name in ("users", "items", "places"))
         return Relabelling(
-            PseudoPositives.of(arrays["positive_users"], arrays["positive_items"], arrays["positive_places"]),
+            PseudoPositives(users, items, place, np.ones(len(users))),
             Forbidden(arrays["forbidden_users"], arrays["forbidden_items"]),
         )
 

@@ -66,7 +66,7 @@ class Teaching(Stage):
                 )
             with bench.bar("candidates", train.n_users, "user") as advance:
                 found = top_candidates(fitted, train, wanted, advance)
-            counts = np.bincount(found.users, minlength=train.n_users)
+            counts = np.diff(np.searchsorted(found.users, np.arange(train.n_users + 1, dtype=np.int32)))
             facts = {
                 "teacher": self.config.teacher,
                 "candidates": len(found),

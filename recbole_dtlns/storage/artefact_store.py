@@ -24,7 +24,7 @@ from safetensors import SafetensorError, safe_open
 from recbole_dtlns.errors import ArtefactError
 from recbole_dtlns.storage.parts import parts_beside, remove_parts
 from recbole_dtlns.storage.sealed_arrays import Arrays, canonical_json, checksum
-from recbole_dtlns.storage.streamed_arrays import write_arrays
+from recbole_dtlns.storage.streamed_arrays import mapped_arrays, write_arrays
 from recbole_dtlns.storage.whole_files import replacing
 
 logger = logging.getLogger("recbole_dtlns")
@@ -45,7 +45,7 @@ class Artefact:
     """A stored result.
 
     Attributes:
-        arrays: the result's arrays by name.
+        arrays: the result's arrays by name, mapped from the file.
         facts: plain data about the result, for summaries.
         digest: checksum of arrays and facts; downstream stages use it as their input.
         path: the file.
@@ -111,7 +111,7 @@ class ArtefactStore:
             path.open("rb").close()  # fails here with the system's reason, which safe_open leaves out
             with safe_open(path, framework="numpy") as file:
                 header = json.loads((file.metadata() or {})[_HEADER])
-                arrays = {name: file.get_tensor(name) for name in sorted(file.keys())}
+            arrays = mapped_arrays(path)
             stated = {name: value for name, value in header.items() if name not in ("facts", "checksum")}
             if canonical_json(stated) != canonical_json(key_inputs):
                 raise ValueError("its header states other inputs than its name stands for")
@@ -138,9 +138,10 @@ class ArtefactStore:
         try:
             with replacing(path) as file:
                 write_arrays(file, contiguous, {_HEADER: json.dumps(header)})
+            written = mapped_arrays(path)  # what was computed need not stay in memory
         except OSError as error:
             raise ArtefactError(_reason(error, path, "write")) from error
-        return Artefact(contiguous, plain_facts, digest, path, reused=False)
+        return Artefact(written, plain_facts, digest, path, reused=False)
 
     def _locked(self, path: Path) -> FileLock:
         try:

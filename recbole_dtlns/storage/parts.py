@@ -7,10 +7,11 @@ import hashlib
 import logging
 import shutil
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
 from itertools import count
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 
@@ -84,29 +85,35 @@ class Shards:
         try:
             save_arrays(self._path(part), arrays, self._stated_of(part))
         except OSError as error:
-            raise ArtefactError(
-                f"cannot write {self._path(part)} ({error.strerror}): free space there or set dtlns_cache_dir to "
-                "another disk; parts already written are kept"
-            ) from error
+            raise self._unwritten(self._path(part), error) from error
         self._rows[part] = {name: len(array) for name, array in arrays.items()}
 
     def joined(self) -> dict[str, np.ndarray]:
-        """The results of all blocks by name, one after the other.
+        """The results of all blocks by name, one after the other, mapped from files in the folder.
 
         Raises:
-            ArtefactError: a shard was damaged since it was written.
+            ArtefactError: a shard was damaged since it was written, or there is no room for all of them.
         """
-        whole: dict[str, np.ndarray] = {}
-        filled = dict.fromkeys(self._rows[self.done[0]], 0)
-        for part in self.done:
-            arrays, _ = load_arrays(self._path(part))
-            for name, array in arrays.items():
-                if name not in whole:
-                    total = sum(rows[name] for rows in self._rows.values())
-                    whole[name] = np.empty((total, *array.shape[1:]), dtype=array.dtype)
-                whole[name][filled[name] : filled[name] + len(array)] = array
-                filled[name] += len(array)
-        return whole
+        kinds: dict[str, tuple[np.dtype, tuple[int, ...]]] = {}
+        try:
+            with ExitStack() as files:
+                whole: dict[str, IO[bytes]] = {}
+                for part in self.done:
+                    arrays, _ = load_arrays(self._path(part))
+                    for name, array in arrays.items():
+                        if name not in whole:
+                            whole[name] = files.enter_context(self._whole(name).open("wb"))
+                            kinds[name] = array.dtype, array.shape[1:]
+                        whole[name].write(array.data if array.size else b"")
+        except OSError as error:
+            raise self._unwritten(self._folder, error) from error
+        return {name: self._mapped(name, *kind) for name, kind in kinds.items()}
+
+    def _mapped(self, name: str, kind: np.dtype, row: tuple[int, ...]) -> np.ndarray:
+        shape = (sum(rows[name] for rows in self._rows.values()), *row)
+        if 0 in shape:
+            return np.empty(shape, kind)
+        return np.asarray(np.memmap(self._whole(name), kind, "c", shape=shape))
 
     def _meet(self, path: Path) -> None:
         try:
@@ -125,6 +132,16 @@ class Shards:
 
     def _stated_of(self, part: range) -> dict[str, object]:
         return {**self._stated, "part": [part.start, part.stop]}
+
+    @staticmethod
+    def _unwritten(path: Path, error: OSError) -> ArtefactError:
+        return ArtefactError(
+            f"cannot write {path} ({error.strerror}): free space there or set dtlns_cache_dir to another disk; parts "
+            "already written are kept"
+        )
+
+    def _whole(self, name: str) -> Path:
+        return self._folder / f"{self._work}.{name}.whole"
 
     def _path(self, part: range) -> Path:
         return self._folder / f"{self._work}.{part.start:08d}-{part.stop:08d}.safetensors"

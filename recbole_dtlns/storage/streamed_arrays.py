@@ -1,9 +1,11 @@
-"""Named arrays into a safetensors file, straight from where they are: the library's own writer copies them twice."""
+"""Named arrays into a safetensors file and back, straight from where they are: the library copies them either way."""
 
 from __future__ import annotations
 
 import json
+import mmap
 from collections.abc import Mapping
+from pathlib import Path
 from typing import IO
 
 import numpy as np
@@ -24,6 +26,7 @@ _TYPES = {
     "<u8": "U64",
 }
 _PLACES = {name: place for place, name in enumerate(_TYPES)}
+_KINDS = {name: np.dtype(kind) for kind, name in _TYPES.items()}
 
 
 def write_arrays(file: IO[bytes], arrays: Mapping[str, np.ndarray], metadata: Mapping[str, str]) -> None:
@@ -53,3 +56,26 @@ def write_arrays(file: IO[bytes], arrays: Mapping[str, np.ndarray], metadata: Ma
     for name in order:
         if arrays[name].size:
             file.write(arrays[name].data)
+
+
+def mapped_arrays(path: Path) -> dict[str, np.ndarray]:
+    """The arrays of a file that `write_arrays` wrote, by name, read as they are looked at.
+
+    They take no memory that the system could not have back, and who writes to one changes its own copy. The file may
+    be replaced or removed meanwhile, but not written to.
+
+    Raises:
+        KeyError, ValueError: it is no such file.
+        OSError: it cannot be read.
+    """
+    with path.open("rb") as file:
+        content = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
+    first = 8 + int.from_bytes(content[:8], "little")
+    header = json.loads(content[8:first])
+    return {
+        name: np.ndarray(
+            tuple(found["shape"]), _KINDS[found["dtype"]], buffer=content, offset=first + found["data_offsets"][0]
+        )
+        for name, found in sorted(header.items())
+        if name != "__metadata__"
+    }

@@ -41,7 +41,8 @@ class ItemWeightTeacher:
     def __init__(self, histories: sp.csr_array, weights: np.ndarray | sp.csr_array, dimension: int) -> None:
         self._matrix = histories
         self._weights = weights
-        self.item_vectors = column_factors(weights.astype(np.float64), dimension)
+        in_doubles = weights if isinstance(weights, sp.csr_array) else weights.astype(np.float64)
+        self.item_vectors = column_factors(in_doubles, dimension)
 
     def scores(self, users: np.ndarray) -> np.ndarray | sp.csr_array:
         """Scores [B, n_items]; CSR for sparse weights, where an item that no history item points at has no entry."""

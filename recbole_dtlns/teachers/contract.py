@@ -118,8 +118,7 @@ def top_candidates(
         found = over_blocks(_best_of_users, whole, blocks, "candidates", progress)
     else:
         found = _best_of_users(whole, slice(0, train.n_users), progress)
-    users = found["users"]
-    return Candidates(users, found["items"], places(users).astype(np.int32), found["scores"])
+    return Candidates(**found)
 
 
 @dataclass(frozen=True)
@@ -133,7 +132,7 @@ class _Scored:
 def _best_of_users(
     whole: _Scored, users: slice, progress: Callable[[int], object] = lambda users: None
 ) -> dict[str, np.ndarray]:
-    found: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
+    found: list[tuple[np.ndarray, ...]] = []
     n_items = whole.labelled.shape[1]
     start, step = users.start, max(1, _SCORES_AT_ONCE // n_items)
     while start < users.stop:
@@ -151,13 +150,14 @@ def _best_of_users(
         best = _best_stored if isinstance(scores, sp.csr_array) else top_of_dense
         rows, items, values = best(scores, whole.labelled[chunk], whole.k)
         _refuse_repeated(rows, items, n_items)
-        found.append((chunk[rows].astype(np.int32), items.astype(np.int32), values.astype(np.float32)))
+        owners, ranks = chunk[rows].astype(np.int32), places(rows).astype(np.int32)
+        found.append((owners, items.astype(np.int32), ranks, values.astype(np.float32)))
         start += len(chunk)
         # Sparse scores take less room than all items would; how much less is known from the users before.
         step = min(4 * step, max(1, int(_SCORES_AT_ONCE * len(chunk) / max(held, 1))))
         progress(len(chunk))
     columns = (np.concatenate(parts) for parts in zip(*found, strict=True))
-    return dict(zip(("users", "items", "scores"), columns, strict=True))
+    return dict(zip(("users", "items", "ranks", "scores"), columns, strict=True))
 
 
 def _refuse_repeated(rows: np.ndarray, items: np.ndarray, n_items: int) -> None:

@@ -131,8 +131,7 @@ def joined(
     blocks = stretches(train.n_users, _USERS_AT_ONCE)
     whole = _Lists(tuple(asked.values()), train.n_items, k, depth)
     columns = over_blocks(_joined_of_users, whole, blocks, "council", progress)
-    users = columns["users"]
-    candidates = Candidates(users, columns["items"], places(users).astype(np.int32), columns["scores"])
+    candidates = Candidates(columns["users"], columns["items"], columns["places"], columns["scores"])
     return candidates, Opinions(tuple(asked), columns["ranks"], columns["strengths"])
 
 
@@ -147,7 +146,7 @@ class _Lists:
 def _joined_of_users(whole: _Lists, users: slice) -> dict[str, np.ndarray]:
     lists = [_rows(found, users.start, users.stop) for found in whole.lists]
     columns = _joined_block(lists, whole.n_items, whole.k, whole.depth)
-    return dict(zip(("users", "items", "scores", "ranks", "strengths"), columns, strict=True))
+    return dict(zip(("users", "items", "places", "scores", "ranks", "strengths"), columns, strict=True))
 
 
 def _rows(found: Candidates, start: int, stop: int) -> Candidates:
@@ -157,7 +156,7 @@ def _rows(found: Candidates, start: int, stop: int) -> Candidates:
 
 
 def _joined_block(lists: list[Candidates], n_items: int, k: int, depth: int) -> tuple[np.ndarray, ...]:
-    """Users, items, fused scores, ranks and strengths of the pairs of some users, ordered as `joined` says."""
+    """Users, items, places, fused scores, ranks and strengths of some users' pairs, ordered as `joined` says."""
     keys = [found.users.astype(np.int64) * n_items + found.items for found in lists]
     pairs = np.unique(np.concatenate([key[found.ranks < k] for key, found in zip(keys, lists, strict=True)]))
     users, items = np.divmod(pairs, n_items)
@@ -179,4 +178,5 @@ def _joined_block(lists: list[Candidates], n_items: int, k: int, depth: int) -> 
         fused[place[named]] += 1 / (_DAMPING + 1 + found.ranks[named])
     order = np.lexsort((items, -fused, users))
     users, items = users[order].astype(np.int32), items[order].astype(np.int32)
-    return users, items, fused[order].astype(np.float32), ranks[order], strengths[order]
+    place = places(users).astype(np.int32)
+    return users, items, place, fused[order].astype(np.float32), ranks[order], strengths[order]

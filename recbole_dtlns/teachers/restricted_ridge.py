@@ -9,13 +9,14 @@ import numpy as np
 import scipy.sparse as sp
 
 from recbole_dtlns.blocks.work import over_blocks
-from recbole_dtlns.numerics.groups import expanded
+from recbole_dtlns.numerics.groups import expanded, stretches
 
 # A group of items is worked on at a time, whichever bound it meets first. Calls of SciPy cost more than the work on one
 # item does; larger groups leave the cache.
 _ITEMS_AT_ONCE = 16
 _PAIRS_AT_ONCE = 500_000
 _DENSE_AT_ONCE = 4_000_000
+_ITEMS_PLACED_AT_ONCE = 10_000
 
 
 def restricted_ridge(
@@ -38,8 +39,12 @@ def restricted_ridge(
     weights = np.empty(near.nnz, dtype=np.float32)
     if groups:
         whole = _Regressions(near, inputs, targets, reg, order)
-        found = over_blocks(_solved, whole, groups, "weights", progress)
-        weights[expanded(near.indptr, order)[1]] = found["weights"]
+        found = over_blocks(_solved, whole, groups, "weights", progress)["weights"]
+        done = 0
+        for some in stretches(len(order), _ITEMS_PLACED_AT_ONCE):
+            entries = expanded(near.indptr, order[some])[1]
+            weights[entries] = found[done : done + len(entries)]
+            done += len(entries)
     progress(near.shape[0] - len(order))
     return sp.csr_array((weights, near.indices, near.indptr), shape=near.shape)
 

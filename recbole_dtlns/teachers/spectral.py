@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 import scipy.sparse as sp
 from pydantic import Field
-from sklearn.utils.extmath import randomized_svd
 
 from recbole_dtlns.components import ComponentConfig
 from recbole_dtlns.data.interactions import TrainInteractions
 from recbole_dtlns.numerics.dense_algebra import one_thread
+from recbole_dtlns.numerics.leading_vectors import leading_right_vectors
 from recbole_dtlns.teachers.contract import Teacher
 from recbole_dtlns.teachers.memory import refuse_beyond_memory, say_once
 
@@ -26,8 +26,8 @@ def spectral_scores(train: TrainInteractions, users: np.ndarray, items: np.ndarr
     With R' = D_u^-1/2 R D_i^-1/2 and V its leading right singular vectors, user u's scores are
     (R D_i^-1/2)_u V V^T D_i^1/2: what of the history passes the lowest frequencies. The paper keeps 256 vectors for
     tens of thousands of items; fewer items or users get fewer vectors, because all vectors would let all pass. Memory
-    is that of a few dense arrays [n_users + n_items, vectors], of doubles: in single precision the ranks of close
-    scores depend on the processor.
+    is that of some dense arrays [n_items, vectors], of doubles: in single precision the ranks of close scores depend on
+    the processor.
 
     Args:
         train: the train interactions.
@@ -44,19 +44,19 @@ class LowPass:
     """The filter of `spectral_scores`, made once and asked about pairs; no user's vector is kept.
 
     Attributes:
-        weighted: R D_i^-1/2, CSR float64 [n_users, n_items].
+        histories: R, CSR [n_users, n_items].
+        item_root: D_i^1/2, float64 [n_items].
         lowest: V, float64 [n_items, vectors].
-        item_vectors: D_i^1/2 V, float64 [n_items, vectors].
     """
 
-    weighted: sp.csr_array
+    histories: sp.csr_array
+    item_root: np.ndarray
     lowest: np.ndarray
-    item_vectors: np.ndarray
 
     @classmethod
     def of(cls, train: TrainInteractions) -> LowPass:
         """The filter of these interactions."""
-        return cls(*_low_frequencies(train, _vectors_kept(train, 8, 256)))
+        return cls(train.narrow, _item_root(train), _low_frequencies(train, _vectors_kept(train, 8, 256)))
 
     def scores(self, users: np.ndarray, items: np.ndarray) -> np.ndarray:
         """Scores of pairs, float64 [n_pairs]; each is the same whatever else is asked for."""
@@ -64,8 +64,9 @@ class LowPass:
         for start in range(0, len(users), _PAIRS_AT_ONCE):
             pairs = slice(start, start + _PAIRS_AT_ONCE)
             asked, row = np.unique(users[pairs], return_inverse=True)
-            vectors = self.weighted[asked] @ self.lowest
-            np.einsum("pd,pd->p", vectors[row], self.item_vectors[items[pairs]], out=scores[pairs])
+            vectors = _weighted(self.histories[asked], self.item_root) @ self.lowest
+            of_items = self.lowest[items[pairs]] * self.item_root[items[pairs], None]
+            np.einsum("pd,pd->p", vectors[row], of_items, out=scores[pairs])
         return scores
 
 
@@ -87,7 +88,7 @@ class GFCF(Teacher):
         """Weight of the linear filter (co-occurrence, both sides normalised) beside the ideal one."""
 
     config: Config
-    version = 1
+    version = 2
 
     def inputs(self) -> dict[str, Any]:
         return {"teacher": "GFCF", **self.config.model_dump()}
@@ -100,11 +101,12 @@ class GFCF(Teacher):
             ConfigError: their vectors do not fit the free memory.
         """
         kept = _vectors_kept(train, 4, self.config.vectors)
-        needed = 3 * 8 * (train.n_users + train.n_items) * kept
+        needed = 8 * (train.n_users + 3 * train.n_items) * kept
         refuse_beyond_memory("GFCF", train, needed)
         say_once(self, f"GFCF with {kept} vectors", train, needed)
-        weighted, lowest, item_vectors = _low_frequencies(train, kept)
-        return FilteredHistories(train, weighted @ lowest, item_vectors, self.config.linear)
+        lowest, item_root = _low_frequencies(train, kept), _item_root(train)
+        user_vectors = _weighted(train.narrow, item_root) @ lowest
+        return FilteredHistories(train, user_vectors, lowest * item_root[:, None], self.config.linear)
 
 
 class FilteredHistories:
@@ -138,22 +140,25 @@ def _vectors_kept(train: TrainInteractions, fewest: int, most: int) -> int:
     return min(int(np.clip(fewer // _ITEMS_PER_DIMENSION, min(fewest, most), most)), train.n_items)
 
 
-def _roots(train: TrainInteractions) -> tuple[np.ndarray, np.ndarray]:
-    """D_u^1/2 and D_i^1/2; 1 where there is no pair."""
-    user_root, item_root = (np.sqrt(np.maximum(train.matrix.astype(np.float64).sum(axis=axis), 1.0)) for axis in (1, 0))
-    return user_root, item_root
+def _item_root(train: TrainInteractions) -> np.ndarray:
+    """D_i^1/2, float64 [n_items]; 1 where there is no pair."""
+    found: np.ndarray = np.sqrt(np.maximum(np.bincount(train.narrow.indices, minlength=train.n_items), 1.0))
+    return found
+
+
+def _weighted(histories: sp.csr_array, item_root: np.ndarray) -> sp.csr_array:
+    """R D_i^-1/2 of some rows of R, CSR float64."""
+    parts = (histories.data / item_root[histories.indices], histories.indices, histories.indptr)
+    return sp.csr_array(parts, shape=histories.shape)
 
 
 def _normalised(train: TrainInteractions) -> sp.csr_array:
-    """R', float64."""
-    user_root, item_root = _roots(train)
-    return sp.csr_array(sp.csr_array(train.matrix.astype(np.float64) / item_root) / user_root[:, None])
+    """R', CSR float64 [n_users, n_items]."""
+    found, lengths = _weighted(train.narrow, _item_root(train)), np.diff(train.narrow.indptr)
+    found.data /= np.repeat(np.sqrt(np.maximum(lengths, 1.0)), lengths)
+    return found
 
 
-@one_thread
-def _low_frequencies(train: TrainInteractions, kept: int) -> tuple[sp.csr_array, np.ndarray, np.ndarray]:
-    """R D_i^-1/2, CSR float64 [n_users, n_items]; V and D_i^1/2 V, float64 [n_items, kept]."""
-    user_root, item_root = _roots(train)
-    weighted = sp.csr_array(train.matrix.astype(np.float64) / item_root)
-    _, _, right = randomized_svd(sp.csr_array(weighted / user_root[:, None]), kept, n_iter=4, random_state=0)
-    return weighted, np.ascontiguousarray(right.T), right.T * item_root[:, None]
+def _low_frequencies(train: TrainInteractions, kept: int) -> np.ndarray:
+    """V, float64 [n_items, kept]."""
+    return leading_right_vectors(_normalised(train), kept)

@@ -6,6 +6,7 @@ import errno
 import logging
 import os
 import signal
+import tracemalloc
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -85,6 +86,25 @@ def test_the_second_call_reuses(store: ArtefactStore) -> None:
     assert first.digest == second.digest == third.digest
     for artefact in (first, second, third):
         assert_is_what_was_built(artefact)
+
+
+def test_arrays_take_no_memory_beside_their_file(store: ArtefactStore) -> None:
+    """Neither those that were read nor those that were just written; and they outlive the file."""
+    size = 4_000_000
+    for _ in range(2):
+        tracemalloc.start()
+        artefact = ask(store, lambda: ({"numbers": np.ones(size, np.int8)}, {}))
+        held = tracemalloc.get_traced_memory()[0]
+        tracemalloc.stop()
+        assert held < size / 10
+    artefact.path.unlink()
+    assert artefact.arrays["numbers"].sum() == size
+
+
+def test_who_writes_to_an_array_changes_no_file(store: ArtefactStore) -> None:
+    for _ in range(2):
+        ask(store, Build()).arrays["label"][:] = 9
+    assert_is_what_was_built(ask(store, refuse))
 
 
 def test_the_order_of_the_inputs_does_not_matter(store: ArtefactStore) -> None:

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import tracemalloc
+from unittest import mock
+
 import numpy as np
 import pytest
+import scipy.sparse as sp
 from threadpoolctl import threadpool_info, threadpool_limits
 
+from recbole_dtlns.numerics import dense_algebra
 from recbole_dtlns.numerics.dense_algebra import multiplied_in_order, one_thread, positive_definite_inverse
 
 SIZES = [1, 3, 511, 512, 513, 1300]  # blocks have 512 rows
@@ -43,6 +48,28 @@ def test_products_by_blocks_are_the_products(shape: tuple[int, int]) -> None:
     with multiplied_in_order(matrix) as factors:
         assert np.allclose(factors.matvec(right), matrix @ right)
         assert np.allclose(factors.rmatvec(left), matrix.T @ left)
+
+
+@pytest.mark.parametrize("at_once", [50, 10**6], ids=["blocks", "whole"])
+def test_sparse_products_are_in_doubles_whatever_is_stored(at_once: int) -> None:
+    random = np.random.default_rng(2)
+    stored = sp.csr_array(sp.random_array((40, 30), density=0.3, rng=random, dtype=np.float32))
+    right, left = random.standard_normal(30), random.standard_normal(40)
+    with mock.patch.object(dense_algebra, "_ENTRIES", at_once):
+        with multiplied_in_order(stored) as factors:
+            found = factors @ right, factors.T @ left
+        with multiplied_in_order(stored.astype(np.float64)) as factors:
+            assert np.array_equal(found[0], factors @ right) and np.array_equal(found[1], factors.T @ left)
+
+
+def test_a_sparse_matrix_is_held_once_more_for_its_transpose_and_no_further_time() -> None:
+    stored = sp.csr_array(sp.random_array((400, 400), density=0.5, rng=np.random.default_rng(3), dtype=np.float32))
+    with mock.patch.object(dense_algebra, "_ENTRIES", 10_000):
+        tracemalloc.start()
+        with multiplied_in_order(stored):
+            held = tracemalloc.get_traced_memory()[0]
+        tracemalloc.stop()
+    assert held < 1.3 * (stored.data.nbytes + stored.indices.nbytes)
 
 
 def test_threads_change_no_bit() -> None:

@@ -81,6 +81,32 @@ def test_every_user_keeps_one_pair_and_no_more_where_nearly_all_are_hidden(seed:
     assert (np.diff(hidden) > 0).all(), "sorted, and none twice"
 
 
+@pytest.mark.parametrize("last", [False, True])
+def test_what_is_hidden_does_not_depend_on_how_many_pairs_are_looked_at_at_once(
+    last: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    users, items = block_interactions(blocks=4, users=20, items=24, missing=6).histories()
+    times = np.random.default_rng(0).permutation(len(users)).astype(float)
+    train = TrainInteractions.from_tokens(users.astype(str), items.astype(str), times)
+    left, hidden = hide_positives(train, 0.3, seed=5, last=last)
+    monkeypatch.setattr("recbole_dtlns.data.hiding._PAIRS_AT_ONCE", 40)
+    again, hidden_again = hide_positives(train, 0.3, seed=5, last=last)
+    assert np.array_equal(hidden, hidden_again) and left.fingerprint == again.fingerprint
+    assert np.array_equal(np.union1d(left.pair_keys, hidden), train.pair_keys)
+
+
+def test_answers_are_the_same_however_many_pairs_are_looked_at_at_once(
+    question: Question, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train = question.train
+    hidden = question.pair_keys()[::3]
+    of_some = Rehearsal(question, np.sort(hidden), question)
+    monkeypatch.setattr("recbole_dtlns.judges.contract._PAIRS_AT_ONCE", 7)
+    assert of_some.answers().tolist() == [place % 3 == 0 for place in range(len(question.candidates))]
+    nothing = Rehearsal(question, train.pair_keys[:0], question)
+    assert not nothing.answers().any()
+
+
 def test_users_with_one_pair_have_nothing_to_hide() -> None:
     lonely = TrainInteractions.from_tokens(np.array(["a", "b"]), np.array(["x", "y"]))
     with pytest.raises(DataError, match="every user has only one"):

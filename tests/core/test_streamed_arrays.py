@@ -11,7 +11,7 @@ from safetensors.numpy import load, save
 
 from recbole_dtlns.errors import ArtefactError
 from recbole_dtlns.storage.sealed_arrays import load_arrays, save_arrays
-from recbole_dtlns.storage.streamed_arrays import write_arrays
+from recbole_dtlns.storage.streamed_arrays import mapped_arrays, write_arrays
 
 KINDS = ("bool", "u1", "i1", "i2", "u2", "f2", "i4", "u4", "f4", "f8", "i8", "u8")
 ARRAYS = {
@@ -36,6 +36,15 @@ def test_the_bytes_are_those_of_the_library(names: list[str]) -> None:
     found = written(arrays)
     assert found == save(arrays, metadata=METADATA)
     assert all(np.array_equal(array, arrays[name]) for name, array in load(found).items())
+
+
+def test_what_is_mapped_is_what_was_written(tmp_path: Path) -> None:
+    (tmp_path / "kept").write_bytes(written(ARRAYS))
+    found = mapped_arrays(tmp_path / "kept")
+    assert found.keys() == ARRAYS.keys()
+    for name, array in ARRAYS.items():
+        assert found[name].dtype == array.dtype and found[name].shape == array.shape
+        assert np.array_equal(found[name], array) and found[name].flags.writeable
 
 
 def test_what_the_format_cannot_hold_is_named() -> None:

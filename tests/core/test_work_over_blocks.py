@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import itertools
 import pickle
+import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -15,6 +17,7 @@ from recbole_dtlns.blocks.in_tasks import OnBlock, on_blocks
 from recbole_dtlns.blocks.shared_out import SharedOut, Tasks
 from recbole_dtlns.blocks.work import over_blocks, working_with
 from recbole_dtlns.errors import ArtefactError, DataError
+from recbole_dtlns.numerics.groups import stretches
 from recbole_dtlns.storage.artefact_store import Artefact, ArtefactStore
 from recbole_dtlns.storage.parts import Shards
 
@@ -30,6 +33,10 @@ def refuses_the_tenth(shared: np.ndarray, block: slice) -> dict[str, np.ndarray]
     if 10 in shared[block]:
         raise DataError("ten is not for us")
     return squares(shared, block)
+
+
+def ones(shared: None, block: slice) -> dict[str, np.ndarray]:
+    return {"one": np.ones(block.stop - block.start, np.int8)}
 
 
 class Elsewhere:
@@ -195,3 +202,29 @@ def test_where_nothing_is_done_no_folder_is_left(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         make(ArtefactStore(tmp_path), Elsewhere(dies_after=0), 2)
     assert not list(tmp_path.rglob("*.parts"))
+
+
+def test_results_of_all_blocks_take_no_memory_beside_their_files(tmp_path: Path) -> None:
+    size, held = 2_000_000, []
+
+    def build() -> tuple[dict[str, np.ndarray], dict[str, int]]:
+        tracemalloc.start()
+        found = over_blocks(ones, None, stretches(size, size // 20), "ones")["one"]
+        held.append(tracemalloc.get_traced_memory()[0])
+        tracemalloc.stop()
+        return {"one": found}, {}
+
+    with working_with(SharedOut(Elsewhere(), 1)):
+        artefact = ArtefactStore(tmp_path).get_or_build("ones", 1, {}, build)
+    assert held[0] < size / 5
+    assert artefact.arrays["one"].sum() == size
+
+
+def test_no_room_for_all_results_is_said_and_the_shards_are_kept(tmp_path: Path) -> None:
+    store = ArtefactStore(tmp_path)
+    with (
+        mock.patch.object(Shards, "_whole", lambda shards, name: tmp_path / "nowhere" / name),
+        pytest.raises(ArtefactError, match=r"cannot write .*free space there or set dtlns_cache_dir"),
+    ):
+        make(store, Elsewhere(), 2)
+    assert len(shards(store)) == 4
