@@ -80,7 +80,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             compat.require_recbole()
         _refuse_mistyped_options(given.command, settings, options[given.command])
         status = command.run(given)
-        sys.stdout.flush()  # here, where a pipe that is closed can be answered
+        if sys.stdout is not None:  # as it is where a shell closed it (>&-)
+            sys.stdout.flush()  # here, where a pipe that is closed can be answered
         return status
     except BrokenPipeError:  # such as of `recbole-dtlns keys | head`, which has read enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python writes what is left when it ends

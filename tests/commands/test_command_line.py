@@ -179,6 +179,11 @@ def test_a_reader_that_has_read_enough_ends_a_command_without_a_traceback() -> N
     assert (done.returncode, done.stderr) == (141, "")
 
 
+def test_a_command_whose_output_a_shell_closed_ends_well(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdout", None)
+    assert main(["keys"]) == 0
+
+
 def test_a_working_folder_that_was_deleted_is_named() -> None:
     gone = Path("gone").absolute()
     gone.mkdir()

@@ -44,10 +44,14 @@ def server(empty_folder: Path) -> Iterator[ForkServer]:
     (empty_folder / "calls.py").write_text(CALLS)
     # Where the tests run in the background of a shell, what they start would ignore the signal of Ctrl-C.
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    made = ForkServer(["calls"], {**os.environ, "PYTHONPATH": os.pathsep.join([str(empty_folder), *sys.path])})
+    made = server_of(empty_folder, "calls")
     signal.signal(signal.SIGINT, before)
     yield made
     made.close()
+
+
+def server_of(folder: Path, *modules: str) -> ForkServer:
+    return ForkServer(modules, {**os.environ, "PYTHONPATH": os.pathsep.join([str(folder), *sys.path])})
 
 
 def start(server: ForkServer, call: str, *arguments: str) -> Forked:
@@ -125,6 +129,33 @@ def test_neither_ctrl_c_while_it_imports_nor_threads_of_libraries_trouble_a_serv
         Path("go").touch()
         assert start(server, "leave", "3").wait() == 3
     assert capfd.readouterr().err == ""
+
+
+FULL = """
+import os
+
+fork, tried = os.fork, []
+
+def once_full():
+    tried.append(1)
+    if len(tried) == 2:
+        raise BlockingIOError("Resource temporarily unavailable")
+    return fork()
+
+os.fork = once_full
+"""
+
+
+def test_where_no_process_can_be_started_those_that_run_are_spared(empty_folder: Path) -> None:
+    (empty_folder / "full.py").write_text(FULL)
+    (empty_folder / "calls.py").write_text(CALLS)
+    server = server_of(empty_folder, "full", "calls")
+    with contextlib.closing(server):
+        running = start(server, "sleep", "works")
+        with pytest.raises(ChildProcessError, match="no process can be started"):
+            start(server, "leave", "0")
+        assert start(server, "leave", "3").wait() == 3
+        assert running.poll() is None
 
 
 def test_where_the_server_is_killed_its_processes_end_and_others_are_refused(server: ForkServer) -> None:

@@ -39,10 +39,15 @@ class Forked:
         self._status = status
         self._lock = threading.Lock()
         self._code: int | None = None
-        self.pid = int(self._said() or 0)
+        said = self._said()
+        self.pid = int(said or 0)
         if not self.pid:
             os.close(status)
-            raise ChildProcessError("the process that starts others has ended")
+            raise ChildProcessError(
+                "no process can be started: memory, or the number of processes, is at its limit; try --jobs=1"
+                if said
+                else "the process that starts others has ended"
+            )
 
     def wait(self) -> int:
         """Until it has ended: its exit status, or minus the signal that ended it."""
@@ -118,7 +123,7 @@ class ForkServer:
             environment: what it finds in `os.environ`.
 
         Raises:
-            ChildProcessError: the server has ended.
+            ChildProcessError: the server has ended, or the system has no room for one more process.
         """
         ours, theirs = os.pipe()
         request = [call, list(arguments), dict(environment), str(Path.cwd())]
@@ -157,8 +162,8 @@ def _serve(channel: socket.socket, interrupts: _Handler) -> None:
             if not message:
                 return
             output, status = descriptors
-            server, pid = os.getpid(), os.fork()
-            if not pid:
+            server, forked = os.getpid(), _fork()
+            if forked == 0:
                 signal.set_wakeup_fd(-1)
                 signal.signal(signal.SIGCHLD, signal.SIG_DFL)
                 signal.signal(signal.SIGINT, interrupts)
@@ -167,8 +172,20 @@ def _serve(channel: socket.socket, interrupts: _Handler) -> None:
                 channel.close()
                 _work(server, output, *json.loads(message))
             os.close(output)
-            os.write(status, f"{pid}\n".encode())
-            running[pid] = status
+            with contextlib.suppress(BrokenPipeError):  # who asked has ended
+                os.write(status, f"{forked or 0}\n".encode())
+            if forked:
+                running[forked] = status
+            else:
+                os.close(status)
+
+
+def _fork() -> int | None:
+    """As `os.fork`, but None where the system has no room for a process: this costs no other."""
+    try:
+        return os.fork()
+    except OSError:
+        return None
 
 
 def _ended(running: Mapping[int, int]) -> list[tuple[int, int]]:
