@@ -94,6 +94,14 @@ def test_processes_run_at_once_and_a_signal_reaches_one(server: ForkServer) -> N
     both[1].send_signal(signal.SIGKILL)  # ended: nobody is meant
 
 
+def test_a_process_holds_nothing_of_others(server: ForkServer) -> None:
+    """Neither their pipes, whose end would not be seen, nor the server's channel."""
+    both = [start(server, "sleep", name) for name in ("first", "second")]
+    wait_for(lambda: all(Path(name).exists() for name in ("first", "second")), "both work")
+    for process in both:
+        assert {file.name for file in Path(f"/proc/{process.pid}/fd").iterdir()} == {"0", "1", "2"}
+
+
 def test_ctrl_c_is_for_those_that_work(server: ForkServer) -> None:
     process = start(server, "interrupted", "works")
     wait_for(Path("works").exists, "it works")

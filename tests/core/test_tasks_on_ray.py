@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from types import SimpleNamespace
 from typing import Any
 
@@ -13,6 +14,7 @@ import pytest
 
 from recbole_dtlns.blocks.on_ray import RayTasks
 from recbole_dtlns.blocks.shared_out import SharedOut
+from recbole_dtlns.blocks.where import workers_of
 from recbole_dtlns.blocks.work import over_blocks, working_with
 from recbole_dtlns.errors import DataError, EngineError, InstallationError, ProcessError
 
@@ -90,7 +92,8 @@ class Played:
     def put(self, shared: Any) -> Any:
         return shared
 
-    def remote(self, **_: Any) -> type[Task]:
+    def remote(self, **options: Any) -> type[Task]:
+        self.options = options
         return Task
 
     def wait(self, running: list[Task], num_returns: int, timeout: float) -> tuple[list[Task], list[Task]]:
@@ -132,6 +135,19 @@ def test_a_worker_may_be_lost_three_times_with_the_same_blocks(
     assert caplog.messages == [f"ray: a worker was lost with the blocks 0 to 5 of 'numbers': {said}"] * 3
     with pytest.raises(ProcessError, match=rf"^4 workers .*{re.escape(said)}\)\. Give nodes more memory"):
         worked_on(Played([lost] * 4), 6)
+
+
+def test_a_task_has_a_core_and_is_given_to_another_worker_by_us_alone() -> None:
+    """Ray's own retries have no end where memory is short."""
+    ray = Played()
+    worked_on(ray)
+    assert ray.options == {"num_cpus": 1, "max_retries": 0}
+
+
+def test_a_node_of_another_version_does_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("recbole_dtlns.blocks.on_ray.__version__", "9")
+    with pytest.raises(ImportError, match=r"and the run is of 9$"):
+        worked_on(Played())
 
 
 def test_deaths_of_different_blocks_are_not_added_up() -> None:
@@ -192,3 +208,33 @@ def test_a_cluster_without_cores_is_refused_and_one_that_lost_them_is_not_waited
     with pytest.raises(EngineError, match="no node of the Ray cluster has a CPU"):
         worked_on(Played(cores=[2, 2, 0], silent=2))
     assert np.array_equal(worked_on(Played(cores=[2, 1], silent=5)), 2 * NUMBERS)  # blocks that take long
+
+
+def test_a_cluster_is_joined_with_the_first_work_once_and_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    joined: list[str] = []
+
+    @contextmanager
+    def cluster(address: str, install: str) -> Iterator[Played]:
+        joined.append(address)
+        yield Played()
+        joined.append("left")
+
+    monkeypatch.setattr("recbole_dtlns.blocks.where.check_cluster", lambda address, install: None)
+    monkeypatch.setattr("recbole_dtlns.blocks.where.ray_cluster", cluster)
+    with workers_of({"prepare_on": "ray", "judge_ray_address": "there:1"}):
+        assert joined == []
+        for _ in range(2):
+            assert np.array_equal(over_blocks(doubled, NUMBERS, BLOCKS, "numbers")["doubled"], 2 * NUMBERS)
+    assert joined == ["there:1", "left"]
+
+
+def test_a_cluster_that_is_not_there_is_refused_before_any_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(address: str, install: str) -> None:
+        raise EngineError(f"nothing at {address}")
+
+    monkeypatch.setattr("recbole_dtlns.blocks.where.check_cluster", refuse)
+    flat = {"prepare_on": "ray", "judge_ray_address": "there:1"}
+    with pytest.raises(EngineError, match="nothing at there:1"), workers_of(flat):
+        pytest.fail("work began")
+    with workers_of({**flat, "prepare_on": "local"}):
+        over_blocks(doubled, NUMBERS, BLOCKS, "numbers")

@@ -12,6 +12,7 @@ from unittest import mock
 
 import numpy as np
 import pytest
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from recbole_dtlns.blocks.in_tasks import OnBlock, on_blocks
 from recbole_dtlns.blocks.shared_out import SharedOut, Tasks
@@ -37,6 +38,10 @@ def refuses_the_tenth(shared: np.ndarray, block: slice) -> dict[str, np.ndarray]
 
 def ones(shared: None, block: slice) -> dict[str, np.ndarray]:
     return {"one": np.ones(block.stop - block.start, np.int8)}
+
+
+def threads(shared: np.ndarray, block: slice) -> dict[str, np.ndarray]:
+    return {"threads": np.array([found["num_threads"] for found in threadpool_info()])}
 
 
 class Elsewhere:
@@ -106,6 +111,47 @@ def test_what_was_done_before_a_death_is_not_done_again(tmp_path: Path, again: i
     whole = make(ArtefactStore(tmp_path / "whole"), Elsewhere(), 3)
     assert found.digest == whole.digest
     assert np.array_equal(found.arrays["square"], NUMBERS**2)
+
+
+def test_what_was_done_before_counts_as_progress_and_works_of_one_name_are_told_apart(tmp_path: Path) -> None:
+    told: list[int] = []
+
+    def build() -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+        told.clear()
+        first = over_blocks(squares, NUMBERS, BLOCKS, "same", told.append)
+        return {**first, "further": over_blocks(squares, NUMBERS + 1, BLOCKS, "same", told.append)["square"]}, {}
+
+    store = ArtefactStore(tmp_path)
+    for dies_after in (2, 3):
+        with pytest.raises(KeyboardInterrupt), working_with(SharedOut(Elsewhere(dies_after), 2)):
+            store.get_or_build("numbers", 1, {}, build)
+    with working_with(SharedOut(Elsewhere(), 2)):
+        found = store.get_or_build("numbers", 1, {}, build)
+    assert sum(told) == 2 * len(NUMBERS)
+    assert np.array_equal(found.arrays["square"], NUMBERS**2)
+    assert np.array_equal(found.arrays["further"], (NUMBERS + 1) ** 2)
+
+
+def test_work_for_no_artefact_keeps_nothing(tmp_path: Path) -> None:
+    make(ArtefactStore(tmp_path), Elsewhere(), 2)
+    with working_with(SharedOut(Elsewhere())):
+        over_blocks(squares, NUMBERS, BLOCKS, "squares")
+    assert not list(tmp_path.rglob("*.parts"))
+
+
+def test_tasks_work_on_one_thread() -> None:
+    """Of a library's threads: results that depend on their number are those of one."""
+    with threadpool_limits(limits=2):
+        assert max(on_blocks(threads, NUMBERS, BLOCKS)["threads"]) == 1
+
+
+def test_of_shards_that_overlap_one_is_taken(tmp_path: Path) -> None:
+    shards = Shards(tmp_path, "000-first", BLOCKS)
+    for part in (range(2), range(1, 3)):
+        shards.keep(part, on_blocks(squares, NUMBERS, BLOCKS[part.start : part.stop]))
+    found = Shards(tmp_path, "000-first", BLOCKS)
+    assert found.done == (range(2),)
+    assert found.missing() == [range(2, len(BLOCKS))]
 
 
 def test_when_the_artefact_is_whole_its_parts_are_gone(tmp_path: Path) -> None:

@@ -171,8 +171,8 @@ def _serve(channel: socket.socket, interrupts: _Handler) -> None:
             if not message:
                 return
             *said, status = descriptors
-            server, pid = os.getpid(), _fork()
-            if pid == 0:
+            server, forked = os.getpid(), _fork()
+            if forked == 0:
                 signal.set_wakeup_fd(-1)
                 signal.signal(signal.SIGCHLD, signal.SIG_DFL)
                 signal.signal(signal.SIGINT, interrupts)
@@ -183,9 +183,9 @@ def _serve(channel: socket.socket, interrupts: _Handler) -> None:
             for descriptor in said:
                 os.close(descriptor)
             with contextlib.suppress(BrokenPipeError):  # who asked has ended
-                os.write(status, f"{pid or 0}\n".encode())
-            if pid:
-                running[pid] = status
+                os.write(status, f"{forked or 0}\n".encode())
+            if forked:
+                running[forked] = status
             else:
                 os.close(status)
 
