@@ -24,7 +24,8 @@ def ray_cluster(address: str | None, install: str) -> Iterator[Any]:
     """The module `ray`, connected; a cluster that this started is ended afterwards, one that was there is left.
 
     Args:
-        address: of a cluster; None: the one that is connected, else one of this machine.
+        address: of a cluster; None: the one that is connected, else the one that this machine has, else one of this
+            machine alone; "local": the last.
         install: the command that installs what is needed, for the message where Ray is missing.
 
     Raises:
@@ -41,6 +42,9 @@ def ray_cluster(address: str | None, install: str) -> Iterator[Any]:
     if ours:
         if address is None and not os.environ.get("RAY_ADDRESS") and _names_a_lost_cluster(_address_file()):
             address = "local"
+        there = address is None and (os.environ.get("RAY_ADDRESS") or _told(_address_file()))
+        if there:
+            logger.info("the Ray cluster at %s is there, and does the work; the address local starts another", there)
         try:
             ray.init(address=address, log_to_driver=False, include_dashboard=False, logging_level="ERROR")
         except (ConnectionError, ValueError, RuntimeError) as error:
@@ -84,6 +88,11 @@ def _address_file() -> Path:
     """Where `ray start` writes the address that Ray takes where none is given."""
     given = [os.environ[name] for name in ("RAY_TMPDIR", "TMPDIR") if name in os.environ]
     return Path(*given[:1] or ["/tmp"], "ray", "ray_current_cluster")
+
+
+def _told(file: Path) -> str:
+    """The address in the file; empty where there is none."""
+    return file.read_text(encoding="utf-8").strip() if file.is_file() else ""
 
 
 def _names_a_lost_cluster(file: Path) -> bool:

@@ -56,7 +56,7 @@ COMMANDS: dict[str, Command] = {
     "demo": demo.COMMAND,
 }
 _RUN_OPTIONS = """RecBole's flags, one per setting: --key=value
-  --model=NAME            general, sequential or knowledge-aware model of RecBole's, or package.module:Class
+  --model=NAME            recommender of RecBole's, of any kind, or package.module:Class
   --dataset=NAME          data set under data_path; RecBole ships ml-100k
   --config_files='A B'    yaml files, separated by spaces
   --KEY=VALUE             any RecBole or dtlns_ key, such as --epochs=50 --dtlns_alpha_structure=0.2"""

@@ -40,7 +40,7 @@ def tune(
         space: a space file, or a dictionary of its form (`recbole_dtlns.studies.tune.space`).
         storage: folder of all searches; on a cluster, one that all nodes share.
         name: of this search; default: model and data set.
-        address: of a Ray cluster; None: this machine.
+        address: of a Ray cluster; None: the one of this machine, else one for this search; "local": always the latter.
         options: `samples`, `search`, `scheduler`, `concurrent`, `cpus`, `gpus`, `grace`, `checkpoint_every`,
             `max_failures`, `seed`, as described at `Plan`.
 
@@ -85,7 +85,10 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--gpus", type=float, help="GPUs of a trial; 0.5 lets two share one (default 0)")
     parser.add_argument("--storage", default="tune_runs", help="folder of searches; all nodes share it (tune_runs)")
     parser.add_argument("--name", help="of this search's folder (default MODEL-DATASET)")
-    parser.add_argument("--address", help="of a Ray cluster (default: this machine)")
+    parser.add_argument(
+        "--address",
+        help="of a Ray cluster; local: one for this search (default: the one of this machine, else local)",
+    )
     parser.add_argument("--search-seed", dest="seed", type=int, help="of the search, not of the runs (default 42)")
 
 

@@ -360,6 +360,11 @@ UNLABELLED = {"inter": ["user_id", "item_id"]}
             r"has item_id as token, and labels are numbers: .*item_id:float into the first line",
         ),
         (
+            {"numerical_features": ["prise"]},
+            DataError,
+            r"numerical_features names prise, which is not loaded; .* the numbers price, rating.* mean 'price'",
+        ),
+        (
             {"numerical_features": ["class"]},
             DataError,
             r"numerical_features: class cannot be read as numbers; .*rated.item has .*class:token_seq.*of float",

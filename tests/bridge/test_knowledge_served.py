@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from pathlib import Path
 
@@ -60,6 +61,17 @@ def test_a_warm_start_matches_entities_by_their_tokens(model: str) -> None:
     for token, place in before.items():
         if token != "[PAD]":
             assert np.array_equal(old[table][place].numpy(), new[table][now[token]].numpy()), token
+
+
+def test_a_new_item_begins_as_its_neighbours_where_it_is_an_entity(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    parts = split_pairs(*block_pairs())
+    known = [np.array([not item.endswith("05") for item in items]) for _, items in parts]
+    before = tuple((users[kept], items[kept]) for (users, items), kept in zip(parts, known, strict=True))
+    first = train("CKE", write_facts("a", in_advance=True, parts=before), dataset=FACTS, **PLAIN)
+    now = write_facts("b", in_advance=True, parts=parts)
+    train("CKE", now, dataset=FACTS, **PLAIN, epochs=0, init_from=str(first.folder))
+    assert re.search(r"entity_id: \d+ matched, \d+ new \(.*?\), [1-9]\d* of them begin as the mean", caplog.text)
 
 
 def test_a_warm_start_with_other_relations_is_refused() -> None:

@@ -48,11 +48,17 @@ def test_a_lost_cluster_is_not_waited_for(
     assert f"no Ray cluster answers at the address in {file}" in caplog.text
 
 
-def test_a_cluster_that_answers_is_joined(connected: list[str | None], tmp_path: Path) -> None:
+def test_a_cluster_that_answers_is_joined_and_named(
+    connected: list[str | None], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
     with socket.create_server(("127.0.0.1", 0)) as server:
-        (tmp_path / "ray" / "ray_current_cluster").write_text(f"127.0.0.1:{server.getsockname()[1]}")
+        port = server.getsockname()[1]
+        (tmp_path / "ray" / "ray_current_cluster").write_text(f"127.0.0.1:{port}")
         connect()
-    assert connected == [None]
+        connect("local")
+    assert connected == [None, "local"]
+    assert caplog.text.count(f"the Ray cluster at 127.0.0.1:{port} is there,") == 1
 
 
 def test_an_address_that_is_given_is_kept(

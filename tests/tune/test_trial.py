@@ -83,6 +83,13 @@ def left(tune: Tune, checkpoint: Checkpoint | None) -> Trial:
     return Trial.of_ray(result)
 
 
+def test_a_trial_that_was_never_started_has_failed() -> None:
+    """Ray hands it back without the values that it was to train with."""
+    result = SimpleNamespace(metrics=None, config=None, error=OSError("None"), checkpoint=None, path="runs/a_00001")
+    trial = Trial.of_ray(result)
+    assert (trial.name, trial.sampled, trial.score, trial.error) == ("a_00001", {}, None, "OSError")
+
+
 @pytest.mark.parametrize("every", [3, 100])
 def test_the_model_that_is_tested_is_the_one_that_validation_scored(
     every: int, tiny: dict[str, Any], tune: Tune

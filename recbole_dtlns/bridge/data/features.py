@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable
 from typing import Any
 
 from recbole_dtlns.bridge.data.file_columns import FileColumns
@@ -36,6 +37,7 @@ def check_features(config: Any) -> None:
                 f"numerical_features: {', '.join(words)} cannot be read as numbers; {found.file} has {found}: name "
                 "columns of float, or leave them out"
             )
+    _check_numbers_are_loaded(config, numbers)
     if not config.kind.featured:
         return
     for suffix in _FILES:
@@ -74,6 +76,21 @@ def tell_of_missing_features(config: Any) -> None:
         if files
         else "",
     )
+
+
+def _check_numbers_are_loaded(config: Any, numbers: Iterable[str]) -> None:
+    """Refuse numbers that no file gives, where all files are those that are known here."""
+    files = [found for suffix in _FILES if (found := FileColumns.of(config, suffix)) is not None]
+    if not files or config["additional_feat_suffix"]:
+        return
+    loaded = {field for found in files for field in found.loaded}
+    if missing := [field for field in numbers if field not in loaded]:
+        there = {field for found in files for field, kind in found.header.items() if _is_number(kind)}
+        raise DataError(
+            f"numerical_features names {', '.join(missing)}, which is not loaded; the files have the numbers "
+            f"{', '.join(sorted(there)) or 'none'}: name these, and let load_col hold them."
+            f"{nearest(missing[0], there)}"
+        )
 
 
 def _check_named(config: Any, suffix: str) -> None:

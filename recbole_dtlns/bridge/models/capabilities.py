@@ -199,7 +199,7 @@ def resolve_model(model: str | type) -> type:
     kind = getattr(found, "type", None)
     if kind not in KINDS:
         raise UnsupportedModelError(
-            f"{found.__name__} is no {_kinds(' or ')} recommender (its type is {getattr(kind, 'name', kind)}): "
+            f"{found.__name__} is no {_kinds('or')} recommender (its type is {getattr(kind, 'name', kind)}): "
             "recbole_dtlns trains no others"
         )
     return found
@@ -207,10 +207,11 @@ def resolve_model(model: str | type) -> type:
 
 def _unknown_model(name: str) -> UnknownNameError:
     return UnknownNameError(
-        f"unknown model '{name}'.{nearest(name, CAPABILITIES)} Names are RecBole's {_kinds(' and ')} "
+        f"unknown model '{name}'.{nearest(name, CAPABILITIES)} Names are RecBole's {_kinds('and')} "
         "recommenders, case-sensitive; for your own class write package.module:Class"
     )
 
 
-def _kinds(between: str) -> str:
-    return between.join(dict.fromkeys(kind.name for kind in KINDS.values()))
+def _kinds(last: str) -> str:
+    *names, name = dict.fromkeys(kind.name for kind in KINDS.values())
+    return f"{', '.join(names)} {last} {name}"

@@ -25,8 +25,10 @@ def make_model(config: Any, dataset: Dataset) -> AbstractRecommender:
     """
     try:
         return constructed(config, dataset)
-    except (ValueError, NotImplementedError) as error:  # what RecBole's models raise for values that they cannot take
-        raise ConfigError(f"{config['model']} cannot be made with these settings: {error}") from error
+    except (ValueError, NotImplementedError, KeyError) as error:  # of RecBole's models, for values they cannot take
+        said = f"it knows no value {error}" if isinstance(error, KeyError) else str(error)
+        unsaid = "one has a value that it does not know, and it does not say which"
+        raise ConfigError(f"{config['model']} cannot be made with these settings: {said or unsaid}") from error
 
 
 def constructed(config: Any, dataset: Dataset) -> AbstractRecommender:

@@ -54,7 +54,7 @@ class Trial:
         score = metrics.get(SCORE, math.nan)
         return cls(
             name=metrics.get("trial_id") or Path(result.path).name,
-            sampled=dict(result.config),
+            sampled=dict(result.config or {}),  # None of a trial that was never started
             score=None if math.isnan(score) else float(score),
             epochs=metrics.get("epoch", 0),
             seconds=metrics.get("time_total_s"),

@@ -102,4 +102,6 @@ def described(values: dict[str, Any]) -> str:
 def reason_of(error: BaseException | None) -> str:
     """The last line of an error that went through Ray: what was raised in the trial."""
     lines = [line for line in str(error).strip().splitlines() if line.strip()]
-    return lines[-1].strip() if lines else "no reason given"
+    if lines and lines[-1].strip() != "None":  # which Ray says of a process that ended without a word
+        return lines[-1].strip()
+    return "no reason given" if error is None else type(error).__name__
