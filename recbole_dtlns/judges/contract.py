@@ -34,6 +34,19 @@ class Label(IntEnum):
 
 
 @dataclass(frozen=True)
+class Pairs:
+    """What a question holds of every pair that is asked about.
+
+    Attributes:
+        candidates: the pairs.
+        opinions: what each of several teachers thinks of them; None where one was asked.
+    """
+
+    candidates: Candidates
+    opinions: Opinions | None
+
+
+@dataclass(frozen=True)
 class Question:
     """All that a judge may look at; validation and test pairs are not part of it.
 
@@ -68,14 +81,20 @@ class Question:
         Args:
             pairs: their positions, ascending, or a stretch of them.
         """
-        candidates = Candidates(*(column[pairs] for column in vars(self.candidates).values()))
-        opinions = None if self.opinions is None else self.opinions.of(pairs)
-        return replace(self, candidates=candidates, rehearsal=None, opinions=opinions)
+        return self.asking(self.pairs(pairs))
+
+    def pairs(self, pairs: np.ndarray | slice) -> Pairs:
+        """Some of the pairs, as for `about`."""
+        return Pairs(self.candidates.of(pairs), None if self.opinions is None else self.opinions.of(pairs))
+
+    def asking(self, pairs: Pairs) -> Question:
+        """The same question about other pairs, without a rehearsal."""
+        return replace(self, candidates=pairs.candidates, opinions=pairs.opinions, rehearsal=None)
 
     def bare(self) -> Question:
-        """The same without a rehearsal, and without what users and items say: little to send."""
+        """The same about no pair, and without what users and items say: little to send."""
         train = replace(self.train, content=None, user_texts=())
-        return replace(self, train=train, rehearsal=None)
+        return replace(self.about(slice(0, 0)), train=train)
 
     def pair_keys(self, pairs: slice = slice(None)) -> np.ndarray:
         """One number per candidate pair, user * n_items + item, int64 [n_pairs], or of a stretch of the pairs."""

@@ -94,6 +94,10 @@ class Candidates:
     def __len__(self) -> int:
         return len(self.users)
 
+    def of(self, pairs: np.ndarray | slice) -> Candidates:
+        """Some of them: positions, ascending, a mask, or a stretch of them."""
+        return Candidates(self.users[pairs], self.items[pairs], self.ranks[pairs], self.scores[pairs])
+
 
 def top_candidates(
     fitted: FittedTeacher, train: TrainInteractions, k: int, progress: Callable[[int], object] = lambda users: None
