@@ -181,13 +181,16 @@ def check_verdicts(found: Verdicts, n: int, judge: str) -> Verdicts:
         shape = getattr(values, "shape", None)
         if shape != (n,):
             raise ContractError(f"{gave} verdicts whose {name} has the shape {shape}: one for each of {n} pairs is due")
-    wrong = ~np.isin(found.label, list(Label))
-    if wrong.any():
-        raise ContractError(f"{gave} the label {found.label[wrong][0]}: 0, 1 and 2 (abstains) are labels")
-    probability = found.probability[found.label != Label.ABSTAIN]
-    wrong = ~((probability >= 0) & (probability <= 1))  # NaN is neither
-    if wrong.any():
-        raise ContractError(f"{gave} the probability {probability[wrong][0]}, and did not abstain: it lies in [0, 1]")
+    for pairs in stretches(n, _PAIRS_AT_ONCE):
+        label, probability = found.label[pairs], found.probability[pairs]
+        wrong = ~np.isin(label, list(Label))
+        if wrong.any():
+            raise ContractError(f"{gave} the label {label[wrong][0]}: 0, 1 and 2 (abstains) are labels")
+        wrong = (label != Label.ABSTAIN) & ~((probability >= 0) & (probability <= 1))  # NaN is neither
+        if wrong.any():
+            raise ContractError(
+                f"{gave} the probability {probability[wrong][0]}, and did not abstain: it lies in [0, 1]"
+            )
     return found
 
 
