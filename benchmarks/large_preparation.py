@@ -10,14 +10,17 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
+import re
 import tempfile
 import threading
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 from unittest import mock
 
 import numpy as np
 import psutil
-from growth import Stages, each_in_a_process, exponent, forget_peak, peak
+from growth import Stages, each_in_a_process, exponent
 from made_data import made_pairs
 from reporting import machine, table, write_results
 
@@ -34,10 +37,15 @@ SECONDS_BETWEEN_LOOKS = 0.2
 
 
 class Watch:
-    """The largest memory that a worker has for itself, in GiB: without what it shares with the others."""
+    """The most memory of each kind at any time, in GiB.
+
+    - `driver`, `worker`: what this process, and any worker, has for itself: what the system could not have back, as it
+      could the pages of mapped files;
+    - `store`: what workers share, Ray's object store.
+    """
 
     def __init__(self) -> None:
-        self.highest = 0.0
+        self.highest = {"driver": 0.0, "worker": 0.0, "store": 0.0}
         self._end = threading.Event()
         self._thread = threading.Thread(target=self._look)
 
@@ -50,12 +58,29 @@ class Watch:
         self._thread.join()
 
     def _look(self) -> None:
+        driver = psutil.Process()
         while not self._end.wait(SECONDS_BETWEEN_LOOKS):
-            for process in psutil.Process().children(recursive=True):
-                with contextlib.suppress(psutil.Error):  # it has just ended
-                    if " ".join(process.cmdline()).startswith("ray::"):
-                        memory = process.memory_info()
-                        self.highest = max(self.highest, (memory.rss - memory.shared) / 2**30)
+            self._note("driver", driver, _own)
+            for process in driver.children(recursive=True):
+                with contextlib.suppress(psutil.Error, OSError):  # it has just ended
+                    name = " ".join(process.cmdline())
+                    if name.startswith("ray::"):
+                        self._note("worker", process, _own)
+                    elif "raylet" in name:
+                        self._note("store", process, _shared_memory)
+
+    def _note(self, what: str, process: psutil.Process, measured: Callable[[psutil.Process], int]) -> None:
+        self.highest[what] = max(self.highest[what], measured(process) / 2**30)
+
+
+def _own(process: psutil.Process) -> int:
+    memory = process.memory_info()
+    return int(memory.rss - memory.shared)
+
+
+def _shared_memory(process: psutil.Process) -> int:
+    found = re.search(r"RssShmem:\s+(\d+)", Path(f"/proc/{process.pid}/status").read_text())
+    return int(found[1]) * 1024 if found else 0
 
 
 def measure(size: tuple[int, int, int], workers: int) -> dict[str, Any]:
@@ -74,20 +99,17 @@ def measure(size: tuple[int, int, int], workers: int) -> dict[str, Any]:
             "prepare_on": "ray" if workers else "local",
         }
         flat = DTLNSSettings.from_config({f"dtlns_{key}": value for key, value in keys.items()}).flat
-        forget_peak()
         with (
             mock.patch.object(ArtefactStore, "get_or_build", stages.timed(None, ArtefactStore.get_or_build)),
             Watch() as watch,
         ):
             stages.timed("the rest", prepare)(flat, train, make_teacher(flat))
-        highest = max([peak(), *(one["peak"] for one in stages.found.values())])
     return {
         "pairs": train.matrix.nnz,
         "users": train.n_users,
         "items": train.n_items,
         "stages": stages.found,
-        "driver": highest,
-        "worker": watch.highest,
+        **watch.highest,
     }
 
 
@@ -117,15 +139,26 @@ def report(found: dict[str, dict[str, Any]], workers: int) -> None:
         )
     whole = [sum(stage["seconds"] for stage in one["stages"].values()) for one in found.values()]
     rows.append(["whole", *(f"{one:.0f} s" for one in whole), "", *(_hours(one) for one in totals.values())])
-    for who in ("driver", "worker"):
-        cells = [f"{one[who]:.1f} GiB" for one in found.values()]
-        grown, base = np.polyfit(pairs, [one[who] for one in found.values()], 1) if len(found) > 1 else (0.0, 0.0)
+    for what, memory in _memory(found, workers).items():
+        cells = [f"{one:.1f} GiB" for one in memory]
+        grown, base = np.polyfit(pairs, memory, 1) if len(found) > 1 else (0.0, 0.0)
         further_memory = [f"{base + grown * size:.0f} GiB" for size in EXTRAPOLATED.values()]
-        rows.append([f"memory of the {who}", *cells, "", *further_memory])
+        rows.append([what, *cells, "", *further_memory])
     heads = [f"{name}: {one['users']} x {one['items']}, {one['pairs']} pairs" for name, one in found.items()]
     further_heads = [f"{name}, extrapolated" for name in EXTRAPOLATED]
     results = {"machine": machine(workers), "sizes": found}
     write_results("large_preparation", results, table(["stage", *heads, "exponent", *further_heads], rows))
+
+
+def _memory(found: dict[str, dict[str, Any]], workers: int) -> dict[str, list[float]]:
+    """GiB of every size."""
+    driver, worker, store = ([one[who] for one in found.values()] for who in ("driver", "worker", "store"))
+    return {
+        "memory of the driver": driver,
+        "memory of a worker": worker,
+        "memory that workers share": store,
+        "memory in all, at most": [a + b + workers * c for a, b, c in zip(driver, store, worker, strict=True)],
+    }
 
 
 def _hours(seconds: float) -> str:

@@ -16,16 +16,16 @@ Arrays = Mapping[str, np.ndarray]
 class OnBlock(Protocol):
     """What is done with one block; a function of a module, so that workers find it by its name."""
 
-    def __call__(self, shared: Any, block: slice, /) -> Arrays:
+    def __call__(self, shared: Any, block: Any, /) -> Arrays:
         """The block's results by name; the first axis of each goes on from block to block.
 
         Args:
             shared: what all blocks read; nobody writes to it.
-            block: from where to where.
+            block: from where to where, a slice; or what `over_blocks` was told to give for it.
         """
 
 
-def on_blocks(function: OnBlock, shared: Any, blocks: Sequence[slice]) -> dict[str, np.ndarray]:
+def on_blocks(function: OnBlock, shared: Any, blocks: Sequence[Any]) -> dict[str, np.ndarray]:
     """The results of some blocks, one after the other and on one thread, as whoever works on them alone has them."""
     with threadpool_limits(limits=1):
         return joined([function(shared, block) for block in blocks])
@@ -36,7 +36,7 @@ def joined(found: Sequence[Arrays]) -> dict[str, np.ndarray]:
     return {name: np.concatenate([arrays[name] for arrays in found]) for name in found[0]}
 
 
-def in_task(version: str, function: OnBlock, shared: Any, blocks: Sequence[slice]) -> dict[str, np.ndarray]:
+def in_task(version: str, function: OnBlock, shared: Any, blocks: Sequence[Any]) -> dict[str, np.ndarray]:
     """`on_blocks` for a driver that has this version of the package.
 
     Raises:

@@ -8,10 +8,10 @@ from typing import Any, Protocol
 import numpy as np
 
 from recbole_dtlns.blocks.in_tasks import Arrays, OnBlock, joined
-from recbole_dtlns.blocks.work import Progress
+from recbole_dtlns.blocks.work import Give, Progress
 from recbole_dtlns.storage.parts import parts_at_hand
 
-Tasks = Mapping[range, Sequence[slice]]  # numbers of some blocks in a row, and the blocks
+Tasks = Mapping[range, Sequence[Any]]  # numbers of some blocks in a row, and what is given for each
 
 
 class CarryOut(Protocol):
@@ -36,23 +36,39 @@ class SharedOut:
         self._carry_out, self._blocks_per_task, self._tasks = carry_out, blocks_per_task, tasks
 
     def __call__(
-        self, function: OnBlock, shared: Any, blocks: Sequence[slice], work: str, progress: Progress
+        self, function: OnBlock, shared: Any, blocks: Sequence[slice], work: str, progress: Progress, give: Give
     ) -> dict[str, np.ndarray]:
         parts = parts_at_hand()
         kept = _InMemory(len(blocks)) if parts is None else parts.of(work, blocks)
         for part in kept.done:
             progress(_length(blocks, part))
         step = self._blocks_per_task or max(1, -(-len(blocks) // self._tasks))
-        tasks = {
-            range(first, min(first + step, gap.stop)): blocks[first : min(first + step, gap.stop)]
+        missing = [
+            range(first, min(first + step, gap.stop))
             for gap in kept.missing()
             for first in range(gap.start, gap.stop, step)
-        }
-        if tasks:
-            for part, arrays in self._carry_out(function, shared, tasks, work):
+        ]
+        if missing:
+            for part, arrays in self._carry_out(function, shared, _GivenInTurn(missing, blocks, give), work):
                 kept.keep(part, arrays)
                 progress(_length(blocks, part))
         return kept.joined()
+
+
+class _GivenInTurn(Tasks):
+    """Tasks whose blocks are given what they read when they are asked for: whoever waits holds nothing."""
+
+    def __init__(self, parts: Sequence[range], blocks: Sequence[slice], give: Give) -> None:
+        self._parts, self._blocks, self._give = parts, blocks, give
+
+    def __getitem__(self, part: range) -> Sequence[Any]:
+        return [self._give(self._blocks[number]) for number in part]
+
+    def __iter__(self) -> Iterator[range]:
+        return iter(self._parts)
+
+    def __len__(self) -> int:
+        return len(self._parts)
 
 
 class _InMemory:

@@ -12,7 +12,7 @@ import numpy as np
 from recbole_dtlns.blocks.in_tasks import OnBlock
 from recbole_dtlns.blocks.on_ray import RayTasks
 from recbole_dtlns.blocks.shared_out import SharedOut
-from recbole_dtlns.blocks.work import Progress, working_with
+from recbole_dtlns.blocks.work import Give, Progress, working_with
 from recbole_dtlns.components import ComponentConfig, SharedKey
 from recbole_dtlns.ray_cluster import check_cluster, ray_cluster
 
@@ -72,9 +72,9 @@ class _OnRay:
         self._workers: SharedOut | None = None
 
     def __call__(
-        self, function: OnBlock, shared: Any, blocks: Sequence[slice], work: str, progress: Progress
+        self, function: OnBlock, shared: Any, blocks: Sequence[slice], work: str, progress: Progress, give: Give
     ) -> dict[str, np.ndarray]:
         if self._workers is None:
             tasks = RayTasks(self._connection.enter_context(ray_cluster(self._address, INSTALL)), self._shows_progress)
             self._workers = SharedOut(tasks, tasks=_TASKS_PER_CORE * tasks.cores)
-        return self._workers(function, shared, blocks, work, progress)
+        return self._workers(function, shared, blocks, work, progress, give)

@@ -61,9 +61,14 @@ def relabel(candidates: Candidates, verdicts: Verdicts, top: int, order: str = "
         top: at most this many pseudo-positives per user; 0 means all.
         order: which come first, by the teacher's `rank` or by the judge's `probability` (equal ones by rank).
     """
-    whole = _Judged(candidates.users, candidates.items, verdicts.label, verdicts.probability, top, order)
-    blocks = whole_groups(candidates.users, _PAIRS_AT_ONCE) or [slice(0, 0)]
-    found = over_blocks(_relabelled, whole, blocks, "relabelling")
+    columns = (candidates.users, candidates.items, verdicts.label, verdicts.probability)
+    found = over_blocks(
+        _relabelled,
+        _Best(top, order),
+        whole_groups(candidates.users, _PAIRS_AT_ONCE) or [slice(0, 0)],
+        "relabelling",
+        give=lambda pairs: _Judged(*(column[pairs] for column in columns)),
+    )
     users, items, place = (found[f"positive_{name}"] for name in ("users", "items", "places"))
     return Relabelling(
         PseudoPositives(users, items, place, np.ones(len(users))),
@@ -77,17 +82,21 @@ class _Judged:
     items: np.ndarray
     label: np.ndarray
     probability: np.ndarray
+
+
+@dataclass(frozen=True)
+class _Best:
     top: int
     order: str
 
 
-def _relabelled(judged: _Judged, pairs: slice) -> dict[str, np.ndarray]:
-    positive = np.flatnonzero(judged.label[pairs] == Label.POSITIVE) + pairs.start
-    if judged.order == "probability":
+def _relabelled(best: _Best, judged: _Judged) -> dict[str, np.ndarray]:
+    positive = np.flatnonzero(judged.label == Label.POSITIVE)
+    if best.order == "probability":
         positive = positive[np.lexsort((-judged.probability[positive], judged.users[positive]))]
     users = judged.users[positive]
     place = places(users)  # candidates are ordered by user
-    chosen = (judged.top == 0) | (place < judged.top)
+    chosen = (best.top == 0) | (place < best.top)
     added = positive[chosen]
     positives = PseudoPositives.of(judged.users[added], judged.items[added], place[chosen])
     forbidden = Forbidden.of(users, judged.items[positive])

@@ -13,7 +13,7 @@ from pydantic import Field
 from recbole_dtlns.components import ComponentConfig, Seed
 from recbole_dtlns.errors import ConfigError
 from recbole_dtlns.judges.believed import Believed, believed, columns_of
-from recbole_dtlns.judges.contract import Judge, Label, Question, Rehearsal, Verdicts
+from recbole_dtlns.judges.contract import Judge, Label, Pairs, Question, Rehearsal, Verdicts
 from recbole_dtlns.judges.features import KnownOfPairs, columns_by_member, pair_features
 from recbole_dtlns.judges.learners import Examples, LearnerName, Learnt, chosen, learnt
 from recbole_dtlns.judges.pair_blocks import over_pairs
@@ -121,13 +121,15 @@ class CalibratedJudge(Judge):
         if len(question.candidates) == 0:
             return self._verdicts(np.empty(0))
         known = KnownOfPairs.of(question, self.reads_text, self.reads_order)
-        return self._verdicts(over_pairs(_probability, _Applied(known, learnt, heard), "verdicts")["probability"])
+        applied = _Applied(known, learnt, heard)
+        return self._verdicts(over_pairs(_probability, applied, question, "verdicts")["probability"])
 
     def _verdicts(self, probability: np.ndarray) -> Verdicts:
         if len(probability) == 0:
             return Verdicts(np.empty(0, np.float32), np.empty(0, np.int8))
-        label = np.where(probability >= self.config.lift * probability.mean(), Label.POSITIVE, Label.NEGATIVE)
-        return Verdicts(probability.astype(np.float32), label.astype(np.int8))
+        likely = probability >= self.config.lift * probability.mean()
+        label = np.where(likely, np.int8(Label.POSITIVE), np.int8(Label.NEGATIVE))
+        return Verdicts(probability.astype(np.float32), label)
 
     def remark(self, facts: Mapping[str, Any]) -> str:
         parts = []
@@ -174,12 +176,8 @@ class _Applied:
     learnt: Learnt
     heard: np.ndarray | None
 
-    @property
-    def question(self) -> Question:
-        return self.known.question
 
-
-def _probability(applied: _Applied, pairs: slice) -> dict[str, np.ndarray]:
+def _probability(applied: _Applied, pairs: Pairs) -> dict[str, np.ndarray]:
     features = applied.known.features(pairs)
     heard = features if applied.heard is None else features[:, applied.heard]
     return {"probability": applied.learnt.probability(heard)}

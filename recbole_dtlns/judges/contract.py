@@ -34,6 +34,19 @@ class Label(IntEnum):
 
 
 @dataclass(frozen=True)
+class Pairs:
+    """What a question holds of every pair that is asked about.
+
+    Attributes:
+        candidates: the pairs.
+        opinions: what each of several teachers thinks of them; None where one was asked.
+    """
+
+    candidates: Candidates
+    opinions: Opinions | None
+
+
+@dataclass(frozen=True)
 class Question:
     """All that a judge may look at; validation and test pairs are not part of it.
 
@@ -68,14 +81,20 @@ class Question:
         Args:
             pairs: their positions, ascending, or a stretch of them.
         """
-        candidates = Candidates(*(column[pairs] for column in vars(self.candidates).values()))
-        opinions = None if self.opinions is None else self.opinions.of(pairs)
-        return replace(self, candidates=candidates, rehearsal=None, opinions=opinions)
+        return self.asking(self.pairs(pairs))
+
+    def pairs(self, pairs: np.ndarray | slice) -> Pairs:
+        """Some of the pairs, as for `about`."""
+        return Pairs(self.candidates.of(pairs), None if self.opinions is None else self.opinions.of(pairs))
+
+    def asking(self, pairs: Pairs) -> Question:
+        """The same question about other pairs, without a rehearsal."""
+        return replace(self, candidates=pairs.candidates, opinions=pairs.opinions, rehearsal=None)
 
     def bare(self) -> Question:
-        """The same without a rehearsal, and without what users and items say: little to send."""
+        """The same about no pair, and without what users and items say: little to send."""
         train = replace(self.train, content=None, user_texts=())
-        return replace(self, train=train, rehearsal=None)
+        return replace(self.about(slice(0, 0)), train=train)
 
     def pair_keys(self, pairs: slice = slice(None)) -> np.ndarray:
         """One number per candidate pair, user * n_items + item, int64 [n_pairs], or of a stretch of the pairs."""
@@ -162,13 +181,16 @@ def check_verdicts(found: Verdicts, n: int, judge: str) -> Verdicts:
         shape = getattr(values, "shape", None)
         if shape != (n,):
             raise ContractError(f"{gave} verdicts whose {name} has the shape {shape}: one for each of {n} pairs is due")
-    wrong = ~np.isin(found.label, list(Label))
-    if wrong.any():
-        raise ContractError(f"{gave} the label {found.label[wrong][0]}: 0, 1 and 2 (abstains) are labels")
-    probability = found.probability[found.label != Label.ABSTAIN]
-    wrong = ~((probability >= 0) & (probability <= 1))  # NaN is neither
-    if wrong.any():
-        raise ContractError(f"{gave} the probability {probability[wrong][0]}, and did not abstain: it lies in [0, 1]")
+    for pairs in stretches(n, _PAIRS_AT_ONCE):
+        label, probability = found.label[pairs], found.probability[pairs]
+        wrong = ~np.isin(label, list(Label))
+        if wrong.any():
+            raise ContractError(f"{gave} the label {label[wrong][0]}: 0, 1 and 2 (abstains) are labels")
+        wrong = (label != Label.ABSTAIN) & ~((probability >= 0) & (probability <= 1))  # NaN is neither
+        if wrong.any():
+            raise ContractError(
+                f"{gave} the probability {probability[wrong][0]}, and did not abstain: it lies in [0, 1]"
+            )
     return found
 
 

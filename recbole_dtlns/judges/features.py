@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from recbole_dtlns.judges.contract import Question
+from recbole_dtlns.judges.contract import Pairs, Question
 from recbole_dtlns.judges.history import CoOccurrence, Measure, TreeSimilarity, over_history, text_similarity
 from recbole_dtlns.judges.order import Order
 from recbole_dtlns.judges.pair_blocks import over_pairs
@@ -84,7 +84,7 @@ def pair_features(question: Question, text: bool = False, order: bool = False) -
     Returns:
         float32 [n_pairs, 8 + views], or [n_pairs, 2 + views + 3 members], 2 more for texts and 3 for order.
     """
-    return over_pairs(_features, KnownOfPairs.of(question, text, order), "features")["features"]
+    return over_pairs(_features, KnownOfPairs.of(question, text, order), question, "features")["features"]
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,7 @@ class KnownOfPairs:
     """What the features of all pairs are made from, found once.
 
     Attributes:
-        question: without what features are not made from.
+        question: about no pair, without what features are not made from.
         measures: compare candidates with histories: in every view and, where one teacher was asked, in the item graph.
         popularity, length: log(1 + train count) of items and users, less its mean, [n_items] and [n_users].
         low_pass: where one teacher was asked.
@@ -124,9 +124,9 @@ class KnownOfPairs:
             Order.of(train) if order and train.times is not None else None,
         )
 
-    def features(self, pairs: slice) -> np.ndarray:
+    def features(self, pairs: Pairs) -> np.ndarray:
         """As `pair_features`, of whole users."""
-        question = self.question.about(pairs)
+        question = self.question.asking(pairs)
         found = [
             self._without_council(question)
             if question.opinions is None
@@ -178,7 +178,7 @@ class KnownOfPairs:
         return features
 
 
-def _features(known: KnownOfPairs, pairs: slice) -> dict[str, np.ndarray]:
+def _features(known: KnownOfPairs, pairs: Pairs) -> dict[str, np.ndarray]:
     return {"features": known.features(pairs)}
 
 

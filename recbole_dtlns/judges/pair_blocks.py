@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
@@ -14,16 +14,14 @@ from recbole_dtlns.numerics.groups import whole_groups
 _PAIRS_AT_ONCE = 16_384
 
 
-class AboutPairs(Protocol):
-    """What all blocks of pairs read."""
+def over_pairs(function: OnBlock, known: Any, question: Question, work: str) -> dict[str, np.ndarray]:
+    """As `over_blocks`, over the question's candidates, which are cut between users; there may be none.
 
-    @property
-    def question(self) -> Question:
-        """The question that the pairs are of, as it is sent to whoever works on a block: bare."""
-
-
-def over_pairs(function: OnBlock, known: AboutPairs, work: str) -> dict[str, Any]:
-    """As `over_blocks`, over the question's candidates, which are cut between users; there may be none."""
-    users: np.ndarray = known.question.candidates.users
-    blocks = whole_groups(users, _PAIRS_AT_ONCE) or [slice(0, 0)]
-    return over_blocks(function, known, blocks, work)
+    Args:
+        function: what is done with the `Pairs` of a block.
+        known: what all blocks read; a question among it should be bare.
+        question: whose pairs these are.
+        work: a name for it.
+    """
+    blocks = whole_groups(question.candidates.users, _PAIRS_AT_ONCE) or [slice(0, 0)]
+    return over_blocks(function, known, blocks, work, give=question.pairs)

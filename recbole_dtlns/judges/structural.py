@@ -9,7 +9,7 @@ import numpy as np
 from pydantic import Field
 
 from recbole_dtlns.components import ComponentConfig
-from recbole_dtlns.judges.contract import Judge, Label, Question, Verdicts
+from recbole_dtlns.judges.contract import Judge, Label, Pairs, Question, Verdicts
 from recbole_dtlns.judges.history import TreeSimilarity, over_history
 from recbole_dtlns.judges.pair_blocks import over_pairs
 
@@ -39,7 +39,7 @@ class StructuralJudge(Judge):
     def judge(self, question: Question) -> Verdicts:
         """Verdicts for all candidates; abstains where the item or the whole history is in no tree."""
         compared = _Compared(question.bare(), tuple(map(TreeSimilarity, question.views.values())))
-        best = over_pairs(_most_alike, compared, "similarity")["similarity"]
+        best = over_pairs(_most_alike, compared, question, "similarity")["similarity"]
         unknown = best < 0
         best[unknown] = np.nan
         label = np.where(best >= self.config.threshold, Label.POSITIVE, Label.NEGATIVE).astype(np.int8)
@@ -54,6 +54,6 @@ class _Compared:
     measures: tuple[TreeSimilarity, ...]
 
 
-def _most_alike(compared: _Compared, pairs: slice) -> dict[str, np.ndarray]:
-    similarities = over_history(compared.question.about(pairs), *compared.measures)
+def _most_alike(compared: _Compared, pairs: Pairs) -> dict[str, np.ndarray]:
+    similarities = over_history(compared.question.asking(pairs), *compared.measures)
     return {"similarity": np.maximum.reduce(similarities)}

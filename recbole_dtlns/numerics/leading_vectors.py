@@ -49,8 +49,7 @@ def leading_right_vectors(matrix: sp.csr_array, wanted: int) -> np.ndarray:
         _, axes = _leading(_inner_products(matrix[rows] @ vectors for rows in _blocks(matrix.shape[0], vectors)))
         _combine(vectors, axes[:, :wanted], run)
     found = vectors[:, :wanted]
-    largest = found[np.abs(found).argmax(axis=0), np.arange(found.shape[1])]
-    found *= np.where(largest < 0, -1.0, 1.0)
+    found *= np.where(found.max(axis=0) < -found.min(axis=0), -1.0, 1.0)
     return found
 
 

@@ -94,6 +94,10 @@ class Candidates:
     def __len__(self) -> int:
         return len(self.users)
 
+    def of(self, pairs: np.ndarray | slice) -> Candidates:
+        """Some of them: positions, ascending, a mask, or a stretch of them."""
+        return Candidates(self.users[pairs], self.items[pairs], self.ranks[pairs], self.scores[pairs])
+
 
 def top_candidates(
     fitted: FittedTeacher, train: TrainInteractions, k: int, progress: Callable[[int], object] = lambda users: None
@@ -112,31 +116,41 @@ def top_candidates(
         DataError: the teacher's scores hold NaN or +infinity.
         ContractError: they are no scores of these users and items.
     """
-    whole = _Scored(fitted, train.labelled, train.user_tokens, k)
+    labelled = train.labelled
+
+    def asked(users: slice) -> _Asked:
+        return _Asked(users, labelled[users], train.user_tokens[users])
+
+    whole = _Scored(fitted, k)
     if getattr(fitted, "scores_by_row", False):
         blocks = stretches(train.n_users, _USERS_AT_ONCE)
-        found = over_blocks(_best_of_users, whole, blocks, "candidates", progress)
+        found = over_blocks(_best_of_users, whole, blocks, "candidates", progress, asked)
     else:
-        found = _best_of_users(whole, slice(0, train.n_users), progress)
+        found = _best_of_users(whole, asked(slice(0, train.n_users)), progress)
     return Candidates(**found)
 
 
 @dataclass(frozen=True)
 class _Scored:
     fitted: FittedTeacher
-    labelled: sp.csr_array
-    user_tokens: np.ndarray
     k: int
 
 
+@dataclass(frozen=True)
+class _Asked:
+    users: slice
+    labelled: sp.csr_array
+    tokens: np.ndarray
+
+
 def _best_of_users(
-    whole: _Scored, users: slice, progress: Callable[[int], object] = lambda users: None
+    whole: _Scored, asked: _Asked, progress: Callable[[int], object] = lambda users: None
 ) -> dict[str, np.ndarray]:
     found: list[tuple[np.ndarray, ...]] = []
-    n_items = whole.labelled.shape[1]
-    start, step = users.start, max(1, _SCORES_AT_ONCE // n_items)
-    while start < users.stop:
-        chunk = np.arange(start, min(start + step, users.stop))
+    first, n_items = asked.users.start, asked.labelled.shape[1]
+    start, step = first, max(1, _SCORES_AT_ONCE // n_items)
+    while start < asked.users.stop:
+        chunk = np.arange(start, min(start + step, asked.users.stop))
         scores = whole.fitted.scores(chunk)
         wanted_shape = (len(chunk), n_items)
         if not isinstance(scores, (np.ndarray, sp.csr_array)) or scores.shape != wanted_shape:
@@ -146,9 +160,9 @@ def _best_of_users(
                 f"csr_array, users x items, {wanted_shape}"
             )
         held = scores.nnz if isinstance(scores, sp.csr_array) else scores.size
-        _refuse_diverged(scores, whole.user_tokens[chunk])
+        _refuse_diverged(scores, asked.tokens[chunk - first])
         best = _best_stored if isinstance(scores, sp.csr_array) else top_of_dense
-        rows, items, values = best(scores, whole.labelled[chunk], whole.k)
+        rows, items, values = best(scores, asked.labelled[chunk - first], whole.k)
         _refuse_repeated(rows, items, n_items)
         owners, ranks = chunk[rows].astype(np.int32), places(rows).astype(np.int32)
         found.append((owners, items.astype(np.int32), ranks, values.astype(np.float32)))

@@ -129,30 +129,34 @@ def joined(
             f"none of the teachers {', '.join(lists)} found a candidate: no two users share an item in train"
         )
     blocks = stretches(train.n_users, _USERS_AT_ONCE)
-    whole = _Lists(tuple(asked.values()), train.n_items, k, depth)
-    columns = over_blocks(_joined_of_users, whole, blocks, "council", progress)
+    columns = over_blocks(
+        _joined_of_users,
+        _Council(train.n_items, k, depth),
+        blocks,
+        "council",
+        progress,
+        lambda users: [_rows(found, users.start, users.stop) for found in asked.values()],
+    )
     candidates = Candidates(columns["users"], columns["items"], columns["places"], columns["scores"])
     return candidates, Opinions(tuple(asked), columns["ranks"], columns["strengths"])
 
 
 @dataclass(frozen=True)
-class _Lists:
-    lists: tuple[Candidates, ...]
+class _Council:
     n_items: int
     k: int
     depth: int
 
 
-def _joined_of_users(whole: _Lists, users: slice) -> dict[str, np.ndarray]:
-    lists = [_rows(found, users.start, users.stop) for found in whole.lists]
-    columns = _joined_block(lists, whole.n_items, whole.k, whole.depth)
+def _joined_of_users(council: _Council, lists: list[Candidates]) -> dict[str, np.ndarray]:
+    columns = _joined_block(lists, council.n_items, council.k, council.depth)
     return dict(zip(("users", "items", "places", "scores", "ranks", "strengths"), columns, strict=True))
 
 
 def _rows(found: Candidates, start: int, stop: int) -> Candidates:
     """Those of the users from start to stop."""
-    first, last = np.searchsorted(found.users, [start, stop])
-    return Candidates(*(column[first:last] for column in vars(found).values()))
+    first, last = np.searchsorted(found.users, np.array([start, stop], dtype=found.users.dtype))
+    return found.of(slice(first, last))
 
 
 def _joined_block(lists: list[Candidates], n_items: int, k: int, depth: int) -> tuple[np.ndarray, ...]:

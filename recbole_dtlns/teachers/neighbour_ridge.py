@@ -59,7 +59,10 @@ class NeighbourRidge(Teacher):
         """
         users = float(np.bincount(train.matrix.indices, minlength=1).max())
         refuse_lost_ridge("NeighbourRidge", "teacher_ridge_reg", self.config.reg, users, np.float64)
+        return ItemWeightTeacher(train.narrow, self._weights(train, progress), self.config.dimension)
+
+    def _weights(self, train: TrainInteractions, progress: Callable[[int], object]) -> sp.csr_array:
+        """Column j: the weights of j's neighbours; what they are found with is let go."""
         near = strongest_items(train, cosine(train), self.config.k, MAX_HISTORY)
         users_of = sp.csr_array(cut_histories(train, MAX_HISTORY).T)
-        weights = restricted_ridge(near, users_of, users_of, self.config.reg, progress)
-        return ItemWeightTeacher(train.narrow, sp.csr_array(weights.T), self.config.dimension)
+        return sp.csr_array(restricted_ridge(near, users_of, users_of, self.config.reg, progress).T)

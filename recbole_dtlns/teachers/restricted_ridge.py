@@ -16,7 +16,7 @@ from recbole_dtlns.numerics.groups import expanded, stretches
 _ITEMS_AT_ONCE = 16
 _PAIRS_AT_ONCE = 500_000
 _DENSE_AT_ONCE = 4_000_000
-_ITEMS_PLACED_AT_ONCE = 10_000
+_ITEMS_LISTED_AT_ONCE = 10_000
 
 
 def restricted_ridge(
@@ -41,7 +41,7 @@ def restricted_ridge(
         whole = _Regressions(near, inputs, targets, reg, order)
         found = over_blocks(_solved, whole, groups, "weights", progress)["weights"]
         done = 0
-        for some in stretches(len(order), _ITEMS_PLACED_AT_ONCE):
+        for some in stretches(len(order), _ITEMS_LISTED_AT_ONCE):
             entries = expanded(near.indptr, order[some])[1]
             weights[entries] = found[done : done + len(entries)]
             done += len(entries)
@@ -85,8 +85,10 @@ def _groups(near: sp.csr_array, cases: np.ndarray) -> tuple[np.ndarray, list[sli
         cases: number of cases of every item.
     """
     counts = np.diff(near.indptr)
-    pattern = sp.csr_array((np.ones(near.nnz, dtype=np.float32), near.indices, near.indptr), shape=near.shape)
-    pairs = pattern @ cases.astype(np.float64)
+    pairs = np.empty(len(counts))
+    for items in stretches(len(counts), _ITEMS_LISTED_AT_ONCE):
+        start = near.indptr[items.start : items.stop + 1]
+        pairs[items] = np.diff(np.append(0.0, np.cumsum(cases[near.indices[start[0] : start[-1]]]))[start - start[0]])
     order = np.argsort(counts, kind="stable")
     order = order[counts[order] > 0]
     before = np.append(0, np.cumsum(pairs[order]))

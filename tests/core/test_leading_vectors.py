@@ -8,6 +8,7 @@ from unittest import mock
 import numpy as np
 import pytest
 import scipy.sparse as sp
+from sklearn.utils.extmath import randomized_svd
 from threadpoolctl import threadpool_limits
 
 from recbole_dtlns.numerics import leading_vectors
@@ -28,6 +29,15 @@ def test_they_are_those_of_a_whole_decomposition(shape: tuple[int, int]) -> None
     found = leading_right_vectors(matrix, 12)
     assert np.abs(found.T @ right) == pytest.approx(np.eye(12), abs=1e-7)
     assert (found.max(axis=0) == np.abs(found).max(axis=0)).all()
+
+
+def test_where_values_lie_close_together_as_much_passes_as_through_the_library_s() -> None:
+    """What is found of a flat spectrum depends on the iteration; sklearn's has as many products."""
+    random = np.random.default_rng(3)
+    matrix = sp.csr_array(random.standard_normal((300, 200)))
+    theirs = randomized_svd(matrix, 20, n_iter=4, random_state=0)[2].T
+    through = [np.linalg.norm(matrix @ vectors) for vectors in (theirs, leading_right_vectors(matrix, 20))]
+    assert through[1] >= through[0]
 
 
 @pytest.mark.parametrize("rank", [0, 1, 5])

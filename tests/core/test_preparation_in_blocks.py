@@ -28,8 +28,8 @@ class Copying:
     ) -> Iterator[tuple[range, dict[str, np.ndarray]]]:
         self.blocks[work] = max(sum(map(len, tasks)), self.blocks.get(work, 0))
         function, shared = pickle.loads(pickle.dumps((function, shared)))
-        for part, blocks in reversed(tasks.items()):
-            yield part, on_blocks(function, shared, blocks)
+        for part in reversed(list(tasks)):
+            yield part, on_blocks(function, shared, tasks[part])
 
 
 WORKS = {

@@ -36,6 +36,10 @@ def refuses_the_tenth(shared: np.ndarray, block: slice) -> dict[str, np.ndarray]
     return squares(shared, block)
 
 
+def squares_of(shared: None, numbers: np.ndarray) -> dict[str, np.ndarray]:
+    return {"square": numbers**2}
+
+
 def ones(shared: None, block: slice) -> dict[str, np.ndarray]:
     return {"one": np.ones(block.stop - block.start, np.int8)}
 
@@ -55,11 +59,11 @@ class Elsewhere:
         self, function: OnBlock, shared: Any, tasks: Tasks, work: str
     ) -> Iterator[tuple[range, dict[str, np.ndarray]]]:
         function, shared = pickle.loads(pickle.dumps((function, shared)))
-        for number, (part, blocks) in enumerate(reversed(tasks.items())):
+        for number, part in enumerate(reversed(list(tasks))):
             if number == self.dies_after:
                 raise KeyboardInterrupt
             self.worked += part
-            yield part, on_blocks(function, shared, blocks)
+            yield part, on_blocks(function, shared, tasks[part])
 
 
 def make(store: ArtefactStore, elsewhere: Elsewhere, blocks_per_task: int, function: OnBlock = squares) -> Artefact:
@@ -274,3 +278,19 @@ def test_no_room_for_all_results_is_said_and_the_shards_are_kept(tmp_path: Path)
     ):
         make(store, Elsewhere(), 2)
     assert len(shards(store)) == 4
+
+
+def test_what_a_block_reads_is_made_when_it_is_its_turn() -> None:
+    given: list[slice] = []
+
+    def give(block: slice) -> np.ndarray:
+        given.append(block)
+        return NUMBERS[block]
+
+    with pytest.raises(KeyboardInterrupt), working_with(SharedOut(Elsewhere(dies_after=2), 2)):
+        over_blocks(squares_of, None, BLOCKS, "squares", give=give)
+    assert given == [BLOCKS[6], BLOCKS[4], BLOCKS[5]]
+    here = over_blocks(squares_of, None, BLOCKS, "squares", give=give)["square"]
+    with working_with(SharedOut(Elsewhere(), 3)):
+        elsewhere = over_blocks(squares_of, None, BLOCKS, "squares", give=give)["square"]
+    assert np.array_equal(here, NUMBERS**2) and np.array_equal(elsewhere, here)
