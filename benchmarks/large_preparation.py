@@ -61,13 +61,11 @@ class Watch:
         driver = psutil.Process()
         while not self._end.wait(SECONDS_BETWEEN_LOOKS):
             self._note("driver", driver, _own)
+            self._note("store", driver, _shared_memory)  # it puts there what workers share
             for process in driver.children(recursive=True):
                 with contextlib.suppress(psutil.Error, OSError):  # it has just ended
-                    name = " ".join(process.cmdline())
-                    if name.startswith("ray::"):
+                    if " ".join(process.cmdline()).startswith("ray::"):
                         self._note("worker", process, _own)
-                    elif "raylet" in name:
-                        self._note("store", process, _shared_memory)
 
     def _note(self, what: str, process: psutil.Process, measured: Callable[[psutil.Process], int]) -> None:
         self.highest[what] = max(self.highest[what], measured(process) / 2**30)
