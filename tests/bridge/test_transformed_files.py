@@ -301,7 +301,7 @@ def test_recboles_own_quick_start_trains_on_the_folder() -> None:
     )
     assert done.returncode == 0, done.stderr
     results = json.loads(done.stdout.split("RESULT")[-1])
-    assert all(results[model]["recall@10"] > 0.02 for model in cases), results
+    assert all(results[model]["recall@10"] > 0.01 for model in cases), results
     assert "dtlns_structure" in done.stderr, "the log of DeepFM names its fields"
 
 

@@ -59,7 +59,7 @@ def test_requests_are_exported(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_candidates_come_from_a_file(caplog: pytest.LogCaptureFixture) -> None:
-    Path("candidates.tsv").write_text("user_id\titem_id\n1\t1300\n1\t1301\nnobody\t1\n")
+    Path("candidates.tsv").write_text("user_id\titem_id\n4\t1545\n4\t1592\nnobody\t11\n")
     assert main(["prepare", *RUN, "--dtlns_candidates_file=candidates.tsv", "--dtlns_judge=always"]) == 0
     assert "candidates      computed  2 from the file; left out: 1 of unknown tokens" in caplog.text
     assert "always: 2 positive" in caplog.text

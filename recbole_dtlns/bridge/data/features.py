@@ -37,7 +37,8 @@ def check_features(config: Any) -> None:
                 f"numerical_features: {', '.join(words)} cannot be read as numbers; {found.file} has {found}: name "
                 "columns of float, or leave them out"
             )
-    _check_numbers_are_loaded(config, numbers)
+    if numbers:
+        _check_numbers_are_loaded(config, numbers)
     if not config.kind.featured:
         return
     for suffix in _FILES:
