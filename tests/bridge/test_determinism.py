@@ -49,8 +49,8 @@ def test_hash_seed_changes_neither_artefacts_nor_metrics(tiny: dict[str, Any]) -
     assert len(first[1]) == 6, "teacher, structure, two trees, verdicts, relabelling"
 
 
-# 513 users and 560 items: matrices are still large enough for BLAS to share among threads.
-A_PART = {"user_inter_num_interval": "[50,inf)", "item_inter_num_interval": "[50,inf)"}
+# 312 users and 319 items: matrices are still large enough for BLAS to share among threads.
+A_PART = {"user_inter_num_interval": "[75,inf)", "item_inter_num_interval": "[75,inf)"}
 PREPARATIONS = """
 import hashlib, json, sys, warnings
 import numpy as np
@@ -86,7 +86,7 @@ print("RESULT" + json.dumps(found))
     ("preset", "stages"), [("rows", {"teacher"}), ("best", {"teacher NeighbourRidge", "teacher GFCF", "council"})]
 )
 def test_the_number_of_threads_changes_no_artefact(preset: str, stages: set[str]) -> None:
-    """On most of ml-100k: every stage, to the last bit."""
+    """On the dense part of ml-100k: every stage, to the last bit."""
     done = subprocess.run(
         [sys.executable, "-c", PREPARATIONS, json.dumps({**QUICK, **A_PART, "dtlns_preset": preset})],
         capture_output=True,

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from processes import run
 
 from recbole_dtlns.bridge.known_keys import keys_of_recbole
 from recbole_dtlns.commands.command_line import COMMANDS, main
@@ -20,13 +21,11 @@ from recbole_dtlns.settings.settings import DTLNSSettings
 def scripts(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("scripts")
     for shell in ("bash", "zsh", "fish"):
-        command = [sys.executable, "-m", "recbole_dtlns.commands.command_line", "completion", shell]
-        text = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-        (folder / shell).write_text(text)
+        (folder / shell).write_text(run("run_command", "completion", shell).stdout)
     return folder
 
 
-def run(*command: str) -> list[str]:
+def words_of(*command: str) -> list[str]:
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
 
 
@@ -37,7 +36,7 @@ def completed(scripts: Path, *words: str) -> list[str]:
         f"source {scripts / 'bash'}; COMP_WORDS=({quoted}); COMP_CWORD={len(words) - 1}; $(complete -p recbole-dtlns | "
     )
     code += "sed 's/.*-F \\([^ ]*\\).*/\\1/'); printf '%s\\n' \"${COMPREPLY[@]}\""
-    return run("bash", "--norc", "-c", code)
+    return words_of("bash", "--norc", "-c", code)
 
 
 @pytest.mark.parametrize(
@@ -67,7 +66,9 @@ def test_bash_completes(words: list[str], expected: list[str], scripts: Path) ->
 @pytest.mark.skipif(shutil.which("fish") is None, reason="fish is not installed (apt-get install fish)")
 def test_fish_completes(scripts: Path) -> None:
     def fish(line: str) -> list[str]:
-        return [word.split("\t")[0] for word in run("fish", "-c", f"source {scripts / 'fish'}; complete -C '{line}'")]
+        return [
+            word.split("\t")[0] for word in words_of("fish", "-c", f"source {scripts / 'fish'}; complete -C '{line}'")
+        ]
 
     assert {"train", "transform"} <= set(fish("recbole-dtlns tra"))
     assert "--dtlns_pool_depths" in fish("recbole-dtlns train --dtlns_pool_d")
@@ -77,7 +78,7 @@ def test_fish_completes(scripts: Path) -> None:
 @pytest.mark.skipif(shutil.which("zsh") is None, reason="zsh is not installed (apt-get install zsh)")
 def test_zsh_reads_its_script(scripts: Path) -> None:
     code = f"source {scripts / 'zsh'}; print -r -- $_comps[recbole-dtlns]"
-    assert run("zsh", "-f", "-c", code) == ["_bash_complete", "-o", "filenames", "-F", "_recbole_dtlns"]
+    assert words_of("zsh", "-f", "-c", code) == ["_bash_complete", "-o", "filenames", "-F", "_recbole_dtlns"]
 
 
 def test_a_start_imports_neither_torch_nor_recbole() -> None:
