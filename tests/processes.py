@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
@@ -20,6 +20,7 @@ from typing import Any, TextIO
 from recbole_dtlns.studies.compare.fork_server import ForkServer
 
 PATIENCE = 300.0
+_IMPORTED = ("processes", "pytest", "recbole_dtlns.commands.command_line", "recbole_dtlns.bridge.runner")
 
 
 class Child:
@@ -123,9 +124,9 @@ def run(call: str, *arguments: object, server: ForkServer | None = None) -> subp
 
 
 @contextmanager
-def serving(environment: Mapping[str, str]) -> Iterator[ForkServer]:
-    """Processes that are forked find there what is imported in this environment."""
-    server = _started(environment)
+def serving(folder: Path) -> Iterator[ForkServer]:
+    """Processes that are forked there have imported the package, and what else lies in the folder is found first."""
+    server = fork_server(folder, *_IMPORTED, PYTHONWARNINGS="ignore")
     try:
         yield server
     finally:
@@ -135,18 +136,22 @@ def serving(environment: Mapping[str, str]) -> Iterator[ForkServer]:
 @cache
 def _server() -> ForkServer:
     """One for all tests of this process, with which it ends."""
-    return _started({})
+    return fork_server(Path(__file__).parent, *_IMPORTED, PYTHONWARNINGS="ignore")
 
 
-def _started(environment: Mapping[str, str]) -> ForkServer:
-    path = os.pathsep.join(filter(None, [environment.get("PYTHONPATH"), *sys.path]))
+def fork_server(folder: Path, *modules: str, **environment: str) -> ForkServer:
+    """A server of processes that have imported some modules, and look for them in the folder first.
+
+    Args:
+        folder: before the places where this process looks.
+        modules: that are imported.
+        environment: beside that of this process.
+    """
+    path = os.pathsep.join(filter(None, [str(folder), *sys.path]))
     # Where the tests run in the background of a shell, what they start would ignore the signal of Ctrl-C.
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
-        return ForkServer(
-            ["processes", "pytest", "recbole_dtlns.commands.command_line", "recbole_dtlns.bridge.runner"],
-            {**os.environ, "PYTHONWARNINGS": "ignore", **environment, "PYTHONPATH": path},
-        )
+        return ForkServer(modules, {**os.environ, **environment, "PYTHONPATH": path})
     finally:
         signal.signal(signal.SIGINT, before)
 

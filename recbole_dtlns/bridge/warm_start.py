@@ -226,11 +226,8 @@ class WarmStart:
             ConfigError: a parameter is missing, or has another shape; or the model has read other features.
         """
         tables = {f"{name}.weight" for name, module in network.named_modules() if isinstance(module, nn.Embedding)}
-        vocabularies, of_features, of_settings = (
-            self._vocabularies(train),
-            feature_tables(network),
-            _of_settings(network),
-        )
+        vocabularies = self._vocabularies(train)
+        of_features, of_settings = feature_tables(network), _of_settings(network)
         found: dict[str, list[Rows | None]] = {}
         for name, parameter in network.named_parameters():
             before = self.saved.state_dict.get(name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -43,6 +44,25 @@ class Relabelling:
     positives: PseudoPositives
     forbidden: Forbidden
 
+    @classmethod
+    def of(cls, arrays: Mapping[str, np.ndarray]) -> Relabelling:
+        """From what `arrays` gives: columns of both sets, in their order."""
+        users, items, place = (arrays[f"positive_{name}"] for name in ("users", "items", "places"))
+        return cls(
+            PseudoPositives(users, items, place, np.ones(len(users))),
+            Forbidden(arrays["forbidden_users"], arrays["forbidden_items"]),
+        )
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """Columns of both sets by name, as they are kept."""
+        return {
+            "positive_users": self.positives.users,
+            "positive_items": self.positives.items,
+            "positive_places": self.positives.place,
+            "forbidden_users": self.forbidden.users,
+            "forbidden_items": self.forbidden.items,
+        }
+
     def facts(self) -> dict[str, Any]:
         """Counts for the summary."""
         return {
@@ -69,11 +89,7 @@ def relabel(candidates: Candidates, verdicts: Verdicts, top: int, order: str = "
         "relabelling",
         give=lambda pairs: _Judged(*(column[pairs] for column in columns)),
     )
-    users, items, place = (found[f"positive_{name}"] for name in ("users", "items", "places"))
-    return Relabelling(
-        PseudoPositives(users, items, place, np.ones(len(users))),
-        Forbidden(found["forbidden_users"], found["forbidden_items"]),
-    )
+    return Relabelling.of(found)
 
 
 @dataclass(frozen=True)
@@ -100,13 +116,7 @@ def _relabelled(best: _Best, judged: _Judged) -> dict[str, np.ndarray]:
     added = positive[chosen]
     positives = PseudoPositives.of(judged.users[added], judged.items[added], place[chosen])
     forbidden = Forbidden.of(users, judged.items[positive])
-    return {
-        "positive_users": positives.users,
-        "positive_items": positives.items,
-        "positive_places": positives.place,
-        "forbidden_users": forbidden.users,
-        "forbidden_items": forbidden.items,
-    }
+    return Relabelling(positives, forbidden).arrays()
 
 
 def row_weights(place: np.ndarray, weight: float, decay: float) -> np.ndarray:

@@ -38,15 +38,15 @@ class Map(Protocol):
         """`done` is called with every block that is done, in their order and from the caller's thread."""
 
 
-Given = ParamSpec("Given")
-Result = TypeVar("Result")
+_Given = ParamSpec("_Given")
+_Result = TypeVar("_Result")
 
 
-def one_thread(function: Callable[Given, Result]) -> Callable[Given, Result]:
+def one_thread(function: Callable[_Given, _Result]) -> Callable[_Given, _Result]:
     """The function, within which BLAS and LAPACK compute on one thread."""
 
     @wraps(function)
-    def limited(*given: Given.args, **named: Given.kwargs) -> Result:
+    def limited(*given: _Given.args, **named: _Given.kwargs) -> _Result:
         with _blas().limit(limits=1):
             return function(*given, **named)
 

@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal
 
-import numpy as np
 from pydantic import Field
 
 from recbole_dtlns.components import ComponentConfig
-from recbole_dtlns.data.item_sets import Forbidden, PseudoPositives
 from recbole_dtlns.guidance import relabelling
 from recbole_dtlns.guidance.relabelling import Relabelling, relabel
 from recbole_dtlns.judges.contract import Verdicts
@@ -40,26 +38,14 @@ class Relabelled(Stage):
 
         def compute() -> tuple[Arrays, Facts]:
             found = relabel(candidates, verdicts, self.config.top, self.config.order)
-            arrays = {
-                "positive_users": found.positives.users,
-                "positive_items": found.positives.items,
-                "positive_places": found.positives.place,
-                "forbidden_users": found.forbidden.users,
-                "forbidden_items": found.forbidden.items,
-            }
-            return arrays, found.facts()
+            return found.arrays(), found.facts()
 
         inputs = {
             "verdicts": bench.done["verdicts"].artefact.digest,
             "top": self.config.top,
             "order": self.config.order,
         }
-        arrays = self.kept(bench, inputs, compute).arrays
-        users, items, place = (arrays[f"positive_{name}"] for name in ("users", "items", "places"))
-        return Relabelling(
-            PseudoPositives(users, items, place, np.ones(len(users))),
-            Forbidden(arrays["forbidden_users"], arrays["forbidden_items"]),
-        )
+        return Relabelling.of(self.kept(bench, inputs, compute).arrays)
 
     def sentence(self, facts: Mapping[str, Any]) -> str:
         return (

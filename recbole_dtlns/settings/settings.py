@@ -75,8 +75,7 @@ class DTLNSSettings(
     def model_post_init(self, context: Any, /) -> None:
         """It is frozen, and read often: so its values by key are gathered once."""
         # A model with a method `keys` would be taken for a mapping.
-        given = {key: value for key, value in iter(self) if value is not None or key not in self.without_default}
-        self._flat = given
+        self._flat = {key: value for key, value in iter(self) if value is not None or key not in self.without_default}
 
     @model_validator(mode="after")
     def _check_together(self) -> DTLNSSettings:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import logging
 import shutil
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from contextvars import ContextVar
 from itertools import count
 from pathlib import Path
@@ -148,7 +147,7 @@ class Shards:
 
 
 def _remove(shard: Path) -> None:
-    with contextlib.suppress(OSError):  # where it cannot be removed, it is not used either
+    with suppress(OSError):  # where it cannot be removed, it is not used either
         shard.unlink()
 
 

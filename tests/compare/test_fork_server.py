@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from processes import Children, wait_for
+from processes import Children, fork_server, wait_for
 
 from recbole_dtlns.studies.compare.fork_server import Forked, ForkServer
 
@@ -42,16 +42,9 @@ def interrupted(file):
 @pytest.fixture
 def server(empty_folder: Path) -> Iterator[ForkServer]:
     (empty_folder / "calls.py").write_text(CALLS)
-    # Where the tests run in the background of a shell, what they start would ignore the signal of Ctrl-C.
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    made = server_of(empty_folder, "calls")
-    signal.signal(signal.SIGINT, before)
+    made = fork_server(empty_folder, "calls")
     yield made
     made.close()
-
-
-def server_of(folder: Path, *modules: str) -> ForkServer:
-    return ForkServer(modules, {**os.environ, "PYTHONPATH": os.pathsep.join([str(folder), *sys.path])})
 
 
 def start(server: ForkServer, call: str, *arguments: str) -> Forked:
@@ -157,7 +150,7 @@ os.fork = once_full
 def test_where_no_process_can_be_started_those_that_run_are_spared(empty_folder: Path) -> None:
     (empty_folder / "full.py").write_text(FULL)
     (empty_folder / "calls.py").write_text(CALLS)
-    server = server_of(empty_folder, "full", "calls")
+    server = fork_server(empty_folder, "full", "calls")
     with contextlib.closing(server):
         running = start(server, "sleep", "works")
         with pytest.raises(ChildProcessError, match="no process can be started"):

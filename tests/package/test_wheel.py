@@ -46,7 +46,7 @@ def test_an_installed_wheel_prepares_and_trains(wheel: Path, empty_folder: Path)
         "sys.exit(main(sys.argv[1:]))"
     )
     quick = ["--dataset=ml-100k", "--epochs=1", "--user_inter_num_interval=[0,40]", "--show_progress=False"]
-    with serving({"PYTHONPATH": str(installed)}) as server:
+    with serving(installed) as server:
         for arguments in (["doctor"], ["prepare", "--model=BPR", *quick], ["train", "--model=BPR", *quick]):
             done = run("run_code", code, *arguments, server=server)
             assert done.returncode == 0, done.stderr

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from recbole_dtlns.bridge.data.file_columns import FileColumns
@@ -28,17 +28,14 @@ def check_features(config: Any) -> None:
         DataError: the message names the features, and the settings that do with or without them.
     """
     numbers = config["numerical_features"] or ()
-    for suffix in _FILES if numbers else ():
-        found = FileColumns.of(config, suffix)
-        if found is None:
-            continue
+    files = [found for suffix in _FILES if numbers and (found := FileColumns.of(config, suffix)) is not None]
+    for found in files:
         if words := [field for field in numbers if not _is_number(found.loaded.get(field, _NUMBER))]:
             raise DataError(
                 f"numerical_features: {', '.join(words)} cannot be read as numbers; {found.file} has {found}: name "
                 "columns of float, or leave them out"
             )
-    if numbers:
-        _check_numbers_are_loaded(config, numbers)
+    _check_numbers_are_loaded(config, numbers, files)
     if not config.kind.featured:
         return
     for suffix in _FILES:
@@ -79,9 +76,8 @@ def tell_of_missing_features(config: Any) -> None:
     )
 
 
-def _check_numbers_are_loaded(config: Any, numbers: Iterable[str]) -> None:
+def _check_numbers_are_loaded(config: Any, numbers: Iterable[str], files: Sequence[FileColumns]) -> None:
     """Refuse numbers that no file gives, where all files are those that are known here."""
-    files = [found for suffix in _FILES if (found := FileColumns.of(config, suffix)) is not None]
     if not files or config["additional_feat_suffix"]:
         return
     loaded = {field for found in files for field in found.loaded}
