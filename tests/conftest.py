@@ -6,6 +6,7 @@ import gc
 import itertools
 import logging
 import os
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,6 +17,12 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")  # read once, by whatever test impo
 _FINISHED = itertools.count(1)
 _LEAVES_OTHERS_OPEN = {"vllm", "ray", "tune", "cluster"}  # what their libraries forget is found within a test, or never
 SPORTS = Path(__file__).resolve().parents[2] / "shared" / "sports"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files of few tests come first: a test takes longest there, and no worker is left alone with one at the end."""
+    tests = Counter(item.path for item in items)
+    items.sort(key=lambda item: tests[item.path])
 
 
 def pytest_collection_finish() -> None:

@@ -117,7 +117,7 @@ def cut_histories(train: TrainInteractions, max_history: int = MAX_HISTORY) -> s
 
     What is left of them is weighed so that R^T R is, off the diagonal and in expectation, that of the whole.
     """
-    matrix, lengths = train.narrow, np.diff(train.matrix.indptr)
+    matrix, lengths = train.matrix, np.diff(train.matrix.indptr)
     if lengths.max() <= max_history:
         return matrix
     users, _ = train.histories()

@@ -19,6 +19,7 @@ from recbole_dtlns.errors import DataError
 from recbole_dtlns.numerics.groups import stretches
 
 _TOKENS_AT_ONCE = 100_000
+_NUMBERS_AT_ONCE = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,7 @@ class TrainInteractions:
     Attributes:
         user_tokens: sorted tokens of the users that have a train pair, shape [n_users].
         item_tokens: sorted tokens of the items that have a train pair, shape [n_items].
-        matrix: binary user-item matrix, CSR float32 [n_users, n_items], indices sorted.
+        matrix: binary user-item matrix, CSR float32 [n_users, n_items], indices sorted, of 32 bits where they do.
         duplicates: how many repeated pairs were merged.
         times: when each pair happened (a repeated one: last), float64 [n_pairs] in the order of `histories`, -inf where
             that is missing; None where the data do not say. It is not part of the fingerprint: what depends on it is
@@ -85,10 +86,7 @@ class TrainInteractions:
             )
         user_tokens, rows = np.unique(users, return_inverse=True)
         item_tokens, columns = np.unique(items, return_inverse=True)
-        matrix = sp.csr_array(
-            (np.ones(len(rows), dtype=np.float32), (rows, columns)), shape=(len(user_tokens), len(item_tokens))
-        )
-        matrix.sum_duplicates()
+        matrix = _counted(rows, columns, (len(user_tokens), len(item_tokens)))
         duplicates = len(rows) - matrix.nnz
         matrix.data[:] = 1.0
         if times is None:
@@ -117,8 +115,7 @@ class TrainInteractions:
             for tokens, names in ((found.user_tokens, users), (found.item_tokens, items))
         )
         keys = np.setdiff1d(rows * found.n_items + columns, found.pair_keys)
-        ones = np.ones(len(keys), dtype=np.float32)
-        disliked = sp.csr_array((ones, (keys // found.n_items, keys % found.n_items)), shape=found.matrix.shape)
+        disliked = _counted(keys // found.n_items, keys % found.n_items, found.matrix.shape)
         return replace(found, disliked=disliked if len(keys) else None)
 
     @property
@@ -160,13 +157,6 @@ class TrainInteractions:
         return ages
 
     @cached_property
-    def narrow(self) -> sp.csr_array:
-        """`matrix` with 32-bit indices where they do, which halves the memory traffic of products."""
-        kind = np.int32 if max(self.matrix.nnz, *self.matrix.shape) < 2**31 else np.int64
-        parts = (self.matrix.data, self.matrix.indices.astype(kind), self.matrix.indptr.astype(kind))
-        return sp.csr_array(parts, shape=self.matrix.shape)
-
-    @cached_property
     def labelled(self) -> sp.csr_array:
         """The pairs of which it is known whether they are liked, binary as `matrix`: no candidates."""
         return self.matrix if self.disliked is None else sp.csr_array(self.matrix + self.disliked)
@@ -182,7 +172,8 @@ class TrainInteractions:
             digest.update(b"|")
         for pairs in [self.matrix] if self.disliked is None else [self.matrix, self.disliked]:
             for part in (pairs.indptr, pairs.indices):
-                digest.update(part.astype("<i8", copy=False).data)
+                for some in stretches(len(part), _NUMBERS_AT_ONCE):
+                    digest.update(part[some].astype("<i8", copy=False).data)
         return digest.hexdigest()
 
     def without(self, hidden: np.ndarray) -> TrainInteractions:
@@ -219,3 +210,12 @@ class TrainInteractions:
         place = np.minimum(np.searchsorted(self.pair_keys, keys), len(self.pair_keys) - 1)
         found: np.ndarray = np.where(self.pair_keys[place] == keys, place, -1)
         return found
+
+
+def _counted(rows: np.ndarray, columns: np.ndarray, shape: tuple[int, int]) -> sp.csr_array:
+    """How often each pair is named, CSR float32, indices sorted: of 32 bits where they do, which halves what they take."""
+    kind = np.int32 if max(len(rows), *shape) < 2**31 else np.int64
+    ones = np.ones(len(rows), dtype=np.float32)
+    matrix = sp.csr_array((ones, (rows.astype(kind), columns.astype(kind))), shape=shape)
+    matrix.sum_duplicates()
+    return matrix

@@ -20,4 +20,4 @@ def user_profiles(train: TrainInteractions, vectors: np.ndarray) -> np.ndarray:
         train: the train pairs.
         vectors: of the items, float32 [n_items, d].
     """
-    return unit_rows(train.narrow @ np.asarray(vectors, dtype=np.float32))
+    return unit_rows(train.matrix @ np.asarray(vectors, dtype=np.float32))

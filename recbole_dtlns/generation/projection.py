@@ -82,7 +82,7 @@ class Projection(Generator):
         quiet = replace(task, progress=lambda pairs: None)
         hard = hard_items(quiet, self.config.learn_from, "dtlns_hnlmrec_generator: projection")
         pairs = hard.pairs
-        of_users = np.hstack([unit_rows(train.narrow @ task.item_vectors), user_profiles(train, task.vectors)])
+        of_users = np.hstack([unit_rows(train.matrix @ task.item_vectors), user_profiles(train, task.vectors)])
         of_items = np.hstack([unit_rows(task.item_vectors), task.vectors])
         with _reproducible(self.config.seed):
             network = _Towers(of_users.shape[1], of_items.shape[1], self.config.hidden, task.vectors.shape[1])

@@ -91,8 +91,8 @@ def over_history(question: Question, *measures: Measure) -> list[np.ndarray]:
         stop = max(start + 1, int(np.searchsorted(ends, done + _CHUNK_COMPARISONS, side="right")))
         pairs = slice(start, stop)
         first = ends[pairs] - counts[pairs] - done
-        place = np.arange(ends[stop - 1] - done, dtype=np.int32)
-        place += np.repeat((matrix.indptr[candidates.users[pairs]] - first).astype(np.int32), counts[pairs])
+        place = np.arange(ends[stop - 1] - done, dtype=matrix.indptr.dtype)
+        place += np.repeat((matrix.indptr[candidates.users[pairs]] - first).astype(place.dtype), counts[pairs])
         history = matrix.indices[place].astype(np.int32, copy=False)
         for measure, result in zip(measures, results, strict=True):
             values = measure.compare(candidates.items[pairs], counts[pairs], history)

@@ -45,7 +45,7 @@ class Order:
             last_items(train, ORDER, DECAY),
             transition_weights(train),
             last_items(train, longest, DECAY),
-            train.narrow,
+            train.matrix,
             item_graph(train),
         )
 

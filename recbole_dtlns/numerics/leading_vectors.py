@@ -17,8 +17,10 @@ _ENTRIES_AT_ONCE = 4_000_000  # of a block of rows of vectors
 _LOST = 1e-14  # of the largest eigenvalue: what is below is rounding
 
 
-def leading_right_vectors(matrix: sp.csr_array, wanted: int) -> np.ndarray:
-    """Randomised subspace iteration on A^T A (Halko et al., SIAM Review 2011), from a fixed start.
+def leading_values_and_vectors(matrix: sp.csr_array, wanted: int) -> tuple[np.ndarray, np.ndarray]:
+    """The leading singular values of a matrix and their right vectors.
+
+    Randomised subspace iteration on A^T A (Halko et al., SIAM Review 2011), from a fixed start.
 
     Every step goes to the rows and back for a few vectors at a time, so memory is that of the vectors and of a few as
     long as the rows; the usual form holds both kinds several times. What is iterated is made orthonormal by the
@@ -29,8 +31,8 @@ def leading_right_vectors(matrix: sp.csr_array, wanted: int) -> np.ndarray:
         wanted: number of vectors, at most n.
 
     Returns:
-        float64 [n, wanted], the largest singular value first, the largest entry of each positive; one that A does not
-        have is zero. No number of threads changes a bit.
+        values float64 [wanted], the largest first, and vectors float64 [n, wanted], the largest entry of each positive;
+        what A does not have is zero. No number of threads changes a bit.
     """
     n = matrix.shape[1]
     vectors = np.random.RandomState(0).normal(size=(n, min(wanted + _FURTHER, n)))
@@ -46,11 +48,12 @@ def leading_right_vectors(matrix: sp.csr_array, wanted: int) -> np.ndarray:
             run(to_the_rows_and_back, range(len(blocks)))
             _make_orthonormal(vectors, run)
         _make_orthonormal(vectors, run)  # what was close to lost is only now
-        _, axes = _leading(_inner_products(matrix[rows] @ vectors for rows in _blocks(matrix.shape[0], vectors)))
+        squares, axes = _leading(_inner_products(matrix[rows] @ vectors for rows in _blocks(matrix.shape[0], vectors)))
         _combine(vectors, axes[:, :wanted], run)
-    found = vectors[:, :wanted]
+    values, found = np.zeros(wanted), vectors[:, :wanted]
+    values[: len(squares)] = np.sqrt(squares[:wanted])
     found *= np.where(found.max(axis=0) < -found.min(axis=0), -1.0, 1.0)
-    return found
+    return values, found
 
 
 def _make_orthonormal(vectors: np.ndarray, run: Map) -> None:

@@ -81,7 +81,7 @@ class EASE(Teacher):
             ConfigError: the items x items matrix does not fit the free memory, or rounding would lose the L2 weight.
         """
         weights = _whole_ridge(self, train, self.config.precision, lambda users: np.full(len(users), self.config.reg))
-        return ItemWeightTeacher(train.narrow, weights, self.config.dimension)
+        return ItemWeightTeacher(train.matrix, weights, self.config.dimension)
 
 
 class EDLAE(Teacher):
@@ -118,7 +118,7 @@ class EDLAE(Teacher):
         """
         odds = self.config.dropout / (1 - self.config.dropout)
         ridge = _whole_ridge(self, train, self.config.precision, lambda users: self.config.reg + odds * users)
-        return ItemWeightTeacher(train.narrow, ridge, self.config.dimension)
+        return ItemWeightTeacher(train.matrix, ridge, self.config.dimension)
 
 
 def _whole_ridge(
@@ -190,7 +190,7 @@ class ItemKNN(Teacher):
         dimension: Dimension = 64
 
     config: Config
-    version = 2
+    version = 3
 
     def inputs(self) -> dict[str, Any]:
         return {
@@ -203,7 +203,7 @@ class ItemKNN(Teacher):
     def fit(self, train: TrainInteractions) -> ItemWeightTeacher:
         """Fit by sparse products."""
         near = strongest_items(train, cosine(train, self.config.shrink), self.config.k)
-        return ItemWeightTeacher(train.narrow, sp.csr_array(near.T), self.config.dimension)
+        return ItemWeightTeacher(train.matrix, sp.csr_array(near.T), self.config.dimension)
 
 
 class CoOccurrence(Teacher):
@@ -224,7 +224,7 @@ class CoOccurrence(Teacher):
         dimension: Dimension = 64
 
     config: Config
-    version = 1
+    version = 2
 
     def inputs(self) -> dict[str, Any]:
         return {"teacher": "CoOccurrence", "neighbours": self.config.k, "dimension": self.config.dimension}
@@ -233,7 +233,7 @@ class CoOccurrence(Teacher):
         """Fit by sparse products."""
         lengths = np.maximum(np.diff(train.matrix.indptr), 1)
         near = strongest_items(train, cosine(train), self.config.k, user_weights=1 / lengths)
-        return ItemWeightTeacher(train.narrow, sp.csr_array(near.T), self.config.dimension)
+        return ItemWeightTeacher(train.matrix, sp.csr_array(near.T), self.config.dimension)
 
 
 def cosine(train: TrainInteractions, shrink: float = 0.0) -> Weigh:

@@ -42,7 +42,7 @@ class _NearestByContent:
 
     def __init__(self, train: TrainInteractions) -> None:
         self.item_vectors = train.text_vectors
-        self._matrix: sp.csr_array = train.narrow
+        self._matrix: sp.csr_array = train.matrix
         self._items = unit_rows(self.item_vectors)
         self._silent = ~self._items.any(axis=1)
 

@@ -46,7 +46,7 @@ class MarkovChain(Teacher):
         dimension: Dimension = 64
 
     config: Config
-    version = 1
+    version = 2
     reads_order = True
 
     def inputs(self) -> dict[str, Any]:

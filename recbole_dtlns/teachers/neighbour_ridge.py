@@ -39,7 +39,7 @@ class NeighbourRidge(Teacher):
         dimension: Dimension = 64
 
     config: Config
-    version = 1
+    version = 2
 
     def inputs(self) -> dict[str, Any]:
         return {
@@ -59,7 +59,7 @@ class NeighbourRidge(Teacher):
         """
         users = float(np.bincount(train.matrix.indices, minlength=1).max())
         refuse_lost_ridge("NeighbourRidge", "teacher_ridge_reg", self.config.reg, users, np.float64)
-        return ItemWeightTeacher(train.narrow, self._weights(train, progress), self.config.dimension)
+        return ItemWeightTeacher(train.matrix, self._weights(train, progress), self.config.dimension)
 
     def _weights(self, train: TrainInteractions, progress: Callable[[int], object]) -> sp.csr_array:
         """Column j: the weights of j's neighbours; what they are found with is let go."""

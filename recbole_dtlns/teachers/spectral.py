@@ -12,7 +12,7 @@ from pydantic import Field
 from recbole_dtlns.components import ComponentConfig
 from recbole_dtlns.data.interactions import TrainInteractions
 from recbole_dtlns.numerics.dense_algebra import one_thread
-from recbole_dtlns.numerics.leading_vectors import leading_right_vectors
+from recbole_dtlns.numerics.leading_vectors import leading_values_and_vectors
 from recbole_dtlns.teachers.contract import Teacher
 from recbole_dtlns.teachers.memory import refuse_beyond_memory, say_once
 
@@ -56,7 +56,7 @@ class LowPass:
     @classmethod
     def of(cls, train: TrainInteractions) -> LowPass:
         """The filter of these interactions."""
-        return cls(train.narrow, _item_root(train), _low_frequencies(train, _vectors_kept(train, 8, 256)))
+        return cls(train.matrix, _item_root(train), _low_frequencies(train, _vectors_kept(train, 8, 256)))
 
     def scores(self, users: np.ndarray, items: np.ndarray) -> np.ndarray:
         """Scores of pairs, float64 [n_pairs]; each is the same whatever else is asked for."""
@@ -105,7 +105,7 @@ class GFCF(Teacher):
         refuse_beyond_memory("GFCF", train, needed)
         say_once(self, f"GFCF with {kept} vectors", train, needed)
         lowest, item_root = _low_frequencies(train, kept), _item_root(train)
-        user_vectors = _weighted(train.narrow, item_root) @ lowest
+        user_vectors = _weighted(train.matrix, item_root) @ lowest
         return FilteredHistories(train, user_vectors, lowest * item_root[:, None], self.config.linear)
 
 
@@ -122,7 +122,7 @@ class FilteredHistories:
         self, train: TrainInteractions, user_vectors: np.ndarray, item_vectors: np.ndarray, linear: float
     ) -> None:
         self._users, self._items, self._linear = user_vectors, item_vectors, linear
-        self._histories, self._by_user = train.narrow, _normalised(train)
+        self._histories, self._by_user = train.matrix, _normalised(train)
         self.item_vectors = item_vectors.astype(np.float32)
 
     @one_thread
@@ -142,7 +142,7 @@ def _vectors_kept(train: TrainInteractions, fewest: int, most: int) -> int:
 
 def _item_root(train: TrainInteractions) -> np.ndarray:
     """D_i^1/2, float64 [n_items]; 1 where there is no pair."""
-    found: np.ndarray = np.sqrt(np.maximum(np.bincount(train.narrow.indices, minlength=train.n_items), 1.0))
+    found: np.ndarray = np.sqrt(np.maximum(np.bincount(train.matrix.indices, minlength=train.n_items), 1.0))
     return found
 
 
@@ -154,11 +154,11 @@ def _weighted(histories: sp.csr_array, item_root: np.ndarray) -> sp.csr_array:
 
 def _normalised(train: TrainInteractions) -> sp.csr_array:
     """R', CSR float64 [n_users, n_items]."""
-    found, lengths = _weighted(train.narrow, _item_root(train)), np.diff(train.narrow.indptr)
+    found, lengths = _weighted(train.matrix, _item_root(train)), np.diff(train.matrix.indptr)
     found.data /= np.repeat(np.sqrt(np.maximum(lengths, 1.0)), lengths)
     return found
 
 
 def _low_frequencies(train: TrainInteractions, kept: int) -> np.ndarray:
     """V, float64 [n_items, kept]."""
-    return leading_right_vectors(_normalised(train), kept)
+    return leading_values_and_vectors(_normalised(train), kept)[1]

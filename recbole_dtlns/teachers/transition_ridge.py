@@ -48,7 +48,7 @@ class TransitionRidge(Teacher):
         dimension: Dimension = 64
 
     config: Config
-    version = 1
+    version = 2
     reads_order = True
 
     def inputs(self) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from block_data import block_interactions
 from plain_python import knn_scores, random_interactions
 
 from recbole_dtlns.errors import ConfigError
+from recbole_dtlns.numerics import factors
 from recbole_dtlns.numerics.factors import column_factors
 from recbole_dtlns.teachers.closed_form import EASE, EDLAE, CoOccurrence, ItemKNN
 from recbole_dtlns.teachers.contract import FittedTeacher
@@ -76,6 +77,21 @@ def test_item_vectors_are_the_leading_right_factors(shape: tuple[int, int], dime
     np.testing.assert_allclose(vectors @ vectors.T, expected, atol=1e-4 * values[0] ** 2)
     np.testing.assert_allclose(np.linalg.norm(vectors, axis=0), values[:dimension], rtol=1e-4)  # largest first
     np.testing.assert_array_equal(column_factors(form(weights), dimension), vectors)
+
+
+def test_vectors_of_many_items_are_iterated_and_hold_nearly_as_much(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On weights whose values lie close together, where a fixed number of steps finds least."""
+    train = random_interactions(400, 300, 0.05, seed=1)
+    weights = NeighbourRidge(k=20)._weights(train, lambda items: None)
+    exact = column_factors(weights, 16)
+    monkeypatch.setattr(factors, "_EXACT_ITEMS", 299)
+    iterated = column_factors(weights, 16)
+    assert iterated.tobytes() != exact.tobytes()
+    assert iterated.tobytes() == column_factors(weights, 16).tobytes()
+    lengths = np.linalg.norm(iterated, axis=0)
+    assert 0.95 < (lengths**2).sum() / (exact**2).sum() <= 1
+    through = weights.toarray().astype(np.float64) @ (iterated / lengths)  # the lengths are what the vectors hold of it
+    np.testing.assert_allclose(np.linalg.norm(through, axis=0), lengths, rtol=1e-5)
 
 
 def test_item_vectors_have_the_dimension_asked_for() -> None:

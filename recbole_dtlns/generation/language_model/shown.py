@@ -64,7 +64,7 @@ class Shown:
 
     def beside(self, count: int) -> Iterator[str]:
         """For every item, the texts of so many others that most of its train users have, a line each."""
-        users_of_items, matrix = self.train.narrow.T.tocsr(), self.train.narrow
+        users_of_items, matrix = self.train.matrix.T.tocsr(), self.train.matrix
         for start in range(0, self.train.n_items, _ITEMS_AT_ONCE):
             together = (users_of_items[start : start + _ITEMS_AT_ONCE] @ matrix).tocoo()
             row, item = together.coords
