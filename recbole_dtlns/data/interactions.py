@@ -213,7 +213,7 @@ class TrainInteractions:
 
 
 def _counted(rows: np.ndarray, columns: np.ndarray, shape: tuple[int, int]) -> sp.csr_array:
-    """How often each pair is named, CSR float32, indices sorted: of 32 bits where they do, which halves what they take."""
+    """How often each pair is named, CSR float32, indices sorted: of 32 bits where they do, half of what 64 take."""
     kind = np.int32 if max(len(rows), *shape) < 2**31 else np.int64
     ones = np.ones(len(rows), dtype=np.float32)
     matrix = sp.csr_array((ones, (rows.astype(kind), columns.astype(kind))), shape=shape)
