@@ -51,8 +51,9 @@ test: lint
 test-faults: $(VENV)/.test-tools
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadscope tests/faults -m "not tune and not ray"
 
+# CLUSTER: what of it; ROUNDS_OF_DEATHS: how often nodes and drivers are killed at random moments (4).
 test-cluster: $(VENV)/.test-tools
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m cluster
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m cluster $(CLUSTER)
 
 test-matrix: $(VENV)/.test-tools
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile -m matrix

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
+import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
 from prepared_in_blocks import RUNS, cut_small, digests
-from processes import Children, wait_for
+from processes import Child, Children, wait_for
 
 from recbole_dtlns.blocks.on_ray import RayTasks
 from recbole_dtlns.blocks.shared_out import SharedOut
@@ -23,6 +25,7 @@ pytestmark = [pytest.mark.cluster, pytest.mark.filterwarnings("ignore")]  # Ray'
 
 BLOCKS = [slice(first, first + 2) for first in range(0, 12, 2)]
 NUMBERS = np.arange(12)
+ROUNDS = int(os.environ.get("ROUNDS_OF_DEATHS", "4"))
 
 
 @pytest.fixture(scope="module")
@@ -109,6 +112,7 @@ def test_a_cluster_that_is_not_there_is_named_before_any_work(tmp_path: Path) ->
 
 
 DRIVER = """
+import json
 import sys
 from pathlib import Path
 
@@ -118,8 +122,15 @@ from prepared_in_blocks import cut_small, digests
 with pytest.MonkeyPatch.context() as patch:
     cut_small(patch)
     patch.setattr("recbole_dtlns.teachers.restricted_ridge._ITEMS_AT_ONCE", 2)
-    digests("learnt", Path(sys.argv[1]), prepare_on="ray", judge_ray_address=sys.argv[2])
+    print(json.dumps(digests("learnt", Path(sys.argv[1]), prepare_on="ray", judge_ray_address=sys.argv[2])))
 """
+
+
+class Undisturbed(NamedTuple):
+    """A run of `DRIVER` in which nothing dies."""
+
+    digests: dict[str, str]
+    seconds: float
 
 
 def test_a_killed_driver_goes_on_where_it_was(
@@ -150,6 +161,41 @@ def test_a_killed_driver_goes_on_where_it_was(
     assert done
     assert begun == set(range(48)) - done
     assert again == digests("learnt", tmp_path / "here")
+    assert not list(tmp_path.rglob("*.parts"))
+
+
+@pytest.fixture(scope="module")
+def undisturbed(cluster: Any, tmp_path_factory: pytest.TempPathFactory) -> Undisturbed:
+    started = time.monotonic()
+    process = Child("run_code", DRIVER, tmp_path_factory.mktemp("undisturbed"), cluster.address)
+    said, errors = process.communicate()
+    assert process.wait() == 0, errors
+    process.close()
+    return Undisturbed(json.loads(said), time.monotonic() - started)
+
+
+@pytest.mark.parametrize("seed", range(ROUNDS))
+def test_nodes_and_drivers_that_die_at_any_moment_change_nothing(
+    seed: int, cluster: Any, undisturbed: Undisturbed, tmp_path: Path, children: Children
+) -> None:
+    """Blocks of a lost node are done by another while the driver goes on; after a killed driver, another goes on."""
+    random = np.random.default_rng(seed)
+    driver = children.code(DRIVER, tmp_path, cluster.address)
+    for dying in random.permutation(["node", "driver", "driver"]):
+        end_or_moment = time.monotonic() + random.uniform(0, undisturbed.seconds)
+        while driver.poll() is None and time.monotonic() < end_or_moment:
+            time.sleep(0.01)
+        if dying == "node":
+            (node,) = cluster.worker_nodes
+            cluster.remove_node(node, allow_graceful=False)
+            cluster.add_node(num_cpus=1)
+        else:
+            driver.kill()
+            driver.wait()
+            driver = children.code(DRIVER, tmp_path, cluster.address)
+    said, errors = driver.communicate()
+    assert driver.wait() == 0, errors
+    assert json.loads(said) == undisturbed.digests
     assert not list(tmp_path.rglob("*.parts"))
 
 
