@@ -48,7 +48,7 @@ class Stages:
 
     def __init__(self) -> None:
         self.found: dict[str, dict[str, float]] = {}
-        self._inner = 0.0
+        self._inner, self._shared = 0.0, 0.0
 
     def timed(self, name: str | None, work: Callable[..., Any]) -> Callable[..., Any]:
         """The same function, measured; without a name it is the function's second argument, as a store's stage."""
@@ -56,15 +56,33 @@ class Stages:
         def measured(*arguments: Any, **named: Any) -> Any:
             stage = name or arguments[1]
             outer, self._inner = self._inner, 0.0
+            outer_shared, self._shared = self._shared, 0.0
             forget_peak()
             started = time.perf_counter()
             result = work(*arguments, **named)
             whole = time.perf_counter() - started
             own, high = whole - self._inner, peak()
-            before = self.found.get(stage, {"seconds": 0.0, "peak": 0.0})  # a rehearsal runs stages again
-            self.found[stage] = {"seconds": before["seconds"] + own, "peak": max(before["peak"], high)}
-            print(f"{stage}: {own:.2f} s, {high:.2f} GiB", file=sys.stderr)
-            self._inner = outer + whole
+            before = self.found.get(
+                stage, {"seconds": 0.0, "shared": 0.0, "peak": 0.0}
+            )  # a rehearsal runs stages again
+            self.found[stage] = {
+                "seconds": before["seconds"] + own,
+                "shared": before["shared"] + self._shared,
+                "peak": max(before["peak"], high),
+            }
+            print(f"{stage}: {own:.2f} s, {self._shared:.2f} s of it shared, {high:.2f} GiB", file=sys.stderr)
+            self._inner, self._shared = outer + whole, outer_shared
+            return result
+
+        return measured
+
+    def shared(self, work: Callable[..., Any]) -> Callable[..., Any]:
+        """The same function, whose seconds are noted as those of the stage that workers share."""
+
+        def measured(*arguments: Any, **named: Any) -> Any:
+            started = time.perf_counter()
+            result = work(*arguments, **named)
+            self._shared += time.perf_counter() - started
             return result
 
         return measured

@@ -2,7 +2,8 @@
 
 Made data with power laws of users and items, the teacher NeighbourRidge, the judge calibrated (so teacher and trees are
 made twice), a cluster of this machine with as many workers as are asked for. What is written of larger sizes is
-extrapolated: seconds by the exponents that were measured, memory along a line.
+extrapolated from the two largest that were measured: seconds by exponents, memory along a line. With more workers, what
+is done in blocks takes as much less, and the rest as long.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from made_data import made_pairs
 from reporting import machine, table, write_results
 
 import recbole_dtlns.compat  # noqa: F401  repairs RecBole
+from recbole_dtlns.blocks.shared_out import SharedOut
 from recbole_dtlns.bridge.teacher import make_teacher
 from recbole_dtlns.data.interactions import TrainInteractions
 from recbole_dtlns.preparation import prepare
@@ -33,6 +35,7 @@ from recbole_dtlns.storage.artefact_store import ArtefactStore
 
 SIZES = {"1e5": (10_000, 5_000, 10**5), "1e6": (100_000, 50_000, 10**6), "1e7": (1_000_000, 500_000, 10**7)}
 EXTRAPOLATED = {"1e8": 10**8, "1e9": 10**9}
+MANY_WORKERS = 64
 SECONDS_BETWEEN_LOOKS = 0.2
 
 
@@ -99,6 +102,7 @@ def measure(size: tuple[int, int, int], workers: int) -> dict[str, Any]:
         flat = DTLNSSettings.from_config({f"dtlns_{key}": value for key, value in keys.items()}).flat
         with (
             mock.patch.object(ArtefactStore, "get_or_build", stages.timed(None, ArtefactStore.get_or_build)),
+            mock.patch.object(SharedOut, "__call__", stages.shared(SharedOut.__call__)),
             Watch() as watch,
         ):
             stages.timed("the rest", prepare)(flat, train, make_teacher(flat))
@@ -125,27 +129,58 @@ def main() -> None:
 
 def report(found: dict[str, dict[str, Any]], workers: int) -> None:
     """Print and write what was measured of every size."""
-    pairs = [one["pairs"] for one in found.values()]
-    last, rows, totals = list(found.values())[-1], [], dict.fromkeys(EXTRAPOLATED, 0.0)
-    for stage in last["stages"]:
-        seconds = [one["stages"][stage]["seconds"] for one in found.values()]
-        slope = exponent(pairs, seconds) if len(found) > 1 else 1.0
-        further = {name: seconds[-1] * (size / pairs[-1]) ** slope for name, size in EXTRAPOLATED.items()}
-        totals = {name: totals[name] + further[name] for name in further}
+    sizes = list(found.values())
+    further = [(name, size, workers) for name, size in EXTRAPOLATED.items()]
+    if workers:
+        further.append((*list(EXTRAPOLATED.items())[-1], MANY_WORKERS))
+    rows, totals = [], np.zeros(len(further))
+    for stage in sizes[-1]["stages"]:
+        seconds = [one["stages"][stage]["seconds"] for one in sizes]
+        expected = [_seconds(stage, sizes, size, workers / many if workers else 1) for _, size, many in further]
+        totals += expected
+        share = sizes[-1]["stages"][stage]["shared"] / seconds[-1]
         rows.append(
-            [stage, *(f"{one:.1f} s" for one in seconds), f"{slope:.2f}", *(_hours(one) for one in further.values())]
+            [stage, *(f"{one:.1f} s" for one in seconds), f"{share:.0%}", f"{_slope(sizes, seconds):.2f}"]
+            + [_hours(one) for one in expected]
         )
-    whole = [sum(stage["seconds"] for stage in one["stages"].values()) for one in found.values()]
-    rows.append(["whole", *(f"{one:.0f} s" for one in whole), "", *(_hours(one) for one in totals.values())])
+    whole = [sum(stage["seconds"] for stage in one["stages"].values()) for one in sizes]
+    shared = sum(stage["shared"] for stage in sizes[-1]["stages"].values()) / whole[-1]
+    rows.append(
+        ["whole", *(f"{one:.0f} s" for one in whole), f"{shared:.0%}", f"{_slope(sizes, whole):.2f}"]
+        + [_hours(one) for one in totals]
+    )
     for what, memory in _memory(found, workers).items():
-        cells = [f"{one:.1f} GiB" for one in memory]
-        grown, base = np.polyfit(pairs, memory, 1) if len(found) > 1 else (0.0, 0.0)
-        further_memory = [f"{base + grown * size:.0f} GiB" for size in EXTRAPOLATED.values()]
-        rows.append([what, *cells, "", *further_memory])
+        grown, base = np.polyfit(_pairs(sizes), memory[-2:], 1) if len(found) > 1 else (0.0, 0.0)
+        expected_memory = [f"{base + grown * size:.0f} GiB" if many == workers else "" for _, size, many in further]
+        rows.append([what, *(f"{one:.1f} GiB" for one in memory), "", "", *expected_memory])
     heads = [f"{name}: {one['users']} x {one['items']}, {one['pairs']} pairs" for name, one in found.items()]
-    further_heads = [f"{name}, extrapolated" for name in EXTRAPOLATED]
+    further_heads = [f"{name} on {many} workers, extrapolated" for name, _, many in further]
     results = {"machine": machine(workers), "sizes": found}
-    write_results("large_preparation", results, table(["stage", *heads, "exponent", *further_heads], rows))
+    head = ["stage", *heads, "of it in blocks", "exponent", *further_heads]
+    write_results("large_preparation", results, table(head, rows))
+
+
+def _seconds(stage: str, sizes: list[dict[str, Any]], pairs: int, fewer: float) -> float:
+    """Of a stage with so many pairs, where what is done in blocks takes this part of the time."""
+    measured = [one["stages"][stage] for one in sizes]
+    return sum(
+        part[-1] * (pairs / sizes[-1]["pairs"]) ** _slope(sizes, part) * factor
+        for part, factor in (
+            ([one["shared"] for one in measured], fewer),
+            ([one["seconds"] - one["shared"] for one in measured], 1),
+        )
+    )
+
+
+def _slope(sizes: list[dict[str, Any]], seconds: list[float]) -> float:
+    """The exponent between the two largest sizes."""
+    if len(sizes) == 1 or seconds[-2] <= 0:
+        return 1.0
+    return exponent(_pairs(sizes), seconds[-2:])
+
+
+def _pairs(sizes: list[dict[str, Any]]) -> list[float]:
+    return [one["pairs"] for one in sizes[-2:]]
 
 
 def _memory(found: dict[str, dict[str, Any]], workers: int) -> dict[str, list[float]]:
