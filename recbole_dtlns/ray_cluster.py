@@ -40,9 +40,10 @@ def ray_cluster(address: str | None, install: str) -> Iterator[Any]:
         raise InstallationError(f"Ray is not installed ({error}); install it with: {install}") from error
     ours = not ray.is_initialized()
     if ours:
-        if address is None and not os.environ.get("RAY_ADDRESS") and _names_a_lost_cluster(_address_file()):
-            address = "local"
-        there = address is None and (os.environ.get("RAY_ADDRESS") or _told(_address_file()))
+        named = os.environ.get("RAY_ADDRESS")
+        there = None if address is not None else named or _told()
+        if there is not None and not named and not _answers(there):
+            there, address = None, "local"
         if there:
             logger.info("the Ray cluster at %s is there, and does the work; the address local starts another", there)
         try:
@@ -90,22 +91,22 @@ def _address_file() -> Path:
     return Path(*given[:1] or ["/tmp"], "ray", "ray_current_cluster")
 
 
-def _told(file: Path) -> str:
-    """The address in the file; empty where there is none."""
-    return file.read_text(encoding="utf-8").strip() if file.is_file() else ""
+def _told() -> str | None:
+    """The address that Ray takes where none is given; None where there is no such file."""
+    file = _address_file()
+    return file.read_text(encoding="utf-8", errors="replace").strip() if file.is_file() else None
 
 
-def _names_a_lost_cluster(file: Path) -> bool:
-    """Whether the cluster in the file is gone: one that was killed leaves it, and Ray then waits there for minutes."""
+def _answers(address: str) -> bool:
+    """A cluster that was killed leaves its address, at which Ray would wait for minutes."""
     try:
-        address = file.read_text(encoding="utf-8").strip()
         _knock(address)
-    except FileNotFoundError:
-        return False
     except (OSError, ValueError) as error:
-        logger.warning("no Ray cluster answers at the address in %s (%s): one is started for this run", file, error)
-        return True
-    return False
+        logger.warning(
+            "no Ray cluster answers at the address in %s (%s): one is started for this run", _address_file(), error
+        )
+        return False
+    return True
 
 
 def _knock(address: str) -> None:

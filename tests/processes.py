@@ -17,7 +17,7 @@ from pathlib import Path
 from threading import Thread
 from typing import Any, TextIO
 
-from recbole_dtlns.studies.compare.fork_server import ForkServer
+from recbole_dtlns.training.fork_server import ForkServer
 
 PATIENCE = 300.0
 _IMPORTED = ("processes", "pytest", "recbole_dtlns.commands.command_line", "recbole_dtlns.bridge.runner")

@@ -8,7 +8,8 @@ from __future__ import annotations
 import json
 import logging
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -68,7 +69,7 @@ from recbole_dtlns.preparation import Preparation
 from recbole_dtlns.settings.checks import check_given_files
 from recbole_dtlns.storage.whole_files import write_file
 from recbole_dtlns.storage.yaml_file import to_yaml
-from recbole_dtlns.training.checkpoint import SETTINGS, Provenance
+from recbole_dtlns.training.checkpoint import LAST, SETTINGS, Provenance
 from recbole_dtlns.training.processes import Processes
 
 logger = logging.getLogger("recbole_dtlns")
@@ -144,12 +145,16 @@ def _train_and_test(config: DTLNSConfig, saved: bool) -> dict[str, Any]:
     """A run, from its configuration to its result."""
     run, bars = assemble_run(config), shows_bars(config)
     score: float | None
-    score, metrics = run.fit(saved=saved, show_progress=bars)
-    if config.validates_first and run.chosen is None:
-        splits, folder = run.splits, run.folder.parent
+    validates = config.validates_first and run.chosen is None
+    folder = run.folder.parent if validates else run.folder
+    with _told_how_to_go_on(folder, run.folder):
+        score, metrics = run.fit(saved=saved, show_progress=bars)
+    if validates:
+        splits = run.splits
         del run  # its model makes room for the next
         run = assemble_refit(config, splits, folder)
-        run.fit(saved=saved, show_progress=bars)
+        with _told_how_to_go_on(folder, folder):
+            run.fit(saved=saved, show_progress=bars)
     if run.chosen is not None:
         score, metrics = run.chosen.score, run.chosen.metrics
     test_result = run.trainer.evaluate(run.data.test_loader, load_best_model=saved, show_progress=bars)
@@ -172,6 +177,17 @@ def _train_and_test(config: DTLNSConfig, saved: bool) -> dict[str, Any]:
     of_refit = "" if run.chosen is None else f" of the refit on train and validation, {run.chosen.epochs} epochs"
     logger.info("%stest result%s: %s", mark, of_refit, dict2str(test_result or {}))
     return result
+
+
+@contextmanager
+def _told_how_to_go_on(folder: Path, training_in: Path) -> Iterator[None]:
+    """Whoever interrupts the training of a run is told what to go on with."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        if (training_in / LAST).exists():
+            logger.warning("stopped in training: go on with --resume_from=%s", folder)
+        raise
 
 
 @dataclass(frozen=True)

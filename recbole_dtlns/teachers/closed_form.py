@@ -34,9 +34,13 @@ class ItemWeightTeacher:
         histories: what counts of every user's history, CSR float32 [n_users, n_items].
         weights: float32, dense or CSR [n_items, n_items]; column j scores item j from a history.
         dimension: length of the item vectors.
+
+    Attributes:
+        note: what the data decided, for the summary; empty if nothing.
     """
 
     scores_by_row = True
+    note = ""
 
     def __init__(self, histories: sp.csr_array, weights: np.ndarray | sp.csr_array, dimension: int) -> None:
         self._matrix = histories

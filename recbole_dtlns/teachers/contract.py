@@ -29,7 +29,8 @@ class FittedTeacher(Protocol):
         item_vectors: float32 [n_items, d], the "latent semantics" of the items.
 
     One whose scores of a user are the same, to the last bit, whoever is asked about at once may say so, by an attribute
-    `scores_by_row = True`: its candidates are then found for blocks of users side by side, on other machines too.
+    `scores_by_row = True`: its candidates are then found for blocks of users side by side, on other machines too. One
+    whose settings the data decide may say what they decided, by an attribute `note`, for the summary.
     """
 
     item_vectors: np.ndarray

@@ -16,6 +16,8 @@ from recbole_dtlns.teachers.closed_form import Dimension, ItemWeightTeacher, cos
 from recbole_dtlns.teachers.contract import Teacher
 from recbole_dtlns.teachers.restricted_ridge import restricted_ridge
 
+_LEAST_REG, _REG_PER_PAIR = 50.0, 3.5
+
 
 class NeighbourRidge(Teacher):
     """Sparse linear method with neighbourhood selection, in closed form (fsSLIM: Ning & Karypis, ICDM 2011).
@@ -34,12 +36,12 @@ class NeighbourRidge(Teacher):
 
         k: int = Field(200, ge=1)
         """Neighbours that an item's weights are fitted on; time grows faster than their square."""
-        reg: float = Field(50.0, gt=0)
-        """L2 weight of NeighbourRidge."""
+        reg: float | None = Field(None, gt=0)
+        """L2 weight of NeighbourRidge; None: 3.5 for each train pair of a mean item, and at least 50."""
         dimension: Dimension = 64
 
     config: Config
-    version = 2
+    version = 3
 
     def inputs(self) -> dict[str, Any]:
         return {
@@ -58,11 +60,21 @@ class NeighbourRidge(Teacher):
             ConfigError: rounding would lose the L2 weight.
         """
         users = float(np.bincount(train.matrix.indices, minlength=1).max())
-        refuse_lost_ridge("NeighbourRidge", "teacher_ridge_reg", self.config.reg, users, np.float64)
-        return ItemWeightTeacher(train.matrix, self._weights(train, progress), self.config.dimension)
+        reg = self.regularisation(train)
+        refuse_lost_ridge("NeighbourRidge", "teacher_ridge_reg", reg, users, np.float64)
+        fitted = ItemWeightTeacher(train.matrix, self._weights(train, reg, progress), self.config.dimension)
+        if self.config.reg is None:
+            fitted.note = f"L2 weight {reg:.0f}"
+        return fitted
 
-    def _weights(self, train: TrainInteractions, progress: Callable[[int], object]) -> sp.csr_array:
+    def regularisation(self, train: TrainInteractions) -> float:
+        """The L2 weight on these data: items that more users have want more of it (docs/evidence.md)."""
+        if self.config.reg is not None:
+            return self.config.reg
+        return max(_LEAST_REG, _REG_PER_PAIR * train.matrix.nnz / train.n_items)
+
+    def _weights(self, train: TrainInteractions, reg: float, progress: Callable[[int], object]) -> sp.csr_array:
         """Column j: the weights of j's neighbours; what they are found with is let go."""
         near = strongest_items(train, cosine(train), self.config.k, MAX_HISTORY)
         users_of = sp.csr_array(cut_histories(train, MAX_HISTORY).T)
-        return sp.csr_array(restricted_ridge(near, users_of, users_of, self.config.reg, progress).T)
+        return sp.csr_array(restricted_ridge(near, users_of, users_of, reg, progress).T)

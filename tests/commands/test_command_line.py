@@ -261,10 +261,14 @@ def test_a_killed_run_leaves_nothing_that_disturbs_the_next(children: Children) 
     assert len(list(Path("saved").glob("*/result.json"))) == 1
 
 
-def test_ctrl_c_ends_with_one_line(children: Children) -> None:
+def test_ctrl_c_ends_with_what_to_go_on_with(children: Children) -> None:
     stopped = training(children)
+    (last,) = Path("saved").iterdir()
+    wait_for((last / "last.pth").exists, "the latest state is written", stopped)
     stopped.send_signal(signal.SIGINT)
     assert stopped.wait(PATIENCE) == 130
     said = Path("errors.txt").read_text()
-    assert said.strip().splitlines()[-1] == "recbole-dtlns: interrupted; what was computed is kept"
+    advice, end = said.strip().splitlines()[-2:]
+    assert advice.endswith(f"stopped in training: go on with --resume_from={last}")
+    assert end == "recbole-dtlns: interrupted; what was computed is kept"
     assert "Traceback" not in said

@@ -82,7 +82,7 @@ def test_item_vectors_are_the_leading_right_factors(shape: tuple[int, int], dime
 def test_vectors_of_many_items_are_iterated_and_hold_nearly_as_much(monkeypatch: pytest.MonkeyPatch) -> None:
     """On weights whose values lie close together, where a fixed number of steps finds least."""
     train = random_interactions(400, 300, 0.05, seed=1)
-    weights = NeighbourRidge(k=20)._weights(train, lambda items: None)
+    weights = NeighbourRidge(k=20)._weights(train, 50.0, lambda items: None)
     exact = column_factors(weights, 16)
     monkeypatch.setattr(factors, "_EXACT_ITEMS", 299)
     iterated = column_factors(weights, 16)

@@ -62,7 +62,7 @@ NAMED_WHEN_RUN = {  # these import what is not written where they import it, for
     "llm/engine.py": "optional_import, whose callers write the name",
     "llm/bounded_http.py": "httpx or httpcore, as the openai library has it",
     "bridge/models/capabilities.py": "a model's class that the user names",
-    "studies/compare/fork_server.py": "what whoever starts it wants imported and called",
+    "training/fork_server.py": "what whoever starts it wants imported and called",
     "commands/doctor.py": "whatever may be missing",
 }
 UNPICKLERS = {"pickle", "_pickle", "cPickle", "cloudpickle", "dill", "joblib", "shelve", "marshal"}

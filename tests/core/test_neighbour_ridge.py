@@ -52,6 +52,19 @@ def test_it_is_its_formula(share: float, k: int, reg: float) -> None:
     np.testing.assert_allclose(found, plain_weights(train, k, reg), rtol=1e-5, atol=1e-7)
 
 
+@pytest.mark.parametrize(("users", "expected"), [(40, 50.0), (400, 3.5 * 40)])
+def test_its_l2_weight_follows_the_pairs_of_items(users: int, expected: float) -> None:
+    """Where none is given; on sparse data it stays at its least."""
+    made = np.arange(users * 3)
+    train = TrainInteractions.from_tokens((made // 3).astype(str), (made % 30).astype(str))
+    teacher = NeighbourRidge(k=4, dimension=4)
+    assert teacher.regularisation(train) == expected
+    found, given = weights_of(teacher, train), weights_of(NeighbourRidge(k=4, reg=expected, dimension=4), train)
+    np.testing.assert_array_equal(found.toarray(), given.toarray())
+    assert teacher.fit(train).note == f"L2 weight {expected:.0f}"
+    assert NeighbourRidge(k=4, reg=7.0, dimension=4).fit(train).note == ""
+
+
 def test_long_histories_are_sampled_for_neighbours_and_weights_alike() -> None:
     train = random_interactions(60, 30, 0.3, seed=2)
     with mock.patch.object(neighbour_ridge, "MAX_HISTORY", 6):

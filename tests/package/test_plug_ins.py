@@ -22,7 +22,7 @@ from recbole_dtlns.conformance import (
     SAMPLER_CHECKS,
     TEACHER_CHECKS,
 )
-from recbole_dtlns.studies.compare.fork_server import ForkServer
+from recbole_dtlns.training.fork_server import ForkServer
 
 ROOT = Path(__file__).resolve().parents[2]
 KINDS = ("methods", "teachers", "judges", "engines", "samplers", "pools", "losses")

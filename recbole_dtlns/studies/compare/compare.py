@@ -24,8 +24,8 @@ from recbole_dtlns.studies.compare.choosing import settled
 from recbole_dtlns.studies.compare.comparison import Comparison
 from recbole_dtlns.studies.compare.experiment import Cell, Experiment
 from recbole_dtlns.studies.compare.experiment_file import read_experiment
-from recbole_dtlns.studies.compare.fork_server import Forked, ForkServer
 from recbole_dtlns.studies.compare.results import chosen_on_validation, collect, read_results, refits
+from recbole_dtlns.training.fork_server import Forked, ForkServer
 
 CELLS, LOG = "cells", "log.txt"
 _CELL_MODULE = "recbole_dtlns.studies.compare.cell"

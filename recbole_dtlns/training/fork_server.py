@@ -231,7 +231,7 @@ def _work(
 
 
 def main() -> None:
-    """`python -m recbole_dtlns.studies.compare.fork_server DESCRIPTOR MODULE...`"""
+    """`python -m recbole_dtlns.training.fork_server DESCRIPTOR MODULE...`"""
     interrupts = signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the processes that work
     warnings.filterwarnings("ignore", "This process .* is multi-threaded", DeprecationWarning)  # from Python 3.12 on
     channel, modules = socket.socket(fileno=int(sys.argv[1])), sys.argv[2:]

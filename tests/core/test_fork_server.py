@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from processes import Children, fork_server, wait_for
 
-from recbole_dtlns.studies.compare.fork_server import Forked, ForkServer
+from recbole_dtlns.training.fork_server import Forked, ForkServer
 
 CALLS = """
 import json, os, sys, time
@@ -173,7 +173,7 @@ def test_where_the_server_is_killed_its_processes_end_and_others_are_refused(ser
 ASKER = """
 import os, sys
 from pathlib import Path
-from recbole_dtlns.studies.compare.fork_server import ForkServer
+from recbole_dtlns.training.fork_server import ForkServer
 server = ForkServer(["calls"], os.environ)
 process = server.start("calls:sleep", ["works"], 1, os.environ)
 Path("pids").write_text(f"{server.pid} {process.pid}\\n")
