@@ -69,10 +69,10 @@ class Teaching(Stage):
             counts = np.diff(np.searchsorted(found.users, np.arange(train.n_users + 1, dtype=np.int32)))
             facts = {
                 "teacher": self.config.teacher,
-                "note": str(getattr(fitted, "note", "")),
                 "candidates": len(found),
                 "wanted": wanted,
                 "users_with_fewer": int((counts < wanted).sum()),
+                **({"note": note} if (note := getattr(fitted, "note", "")) else {}),
             }
             return {**vars(found), "item_vectors": fitted.item_vectors}, facts
 
@@ -90,7 +90,7 @@ class Teaching(Stage):
         return fitted
 
     def sentence(self, facts: Mapping[str, Any]) -> str:
-        note = f" ({facts['note']})" if facts.get("note") else ""  # of which older artefacts know nothing
+        note = f" ({facts['note']})" if "note" in facts else ""
         return (
             f"{facts['teacher']}{note}: {facts['candidates']} candidates; "
             f"{facts['users_with_fewer']} users have fewer than {facts['wanted']}"
