@@ -31,7 +31,7 @@ unexport PYTHONDONTWRITEBYTECODE
 # Threads that wait must not take a core from those that work.
 export OMP_WAIT_POLICY := PASSIVE
 
-.PHONY: help install demo test docs test-faults test-matrix test-mutants test-tune test-vllm test-ray bench bench-tune \
+.PHONY: help install demo test docs test-gpu test-faults test-matrix test-mutants test-tune test-vllm test-ray bench bench-gpu bench-tune \
 	test-cluster bench-judges lint clean dist test-lowest test-vectordb
 .DELETE_ON_ERROR:
 
@@ -47,6 +47,10 @@ demo: install
 # for two cores: one that waits for a process or a server leaves its core to another.
 test: lint
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
+
+# The same on a GPU; TORCH must name a build for it.
+test-gpu: $(VENV)/.test-tools
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder --device=cuda
 
 test-faults: $(VENV)/.test-tools
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadscope tests/faults -m "not tune and not ray"
@@ -128,6 +132,15 @@ bench: install
 	$(BIN)/python benchmarks/recommend.py
 	$(BIN)/python benchmarks/samples.py
 	$(BIN)/python benchmarks/in_short.py
+	$(BIN)/python benchmarks/readme.py
+
+# Results are named after the device, so those of a CPU stay.
+bench-gpu: install
+	$(BIN)/python -c "import sys, torch; sys.exit(None if torch.cuda.is_available() else 'torch finds no GPU here')"
+	$(BIN)/python benchmarks/epochs.py
+	$(BIN)/python benchmarks/sequences.py
+	$(BIN)/python benchmarks/listwise.py
+	$(BIN)/recbole-dtlns compare docs/evidence/mixed_precision.yaml
 	$(BIN)/python benchmarks/readme.py
 
 bench-tune: $(VENV)/.test-tools

@@ -11,12 +11,25 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import torch
 from processes import Children
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # read once, by whatever test imports it first
 _FINISHED = itertools.count(1)
 _LEAVES_OTHERS_OPEN = {"vllm", "ray", "tune", "cluster"}  # what their libraries forget is found within a test, or never
 SPORTS = Path(__file__).resolve().parents[2] / "shared" / "sports"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--device", choices=("cpu", "cuda"), help="cpu hides every GPU; cuda fails where there is none")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    device = config.getoption("--device")
+    if device == "cpu":
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""
+    if device == "cuda" and not torch.cuda.is_available():
+        raise pytest.UsageError("--device=cuda: torch finds no GPU on this machine")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -17,7 +17,30 @@ from torch.overrides import TorchFunctionMode
 from torch.utils.weak import WeakTensorKeyDictionary
 
 
-class FastSparseProducts(TorchFunctionMode):
+class WholeSparseProducts(TorchFunctionMode):
+    """Within this context, `torch.sparse.mm` multiplies in the precision of its matrix, whatever autocast lowers.
+
+    On a CPU PyTorch has no product of sparse matrices in half precision; a sum over neighbours is better in whole, too.
+    """
+
+    def __torch_function__(
+        self,
+        function: Callable[..., Any],
+        types: Any,
+        arguments: tuple[Any, ...] = (),
+        named: dict[str, Any] | None = None,
+    ) -> Any:
+        if function is not torch.sparse.mm or named or len(arguments) != 2 or arguments[1].layout != torch.strided:
+            return function(*arguments, **(named or {}))
+        matrix, dense = arguments
+        with torch.autocast(dense.device.type, enabled=False):
+            return self._product(matrix, dense.to(matrix.dtype))
+
+    def _product(self, matrix: torch.Tensor, dense: torch.Tensor) -> torch.Tensor:
+        return torch.sparse.mm(matrix, dense)
+
+
+class FastSparseProducts(WholeSparseProducts):
     """Within this context, `torch.sparse.mm` multiplies by constant COO matrices as compressed rows, and `torch.mean`
     over one dimension of a dense tensor hands back views as gradients.
 
@@ -36,17 +59,16 @@ class FastSparseProducts(TorchFunctionMode):
         arguments: tuple[Any, ...] = (),
         named: dict[str, Any] | None = None,
     ) -> Any:
-        if function is torch.sparse.mm and not named and len(arguments) == 2:
-            matrix, dense = arguments
-            if matrix.layout == torch.sparse_coo and dense.layout == torch.strided and not matrix.requires_grad:
-                rows = self._rows(matrix)
-                if rows is not None:
-                    return _ConstantProduct.apply(dense, *rows)
         if function is torch.mean and named is not None and len(arguments) == 1 and named.keys() == {"dim"}:
             values, dimension = arguments[0], named["dim"]
             if isinstance(dimension, int) and values.layout == torch.strided:
                 return _Mean.apply(values, dimension)
-        return function(*arguments, **(named or {}))
+        return super().__torch_function__(function, types, arguments, named)
+
+    def _product(self, matrix: torch.Tensor, dense: torch.Tensor) -> torch.Tensor:
+        constant = matrix.layout == torch.sparse_coo and not matrix.requires_grad
+        rows = self._rows(matrix) if constant else None
+        return super()._product(matrix, dense) if rows is None else _ConstantProduct.apply(dense, *rows)
 
     def _rows(self, matrix: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor] | None:
         """The matrix and its transpose as compressed rows; None when it is met for the first time."""
@@ -80,14 +102,14 @@ class _ConstantProduct(torch.autograd.Function):
     @staticmethod
     def forward(context: Any, dense: torch.Tensor, matrix: torch.Tensor, transposed: torch.Tensor) -> torch.Tensor:
         context.transposed = transposed
-        return _product(matrix, dense)
+        return _multiplied(matrix, dense)
 
     @staticmethod
     def backward(context: Any, gradient: torch.Tensor) -> tuple[torch.Tensor, None, None]:
-        return _product(context.transposed, gradient), None, None
+        return _multiplied(context.transposed, gradient), None, None
 
 
-def _product(matrix: torch.Tensor, dense: torch.Tensor) -> torch.Tensor:
+def _multiplied(matrix: torch.Tensor, dense: torch.Tensor) -> torch.Tensor:
     if not dense.is_cpu:
         return matrix @ dense
     result = dense.new_empty(matrix.shape[0], dense.shape[1])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Sequence
-from contextlib import closing, nullcontext
+from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -39,7 +39,7 @@ from recbole_dtlns.training.learning_rate import set_learning_rates
 from recbole_dtlns.training.processes import Processes
 from recbole_dtlns.training.reproducibility import reproducible_training
 from recbole_dtlns.training.resume import check_same_run, find_interrupted
-from recbole_dtlns.training.sparse_products import FastSparseProducts, holds_sparse_matrices
+from recbole_dtlns.training.sparse_products import FastSparseProducts, WholeSparseProducts, holds_sparse_matrices
 
 logger = logging.getLogger("recbole_dtlns")
 
@@ -143,9 +143,8 @@ class DTLNSTrainerMixin(StopsWhenDiverged):
         self, train_data: Any, epoch_idx: int, loss_func: LossFunction | None = None, show_progress: bool = False
     ) -> Any:
         self._prepare_optimizers(epoch_idx)
-        fast = self.config.settings.fast and holds_sparse_matrices(self.model)
         began = time.perf_counter()
-        with FastSparseProducts() if fast else nullcontext():
+        with self._sparse_products():
             if isinstance(row_loader(train_data), EpochDataLoader):
                 loss = self._train_epoch_of_ours(train_data, epoch_idx, loss_func, show_progress)
             else:
@@ -155,6 +154,14 @@ class DTLNSTrainerMixin(StopsWhenDiverged):
         total = float(sum(loss) if isinstance(loss, tuple) else loss)
         self.curve.append(Epoch(epoch_idx, time.perf_counter() - began, total))
         return loss
+
+    def _sparse_products(self) -> AbstractContextManager[Any]:
+        """How this model multiplies by the sparse matrices that it holds."""
+        if not holds_sparse_matrices(self.model):
+            return nullcontext()
+        if self.config.settings.fast:
+            return FastSparseProducts()
+        return WholeSparseProducts() if self.config["enable_amp"] else nullcontext()
 
     def _prepare_optimizers(self, epoch: int) -> None:
         """Set the rates of an epoch, and let every step be shared and averaged; some trainers make optimizers as they

@@ -209,6 +209,6 @@ class AlignmentHead(nn.Module):
         self._scale = size**0.5
 
     def forward(self, vectors: torch.Tensor) -> torch.Tensor:
-        """[B, size] to [B, dimension]."""
+        """[B, size] to [B, dimension], as whole as the model's tables where autocast lowers what the layers give."""
         placed: torch.Tensor = self.layers(self._scale * functional.normalize(vectors, dim=1))
-        return placed
+        return placed.float()
