@@ -6,6 +6,7 @@ import logging
 import os
 import signal
 import socket
+import time
 import traceback
 import warnings
 from collections.abc import Callable, Sequence
@@ -27,7 +28,7 @@ from recbole_dtlns.training.processes import joined, lost_another
 
 logger = logging.getLogger("recbole_dtlns")
 
-_GRACE = 5.0  # seconds in which the other processes of one that failed may end themselves
+_GRACE = 5.0  # seconds in which the other processes of one that failed, or all after Ctrl-C, may end themselves
 _START = "spawn"  # a forked process cannot use the threads and GPUs of the one that it was forked from
 PORT = 5678  # RecBole's own, where machines are to find each other
 
@@ -173,11 +174,21 @@ def run_on_several(work: Callable[..., Any], arguments: tuple[Any, ...], group: 
             pass
     except (ProcessExitedException, ProcessRaisedException) as error:
         raise _cause(_received(results), error, spawned.processes, group) from None
+    except KeyboardInterrupt:
+        _wait_for(spawned.processes)  # Ctrl-C reaches them too, and the first says what to go on with
+        raise
     finally:
         for process in spawned.processes:  # where this one was interrupted
             process.terminate()
             process.join()
     return next(one for one in _received(results) if not isinstance(one, _Failure))[0]
+
+
+def _wait_for(processes: Sequence[Any]) -> None:
+    """Until they have ended, and no longer than their grace."""
+    end = time.monotonic() + _GRACE
+    for process in processes:
+        process.join(max(0.0, end - time.monotonic()))
 
 
 def _in_process(

@@ -149,11 +149,10 @@ def _train_and_test(config: DTLNSConfig, saved: bool) -> dict[str, Any]:
     folder = run.folder.parent if validates else run.folder
     with _told_how_to_go_on(folder, run.folder):
         score, metrics = run.fit(saved=saved, show_progress=bars)
-    if validates:
-        splits = run.splits
-        del run  # its model makes room for the next
-        run = assemble_refit(config, splits, folder)
-        with _told_how_to_go_on(folder, folder):
+        if validates:
+            splits = run.splits
+            del run  # its model makes room for the next
+            run = assemble_refit(config, splits, folder)
             run.fit(saved=saved, show_progress=bars)
     if run.chosen is not None:
         score, metrics = run.chosen.score, run.chosen.metrics
@@ -180,12 +179,12 @@ def _train_and_test(config: DTLNSConfig, saved: bool) -> dict[str, Any]:
 
 
 @contextmanager
-def _told_how_to_go_on(folder: Path, training_in: Path) -> Iterator[None]:
-    """Whoever interrupts the training of a run is told what to go on with."""
+def _told_how_to_go_on(folder: Path, first_stage: Path) -> Iterator[None]:
+    """Whoever interrupts the training of a run is told what to go on with, once its first stage has a checkpoint."""
     try:
         yield
     except KeyboardInterrupt:
-        if (training_in / LAST).exists():
+        if (first_stage / LAST).exists():
             logger.warning("stopped in training: go on with --resume_from=%s", folder)
         raise
 

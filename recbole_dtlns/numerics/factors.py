@@ -29,6 +29,8 @@ def column_factors(weights: np.ndarray | sp.csr_array, dimension: int) -> np.nda
     """
     vectors = np.zeros((weights.shape[1], dimension), dtype=np.float32)
     wanted = min(dimension, *weights.shape)
+    if not (weights.data if isinstance(weights, sp.sparray) else weights).any():
+        return vectors  # ARPACK fails on zeros
     if isinstance(weights, sp.sparray) and weights.shape[1] > _EXACT_ITEMS:
         in_doubles = (weights.data.astype(np.float64, copy=False), weights.indices, weights.indptr)
         values, right = leading_values_and_vectors(sp.csr_array(in_doubles, shape=weights.shape), wanted)

@@ -57,7 +57,8 @@ def of_bounded_size(before: np.ndarray, at_once: int) -> list[slice]:
     """
     blocks, start = [], 0
     while start < len(before) - 1:
-        stop = int(np.searchsorted(before, before[start] + at_once, side="right")) - 1
+        most = min(at_once, int(before[-1]) - int(before[start]))  # so that numbers of 32 bits hold the sum
+        stop = int(np.searchsorted(before, before[start] + most, side="right")) - 1
         blocks.append(slice(start, max(stop, start + 1)))
         start = blocks[-1].stop
     return blocks

@@ -29,7 +29,8 @@ def top_entries(matrix: sp.csr_array, k: int) -> tuple[np.ndarray, np.ndarray, n
     start = 0
     while start < matrix.shape[0]:
         first = matrix.indptr[start]
-        stop = int(np.searchsorted(ends, first + _ENTRIES_AT_ONCE, side="right"))
+        most = min(_ENTRIES_AT_ONCE, int(ends[-1]) - int(first))  # so that numbers of 32 bits hold the sum
+        stop = int(np.searchsorted(ends, first + most, side="right"))
         stop = min(max(stop, start + 1), start + most_rows, matrix.shape[0])
         counts = np.diff(matrix.indptr[start : stop + 1])
         part = slice(first, matrix.indptr[stop])

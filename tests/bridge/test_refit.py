@@ -31,6 +31,7 @@ from tiny_runs import (
 )
 
 from recbole_dtlns import load_run, prepare_only
+from recbole_dtlns.bridge import runner
 from recbole_dtlns.bridge.refit import VALIDATED, carry_validated
 from recbole_dtlns.bridge.training.trainer import DTLNSTrainerMixin
 from recbole_dtlns.errors import CheckpointError, ConfigError
@@ -258,6 +259,23 @@ def test_a_refit_that_was_killed_goes_on_with_the_stage_under_way(
     if any((folder / name).exists() for name in (LAST, BEST)):
         assert all(refit for refit, _ in trained), "the stage that was finished is not trained again"
     assert len(trained) == [3, 3, 3, 2, 1, 0, 0][saves - 1]
+
+
+def test_an_interrupted_preparation_of_the_refit_says_what_to_go_on_with(
+    tiny: dict[str, Any], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What validation chose is not trained again."""
+
+    def interrupted(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(runner, "assemble_refit", interrupted)
+        train("BPR", {**tiny, **REFIT})
+    (folder,) = Path("saved").iterdir()
+    assert caplog.messages[-1] == f"stopped in training: go on with --resume_from={folder}"
+    monkeypatch.setattr(DTLNSTrainerMixin, "_valid_epoch", interrupted)
+    assert train("BPR", {**tiny, **REFIT}, resume_from=str(folder)).result["refit"]["epochs"] == 1
 
 
 def test_the_finished_stage_is_carried_over_with_its_latest_checkpoint(empty_folder: Path) -> None:

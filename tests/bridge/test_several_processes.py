@@ -194,6 +194,30 @@ def test_a_process_that_is_killed_ends_all(tiny: dict[str, Any]) -> None:
     assert not multiprocessing.active_children()
 
 
+def interrupted(processes: Processes) -> None:
+    """Ctrl-C, after which the first has something to say, as long as it is waited for."""
+    if processes.rank == 0:
+        os.kill(os.getppid(), signal.SIGINT)
+        wait_for(Path("awaited").exists, "the end of the processes is waited for")
+        Path("said").touch()
+    raise KeyboardInterrupt
+
+
+@FORKS
+@pytest.mark.usefixtures("forked")
+def test_ctrl_c_lets_the_processes_say_what_to_go_on_with(empty_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    wait = launching._wait_for
+
+    def awaited(running: Any) -> None:
+        Path("awaited").touch()
+        wait(running)
+
+    monkeypatch.setattr(launching, "_wait_for", awaited)
+    with pytest.raises(KeyboardInterrupt):
+        run_on_several(interrupted, (), TWO)
+    assert Path("said").exists() and not multiprocessing.active_children()
+
+
 @pytest.mark.cluster
 @pytest.mark.parametrize(
     ("end", "moment"),

@@ -12,9 +12,10 @@ import scipy.sparse as sp
 from block_data import block_interactions
 from plain_python import knn_scores, random_interactions
 
+from recbole_dtlns.data.interactions import TrainInteractions
 from recbole_dtlns.errors import ConfigError
 from recbole_dtlns.numerics import factors
-from recbole_dtlns.numerics.factors import column_factors
+from recbole_dtlns.numerics.factors import column_factors, unit_rows
 from recbole_dtlns.teachers.closed_form import EASE, EDLAE, CoOccurrence, ItemKNN
 from recbole_dtlns.teachers.contract import FittedTeacher
 from recbole_dtlns.teachers.neighbour_ridge import NeighbourRidge
@@ -77,6 +78,41 @@ def test_item_vectors_are_the_leading_right_factors(shape: tuple[int, int], dime
     np.testing.assert_allclose(vectors @ vectors.T, expected, atol=1e-4 * values[0] ** 2)
     np.testing.assert_allclose(np.linalg.norm(vectors, axis=0), values[:dimension], rtol=1e-4)  # largest first
     np.testing.assert_array_equal(column_factors(form(weights), dimension), vectors)
+    assert (vectors.max(axis=0) == np.abs(vectors).max(axis=0)).all(), "signs are fixed"
+
+
+@pytest.mark.parametrize("iterated", [False, True])
+@pytest.mark.parametrize("form", [np.asarray, sp.csr_array], ids=["dense", "sparse"])
+@pytest.mark.parametrize("rank", [0, 1, 3])
+def test_item_vectors_are_zero_beyond_the_rank(
+    rank: int, form, iterated: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also of a matrix of zeros, as of items that share no user, and with columns that hold nothing."""
+    random = np.random.default_rng(0)
+    weights = random.standard_normal((40, rank)) @ random.standard_normal((rank, 50))
+    weights[:, ::3] = 0
+    monkeypatch.setattr(factors, "_EXACT_ITEMS", 0 if iterated else 100)
+    vectors = column_factors(form(weights), 8)
+    assert vectors.shape == (50, 8) and vectors.dtype == np.float32
+    np.testing.assert_allclose(vectors @ vectors.T, weights.T @ weights, atol=1e-4)
+    np.testing.assert_allclose(vectors[:, rank:], 0, atol=1e-5)
+
+
+def test_a_matrix_of_fewer_rows_than_dimensions_has_vectors_of_the_length_asked_for() -> None:
+    weights = np.random.default_rng(0).standard_normal((5, 30))
+    vectors = column_factors(weights, 16)
+    assert vectors.shape == (30, 16) and not vectors[:, 5:].any()
+    np.testing.assert_allclose(vectors @ vectors.T, weights.T @ weights, atol=1e-4)
+
+
+def test_rows_of_zeros_stay_and_others_have_length_1() -> None:
+    np.testing.assert_allclose(unit_rows(np.array([[3.0, 4.0], [0.0, 0.0]])), [[0.6, 0.8], [0, 0]], rtol=1e-6)
+
+
+@pytest.mark.parametrize("teacher", [NeighbourRidge, EASE, ItemKNN, CoOccurrence])
+def test_many_items_that_share_no_user_have_vectors_of_zeros(teacher: Any) -> None:
+    tokens = np.array([f"t{n}" for n in range(40)])
+    assert not teacher(dimension=4).fit(TrainInteractions.from_tokens(tokens, tokens)).item_vectors.any()
 
 
 def test_vectors_of_many_items_are_iterated_and_hold_nearly_as_much(monkeypatch: pytest.MonkeyPatch) -> None:

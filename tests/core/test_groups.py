@@ -44,3 +44,9 @@ def test_blocks_are_as_large_as_they_may_be(sizes: list[int], at_once: int) -> N
     for block, after in zip_longest(blocks, blocks[1:]):
         assert sum(sizes[block]) <= at_once or block.stop - block.start == 1
         assert after is None or sum(sizes[block]) + sizes[after.start] > at_once
+
+
+def test_sizes_are_added_up_to_the_largest_number_of_32_bits() -> None:
+    end = 2**31 - 1
+    before = np.array([0, end - 30, end - 20, end - 10, end], dtype=np.int32)
+    assert of_bounded_size(before, 1000) == [slice(0, 1), slice(1, 4)]

@@ -41,6 +41,19 @@ def test_where_values_lie_close_together_as_much_passes_as_through_the_library_s
     assert through[1] >= through[0]
 
 
+@pytest.mark.parametrize("entries_at_once", [400, 4_000_000])
+def test_values_far_below_the_largest_have_their_vectors_too(entries_at_once: int) -> None:
+    """In blocks of a few rows as at once; rows and columns are turned, so that no vector is one of them."""
+    random = np.random.default_rng(4)
+    left, right = (np.linalg.qr(random.standard_normal((n, 8)))[0] for n in (90, 60))
+    values = 10.0 ** -np.linspace(0, 3, 8)
+    with mock.patch.object(leading_vectors, "_ENTRIES_AT_ONCE", entries_at_once):
+        singular, found = leading_values_and_vectors(sp.csr_array(left * values @ right.T), 8)
+    assert singular == pytest.approx(values, rel=1e-6)
+    assert found.T @ found == pytest.approx(np.eye(8), abs=1e-9)
+    assert np.abs(right.T @ found) == pytest.approx(np.eye(8), abs=1e-6)
+
+
 @pytest.mark.parametrize("rank", [0, 1, 5])
 def test_what_a_matrix_does_not_have_is_zero(rank: int) -> None:
     random = np.random.default_rng(1)

@@ -61,8 +61,14 @@ def test_its_l2_weight_follows_the_pairs_of_items(users: int, expected: float) -
     assert teacher.regularisation(train) == expected
     found, given = weights_of(teacher, train), weights_of(NeighbourRidge(k=4, reg=expected, dimension=4), train)
     np.testing.assert_array_equal(found.toarray(), given.toarray())
+    assert teacher.fit(train).item_vectors.shape == (30, 4)
     assert teacher.fit(train).note == f"L2 weight {expected:.0f}"
     assert NeighbourRidge(k=4, reg=7.0, dimension=4).fit(train).note == ""
+
+
+@pytest.mark.parametrize("key", ["k", "reg", "dimension"])
+def test_every_setting_is_an_input_of_what_is_kept(key: str) -> None:
+    assert NeighbourRidge(**{key: 3}).inputs() != NeighbourRidge().inputs()
 
 
 def test_long_histories_are_sampled_for_neighbours_and_weights_alike() -> None:
