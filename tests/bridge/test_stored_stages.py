@@ -23,7 +23,7 @@ from recbole_dtlns.settings.settings import DTLNSSettings
 from recbole_dtlns.teachers.closed_form import EASE
 
 # Written by version 0.1 from the same pairs and settings; digests of computed arrays, which differ between processors
-# in their last bits, are left out. The version of a judge is written anew where it was raised since.
+# in their last bits, are left out. The version of a judge or teacher is written anew where it was raised since.
 RECORDED = json.loads((Path(__file__).parent / "stored_stages.json").read_text())
 COMPUTED = ("vectors", "candidates", "trees", "verdicts")
 
