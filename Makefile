@@ -45,12 +45,14 @@ demo: install
 
 # Each worker has a thread of its own; a file's tests stay together, for what they share is made once. There are three
 # for two cores: one that waits for a process or a server leaves its core to another.
+SUITE := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
+
 test: lint
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
+	$(SUITE)
 
 # The same on a GPU; TORCH must name a build for it.
 test-gpu: $(VENV)/.test-tools
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder --device=cuda
+	$(SUITE) --device=cuda
 
 test-faults: $(VENV)/.test-tools
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadscope tests/faults -m "not tune and not ray"

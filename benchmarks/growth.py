@@ -62,9 +62,8 @@ class Stages:
             result = work(*arguments, **named)
             whole = time.perf_counter() - started
             own, high = whole - self._inner, peak()
-            before = self.found.get(
-                stage, {"seconds": 0.0, "shared": 0.0, "peak": 0.0}
-            )  # a rehearsal runs stages again
+            # A rehearsal runs stages again.
+            before = self.found.get(stage, {"seconds": 0.0, "shared": 0.0, "peak": 0.0})
             self.found[stage] = {
                 "seconds": before["seconds"] + own,
                 "shared": before["shared"] + self._shared,

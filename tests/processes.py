@@ -148,10 +148,16 @@ def fork_server(folder: Path, *modules: str, **environment: str) -> ForkServer:
         environment: beside that of this process.
     """
     path = os.pathsep.join(filter(None, [str(folder), *sys.path]))
-    # Where the tests run in the background of a shell, what they start would ignore the signal of Ctrl-C.
+    with hearing_ctrl_c():
+        return ForkServer(modules, {**os.environ, **environment, "PYTHONPATH": path})
+
+
+@contextmanager
+def hearing_ctrl_c() -> Iterator[None]:
+    """Where the tests run in the background of a shell, they and what they start would ignore the signal of Ctrl-C."""
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
-        return ForkServer(modules, {**os.environ, **environment, "PYTHONPATH": path})
+        yield
     finally:
         signal.signal(signal.SIGINT, before)
 

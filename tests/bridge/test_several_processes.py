@@ -14,7 +14,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from processes import Children, wait_for
+from processes import Children, hearing_ctrl_c, wait_for
 from rated import RATED, write_rated
 from recbole.model.general_recommender import BPR
 from tiny_runs import FORKS, PLAIN, QUICK, RELABEL_ALL, TINY
@@ -213,12 +213,8 @@ def test_ctrl_c_lets_the_processes_say_what_to_go_on_with(empty_folder: Path, mo
         wait(running)
 
     monkeypatch.setattr(launching, "_wait_for", awaited)
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where a shell runs the tests behind it
-    try:
-        with pytest.raises(KeyboardInterrupt):
-            run_on_several(interrupted, (), TWO)
-    finally:
-        signal.signal(signal.SIGINT, before)
+    with hearing_ctrl_c(), pytest.raises(KeyboardInterrupt):
+        run_on_several(interrupted, (), TWO)
     assert Path("said").exists() and not multiprocessing.active_children()
 
 
